@@ -1,0 +1,200 @@
+"""The ``loupe`` command: thin, and quick to answer; each verb imports what it needs."""
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from loupe.errors import LoupeError
+
+app = typer.Typer(
+    help="Reproducible notebooks of thirteen papers: compute, run, judge, publish.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="List the data sets; fetch and verify them.", rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+Slugs = Annotated[list[str], typer.Argument(help="Chapters, as in `loupe list`.", show_default=False)]
+AnySlugs = Annotated[list[str] | None, typer.Argument(help="Chapters; all that have results if none is given.")]
+PresetName = Annotated[str, typer.Option(help="smoke, cpu, gpu or paper.")]
+Seed = Annotated[int | None, typer.Option(help="One seed instead of all that the preset lists.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting of the preset.")]
+Jobs = Annotated[int | None, typer.Option(help="Units at once; by default one per core, or one on a GPU.")]
+Recompute = Annotated[bool, typer.Option(help="Compute again what has a result.")]
+
+
+def main() -> None:
+    """Entry point: a :class:`~loupe.errors.LoupeError` becomes one sentence and exit status 1."""
+    try:
+        app()
+    except LoupeError as error:
+        sys.exit(f"loupe: {error}")
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        from loupe import __version__
+
+        typer.echo(f"loupe {__version__}")
+        raise typer.Exit
+
+
+@app.command("list")
+def list_papers() -> None:
+    """List the papers with the presets that have been judged and their verdicts."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from loupe.experiment.folders import Folders, published_ledgers
+    from loupe.experiment.render import tally
+    from loupe.papers import PAPERS
+
+    table = Table("chapter", "paper", "venue", "judged at", "verdicts", box=None, pad_edge=False)
+    for paper in PAPERS.values():
+        ledgers = {} if paper.planned else published_ledgers(Folders.default(), paper.slug)
+        verdicts = [tally([claim["verdict"] for claim in claims]) for claims in ledgers.values()]
+        judged = "\n".join(ledgers) or ("planned" if paper.planned else "nowhere yet")
+        style = "dim" if paper.planned else None
+        table.add_row(paper.slug, paper.title, paper.venue, judged, "\n".join(verdicts), style=style)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    typer.echo("\n● reproduced   ◐ partly or inconclusive   ✕ not reproduced   ○ not tested here")
+
+
+@app.command()
+def compute(
+    slugs: Slugs,
+    preset: PresetName = "smoke",
+    experiment: Annotated[str | None, typer.Option(help="One experiment instead of all.")] = None,
+    seed: Seed = None,
+    settings: Settings = None,
+    jobs: Jobs = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; by default a GPU if there is one.")] = None,
+    recompute: Recompute = False,
+) -> None:
+    """Fill the store: compute the results that are missing. Needs no Jupyter; stop and go on as you like."""
+    for slug in slugs:
+        _compute(slug, preset, experiment, seed, _parse_settings(settings), jobs, device, recompute)
+
+
+def _compute(slug, preset, experiment, seed, overrides, jobs, device, recompute) -> None:
+    from loupe.experiment.chapter import write_ledger
+    from loupe.experiment.compute import compute
+    from loupe.experiment.folders import show_path
+    from loupe.experiment.render import tally
+    from loupe.experiment.store import Store
+    from loupe.experiment.units import room_of, units_of
+
+    store = Store.default()
+    units = units_of(room_of(slug), preset, overrides, experiment=experiment, seed=seed)
+    try:
+        done = compute(units, store, jobs=jobs, device=device, recompute=recompute, report=typer.echo)
+    finally:
+        if not overrides:
+            judgements = write_ledger(slug, preset, store)
+    if not done:
+        typer.echo(f"{slug}: all {len(units)} results are stored at {preset}; nothing to compute.")
+    if not overrides:
+        verdicts = tally([judgement.verdict for judgement in judgements])
+        typer.echo(f"{slug} at {preset}: {verdicts} ({show_path(store.ledger_file(slug, preset))})")
+
+
+@app.command()
+def run(
+    slugs: Slugs,
+    preset: PresetName = "smoke",
+    seed: Seed = None,
+    settings: Settings = None,
+    jobs: Jobs = None,
+    recompute: Recompute = False,
+) -> None:
+    """Compute what is missing, then execute the notebook with papermill into `.loupe/runs/`."""
+    from loupe.publishing.notebooks import run_notebook
+
+    overrides = _parse_settings(settings)
+    for slug in slugs:
+        _compute(slug, preset, None, seed, overrides, jobs, None, recompute)
+        notebook, ledger = run_notebook(slug, preset=preset, seed=seed, overrides=overrides)
+        typer.echo(f"executed notebook: {notebook}\nledger: {ledger}")
+
+
+@app.command()
+def publish(slugs: Slugs) -> None:
+    """Execute a chapter at the highest preset that has results and write it back to `notebooks/`."""
+    from loupe.publishing.notebooks import publish_notebook
+
+    for slug in slugs:
+        path, preset, changed = publish_notebook(slug)
+        typer.echo(f"{path}: published at {preset}" + ("" if changed else ", unchanged"))
+
+
+@app.command()
+def claims(
+    slugs: AnySlugs = None,
+    preset: Annotated[str | None, typer.Option(help="Judge at this preset; by default at all that have results.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+) -> None:
+    """Judge the claims on what is stored. Exit status 1 if an exact claim fails."""
+    from loupe.experiment.chapter import Stored, judge_all
+    from loupe.experiment.claims import failed_exact
+    from loupe.experiment.folders import PRESET_NAMES
+    from loupe.experiment.render import ledger
+    from loupe.experiment.store import Store
+    from loupe.experiment.units import room_of
+    from loupe.papers import PAPERS
+
+    if preset is not None and preset not in PRESET_NAMES:
+        raise LoupeError(f"no preset is called {preset!r}: choose one of {', '.join(PRESET_NAMES)}.")
+    store = Store.default()
+    output, failed = [], []
+    for slug in slugs or [paper.slug for paper in PAPERS.values() if not paper.planned]:
+        room = room_of(slug)
+        for name in [preset] if preset else PRESET_NAMES:
+            if not any(store.of(slug, name).glob("*-s*.json")):
+                continue
+            judgements = judge_all(Stored(room, name, store))
+            failed += failed_exact(judgements)
+            one = [judgement.to_json() for judgement in judgements]
+            output.append({"slug": slug, "preset": name, "claims": one})
+            if not as_json:
+                typer.echo(f"{slug} at {name}\n\n{ledger({name: one}, name)}\n")
+    if as_json:
+        typer.echo(json.dumps(output, indent=1, ensure_ascii=False))
+    elif not output:
+        typer.echo("no results are stored yet: `loupe compute SLUG --preset P` makes them.")
+    if failed:
+        names = ", ".join(f"{one.claim.id} at {one.preset}" for one in failed)
+        raise LoupeError(f"exact claims that do not hold: {names}.")
+
+
+@app.command()
+def book() -> None:
+    """Build the site into `_build/html`, executing each chapter that changed from the store."""
+    from loupe.publishing.site import build_site
+
+    build_site(report=typer.echo)
+
+
+@data_app.callback(invoke_without_command=True)
+def data_list(context: typer.Context) -> None:
+    """List the data sets: present or not, where, size, licence."""
+    if context.invoked_subcommand is None:
+        raise LoupeError("not built yet")
+
+
+def _parse_settings(settings: list[str] | None) -> dict[str, Any]:
+    """``KEY=VALUE`` pairs as a dictionary; a value is read as JSON where it is JSON, else as a string."""
+    overrides = {}
+    for pair in settings or []:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise LoupeError(f"--set {pair!r} is not KEY=VALUE, such as --set cloud_points=500.")
+        try:
+            overrides[key] = json.loads(value)
+        except ValueError:
+            overrides[key] = value
+    return overrides

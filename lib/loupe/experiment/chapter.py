@@ -1,0 +1,321 @@
+"""What a notebook holds: a chapter opened at a preset, its results, its card and its ledger."""
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from loupe.errors import LoupeError
+from loupe.experiment import claims as judging
+from loupe.experiment import provenance, render
+from loupe.experiment.compute import compute
+from loupe.experiment.presets import Preset
+from loupe.experiment.folders import PRESET_NAMES, StoreError, published_ledgers
+from loupe.experiment.store import Result, Store, compute_command, write_whole
+from loupe.experiment.units import Unit, experiments_of, resolve_config, room_of, units_of
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The results of one experiment over its seeds.
+
+    ``runs["name"]`` stacks a value of every seed along a new first axis; iterating gives the single results.
+    """
+
+    results: tuple[Result, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds in the order of the stacked axis."""
+        return tuple(result.seed for result in self.results)
+
+    @property
+    def first(self) -> Result:
+        """The result of the first seed."""
+        return self.results[0]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return np.stack([result[name] for result in self.results])
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+
+@dataclass(frozen=True)
+class Stored(Mapping):
+    """The stored runs of a chapter at one configuration, by experiment; read on demand, never computed."""
+
+    room: ModuleType
+    preset: str
+    store: Store
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+
+    def units(self, experiment: str | None = None) -> list[Unit]:
+        """The units of one experiment, or of all of them."""
+        return units_of(self.room, self.preset, self.overrides, experiment=experiment, seed=self.seed)
+
+    def __getitem__(self, experiment: str) -> Runs:
+        units = self.units(experiment)
+        if not units:
+            raise LoupeError(f"{experiment} is not part of the preset {self.preset}.")
+        results = {unit: self.store.find(unit) for unit in units}
+        missing = [unit for unit, result in results.items() if result is None]
+        if missing:
+            raise LoupeError(self._missing(missing))
+        return Runs(tuple(results.values()))
+
+    def _missing(self, units: list[Unit]) -> str:
+        seeds = ", ".join(str(unit.seed) for unit in units)
+        words = f"seed{'s' * (len(units) > 1)} {seeds}"
+        what = f"{units[0].slug}/{units[0].experiment} has no stored result of today's configuration for {words}"
+        return f"{what} at preset {self.preset}: type `{compute_command(units[0])}`."
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(experiments_of(self.room))
+
+    def __len__(self) -> int:
+        return len(experiments_of(self.room))
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """A chapter opened at one preset. Make one with :func:`open_chapter`.
+
+    Shown as the last value of a cell, it is the chapter's card.
+    """
+
+    stored: Stored
+    config: Preset
+    recompute: bool = False
+
+    @property
+    def room(self) -> ModuleType:
+        """The paper's room: its presets, experiments and claims."""
+        return self.stored.room
+
+    @property
+    def preset(self) -> str:
+        """The name of the preset."""
+        return self.stored.preset
+
+    def run(self, function: Callable) -> Runs:
+        """The results of an experiment over the preset's seeds.
+
+        They come from the store. What is missing is computed here only at ``smoke``, and everything is computed
+        again if the chapter was opened with ``recompute=True``.
+
+        Raises
+        ------
+        LoupeError
+            If a result is missing; the sentence names the command that makes it.
+        """
+        name = function.__name__
+        if self.recompute or self.preset == "smoke":
+            compute(self.stored.units(name), self.stored.store, recompute=self.recompute)
+        return self.stored[name]
+
+    def source(self, *functions: Callable, docstring: bool = False) -> render.Block:
+        """The source of functions as they ran, for the page; without their docstrings unless asked for."""
+        parts = [_source(function, docstring) for function in functions]
+        place = f"`{functions[0].__module__}`"
+        markdown = "\n".join([f"```python\n{chr(10).join(parts)}```", "", f"*from* {place}"])
+        return render.Block(text="\n".join(parts), markdown=markdown)
+
+    def card(self) -> render.Block:
+        """What stands under the title: paper, preset, cost, hardware, versions, source."""
+        return render.card(self._card_items())
+
+    def differences(self) -> render.Block:
+        """What is smaller here than in the paper: the settings that differ from the preset ``paper``."""
+        differences = self.config.differences(self.room.PRESETS["paper"])
+        rows = [(one.meaning, render.setting(one.here), render.setting(one.there)) for one in differences]
+        return render.table(("setting", f"here ({self.preset})", "in the paper"), rows)
+
+    def ledger(self, claims: Iterable[judging.Claim] | None = None) -> render.Block:
+        """The claims with the paper's word, ours, the criterion and the verdict.
+
+        Beside this preset's column stands that of every other committed preset that has been judged.
+        """
+        columns = {self.preset: [one.to_json() for one in self.judge(claims)]}
+        if not self.stored.overrides:
+            columns = published_ledgers(self.stored.store, self.room.PAPER.slug) | columns
+        order = [name for name in reversed(PRESET_NAMES) if name in columns]
+        return render.ledger({name: columns[name] for name in order}, self.preset)
+
+    def judge(self, claims: Iterable[judging.Claim] | None = None) -> list[judging.Judgement]:
+        """Judge the given claims, or all of the chapter's, on the stored results."""
+        return judge_all(self.stored, claims)
+
+    def _repr_mimebundle_(self, **kwargs):
+        return self.card()._repr_mimebundle_()
+
+    def __str__(self) -> str:
+        return str(self.card())
+
+    def _card_items(self) -> list[render.CardItem]:
+        paper = self.room.PAPER
+        seeds = self.config.seeds if self.stored.seed is None else (self.stored.seed,)
+        changed = self.config.differences(self.room.PRESETS[self.preset])
+        overrides = ", ".join(f"{one.field} = {render.setting(one.here)}" for one in changed)
+        state = self.state
+        made_by = [result.provenance for result in state.found]
+        items = [
+            render.CardItem("paper", f"{paper.title}. {paper.authors}. {paper.venue}", wide=True,
+                            link=f"https://arxiv.org/abs/{paper.arxiv}"),
+            render.CardItem("preset", self.preset + (f" with {overrides}" if overrides else "")),
+            render.CardItem("seeds", render.setting(seeds)),
+        ]  # fmt: skip
+        if made_by:
+            seconds, cpu = (sum(one[key] for one in made_by) for key in ("seconds", "cpu_seconds"))
+            peak = max(one["peak_memory_mb"] for one in made_by)
+            items += [
+                render.CardItem("computed in", f"{cpu:,.0f} CPU-seconds ({seconds:,.0f} s in {len(made_by)} "
+                                               f"one-thread processes), peak {peak:,} MB each"),
+                render.CardItem("hardware", "; ".join(_distinct(one["hardware"] for one in made_by))),
+                render.CardItem("versions", ", ".join(_versions(made_by))),
+            ]  # fmt: skip
+        items.append(render.CardItem("source", state.sentence(), warn=state.needs_attention))
+        return items
+
+    @cached_property
+    def state(self) -> "State":
+        return State.of(self.stored)
+
+
+@dataclass(frozen=True)
+class State:
+    """How the stored results of a chapter stand to today's code and configuration."""
+
+    found: tuple[Result, ...]
+    other_code: tuple[str, ...]
+    missing: tuple[str, ...]
+    damaged: tuple[str, ...]
+
+    @classmethod
+    def of(cls, stored: Stored) -> "State":
+        found, other, missing, damaged = [], [], [], []
+        for unit in stored.units():
+            name = f"{unit.experiment} seed {unit.seed}"
+            try:
+                result = stored.store.find(unit)
+            except StoreError:
+                damaged.append(name)
+                continue
+            if result is None:
+                missing.append(name)
+                continue
+            found.append(result)
+            if not provenance.is_current(result.provenance["code"]):
+                other.append(name)
+        return cls(tuple(found), tuple(other), tuple(missing), tuple(damaged))
+
+    @property
+    def needs_attention(self) -> bool:
+        return bool(self.other_code or self.missing or self.damaged)
+
+    def sentence(self) -> str:
+        commits = ", ".join(_distinct(result.provenance["commit"] for result in self.found))
+        parts = [f"commit {commits}"] if commits else []
+        if self.found and not self.other_code:
+            parts.append("current: the code is today's")
+        parts += [
+            f"{len(names)} {word}: {_shorten(names)}"
+            for word, names in (("made by other code", self.other_code), ("missing", self.missing),
+                                ("damaged", self.damaged))
+            if names
+        ]  # fmt: skip
+        return "; ".join(parts)
+
+
+def open_chapter(
+    slug: str,
+    *,
+    preset: str = "smoke",
+    seed: int | None = None,
+    recompute: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+) -> Chapter:
+    """Open a chapter for a notebook.
+
+    Parameters
+    ----------
+    slug
+        The paper, as in ``loupe list``.
+    preset
+        ``smoke``, ``cpu``, ``gpu`` or ``paper``.
+    seed
+        One seed instead of all that the preset lists.
+    recompute
+        Compute here and now, instead of drawing from the store.
+    overrides
+        Settings that replace those of the preset, checked against the chapter's ``Config``.
+
+    Returns
+    -------
+    Chapter
+
+    Raises
+    ------
+    LoupeError
+        If a name is unknown or a value is refused.
+    """
+    room = room_of(slug)
+    overrides = dict(overrides or {})
+    config = resolve_config(room, preset, overrides)
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
+        raise LoupeError(f"seed must be a whole number or None, not {seed!r}.")
+    return Chapter(Stored(room, preset, Store.default(), overrides, seed), config, bool(recompute))
+
+
+def judge_all(stored: Stored, claims: Iterable[judging.Claim] | None = None) -> list[judging.Judgement]:
+    """Judge claims on what is stored; all the claims of the chapter unless some are given."""
+    claims = stored.room.CLAIMS if claims is None else claims
+    return [judging.judge(claim, stored.preset, stored) for claim in claims]
+
+
+def write_ledger(slug: str, preset: str, store: Store) -> list[judging.Judgement]:
+    """Judge a chapter at a preset and write the machine's copy of its ledger, ``claims.json``."""
+    judgements = judge_all(Stored(room_of(slug), preset, store))
+    path, content = store.ledger_file(slug, preset), judging.ledger_json(slug, preset, judgements)
+    if not path.exists() or path.read_bytes() != content:
+        write_whole(path, content)
+    return judgements
+
+
+def _source(function: Callable, docstring: bool) -> str:
+    text = textwrap.dedent(inspect.getsource(function))
+    if docstring or not function.__doc__:
+        return text
+    node = ast.parse(text).body[0]
+    lines = text.splitlines(keepends=True)
+    first = node.body[0]
+    return "".join(lines[: first.lineno - 1] + lines[first.end_lineno :])
+
+
+def _distinct(values: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
+def _versions(made_by: list[dict]) -> list[str]:
+    """Each package with the versions that were used, Python first."""
+    seen: dict[str, dict[str, None]] = {}
+    for one in made_by:
+        for package, version in one["versions"].items():
+            seen.setdefault(package, {})[version] = None
+    return [f"{package} {'/'.join(versions)}" for package, versions in seen.items()]
+
+
+def _shorten(names: tuple[str, ...], most: int = 4) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+

@@ -1,0 +1,213 @@
+"""Filling the store: the units that are missing, each in a single-thread process of its own.
+
+Interrupting loses only the units in flight; the same command goes on with the rest.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from loupe.errors import LoupeError
+from loupe.experiment.folders import StoreError
+from loupe.experiment.store import Result, Store, read_result
+from loupe.experiment.units import Unit
+
+Report = Callable[[str], None]
+
+_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")}
+
+
+class UnitFailed(LoupeError):
+    """A unit ended without a result."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is there and what is to be done: ``todo`` keeps the order of the units."""
+
+    found: dict[Unit, Result]
+    todo: list[Unit]
+    notices: list[str]
+
+
+def plan(units: Iterable[Unit], store: Store, *, recompute: bool = False) -> Plan:
+    """Split units into those with a stored result and those to compute; damaged files are to be computed again."""
+    found, todo, notices = {}, [], []
+    for unit in units:
+        try:
+            result = None if recompute else store.find(unit)
+            if result:
+                result.check()
+        except StoreError as error:
+            notices.append(f"{error} Computing it again now.")
+            result = None
+        if result:
+            found[unit] = result
+        else:
+            todo.append(unit)
+    return Plan(found, todo, notices)
+
+
+def compute(
+    units: Iterable[Unit],
+    store: Store,
+    *,
+    jobs: int | None = None,
+    device: str | None = None,
+    recompute: bool = False,
+    report: Report = lambda line: None,
+) -> list[Unit]:
+    """Compute the units whose results are missing and return them.
+
+    Parameters
+    ----------
+    units
+        What is wanted.
+    store
+        Where results are looked for and written.
+    jobs
+        How many units run at once; by default the cores of the machine, or one on a GPU.
+    device
+        A torch device; by default a GPU where there is one, else the processor.
+    recompute
+        Compute units that have a result as well; the old result stays until the new one replaces it.
+    report
+        Is given each line of progress.
+
+    Raises
+    ------
+    UnitFailed
+        After all units have been tried, if some failed; those that finished are stored.
+    """
+    if jobs is not None and jobs < 1:
+        raise LoupeError(f"--jobs {jobs} is too small: give 1 or more, or leave it out for one per core.")
+    work = plan(units, store, recompute=recompute)
+    for notice in work.notices:
+        report(notice)
+    if not work.todo:
+        return []
+    jobs = jobs or (1 if Path("/dev/nvidiactl").exists() else os.cpu_count() or 1)
+    clock = _Clock(work.todo, store, jobs)
+    plural = "es" if jobs > 1 else ""
+    report(f"{len(work.todo)} units to compute in {jobs} process{plural}{clock.expected()}")
+    failures = _run_all(work.todo, store, jobs, device, report, clock)
+    if failures:
+        raise UnitFailed(" ".join(failures) + " Type the same command again to try once more.")
+    return work.todo
+
+
+class _Clock:
+    """Says how long the rest should take, from what earlier results of the same experiments cost."""
+
+    def __init__(self, todo: list[Unit], store: Store, jobs: int):
+        self.jobs, self.total, self.done = jobs, len(todo), 0
+        self.costs = {(unit.preset, unit.experiment): _earlier_seconds(unit, store) for unit in todo}
+        self.left = list(todo)
+
+    def expected(self) -> str:
+        seconds = [self.costs[unit.preset, unit.experiment] for unit in self.left]
+        if not seconds or None in seconds:
+            return ""
+        rest = max(sum(seconds) / self.jobs, max(seconds))
+        return f", about {rest / 60:.0f} min left" if rest > 90 else f", about {rest:.0f} s left"
+
+    def finished(self, unit: Unit, seconds: float) -> None:
+        self.done += 1
+        self.left.remove(unit)
+        self.costs[unit.preset, unit.experiment] = seconds
+
+
+def _earlier_seconds(unit: Unit, store: Store) -> float | None:
+    for path in sorted(store.path(unit).parent.glob(f"{unit.experiment}-s*.json")):
+        try:
+            return read_result(path, "").provenance["seconds"]
+        except (StoreError, KeyError):
+            continue
+    return None
+
+
+def _run_all(todo, store, jobs, device, report, clock) -> list[str]:
+    """Keep ``jobs`` processes busy until every unit was tried; return one sentence for each that failed."""
+    waiting, running, failures = list(todo), {}, []
+    stop = signal.signal(signal.SIGTERM, signal.default_int_handler) if _in_main_thread() else None
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                unit = waiting.pop(0)
+                running[_start(unit, store, device)] = (unit, time.perf_counter())
+            for process in [process for process in running if process.poll() is not None]:
+                unit, begin = running.pop(process)
+                seconds = time.perf_counter() - begin
+                clock.finished(unit, seconds)
+                if process.returncode:
+                    failures.append(_why(unit, process))
+                report(f"[{clock.done}/{clock.total}] {unit}: {_outcome(unit, store, process, seconds)}{clock.expected()}")
+            time.sleep(0.05)
+    except KeyboardInterrupt:
+        raise LoupeError(
+            f"stopped after {clock.done} of {clock.total} units; what was finished is stored, "
+            "and the same command goes on with the rest."
+        ) from None
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+        if stop is not None:
+            signal.signal(signal.SIGTERM, stop)
+    return failures
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _start(unit: Unit, store: Store, device: str | None) -> subprocess.Popen:
+    request = {
+        "slug": unit.slug,
+        "preset": unit.preset,
+        "overrides": json.loads(unit.config.model_dump_json()),
+        "experiment": unit.experiment,
+        "seed": unit.seed,
+        "device": device,
+        "published": str(store.published),
+        "scratch": str(store.scratch),
+    }
+    log = tempfile.TemporaryFile("w+")  # a pipe would fill up and stall a talkative unit
+    process = subprocess.Popen(
+        [sys.executable, "-m", "loupe.experiment.unit_process"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=log,
+        text=True,
+        env=os.environ | _ONE_THREAD,
+        start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the others
+    )
+    process.stdin.write(json.dumps(request))
+    process.stdin.close()
+    process.log = log
+    return process
+
+
+def _why(unit: Unit, process: subprocess.Popen) -> str:
+    process.log.seek(0)
+    lines = process.log.read().strip().splitlines() or ["no message"]
+    if process.returncode == -signal.SIGKILL:
+        return f"{unit} was killed (out of memory?)."
+    if lines[-1].startswith("loupe: "):
+        return lines[-1].removeprefix("loupe: ")
+    return "\n".join([f"{unit} failed:", *lines[-12:]]) + "\n"
+
+
+def _outcome(unit: Unit, store: Store, process: subprocess.Popen, seconds: float) -> str:
+    if process.returncode:
+        return f"failed after {seconds:.1f} s"
+    cost = store.find(unit).provenance
+    return f"{cost['seconds']:.1f} s (CPU {cost['cpu_seconds']:.1f} s, {cost['peak_memory_mb']} MB)"

@@ -1,0 +1,187 @@
+"""Cards, tables and ledgers as HTML for pages and as plain text for everywhere else."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from textwrap import fill
+from typing import Any
+
+from loupe.experiment.claims import INCONCLUSIVE, NOT_REPRODUCED, NOT_TESTED, PARTLY, REPRODUCED, Band, number
+
+MARKS = {REPRODUCED: "●", PARTLY: "◐", INCONCLUSIVE: "◐", NOT_REPRODUCED: "✕", NOT_TESTED: "○"}
+_CLASSES = {NOT_REPRODUCED: "not-reproduced", NOT_TESTED: "not-tested"}
+_INF = float("inf")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Something to show: a page takes the HTML or Markdown, a terminal and ``print`` take the text."""
+
+    text: str
+    html: str = ""
+    markdown: str = ""
+
+    def _repr_mimebundle_(self, **kwargs):
+        kinds = {"text/html": self.html, "text/markdown": self.markdown, "text/plain": self.text}
+        return {kind: content for kind, content in kinds.items() if content}
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class CardItem:
+    """One label and value of a card; ``warn`` marks what a reader should know before trusting it."""
+
+    label: str
+    value: str
+    wide: bool = False
+    warn: bool = False
+    link: str = ""
+
+
+def card(items: Sequence[CardItem]) -> Block:
+    """The chapter card."""
+    cells = []
+    for item in items:
+        value = f'<a href="{item.link}">{escape(item.value)}</a>' if item.link else escape(item.value)
+        classes = "loupe-card-item" + " wide" * item.wide + " warn" * item.warn
+        cells.append(
+            f'<div class="{classes}"><span class="label">{escape(item.label)}</span> <span class="value">{value}</span></div>'
+        )
+    width = max(len(item.label) for item in items)
+    lines = [fill(f"{item.label:<{width}}  {item.value}", 100, subsequent_indent=" " * (width + 2)) for item in items]
+    return Block("\n".join(lines), f'<div class="loupe-card">{"".join(cells)}</div>')
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, numeric: bool = False) -> Block:
+    """A plain table; cells are shown as :func:`setting` shows them."""
+    rows = [[setting(cell) for cell in row] for row in rows]
+    cells = "".join(
+        "<tr>" + "".join(f'<td data-label="{escape(label)}">{escape(cell)}</td>' for label, cell in zip(head, row, strict=True))
+        + "</tr>" for row in rows
+    )  # fmt: skip
+    heads = "".join(f"<th>{escape(label)}</th>" for label in head)
+    kind = "loupe-table numeric" if numeric else "loupe-table"
+    html = f'<table class="{kind}"><thead><tr>{heads}</tr></thead><tbody>{cells}</tbody></table>'
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
+    return Block("\n".join(lines), html)
+
+
+def setting(value: Any) -> str:
+    """A setting or a number as a person would write it; long regular lists are shortened."""
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, list | tuple):
+        if len(value) > 5 and all(isinstance(item, int) for item in value) and len(set(_steps(value))) == 1:
+            return f"{value[0]}, {value[1]}, …, {value[-1]}"
+        return ", ".join(setting(item) for item in value) or "none"
+    return str(value)
+
+
+def _steps(values: Sequence[int]) -> list[int]:
+    return [later - earlier for earlier, later in zip(values, values[1:], strict=False)]
+
+
+def ledger(columns: dict[str, list[dict[str, Any]]], here: str) -> Block:
+    """The ledger of a chapter: one row a claim, one column of ours a preset.
+
+    Parameters
+    ----------
+    columns
+        Judged claims as in ``claims.json``, by preset.
+    here
+        The preset that this page is about; its claims give the rows.
+    """
+    by_id = {preset: {claim["id"]: claim for claim in claims} for preset, claims in columns.items()}
+    rows, texts = [], []
+    for claim in columns[here]:
+        ours = {preset: claims[claim["id"]] for preset, claims in by_id.items() if claim["id"] in claims}
+        rows.append(_ledger_row(claim, ours))
+        texts.append(_ledger_text(claim, ours))
+    heads = ["claim", "paper", *(f"ours · {preset}" for preset in columns), "criterion", "verdict"]
+    head = "".join(f"<th>{label}</th>" for label in heads)
+    html = f'<table class="loupe-ledger"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    return Block("\n\n".join(texts), html)
+
+
+def verdict_html(verdict: str, href: str = "") -> str:
+    """A verdict as mark, word and colour, linked to the paragraph that earns it."""
+    kind = f"verdict {_CLASSES.get(verdict, verdict)}"
+    inner = f'<span class="mark" aria-hidden="true">{MARKS[verdict]}</span> {verdict}'
+    return f'<a class="{kind}" href="{href}">{inner}</a>' if href else f'<span class="{kind}">{inner}</span>'
+
+
+def verdict_text(verdict: str) -> str:
+    """A verdict as mark and word."""
+    return f"{MARKS[verdict]} {verdict}"
+
+
+def tally(verdicts: Sequence[str]) -> str:
+    """How many verdicts of each kind there are: ``● 5  ◐ 1  ○ 4``."""
+    marks = [MARKS[verdict] for verdict in verdicts]
+    return "  ".join(f"{mark} {marks.count(mark)}" for mark in dict.fromkeys(MARKS.values()) if mark in marks)
+
+
+def measured(measure: dict[str, Any]) -> str:
+    """The value of a measure, with its interval where it has one."""
+    text = number(measure["value"])
+    if measure["interval"]:
+        low, high = measure["interval"]
+        text += f" [{number(low)}, {number(high)}]"
+    return text
+
+
+def band(accepts: list[float | None]) -> Band:
+    """The accepted values of a measure as read from ``claims.json``."""
+    low, high = accepts
+    return Band(-_INF if low is None else low, _INF if high is None else high)
+
+
+def _ledger_row(claim: dict[str, Any], ours: dict[str, dict[str, Any]]) -> str:
+    verdicts = "".join(
+        f"<div>{f'{preset}: ' if len(ours) > 1 else ''}{verdict_html(one['verdict'], '#claim-' + claim['id'].lower())}</div>"
+        for preset, one in ours.items()
+    )
+    cells = [
+        ("claim", f"<code>{claim['id']}</code> {escape(claim['statement'])} <span class=\"source\">{escape(claim['source'])}</span>"),
+        ("paper", escape(claim["paper"])),
+        *((f"ours · {preset}", _measures_html(one)) for preset, one in ours.items()),
+        ("criterion", f"{escape(claim['criterion'])} <span class=\"kind\">{claim['kind']}</span>"),
+        ("verdict", verdicts),
+    ]  # fmt: skip
+    return "<tr>" + "".join(f'<td data-label="{label}">{content}</td>' for label, content in cells) + "</tr>"
+
+
+def _measures_html(claim: dict[str, Any]) -> str:
+    measures = claim["measures"]
+    if not measures:
+        return escape(claim["reason"])
+    lines = "".join(
+        f'<div class="measure" title="{escape(one["basis"])}">{MARKS[one["outcome"]] if len(measures) > 1 else ""} '
+        f"{escape(one['label'])} <b>{measured(one).split(' [')[0]}</b>{_interval_html(one)} "
+        f'<span class="accepts">({band(one["accepts"])})</span></div>'
+        for one in measures
+    )
+    if len(measures) <= 4:
+        return lines
+    held = sum(one["outcome"] == REPRODUCED for one in measures)
+    return f"<details><summary>{held} of {len(measures)} hold</summary>{lines}</details>"
+
+
+def _interval_html(measure: dict[str, Any]) -> str:
+    if not measure["interval"]:
+        return ""
+    low, high = measure["interval"]
+    return f' <span class="interval">[{number(low)}, {number(high)}]</span>'
+
+
+def _ledger_text(claim: dict[str, Any], ours: dict[str, dict[str, Any]]) -> str:
+    lines = [fill(f"{claim['id']}  {claim['statement']} ({claim['source']})", 100, subsequent_indent="      ")]
+    lines.append(fill(f"      paper: {claim['paper']}; criterion: {claim['criterion']}", 100, subsequent_indent="      "))
+    for preset, one in ours.items():
+        reason = f" ({one['reason']})" if one["reason"] else ""
+        lines.append(fill(f"      {preset}: {verdict_text(one['verdict'])}{reason}", 100, subsequent_indent="      "))
+        lines += [f"        {MARKS[m['outcome']]} {m['label']}: {measured(m)}, {band(m['accepts'])}" for m in one["measures"]]
+    return "\n".join(lines)

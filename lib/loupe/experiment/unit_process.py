@@ -1,0 +1,58 @@
+"""One unit in a process of its own: ``python -m loupe.experiment.unit_process`` with a request on standard input.
+
+A fresh process a unit gives true peak memory, the list of modules really used, one thread, and an end that
+takes no other unit with it.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from loupe.errors import LoupeError
+from loupe.experiment import provenance
+from loupe.experiment.presets import Reading
+from loupe.experiment.folders import project_root
+from loupe.experiment.store import Store
+from loupe.experiment.units import Unit, experiments_of, room_of, units_of
+
+
+def run_unit(unit: Unit, store: Store, device: str) -> Path:
+    """Compute a unit here and now, store it with its provenance, and return the path of its ``.json``."""
+    function = experiments_of(room_of(unit.slug))[unit.experiment]
+    reading, cost = Reading(unit.config), {}
+    with provenance.measured(cost):
+        values = function(reading, seed=unit.seed, device=device)
+    modules = provenance.used_modules(sys.modules)
+    made_by = cost | {
+        "commit": provenance.commit(project_root()),
+        "code": provenance.code_digests(function, modules),
+        "versions": provenance.versions(),
+        "hardware": provenance.hardware(device),
+        "device": device,
+    }
+    return store.write(unit, values, settings=reading.settings_read(), provenance=made_by)
+
+
+def best_device() -> str:
+    """``cuda`` where a GPU can be used, else ``cpu``; torch is only asked where a driver is present."""
+    if not Path("/dev/nvidiactl").exists():
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def main() -> None:
+    """Read the request, run the unit, and end with one line on standard error if it cannot be done."""
+    request = json.load(sys.stdin)
+    store = Store(Path(request.pop("published")), Path(request.pop("scratch")))
+    device = request.pop("device") or best_device()
+    try:
+        (unit,) = units_of(room_of(request.pop("slug")), **request)
+        run_unit(unit, store, device)
+    except LoupeError as error:
+        sys.exit(f"loupe: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The table of papers: light to import, so that listing them loads no numerical library.
+
+A chapter that is written has a room ``loupe.papers.SLUG`` beside this table; the others are planned.
+"""
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+
+from loupe.errors import LoupeError
+
+THEMES = ("robustness", "geometry", "flows", "topology", "diffusion", "dynamics")
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper of the book.
+
+    ``question`` is the chapter's title: the paper's question in plain words. ``code`` is the
+    official repository (``owner/name``), or ``None`` where none is known.
+    """
+
+    slug: str
+    theme: str
+    question: str
+    title: str
+    authors: str
+    year: int
+    venue: str
+    arxiv: str
+    code: str | None
+
+    @property
+    def planned(self) -> bool:
+        """Whether the chapter is still to be written (it has no room of its own yet)."""
+        return find_spec(f"loupe.papers.{self.slug}") is None
+
+
+PAPERS = {
+    paper.slug: paper
+    for paper in (
+        Paper("adversarial_decomposition", "robustness", "What are adversarial examples made of?",
+              "Adversarial Example Decomposition",
+              "Horace He, Aaron Lou, Qingxuan Jiang, Isay Katsman, Serge Belongie, Ser-Nam Lim",
+              2018, "ICML 2019 workshop", "1812.01198", None),
+        Paper("frechet_mean", "geometry", "Can a network learn through an average on a curved space?",
+              "Differentiating through the Fréchet Mean",
+              "Aaron Lou, Isay Katsman, Qingxuan Jiang, Serge Belongie, Ser-Nam Lim, Christopher De Sa",
+              2020, "ICML 2020", "2003.00335", "CUAI/Differentiable-Frechet-Mean"),
+        Paper("riemannian_resnet", "geometry", "What is a residual connection where points cannot be added?",
+              "Riemannian Residual Neural Networks",
+              "Isay Katsman, Eric M. Chen, Sidhanth Holalkere, Anna Asch, Aaron Lou, Ser-Nam Lim, Christopher De Sa",
+              2023, "NeurIPS 2023", "2310.10013", "CUAI/Riemannian-Residual-Neural-Networks"),
+        Paper("manifold_ode", "flows", "How does a flow stay on a manifold?",
+              "Neural Manifold Ordinary Differential Equations",
+              "Aaron Lou, Derek Lim, Isay Katsman, Leo Huang, Qingxuan Jiang, Ser-Nam Lim, Christopher De Sa",
+              2020, "NeurIPS 2020", "2006.10254", "CUAI/Neural-Manifold-Ordinary-Differential-Equations"),
+        Paper("manifold_flows", "flows", "Can a density learn a symmetry exactly?",
+              "Equivariant Manifold Flows",
+              "Isay Katsman, Aaron Lou, Derek Lim, Qingxuan Jiang, Ser-Nam Lim, Christopher De Sa",
+              2021, "NeurIPS 2021", "2107.08596", "CUAI/Equivariant-Manifold-Flows"),
+        Paper("ph_dimension", "topology", "How rough is the path of training?",
+              "Intrinsic Dimension, Persistent Homology and Generalization in Neural Networks",
+              "Tolga Birdal, Aaron Lou, Leonidas Guibas, Umut Şimşekli",
+              2021, "NeurIPS 2021", "2111.13171", "tolgabirdal/PHDimGeneralization"),
+        Paper("reflected_diffusion", "diffusion", "How does diffusion stay inside the cube?",
+              "Reflected Diffusion Models", "Aaron Lou, Stefano Ermon",
+              2023, "ICML 2023", "2304.04740", "louaaron/Reflected-Diffusion"),
+        Paper("ddbm", "diffusion", "Can diffusion walk from one image to another?",
+              "Denoising Diffusion Bridge Models", "Linqi Zhou, Aaron Lou, Samar Khanna, Stefano Ermon",
+              2023, "ICLR 2024", "2309.16948", "alexzhou907/DDBM"),
+        Paper("riemannian_diffusion", "diffusion", "Does diffusion on manifolds scale?",
+              "Scaling Riemannian Diffusion Models", "Aaron Lou, Minkai Xu, Adam Farris, Stefano Ermon",
+              2023, "NeurIPS 2023", "2310.20030", "louaaron/Scaling-Riemannian-Diffusion"),
+        Paper("sedd", "diffusion", "Can diffusion write text?",
+              "Discrete Diffusion Modeling by Estimating the Ratios of the Data Distribution",
+              "Aaron Lou, Chenlin Meng, Stefano Ermon",
+              2023, "ICML 2024", "2310.16834", "louaaron/Score-Entropy-Discrete-Diffusion"),
+        Paper("diffusion_dpo", "diffusion", "How does an image model learn what people prefer?",
+              "Diffusion Model Alignment Using Direct Preference Optimization",
+              "Bram Wallace, Meihua Dang, Rafael Rafailov, Linqi Zhou, Aaron Lou, Senthil Purushwalkam, "
+              "Stefano Ermon, Caiming Xiong, Shafiq Joty, Nikhil Naik",
+              2023, "CVPR 2024", "2311.12908", "SalesforceAIResearch/DiffusionDPO"),
+        Paper("egno", "dynamics", "Can a network predict a whole motion at once, whichever way it faces?",
+              "Equivariant Graph Neural Operator for Modeling 3D Dynamics",
+              "Minkai Xu, Jiaqi Han, Aaron Lou, Jean Kossaifi, Arvind Ramanathan, Kamyar Azizzadenesheli, "
+              "Jure Leskovec, Stefano Ermon, Anima Anandkumar",
+              2024, "ICML 2024", "2401.11037", "MinkaiXu/EGNO"),
+        Paper("geotdm", "dynamics", "What would a body in motion do next?",
+              "Geometric Trajectory Diffusion Models",
+              "Jiaqi Han, Minkai Xu, Aaron Lou, Haotian Ye, Stefano Ermon",
+              2024, "NeurIPS 2024", "2410.13027", "hanjq17/GeoTDM"),
+    )
+}  # fmt: skip
+
+
+def find_paper(slug: str) -> Paper:
+    """The paper of that slug; one sentence with the nearest names if there is none."""
+    if slug in PAPERS:
+        return PAPERS[slug]
+    from difflib import get_close_matches
+
+    near = get_close_matches(slug, PAPERS, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise LoupeError(f"no paper is called {slug!r}: {hint}`loupe list` shows all of them.")
+
+
+def load_room(slug: str):
+    """Import and return the room ``loupe.papers.SLUG`` of a written chapter."""
+    if find_paper(slug).planned:
+        raise LoupeError(f"the chapter {slug!r} is planned and not written yet: `loupe list` shows those that are.")
+    return import_module(f"loupe.papers.{slug}")

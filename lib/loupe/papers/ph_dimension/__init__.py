@@ -1,0 +1,29 @@
+"""Intrinsic Dimension, Persistent Homology and Generalization in Neural Networks (Birdal et al. 2021).
+
+``config`` holds the presets, ``experiments`` what is run, ``claims`` what is judged, ``figures`` what is drawn.
+"""
+
+from loupe.papers import PAPERS
+from loupe.papers.ph_dimension.claims import CLAIMS
+from loupe.papers.ph_dimension.config import PRESETS, Config
+from loupe.papers.ph_dimension.experiments import (
+    diffusion_processes,
+    identities,
+    known_dimensions,
+    noise_of_one_draw,
+    training_path,
+)
+
+PAPER = PAPERS["ph_dimension"]
+
+__all__ = [
+    "CLAIMS",
+    "PAPER",
+    "PRESETS",
+    "Config",
+    "diffusion_processes",
+    "identities",
+    "known_dimensions",
+    "noise_of_one_draw",
+    "training_path",
+]

@@ -1,0 +1,229 @@
+"""What the chapter runs. Each experiment returns all that its figures and claims need."""
+
+import numpy as np
+
+from loupe.experiment import experiment
+from loupe.topology import (
+    CLOUDS,
+    ESTIMATORS,
+    embed_isometrically,
+    h0_lifetimes,
+    lifetime_sum,
+    pairwise_distances,
+    persistence_diagrams,
+    ph_dimension,
+    spanning_tree,
+    stable_ou_path,
+)
+
+IDENTITY_CLOUDS = ("circle", "sphere", "cube_2", "cube_3", "sierpinski", "duplicates")
+PICTURE_POINTS = 250  # rows of the distance matrix that is stored for the picture
+
+
+@experiment(seeds="one_seed")
+def identities(config, *, seed, device):
+    """The identities behind the estimator: H0 lifetimes are spanning-tree edges, and sums with closed forms."""
+    clouds = {name: _identity_cloud(name, config.identity_points, seed) for name in IDENTITY_CLOUDS}
+    gaps = np.array([_route_gaps(points) for points in clouds.values()])
+    plane = CLOUDS["gaussian_plane"].sample(config.cloud_points, seed)
+    ambient = embed_isometrically(plane, config.embedding_dimension, np.random.default_rng(seed))
+    settings = {"sizes": range(*config.cloud_sizes), "repeats": config.repeats, "seed": seed}
+    return {
+        "clouds": np.array(IDENTITY_CLOUDS),
+        "routes": np.array(("prim", "gudhi", "alpha")),
+        "route_gaps": gaps,
+        **_closed_form_errors(),
+        "plane_dimension": ph_dimension(plane, **settings).dimension,
+        "embedded_dimension": ph_dimension(ambient, **settings).dimension,
+    }
+
+
+def _identity_cloud(name, n, seed):
+    if name == "duplicates":
+        half = CLOUDS["cube_2"].sample(n // 2, seed)
+        return np.concatenate([half, half])
+    return CLOUDS[name].sample(n, seed)
+
+
+def _route_gaps(points):
+    """Largest relative difference of sorted lifetimes to those of single linkage, for each other route."""
+    reference = h0_lifetimes(points)
+    return [
+        np.abs(h0_lifetimes(points, method=route) - reference).max() / reference.max()
+        for route in ("prim", "gudhi", "alpha")
+    ]
+
+
+def _closed_form_errors():
+    """Relative errors of lifetime sums whose value is known, over alpha in (0.5, 1, 2)."""
+    n, h, radius, level = 60, 0.1, 2.0, 7
+    line = np.arange(n)[:, None] * h
+    angle = 2 * np.pi * np.arange(n) / n
+    polygon = radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    grid = h * np.stack(np.meshgrid(*[np.arange(6)] * 3), axis=-1).reshape(-1, 3)
+    digits = (np.arange(2**level)[:, None] >> np.arange(level)) % 2
+    cantor = (2 * digits / 3.0 ** np.arange(1, level + 1)).sum(axis=1, keepdims=True)
+    j = np.arange(1, level + 1)
+    cases = {
+        "line": (line, lambda alpha: (n - 1) * h**alpha),
+        "polygon": (polygon, lambda alpha: (n - 1) * (2 * radius * np.sin(np.pi / n)) ** alpha),
+        "grid": (grid, lambda alpha: (6**3 - 1) * h**alpha),
+        "cantor": (cantor, lambda alpha: (2.0 ** (j - 1) * (3.0**-j + 3.0**-level) ** alpha).sum()),
+    }
+    errors = [
+        [abs(lifetime_sum(points, alpha) / exact(alpha) - 1) for alpha in (0.5, 1.0, 2.0)]
+        for points, exact in cases.values()
+    ]
+    return {"closed_forms": np.array(list(cases)), "closed_form_errors": np.array(errors)}
+
+
+@experiment
+def known_dimensions(config, *, seed, device):
+    """E1: the estimator on clouds whose dimension is known."""
+    clouds = [CLOUDS[name] for name in config.clouds]
+    estimates = [
+        ph_dimension(
+            cloud.sample(config.cloud_points, seed),
+            alpha=cloud.alpha,
+            sizes=range(*config.cloud_sizes),
+            repeats=config.repeats,
+            seed=seed,
+        )
+        for cloud in clouds
+    ]
+    return {
+        "clouds": np.array(config.clouds),
+        "truth": np.array([float(cloud.dimension) for cloud in clouds]),
+        "alpha": np.array([cloud.alpha for cloud in clouds]),
+        "dimension": np.array([estimate.dimension for estimate in estimates]),
+        "standard_error": np.array([estimate.standard_error for estimate in estimates]),
+        "slope": np.array([estimate.slope for estimate in estimates]),
+        "intercept": np.array([estimate.intercept for estimate in estimates]),
+        "sizes": estimates[0].sizes,
+        "lifetime_sums": np.array([estimate.lifetime_sums for estimate in estimates]),
+    }
+
+
+@experiment
+def diffusion_processes(config, *, seed, device):
+    """E2: paths of stable Ornstein-Uhlenbeck processes, whose dimension is the stable index."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for beta in config.betas:
+        path = stable_ou_path(config.process_points, config.process_dimension, beta, rng)
+        distances = pairwise_distances(path)
+        ours = ph_dimension(
+            distances=distances, sizes=range(*config.process_sizes), repeats=config.repeats, seed=seed
+        ).dimension
+        rows.append([ours, *(estimate(distances=distances) for estimate in ESTIMATORS.values())])
+    return {
+        "beta": np.array(config.betas),
+        "estimators": np.array(["persistent homology", *ESTIMATORS]),
+        "estimates": np.array(rows).T,
+    }
+
+
+@experiment(seeds="one_seed")
+def noise_of_one_draw(config, *, seed, device):
+    """How far estimates on one fixed cloud spread when only the subsets are drawn anew, with 1 and 10 repeats."""
+    distances = pairwise_distances(CLOUDS["cube_2"].sample(config.cloud_points, seed))
+    sizes, repeats = range(*config.cloud_sizes), (1, 10)
+    draws = [
+        [
+            ph_dimension(distances=distances, sizes=sizes, repeats=r, seed=1000 * seed + draw).dimension
+            for draw in range(config.noise_draws)
+        ]
+        for r in repeats
+    ]
+    return {"repeats": np.array(repeats), "dimensions": np.array(draws)}
+
+
+@experiment
+def training_path(config, *, seed, device):
+    """The last iterates of a small network trained by plain SGD, and their shape."""
+    iterates, history = _train_and_record(config, seed, device)
+    distances = pairwise_distances(iterates)
+    sizes = range(*config.path_sizes)
+    estimate = ph_dimension(distances=distances, sizes=sizes, repeats=config.repeats, seed=seed)
+    one_draws = [ph_dimension(distances=distances, sizes=sizes, legacy_seed=s).dimension for s in range(50)]
+    edges, lengths = spanning_tree(distances=distances)
+    thin = np.linspace(0, len(distances) - 1, min(PICTURE_POINTS, len(distances))).astype(int)
+    h0, h1 = persistence_diagrams(distances=distances[np.ix_(thin, thin)])
+    return {
+        **history,
+        "parameters": iterates.shape[1],
+        "dimension": estimate.dimension,
+        "standard_error": estimate.standard_error,
+        "slope": estimate.slope,
+        "intercept": estimate.intercept,
+        "sizes": estimate.sizes,
+        "lifetime_sums": estimate.lifetime_sums,
+        "one_draw_dimensions": np.array(one_draws),
+        "competitors": np.array([estimate(distances=distances) for estimate in ESTIMATORS.values()]),
+        "competitor_names": np.array(list(ESTIMATORS)),
+        "edges": edges.astype(np.int32),
+        "lengths": lengths,
+        "plane": _best_plane(distances).astype(np.float32),
+        "picture_steps": thin,
+        "picture": distances[np.ix_(thin, thin)].astype(np.float32),
+        "h0": h0,
+        "h1": h1,
+    }
+
+
+def _train_and_record(config, seed, device):
+    """Plain SGD until every training image is classified rightly; the last iterates, one row a step."""
+    import torch
+
+    from loupe.data import load
+    from loupe.networks import fully_connected
+    from loupe.training import TrajectoryRecorder
+
+    torch.manual_seed(seed)
+    data = load(config.path_data)
+    chosen = np.random.default_rng(seed).permutation(len(data.x_train))[: config.path_images]
+    mean, deviation = data.x_train.mean(), data.x_train.std()
+    x, x_test = (
+        torch.from_numpy((images.reshape(len(images), -1) - mean) / deviation).float().to(device)
+        for images in (data.x_train[chosen], data.x_test)
+    )
+    y, y_test = (torch.from_numpy(labels.astype(np.int64)).to(device) for labels in (data.y_train[chosen], data.y_test))
+    network = fully_connected(config.path_widths).to(device)
+    optimiser = torch.optim.SGD(network.parameters(), lr=config.path_learning_rate)
+    recorder = TrajectoryRecorder(network, config.path_iterates)
+    order = torch.Generator().manual_seed(seed)
+    losses, accuracy = [], 0.0
+    while recorder.steps < config.path_max_steps:
+        for batch in torch.randperm(len(x), generator=order).split(config.path_batch):
+            loss = torch.nn.functional.cross_entropy(network(x[batch]), y[batch])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            recorder.record()
+            losses.append(loss.item())
+        accuracy = _accuracy(network, x, y)
+        if accuracy == 1.0 and recorder.steps >= config.path_iterates:
+            break
+    history = {
+        "data": data.variant,
+        "steps": recorder.steps,
+        "train_accuracy": accuracy,
+        "test_accuracy": _accuracy(network, x_test, y_test),
+        "losses": np.array(losses, dtype=np.float32),
+    }
+    return recorder.iterates(), history
+
+
+def _accuracy(network, x, y):
+    import torch
+
+    with torch.no_grad():
+        return (network(x).argmax(dim=1) == y).double().mean().item()
+
+
+def _best_plane(distances):
+    """Coordinates (n, 2) of the points in the plane that holds most of their spread, from distances alone."""
+    squares = distances**2
+    rows = squares.mean(axis=1, keepdims=True)
+    values, vectors = np.linalg.eigh(-(squares - rows - rows.T + squares.mean()) / 2)
+    return vectors[:, -2:][:, ::-1] * np.sqrt(np.maximum(values[-2:][::-1], 0))

@@ -1,0 +1,1 @@
+"""From notebooks to pages: executing, publishing, and building the site."""

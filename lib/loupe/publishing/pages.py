@@ -1,0 +1,138 @@
+"""The generated parts of the book: landing cards, scoreboard, data table, API pages."""
+
+from html import escape
+from importlib import import_module
+from pathlib import Path
+
+from loupe.experiment.chapter import Chapter, open_chapter
+from loupe.experiment.folders import published_ledgers, read_ledger
+from loupe.experiment.render import MARKS, verdict_html
+from loupe.experiment.store import Store
+from loupe.papers import PAPERS, THEMES, Paper
+
+# The doors of the package in the order of a reader's interest.
+API = {
+    "Opening a chapter": ["loupe.experiment.chapter"],
+    "Topology": ["loupe.topology"],
+    "Data": ["loupe.data"],
+    "Experiments, results and claims": [
+        "loupe.experiment.presets", "loupe.experiment.units", "loupe.experiment.store", "loupe.experiment.compute",
+        "loupe.experiment.claims", "loupe.experiment.provenance",
+    ],
+    "Plotting": ["loupe.plotting"],
+    "Papers": ["loupe.papers"],
+}  # fmt: skip
+
+
+def generate(folder: Path) -> None:
+    """Write the generated pages, and the thumbnails they show, into ``folder``."""
+    folder.mkdir(parents=True)
+    for paper in PAPERS.values():
+        if not paper.planned:
+            _thumbnail(paper, folder)
+    (folder / "cards.md").write_text(cards())
+    (folder / "scoreboard.md").write_text(scoreboard())
+    (folder / "data.md").write_text(data_table())
+    (folder / "api.md").write_text(api())
+
+
+def shown_preset(slug: str) -> str:
+    """The preset at which a chapter is shown: the highest that has been judged."""
+    return next(iter(published_ledgers(Store.default(), slug)), "smoke")
+
+
+def cards() -> str:
+    """One card a paper, grouped by theme; planned ones are pale and say so."""
+    parts = []
+    for theme in THEMES:
+        tiles = "\n".join(_tile(paper) for paper in PAPERS.values() if paper.theme == theme)
+        parts.append(f'## {theme.capitalize()}\n\n<div class="loupe-grid">\n{tiles}\n</div>\n')
+    return "\n".join(parts)
+
+
+def _tile(paper: Paper) -> str:
+    words = f'<span class="question">{escape(paper.question)}</span><span class="venue">{paper.venue}</span>'
+    if paper.planned:
+        blank = '<span class="thumb-blank" aria-hidden="true"></span>'
+        return f'<div class="loupe-tile planned">{blank}{words}<span class="marks">planned</span></div>'
+    picture = f'<img src="../_static/thumbnails/{paper.slug}.png" alt="" width="640" height="480">'
+    marks = _marks(read_ledger(Store.default(), paper.slug, shown_preset(paper.slug)) or [])
+    return f'<a class="loupe-tile" href="../notebooks/{paper.slug}.html">{picture}{words}{marks}</a>'
+
+
+def _marks(claims: list[dict]) -> str:
+    verdicts = [claim["verdict"] for claim in claims]
+    spoken = ", ".join(f"{verdicts.count(word)} {word}" for word in MARKS if word in verdicts) or "not judged yet"
+    shown = " ".join(MARKS[verdict] for verdict in sorted(verdicts, key=list(MARKS).index))
+    return f'<span class="marks" role="img" aria-label="{spoken}" title="{spoken}">{shown}</span>'
+
+
+def scoreboard() -> str:
+    """Every judged claim of the book with its verdict at each preset, and how its results stand to today's code."""
+    parts = []
+    for paper in PAPERS.values():
+        ledgers = published_ledgers(Store.default(), paper.slug)
+        if paper.planned or not ledgers:
+            continue
+        parts.append(f"## [{paper.question}](../notebooks/{paper.slug}.ipynb)\n")
+        parts += [f"{preset}: {_standing(open_chapter(paper.slug, preset=preset))}\n" for preset in ledgers]
+        parts.append(_scores(paper.slug, ledgers) + "\n")
+    planned = [paper.title for paper in PAPERS.values() if paper.planned]
+    if planned:
+        parts.append("## Planned\n\n" + "\n".join(f"- {title}" for title in planned) + "\n")
+    return "\n".join(parts)
+
+
+def _standing(chapter: Chapter) -> str:
+    state = chapter.state
+    kind = "warn" if state.needs_attention else "fine"
+    return f'<span class="loupe-state {kind}">{escape(state.sentence())}</span>'
+
+
+def _scores(slug: str, ledgers: dict[str, list[dict]]) -> str:
+    by_id: dict[str, dict[str, dict]] = {}
+    for preset, claims in ledgers.items():
+        for claim in claims:
+            by_id.setdefault(claim["id"], {})[preset] = claim
+    head = "".join(f"<th>{label}</th>" for label in ("claim", "kind", *ledgers))
+    rows = []
+    for name, judged in by_id.items():
+        claim = next(iter(judged.values()))
+        href = f"../notebooks/{slug}.html#claim-{name.lower()}"
+        cells = [f'<td data-label="claim"><code>{name}</code> {escape(claim["statement"])}</td>',
+                 f'<td data-label="kind">{claim["kind"]}</td>']  # fmt: skip
+        for preset in ledgers:
+            verdict = verdict_html(judged[preset]["verdict"], href) if preset in judged else ""
+            cells.append(f'<td data-label="{preset}">{verdict}</td>')
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    return f'<table class="loupe-ledger scores"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+
+
+def data_table() -> str:
+    """The data sets of the catalog: what each is, its size, licence and source."""
+    from loupe.data import CATALOG
+
+    rows = "\n".join(
+        f"<tr><td data-label=\"name\"><code>{entry.name}</code></td><td data-label=\"what\">{escape(entry.title)}</td>"
+        f"<td data-label=\"licence\">{escape(entry.licence)}</td></tr>"
+        for entry in CATALOG.values()
+    )  # fmt: skip
+    head = "<tr><th>name</th><th>what</th><th>licence</th></tr>"
+    return f'<table class="loupe-table"><thead>{head}</thead><tbody>{rows}</tbody></table>\n'
+
+
+def api() -> str:
+    """Autodoc directives for the public rooms."""
+    parts = []
+    for title, modules in API.items():
+        parts.append(f"## {title}\n")
+        for module in modules:
+            parts.append(f"```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n   :show-inheritance:\n```\n")
+    return "\n".join(parts)
+
+
+def _thumbnail(paper: Paper, folder: Path) -> None:
+    figures = import_module(f"loupe.papers.{paper.slug}.figures")
+    target = folder.parent / "_static" / "thumbnails" / f"{paper.slug}.png"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    figures.thumbnail(open_chapter(paper.slug, preset=shown_preset(paper.slug)), target)

@@ -1,0 +1,120 @@
+"""Building the site: execute from the store what changed, generate pages, render, and check what came out."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from importlib import metadata
+from pathlib import Path
+
+from loupe.errors import LoupeError
+from loupe.experiment.folders import project_root, show_path
+from loupe.experiment.store import write_whole
+from loupe.publishing import pages
+from loupe.publishing.notebooks import clean, execute, fold_captions, notebook_bytes, quiet_environment, read_notebook
+
+Report = Callable[[str], None]
+
+
+def build_site(report: Report = lambda line: None) -> Path:
+    """Build the site into ``_build/html`` and return its first page; the working tree stays as it is.
+
+    Raises
+    ------
+    LoupeError
+        If a notebook stops, the renderer warns, or a page is missing.
+    """
+    quiet_environment()
+    root = project_root()
+    build = root / "_build"
+    front, stamp = build / "html" / "index.html", build / "site.sha256"
+    today = digest(_site_inputs(root), root)
+    if front.exists() and stamp.exists() and stamp.read_text() == today:
+        report(f"nothing changed; the site is at {show_path(front)}")
+        return front
+    chapters = [_executed(path, build / "chapters", root, report) for path in sorted((root / "notebooks").glob("*.ipynb"))]
+    source = _assemble(root, build / "source", chapters)
+    report("rendering the pages")
+    _render(source, root)
+    _check(build / "html", [path.stem for path in chapters])
+    stamp.write_text(today)
+    report(f"the site is at {show_path(front)}: open it in a browser, or type `make serve`")
+    return front
+
+
+def digest(files: Iterable[Path], root: Path) -> str:
+    """A digest of names and contents; times play no part, since git keeps none."""
+    total = hashlib.sha256()
+    for path in sorted(files):
+        total.update(f"{path.relative_to(root)}\0".encode())
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def _sources(root: Path) -> list[Path]:
+    return [*(root / "lib").rglob("*.py"), *(root / "lib").rglob("*.js"), root / "requirements.lock"]
+
+
+def _results(root: Path, pattern: str) -> list[Path]:
+    return [path for path in (root / "results").glob(pattern) if path.suffix in (".json", ".npz")]
+
+
+def _site_inputs(root: Path) -> list[Path]:
+    pages = [path for path in (root / "book").rglob("*") if path.is_file()]
+    book = [root / "_config.yml", root / "_toc.yml", *pages]
+    return [*_sources(root), *_results(root, "**/*"), *(root / "notebooks").glob("*.ipynb"), *book]
+
+
+def _executed(notebook: Path, folder: Path, root: Path, report: Report) -> Path:
+    """The notebook executed from the store in the build folder, unless nothing it depends on has changed."""
+    slug = notebook.stem
+    target, stamp = folder / notebook.name, folder / f"{slug}.sha256"
+    today = digest([notebook, *_sources(root), *_results(root, f"*/{slug}*"), *_results(root, f"*/{slug}/*")], root)
+    if not (target.exists() and stamp.exists() and stamp.read_text() == today):
+        report(f"executing {slug} from the stored results")
+        execute(notebook, target)
+        stamp.write_text(today)
+    return target
+
+
+def _assemble(root: Path, source: Path, chapters: list[Path]) -> Path:
+    """Lay out what the renderer reads: the book's pages, the executed chapters, the generated pages, MathJax."""
+    shutil.rmtree(source, ignore_errors=True)
+    (source / "notebooks").mkdir(parents=True)
+    for name in ("_config.yml", "_toc.yml"):
+        shutil.copy(root / name, source)
+    shutil.copytree(root / "book", source / "book")
+    for path in chapters:
+        write_whole(source / "notebooks" / path.name, notebook_bytes(fold_captions(clean(read_notebook(path)))))
+    pages.generate(source / "book" / "_generated")
+    _copy_mathjax(source / "_extra" / "_mathjax")
+    return source
+
+
+def _copy_mathjax(target: Path) -> None:
+    """Serve formulas from the site itself: one script and its fonts out of the installed package."""
+    package = metadata.distribution("sphinx-mathjax-offline").locate_file("sphinx-mathjax-offline/static/mathjax")
+    (target / "output").mkdir(parents=True)
+    shutil.copy(package / "tex-mml-chtml.js", target)
+    shutil.copytree(package / "output" / "chtml", target / "output" / "chtml")
+
+
+def _render(source: Path, root: Path) -> None:
+    log = root / "_build" / "render.log"
+    command = [sys.executable, "-m", "jupyter_book", "build", str(source), "--path-output", str(root),
+               "--all", "-W", "--keep-going"]  # fmt: skip
+    run = subprocess.run(command, capture_output=True, text=True)
+    log.write_text(run.stdout + run.stderr)
+    if run.returncode:
+        lines = [line for line in log.read_text().splitlines() if "WARNING" in line or "ERROR" in line]
+        shown = "\n".join(lines[:20]) or "no warning was printed"
+        raise LoupeError(f"the pages could not be rendered without warnings (all of it: {show_path(log)}):\n{shown}")
+
+
+def _check(html: Path, slugs: list[str]) -> None:
+    """A renderer that ends well and writes nothing has been seen: look for the pages themselves."""
+    pages = [html / "index.html", *(html / "notebooks" / f"{slug}.html" for slug in slugs)]
+    missing = [show_path(page) for page in pages if not page.exists()]
+    if missing:
+        raise LoupeError(f"the renderer ended well but did not write {', '.join(missing)}; see _build/render.log.")

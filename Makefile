@@ -1,0 +1,61 @@
+# Every command a person types. `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PRESET ?= cpu
+CHAPTERS ?= $(basename $(notdir $(wildcard notebooks/*.ipynb)))
+PORT ?= 8000
+
+# One thread a process: two single-thread processes beat one of two threads on small models.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help env book serve test lint reproduce bench lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+env: $(READY) ## set up .venv with the exact versions of requirements.lock
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Loupe needs Python 3.11 or later and $(PYTHON) is {v[0]}.{v[1]}: type make PYTHON=python3.11 (or later) instead.")'
+	@echo "Setting up $(VENV) from requirements.lock: some minutes the first time, at once from then on."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+book: $(READY) ## build the site into _build/html
+	@$(BIN)/loupe book
+
+serve: book ## build the site and open it in a browser
+	@$(BIN)/python -m webbrowser -t http://localhost:$(PORT)/ & \
+	$(BIN)/python -m http.server --directory _build/html $(PORT)
+
+test: $(READY) ## run all tests and say what was not run, and why
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+
+lint: $(READY) ## check style and the floors of the house
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+
+reproduce: $(READY) ## compute and publish chapters: PRESET=cpu CHAPTERS="..."
+	@$(BIN)/loupe compute $(CHAPTERS) --preset $(PRESET)
+	@$(BIN)/loupe publish $(CHAPTERS)
+
+bench: $(READY) ## measure speed side by side with the best peers
+	@mkdir -p results/bench
+	@for script in benchmarks/*.py; do $(BIN)/python $$script --json results/bench/$$(basename $$script .py).json || exit 1; done
+
+lock: ## write requirements.lock anew, from pyproject.toml
+	@rm -rf .loupe/lock && $(PYTHON) -m venv .loupe/lock
+	@echo "torch==2.13.0" > .loupe/lock/constraints.txt
+	@.loupe/lock/bin/pip install --quiet --disable-pip-version-check -c .loupe/lock/constraints.txt "torch==2.13.0"
+	@.loupe/lock/bin/pip install --quiet --disable-pip-version-check -c .loupe/lock/constraints.txt --editable ".[dev]"
+	@{ echo "# Exact versions of everything; written by 'make lock'. torch carries no local label: every platform takes its build."; \
+	   .loupe/lock/bin/pip freeze --exclude-editable | sed -E 's/\+[a-z0-9.]+$$//' | grep -viE '^(nvidia-|triton|cuda-)'; } > requirements.lock
+	@rm -rf .loupe/lock
+
+clean: ## remove the built site and caches; results and .venv stay
+	@rm -rf _build .loupe/jupyter .loupe/publish .pytest_cache .ruff_cache .hypothesis .import_linter_cache

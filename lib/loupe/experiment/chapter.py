@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import json
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from loupe.experiment import claims as judging
 from loupe.experiment import provenance, render
 from loupe.experiment.compute import compute
 from loupe.experiment.presets import Preset
-from loupe.experiment.folders import PRESET_NAMES, StoreError, published_ledgers
+from loupe.experiment.folders import PRESET_NAMES, StoreError, published_ledgers, show_path
 from loupe.experiment.store import Result, Store, compute_command, write_whole
 from loupe.experiment.units import Unit, experiments_of, resolve_config, room_of, units_of
 
@@ -151,6 +152,14 @@ class Chapter:
             columns = published_ledgers(self.stored.store, self.room.PAPER.slug) | columns
         order = [name for name in reversed(PRESET_NAMES) if name in columns]
         return render.ledger({name: columns[name] for name in order}, self.preset)
+
+    def benchmark(self) -> dict[str, Any]:
+        """The stored measurements of ``benchmarks/SLUG.py``, as ``make bench`` wrote them."""
+        path = self.stored.store.published / "bench" / f"{self.room.PAPER.slug}.json"
+        try:
+            return json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise LoupeError(f"{show_path(path)} cannot be read ({error}): type `make bench`.") from None
 
     def judge(self, claims: Iterable[judging.Claim] | None = None) -> list[judging.Judgement]:
         """Judge the given claims, or all of the chapter's, on the stored results."""

@@ -74,14 +74,10 @@ def setting(value: Any) -> str:
     if isinstance(value, float):
         return number(value)
     if isinstance(value, list | tuple):
-        if len(value) > 5 and all(isinstance(item, int) for item in value) and len(set(_steps(value))) == 1:
-            return f"{value[0]}, {value[1]}, …, {value[-1]}"
+        if len(value) > 5 and not isinstance(value[0], str):
+            return f"{setting(value[0])}, {setting(value[1])}, …, {setting(value[-1])} ({len(value)} values)"
         return ", ".join(setting(item) for item in value) or "none"
     return str(value)
-
-
-def _steps(values: Sequence[int]) -> list[int]:
-    return [later - earlier for earlier, later in zip(values, values[1:], strict=False)]
 
 
 def ledger(columns: dict[str, list[dict[str, Any]]], here: str) -> Block:

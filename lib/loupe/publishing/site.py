@@ -53,7 +53,7 @@ def digest(files: Iterable[Path], root: Path) -> str:
 
 
 def _sources(root: Path) -> list[Path]:
-    return [*(root / "lib").rglob("*.py"), *(root / "lib").rglob("*.js"), root / "requirements.lock"]
+    return [*(root / "lib").rglob("*.py"), *(root / "lib").rglob("*.js"), *(root / "lib").rglob("*.css"), root / "requirements.lock"]
 
 
 def _results(root: Path, pattern: str) -> list[Path]:

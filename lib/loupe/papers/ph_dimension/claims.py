@@ -128,7 +128,7 @@ CLAIMS = (
         "Sec. 3", "stated", "exact", "equal to 1e-6", _ambient_space_is_irrelevant, EVERYWHERE,
     ),
     Claim(
-        "PH5", "The dimension follows the stable index of a diffusion process, and does so better than other estimators.",
+        "PH5", "The dimension follows the stable index of a diffusion process, and no other estimator orders the processes better.",
         "Sec. 5", "shown in figures", "statistical",
         "rank correlation at least 0.9, and none of the others more than 0.02 above it",
         _tracks_the_stable_index, FULL, "three processes cannot be ranked",

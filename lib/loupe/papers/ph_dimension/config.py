@@ -9,7 +9,10 @@ class Config(Preset):
     """Settings of ``ph_dimension``."""
 
     seeds: tuple[int, ...] = Field((0, 1, 2, 3, 4), min_length=1)
-    """seeds of clouds, diffusion processes and training runs"""
+    """seeds of clouds and training runs"""
+
+    process_seeds: tuple[int, ...] = tuple(range(20))
+    """seeds of the diffusion processes"""
 
     one_seed: tuple[int, ...] = (0,)
     """seed of the experiments that repeat inside themselves, or are identities"""
@@ -26,7 +29,7 @@ class Config(Preset):
     cloud_points: int = Field(5000, ge=100)
     """points in a cloud"""
 
-    cloud_sizes: tuple[int, int, int] = (1000, 5000, 250)
+    cloud_sizes: tuple[int, int, int] = (1000, 5000, 500)
     """subset sizes of the estimator on clouds: first, end (excluded), step"""
 
     repeats: int = Field(20, ge=1)
@@ -44,11 +47,17 @@ class Config(Preset):
     process_dimension: int = Field(10, ge=1)
     """ambient dimension of the diffusion processes"""
 
-    process_sizes: tuple[int, int, int] = (1000, 5000, 250)
+    process_sizes: tuple[int, int, int] = (1000, 5000, 500)
     """subset sizes of the estimator on diffusion processes: first, end (excluded), step"""
 
+    noise_points: int = Field(1000, ge=100)
+    """points in the one fixed cloud that is measured again and again"""
+
+    noise_sizes: tuple[int, int, int] = (200, 1000, 50)
+    """subset sizes of the estimator on that cloud: first, end (excluded), step"""
+
     noise_draws: int = Field(200, ge=10)
-    """estimates on one fixed cloud, for the spread of a single estimate"""
+    """estimates on that cloud, for the spread of a single one"""
 
     path_data: str = "mnist"
     """data set on which the network of the pictures is trained"""
@@ -93,6 +102,7 @@ CPU = GPU.override(
 SMOKE = CPU.override(
     {
         "seeds": [0, 1],
+        "process_seeds": [0, 1],
         "identity_points": 300,
         "clouds": ["circle", "cube_2", "sierpinski", "cantor_set"],
         "cloud_points": 400,
@@ -102,6 +112,8 @@ SMOKE = CPU.override(
         "betas": [1.2, 1.6, 2.0],
         "process_points": 400,
         "process_sizes": [100, 351, 50],
+        "noise_points": 400,
+        "noise_sizes": [100, 351, 50],
         "noise_draws": 20,
         "path_data": "digits",
         "path_images": 1000,

@@ -104,7 +104,7 @@ def known_dimensions(config, *, seed, device):
     }
 
 
-@experiment
+@experiment(seeds="process_seeds")
 def diffusion_processes(config, *, seed, device):
     """E2: paths of stable Ornstein-Uhlenbeck processes, whose dimension is the stable index."""
     rng = np.random.default_rng(seed)
@@ -126,8 +126,8 @@ def diffusion_processes(config, *, seed, device):
 @experiment(seeds="one_seed")
 def noise_of_one_draw(config, *, seed, device):
     """How far estimates on one fixed cloud spread when only the subsets are drawn anew, with 1 and 10 repeats."""
-    distances = pairwise_distances(CLOUDS["cube_2"].sample(config.cloud_points, seed))
-    sizes, repeats = range(*config.cloud_sizes), (1, 10)
+    distances = pairwise_distances(CLOUDS["cube_2"].sample(config.noise_points, seed))
+    sizes, repeats = range(*config.noise_sizes), (1, 10)
     draws = [
         [
             ph_dimension(distances=distances, sizes=sizes, repeats=r, seed=1000 * seed + draw).dimension

@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.collections import LineCollection
 
+from loupe.experiment.render import table
 from loupe.plotting import ORDERED, SERIES, TRUTH, figure, filtration_slider, log_axis, series, show
 from loupe.topology import CLOUDS, spanning_tree
 
@@ -35,14 +36,14 @@ def slopes(runs):
         axes.errorbar(sizes, sums.mean(axis=1), yerr=sums.std(axis=1), linestyle="none", capsize=2, **series(rank))
         line = np.exp(run["intercept"][k]) * sizes ** run["slope"][k]
         axes.plot(sizes, line, color=SERIES[rank].colour, linewidth=1)
-        label = f"{CLOUDS[name].label}: slope {run['slope'][k]:.2f}, dimension {run['dimension'][k]:.2f}"
+        label = f"{CLOUDS[name].label}\nslope {run['slope'][k]:.2f}\ndimension {run['dimension'][k]:.2f}"
         axes.annotate(
-            label, (sizes[len(sizes) // 2], line[len(sizes) // 2]), xytext=(0, 9), textcoords="offset points",
-            color=SERIES[rank].colour, ha="center", fontsize=8.5,
+            label, (sizes[-1], line[-1]), xytext=(8, 0), textcoords="offset points", color=SERIES[rank].colour,
+            va="center", fontsize=8.5,
         )  # fmt: skip
+    axes.set_xlim(sizes[0] * 0.93, sizes[-1] * 1.5)
     log_axis(axes, "xy")
     axes.set(xlabel="points in the subset, n", ylabel="lifetime sum E₁(n)", title="Slopes give dimensions")
-    axes.margins(y=0.15)
     repeats = run["lifetime_sums"].shape[2]
     show(
         sheet,
@@ -72,7 +73,7 @@ def dimensions(runs):
     axes.set_xscale("log", base=2)
     axes.set_xticks([0.5, 1, 2, 3, 5, 10], ["0.5", "1", "2", "3", "5", "10"])
     axes.set_xlim(min(0.45, truth.min() * 0.8), truth.max() * 1.25)
-    axes.set(xlabel="dimension", title="Right up to three dimensions, too low above")
+    axes.set(xlabel="dimension", title="Close up to three dimensions, too low above")
     handles = [
         axes.plot([], [], marker="|", color="black", markersize=11, markeredgewidth=1.6, linestyle="none")[0],
         axes.plot([], [], linewidth=2.5, **series(0))[0],
@@ -102,10 +103,29 @@ def processes(runs):
     show(
         sheet,
         alt="Estimates of five methods against the stable index. Persistent homology rises along the diagonal, above it.",
-        caption=f"Paths of Ornstein–Uhlenbeck processes in {'ten'} dimensions, driven by stable noise of index β, which is "
+        caption="Paths of Ornstein–Uhlenbeck processes in ten dimensions, driven by stable noise of index β, which is "
         f"the dimension of the path; means over {len(runs)} seeds. The band spans the seeds of the persistent-homology "
         "estimate.",
     )
+
+
+def process_table(runs):
+    """How well each estimator orders the processes, and how far it is from their dimension."""
+    from scipy.stats import spearmanr
+
+    run = runs.first
+    beta, means = run["beta"], runs["estimates"].mean(axis=0)
+    rows = [
+        (
+            str(name),
+            float(spearmanr(beta, mean).statistic) if np.ptp(mean) else 0.0,
+            float(np.abs(runs["estimates"][:, k] - beta).mean()),
+            float((mean - beta).mean()),
+        )
+        for k, (name, mean) in enumerate(zip(run["estimators"], means, strict=True))
+    ]
+    head = ("estimator", "Spearman ρ of the means", "mean absolute error", "mean error")
+    return table(head, rows, numeric=True)
 
 
 def noise(runs):
@@ -114,11 +134,12 @@ def noise(runs):
     sheet, axes = figure(height=2.8)
     bins = np.histogram_bin_edges(run["dimensions"][0], 25)
     for rank, (repeats, values) in enumerate(zip(run["repeats"], run["dimensions"], strict=True)):
-        label = f"{repeats} draw{'s' * (repeats > 1)} a size: standard deviation {values.std(ddof=1):.3f}"
+        label = f"{repeats} {'draw' if repeats == 1 else 'draws'} a size: standard deviation {values.std(ddof=1):.3f}"
         axes.hist(values, bins, color=SERIES[1 - rank].colour, alpha=0.75, label=label)
     axes.axvline(2, **TRUTH)
     axes.set(xlabel="estimated dimension of the same square", ylabel="estimates", title="One draw is noisy; ten are not")
-    axes.legend()
+    axes.margins(y=0.3)
+    axes.legend(loc="upper left")
     show(
         sheet,
         alt="Two histograms around two: a wide one for one draw, and a narrow one for ten.",
@@ -134,7 +155,7 @@ def training(runs):
     window = max(1, len(run["losses"]) // 200)
     smooth = np.convolve(run["losses"], np.ones(window) / window, mode="valid")
     left.plot(np.arange(len(smooth)) + window, smooth, color=SERIES[0].colour)
-    left.set_yscale("log")
+    log_axis(left, "y")
     kept = len(run["plane"])
     left.axvspan(run["steps"] - kept, run["steps"], color=SERIES[1].colour, alpha=0.15, linewidth=0)
     left.annotate("kept", (run["steps"] - kept / 2, smooth.max()), ha="center", va="top", color=SERIES[1].colour)
@@ -155,6 +176,22 @@ def training(runs):
     )
 
 
+def path_table(runs):
+    """Each training run of the pictures: how it went, and what five estimators say of its path.
+
+    ``edges along time`` is the share of tree edges that join an iterate to the very next one.
+    """
+    names = [str(name) for name in runs.first["competitor_names"]]
+    head = ("seed", "steps", "train accuracy", "test accuracy", "edges along time", "PH dimension", *names)
+    rows = [
+        (run.seed, run["steps"], f"{run['train_accuracy']:.1%}", f"{run['test_accuracy']:.1%}",
+         f"{np.mean(np.abs(np.diff(run['edges'], axis=1)) == 1):.0%}", run["dimension"],
+         *map(float, run["competitors"]))
+        for run in runs
+    ]  # fmt: skip
+    return table(head, rows, numeric=True)
+
+
 def path_shape(runs):
     """F4: distance matrix and barcode of the training path."""
     run = runs.first
@@ -170,7 +207,7 @@ def path_shape(runs):
     segments = np.stack([bars, np.stack([rows, rows], axis=1)], axis=2)
     right.add_collection(LineCollection(segments, colors=SERIES[0].colour, linewidths=0.5))
     right.set(xlim=(0, lengths.max() * 1.05), ylim=(-5, len(lengths) + 5))
-    right.set(xlabel="radius r", ylabel="component, by lifetime", title="Each bar is an edge of the tree")
+    right.set(xlabel="scale r", ylabel="component, by lifetime", title="Each bar is an edge of the tree")
     show(
         sheet,
         alt="Left, a distance matrix that is dark along the diagonal and brightens away from it. Right, a barcode of "
@@ -221,10 +258,10 @@ def path_dimensions(runs):
     )
 
 
-def timing(table):
+def timing(bench):
     """F7: seconds for H0 against the number of points, by method; from the stored benchmark."""
     sheet, axes = figure(height=3.6)
-    for rank, (method, rows) in enumerate(table.items()):
+    for rank, (method, rows) in enumerate(bench["h0"].items()):
         n, seconds = np.array(rows).T
         axes.plot(n, seconds, label=method, **series(rank))
     log_axis(axes, "xy")
@@ -236,6 +273,13 @@ def timing(table):
         caption="Time to all H0 lifetimes from a given distance matrix, median of several runs; see "
         "`benchmarks/ph_dimension.py`.",
     )
+
+
+def timing_table(bench):
+    """F7 as a table, with what it was measured on."""
+    sizes = sorted({n for rows in bench["h0"].values() for n, _ in rows})
+    rows = [(method, *(dict(map(tuple, rows)).get(n, "") for n in sizes)) for method, rows in bench["h0"].items()]
+    return table(("CPU-seconds", *(f"n = {n}" for n in sizes)), rows, numeric=True)
 
 
 def thumbnail(chapter, target):

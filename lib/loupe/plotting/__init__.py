@@ -1,0 +1,46 @@
+"""Figures that look alike in every chapter, the way to show them, and small interactive pictures.
+
+>>> from loupe.plotting import figure, series, show
+>>> sheet, axes = figure(width="narrow")
+>>> _ = axes.plot([1, 2, 3], [1, 4, 9], **series(0), label="ours")
+>>> _ = axes.set(xlabel="step", ylabel="loss")
+>>> show(sheet, alt="A curve that rises ever faster.", caption="Squares of the first three integers.")
+"""
+
+from loupe.plotting.display import show
+from loupe.plotting.style import (
+    ACCENT,
+    DIVERGING,
+    GRID,
+    INK,
+    MUTED,
+    ORDERED,
+    SERIES,
+    TRUTH,
+    WIDTHS,
+    Series,
+    figure,
+    log_axis,
+    series,
+    use_style,
+)
+from loupe.plotting.widgets import filtration_slider
+
+__all__ = [
+    "ACCENT",
+    "DIVERGING",
+    "GRID",
+    "INK",
+    "MUTED",
+    "ORDERED",
+    "SERIES",
+    "TRUTH",
+    "WIDTHS",
+    "Series",
+    "figure",
+    "filtration_slider",
+    "log_axis",
+    "series",
+    "show",
+    "use_style",
+]

@@ -1,0 +1,65 @@
+"""Show a figure in a notebook with what a page needs: the picture, its description and its caption."""
+
+import io
+import sys
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from loupe.plotting.style import SAVED_DPI, screen_width
+
+
+def show(sheet: Figure, *, alt: str, caption: str) -> None:
+    """Publish a figure with its description and its caption, and close it.
+
+    In a notebook this gives two outputs: the picture (PNG; the caption as its plain text; ``alt`` and the
+    width on screen in its metadata), and the caption in italics as Markdown, marked
+    ``{"loupe": {"caption": true}}`` so that the book can set it as the figure's own caption. Outside IPython
+    nothing is shown.
+
+    Parameters
+    ----------
+    sheet : matplotlib.figure.Figure
+        The finished figure.
+    alt : str
+        What the picture shows, for someone who cannot see it.
+    caption : str
+        What is drawn, what to see, and of how many runs and seeds; may hold mathematics between dollar signs.
+    """
+    texts = {"alt": alt, "caption": caption}
+    for name, text in texts.items():
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"{name} must be a text that is not empty, got {text!r}")
+        texts[name] = " ".join(text.split())
+    if _in_ipython():
+        from IPython.display import display
+
+        picture = {"image/png": png(sheet), "text/plain": texts["caption"]}
+        about = {"image/png": {"alt": texts["alt"], "width": screen_width(sheet)}}
+        display(picture, metadata=about, raw=True)
+        display({"text/markdown": f"*{texts['caption']}*"}, metadata={"loupe": {"caption": True}}, raw=True)
+    plt.close(sheet)
+
+
+def png(sheet: Figure) -> bytes:
+    """Draw a figure into PNG bytes that are the same for the same figure: no date, no name of the software.
+
+    Parameters
+    ----------
+    sheet : matplotlib.figure.Figure
+        The figure.
+
+    Returns
+    -------
+    bytes
+        The file's content.
+    """
+    buffer = io.BytesIO()
+    sheet.savefig(buffer, format="png", dpi=SAVED_DPI, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _in_ipython() -> bool:
+    # Looked up, not imported: outside IPython, a plain script need not load it.
+    module = sys.modules.get("IPython")
+    return module is not None and module.get_ipython() is not None

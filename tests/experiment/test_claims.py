@@ -1,0 +1,131 @@
+"""Verdicts follow from measures."""
+
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from toy import CLAIMS
+
+from loupe.errors import LoupeError
+from loupe.experiment import claims as c
+from loupe.experiment import render
+from loupe.experiment.claims import Band, Claim, Measure, at_least, at_most, between
+
+
+@pytest.mark.parametrize(
+    ("measure", "outcome"),
+    [
+        (Measure("x", 1.0, at_most(1.0)), c.REPRODUCED),
+        (Measure("x", 1.1, at_most(1.0)), c.NOT_REPRODUCED),
+        (Measure("x", 0.5, at_most(1.0), 0.4, 0.9), c.REPRODUCED),
+        (Measure("x", 0.9, at_most(1.0), 0.4, 1.4), c.INCONCLUSIVE),
+        (Measure("x", 1.1, at_most(1.0), 0.9, 1.3), c.INCONCLUSIVE),
+        (Measure("x", 1.5, at_most(1.0), 1.1, 1.9), c.NOT_REPRODUCED),
+        (Measure("x", 0.5, at_least(1.0), 0.1, 0.9), c.NOT_REPRODUCED),
+        (Measure("x", 2.0, between(1, 3), 0.5, 3.5), c.INCONCLUSIVE),
+        (Measure("x", math.nan, at_most(1.0)), c.INCONCLUSIVE),
+        (Measure.of_seeds("x", [0.9, 1.0, 1.2], at_most(1.1), every=True), c.NOT_REPRODUCED),
+        (Measure.of_seeds("x", [0.9, 1.0, 1.05], at_most(1.1), every=True), c.REPRODUCED),
+        (Measure.of_seeds("x", [0.9, 1.0, 1.05], at_most(1.2)), c.REPRODUCED),
+    ],
+)
+def test_outcomes(measure, outcome):
+    assert measure.outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "verdict"),
+    [
+        ([c.REPRODUCED] * 2, c.REPRODUCED),
+        ([c.NOT_REPRODUCED], c.NOT_REPRODUCED),
+        ([c.REPRODUCED, c.NOT_REPRODUCED, c.INCONCLUSIVE], c.PARTLY),
+        ([c.REPRODUCED, c.INCONCLUSIVE], c.INCONCLUSIVE),
+        ([c.NOT_REPRODUCED, c.INCONCLUSIVE], c.INCONCLUSIVE),
+    ],
+)
+def test_combination(outcomes, verdict):
+    assert c.combine(outcomes) == verdict
+
+
+def test_a_judge_without_measures_is_our_mistake():
+    with pytest.raises(ValueError, match="at least one"):
+        c.combine([])
+
+
+def test_t_interval_is_scipys():
+    values = [1.0, 2.0, 4.0, 4.5]
+    expected = stats.t.interval(0.95, 3, loc=sum(values) / 4, scale=stats.sem(values))
+    assert c.t_interval(values) == pytest.approx(expected, rel=1e-12)
+    assert c.t_interval([1.0]) == (None, None)
+
+
+def test_judging_at_other_presets_says_why():
+    judged = c.judge(CLAIMS[1], "cpu", {})
+    assert (judged.verdict, judged.reason) == (c.NOT_TESTED, "needs a telescope")
+
+
+def test_missing_results_are_not_a_verdict_on_the_paper():
+    class Missing(dict):
+        def __missing__(self, key):
+            raise LoupeError("type `loupe compute`.")
+
+    judged = c.judge(CLAIMS[0], "cpu", Missing())
+    assert judged.verdict == c.NOT_TESTED
+    assert "loupe compute" in judged.reason
+
+
+def judgement(kind, value):
+    claim = Claim("X1", "s", "Sec.", "p", kind, "c", lambda results: [Measure("m", value, at_most(1))], ("cpu",))
+    return c.judge(claim, "cpu", {})
+
+
+def test_only_exact_claims_break_a_build():
+    judged = [judgement("exact", 0), judgement("exact", 2), judgement("statistical", 2)]
+    assert c.failed_exact(judged) == [judged[1]]
+
+
+def test_ledger_json_is_strict_and_complete():
+    content = json.loads(c.ledger_json("slug", "cpu", [judgement("exact", math.nan)]))
+    (claim,) = content["claims"]
+    assert claim["verdict"] == c.INCONCLUSIVE
+    assert claim["measures"][0]["value"] is None
+    assert claim["measures"][0]["accepts"] == [None, 1]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0"), (1.0, "1"), (0.03124, "0.0312"), (1.585, "1.58"), (12.34, "12.3"), (1234.5, "1234"),
+     (2.1e-13, "2.1e-13"), (1e-12, "1e-12"), (-0.0242, "−0.0242"), (math.nan, "none"), (None, "none"),
+     (1.5e7, "1.5e7")],
+)  # fmt: skip
+def test_numbers_are_short(value, text):
+    assert c.number(value) == text
+
+
+@given(st.floats(-1e4, 1e4).filter(lambda x: x == 0 or abs(x) > 1e-3))
+def test_numbers_keep_three_digits(value):
+    assert float(c.number(value).replace("−", "-")) == pytest.approx(value, rel=6e-3, abs=1e-12)
+
+
+def test_bands_in_words():
+    assert [str(band) for band in (at_most(1e-12), at_least(0.9), Band(1, 2))] == ["≤ 1e-12", "≥ 0.9", "in [1, 2]"]
+
+
+def test_the_ledger_shows_mark_word_and_colour_and_escapes():
+    claim = Claim("X1", "a < b", "Sec. 1", "p & q", "exact", "c", lambda r: [Measure("m", 1, at_most(1))], ("cpu",))
+    one = [c.judge(claim, "cpu", {}).to_json()]
+    block = render.ledger({"gpu": one, "cpu": one}, "cpu")
+    assert 'class="verdict reproduced" href="#claim-x1"' in block.html
+    assert '<span class="mark" aria-hidden="true">●</span> reproduced' in block.html
+    assert "a &lt; b" in block.html
+    assert "p &amp; q" in block.html
+    assert "ours · gpu" in block.html
+    assert "gpu: ● reproduced" in str(block)
+    assert set(block._repr_mimebundle_()) == {"text/html", "text/plain"}
+
+
+def test_tally():
+    assert render.tally([c.REPRODUCED, c.PARTLY, c.INCONCLUSIVE, c.NOT_TESTED]) == "● 1  ◐ 2  ○ 1"

@@ -1,0 +1,63 @@
+"""Presets are validated, state only differences, and remember what was read of them."""
+
+import pytest
+from pydantic import ValidationError
+from toy import PRESETS, Config
+
+from loupe.errors import LoupeError
+from loupe.experiment.presets import Reading
+
+
+def test_override_replaces_and_leaves_the_original():
+    changed = PRESETS["cpu"].override({"steps": 7, "seeds": [4, 5]})
+    assert (changed.steps, changed.seeds) == (7, (4, 5))
+    assert PRESETS["cpu"].steps == 10
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"stepz": 5}, "'stepz' is not a setting"),
+        ({"steps": "500"}, "steps='500' is refused"),
+        ({"steps": True}, "steps=True is refused"),
+        ({"steps": 0}, "steps=0 is refused"),
+        ({"scale": [1]}, "scale=[1] is refused"),
+        ({"seeds": []}, "seeds=[] is refused"),
+        ({"seeds": [1.5]}, "refused"),
+        ({"scale": {1, 2}}, "plain numbers"),
+        ({"scale": float("nan")}, "scale=nan is refused"),
+    ],
+)
+def test_a_bad_override_is_one_sentence_with_the_fields(values, words):
+    with pytest.raises(LoupeError) as caught:
+        PRESETS["cpu"].override(values)
+    message = str(caught.value)
+    assert words in message
+    assert "\n" not in message
+    assert "plain" in words or "seeds, steps, scale" in message
+
+
+def test_an_integer_is_good_enough_for_a_float():
+    assert PRESETS["cpu"].override({"scale": 2}).scale == 2.0
+
+
+def test_frozen():
+    with pytest.raises(ValidationError):
+        PRESETS["cpu"].steps = 3
+
+
+def test_differences_name_the_meaning():
+    (difference,) = PRESETS["cpu"].differences(PRESETS["paper"])
+    assert difference == ("steps", "steps of the walk", 10, 100)
+
+
+def test_digest_depends_on_values_alone():
+    assert Config(steps=10).digest() == PRESETS["cpu"].digest() != PRESETS["paper"].digest()
+
+
+def test_reading_remembers_fields():
+    reading = Reading(PRESETS["cpu"])
+    _ = reading.steps
+    assert reading.settings_read() == {"steps": 10}
+    reading.digest()  # a method may look at every field
+    assert set(reading.settings_read()) == set(Config.model_fields)

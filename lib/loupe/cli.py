@@ -47,21 +47,18 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 @app.command("list")
 def list_papers() -> None:
     """List the papers with the presets that have been judged and their verdicts."""
-    from rich.console import Console
-    from rich.table import Table
-
     from loupe.experiment.folders import Folders, published_ledgers
     from loupe.experiment.render import tally
     from loupe.papers import PAPERS
 
-    table = Table("chapter", "paper", "venue", "judged at", "verdicts", box=None, pad_edge=False)
+    table = _table("chapter", "paper", "venue", "judged at", "verdicts")
     for paper in PAPERS.values():
         ledgers = {} if paper.planned else published_ledgers(Folders.default(), paper.slug)
         verdicts = [tally([claim["verdict"] for claim in claims]) for claims in ledgers.values()]
         judged = "\n".join(ledgers) or ("planned" if paper.planned else "nowhere yet")
         style = "dim" if paper.planned else None
         table.add_row(paper.slug, paper.title, paper.venue, judged, "\n".join(verdicts), style=style)
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    _print(table)
     typer.echo("\n● reproduced   ◐ partly or inconclusive   ✕ not reproduced   ○ not tested here")
 
 
@@ -181,9 +178,64 @@ def book() -> None:
 
 @data_app.callback(invoke_without_command=True)
 def data_list(context: typer.Context) -> None:
-    """List the data sets: present or not, where, size, licence."""
-    if context.invoked_subcommand is None:
-        raise LoupeError("not built yet")
+    """List the data sets: present or not, where, size, licence. See also `loupe data fetch` and `verify`."""
+    if context.invoked_subcommand is not None:
+        return
+    from loupe.data import CATALOG, locate
+
+    table = _table("data set", "present", "size", "licence", "what")
+    for entry in CATALOG.values():
+        where = locate(entry.name).where
+        size = _bytes(entry.size) if entry.size else ""
+        table.add_row(entry.name, "no" if where == "missing" else where, size, entry.licence, entry.title)
+    _print(table)
+    typer.echo("\n`loupe data fetch NAME` gets one; LOUPE_DATA names a folder that mirrors them all.")
+
+
+@data_app.command("fetch")
+def data_fetch(names: Annotated[list[str], typer.Argument(help="Data sets, as in `loupe data`.")]) -> None:
+    """Bring data sets into the user's cache, or say that they are there already."""
+    from loupe.data import fetch
+
+    for name in names:
+        found = fetch(name)
+        for path in found.set_aside:
+            typer.echo(f"{name}: a damaged file was kept as {path}")
+        typer.echo(f"{name}: {found.where}" + "".join(f"\n  {path}" for path in found.paths))
+
+
+@data_app.command("verify")
+def data_verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Data sets; all that are present if none is given.")] = None,
+) -> None:
+    """Compare the digest of every file that is present with the catalog. Exit status 1 if one differs."""
+    from loupe.data import verify
+
+    checks = [check for name in names or [None] for check in verify(name)]
+    shown = [check for check in checks if names or check.outcome != "missing"]
+    table = _table("data set", "file", "where", "outcome", "detail")
+    for check in shown:
+        table.add_row(check.name, check.file, check.where, check.outcome, check.detail)
+    _print(table)
+    bad = [f"{check.file} ({check.outcome})" for check in shown if check.outcome != "ok"]
+    if bad:
+        raise LoupeError(f"not as the catalog says: {', '.join(bad)}; `loupe data fetch NAME` gets a file again.")
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
+
+
+def _table(*columns: str):
+    from rich.table import Table
+
+    return Table(*columns, box=None, pad_edge=False)
+
+
+def _print(table) -> None:
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
 
 
 def _parse_settings(settings: list[str] | None) -> dict[str, Any]:

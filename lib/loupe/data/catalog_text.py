@@ -1,0 +1,214 @@
+"""Catalog entries: text."""
+
+from loupe.data.records import DataFile, DataSet, PublicForm
+
+_WIKITEXT_RAW = (
+    "https://raw.githubusercontent.com/pytorch/examples/77f55b912142e11fcfdf5b530231fb9c52f181e8"
+    "/word_language_model/data/wikitext-2"
+)
+_SHAKESPEARE_RAW = (
+    "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
+    "/data/tinyshakespeare/input.txt"
+)
+
+
+def _text(name, title, file_name, digest, size, licence, citation, homepage, note, public=None, urls=()):
+    """One zero-shot text in the 27-symbol alphabet."""
+    file = DataFile(f"text/{file_name}", digest, size, urls)
+    return DataSet(
+        name, title, "text", "text:zero_shot", licence, citation, homepage, note, ("sedd",), (file,), public
+    )
+
+
+TEXTS = (
+    DataSet(
+        name="novels27",
+        title="99 English novels, 1840 to 1920, in 27 symbols",
+        kind="text",
+        reader="text:novels",
+        files=(
+            DataFile(
+                "text/novels27_train.txt.xz",
+                "sha256:7df7fef0872c4bef4d57aed8ad907eb09d5e123f3e11884b04f2816864ac278b",
+                14_881_228,
+            ),
+            DataFile(
+                "text/novels27_valid.txt",
+                "sha256:b725d69f50189700e9c4ca03f38c26d75ef51b634e4fe2c03a77e121db9ed77e",
+                1_031_104,
+            ),
+            DataFile(
+                "text/novels27_test.txt",
+                "sha256:559f8afe5f016b62533ec79af2403529b4ce9b911fe15aa90dcee08354a0ec6b",
+                1_077_518,
+            ),
+        ),
+        licence="texts in the public domain (late authors: check where copyright lasts 70 years); markup "
+        "CC BY 4.0",
+        citation="ELTeC-eng, ed. L. Burnard, COST Action CA16204, doi:10.5281/zenodo.3533868",
+        homepage="https://github.com/COST-ELTeC/ELTeC-eng",
+        source_note="Made from the TEI files of folder level1 at commit "
+        "3db3b6738a836f0e1b276b6c9703e42f4297f978: "
+        "text/body without note, gap, pb and ref, then loupe.data.text.normalise; training books cut into "
+        "pieces of "
+        "65,536 characters and shuffled, so any prefix is a fair sample. Not text8. The shuffle is not "
+        "public: our "
+        "files come through LOUPE_DATA or LOUPE_DATA_URL.",
+        used_by=("sedd",),
+    ),
+    DataSet(
+        name="text8",
+        title="text8: 100,000,000 characters of English Wikipedia in 27 symbols",
+        kind="text",
+        reader="text:text8",
+        public=PublicForm(
+            files=(
+                DataFile(
+                    "text8/text8.zip",
+                    "sha256:a6640522afe85d1963ad56c05b0ede0a0c000dddc9671758a6cc09b7a38e5232",
+                    urls=("https://mattmahoney.net/dc/text8.zip",),
+                ),
+            ),
+            output="text8/text8.zip",
+        ),
+        licence="CC BY-SA (Wikipedia)",
+        citation="M. Mahoney: About the test data, 2011",
+        homepage="https://mattmahoney.net/dc/textdata.html",
+        source_note="Public form only (31 MB). Parts of 90, 5 and 5 million characters, in order.",
+        used_by=("sedd",),
+    ),
+    _text(
+        "zs_wikitext2",
+        "WikiText-2 test articles in 27 symbols",
+        "zs_wikitext2_test27.txt",
+        "sha256:780b60282e982a68066652a13fa2558ad4b8def68a0a3d2c41a03e811af16deb",
+        599_993,
+        "CC BY-SA 3.0 / GFDL (Wikipedia)",
+        "S. Merity et al.: Pointer sentinel mixture models, 2016",
+        "https://github.com/pytorch/examples",
+        "Made from wikitext2 (test): <unk> and the token N removed, ' @-@ ' and ' @.@ ' to a space, ' @,@ ' "
+        "joined, then "
+        "loupe.data.text.normalise; the first 600,000 characters.",
+        PublicForm(
+            (
+                DataFile(
+                    "text/wikitext2_test.txt",
+                    "sha256:d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
+                    1_256_449,
+                    (f"{_WIKITEXT_RAW}/test.txt",),
+                ),
+            ),
+            "text/zs_wikitext2_test27.txt",
+            "wikitext27",
+        ),
+    ),
+    _text(
+        "zs_ptb",
+        "Penn Treebank test part in 27 symbols",
+        "zs_ptb_test27.txt",
+        "sha256:7f9616b71904a492b56c800ef16f2715f7d83c9486bc0fd92907fd119b689290",
+        406_277,
+        "LDC / Dow Jones; research use only, do not publish",
+        "M. Marcus et al.: Building a large annotated corpus of English: the Penn Treebank, 1993",
+        "https://catalog.ldc.upenn.edu/LDC99T42",
+        "Made from ptb (test): <unk> and the number token N removed, then loupe.data.text.normalise. Only "
+        "through "
+        "LOUPE_DATA or LOUPE_DATA_URL.",
+    ),
+    _text(
+        "zs_shakespeare",
+        "Tiny Shakespeare in 27 symbols",
+        "zs_shakespeare27.txt",
+        "sha256:d18410b49bddf6a464b124d0109b4f9c6ac6a727d33c030f7fe8e46c3ebc6635",
+        599_998,
+        "public domain",
+        "W. Shakespeare; collected by A. Karpathy, 2015",
+        "https://github.com/karpathy/char-rnn",
+        "The first 600,000 characters after loupe.data.text.normalise. No digest of the original is known; "
+        "its address "
+        "holds the commit.",
+        PublicForm(
+            (DataFile("text/tinyshakespeare.txt", urls=(_SHAKESPEARE_RAW,)),),
+            "text/zs_shakespeare_public27.txt",
+            "plain27",
+        ),
+    ),
+    _text(
+        "zs_state_union",
+        "State of the Union addresses since Truman in 27 symbols",
+        "zs_state_union27.txt",
+        "sha256:bef9ddab160a223d4984042c6b28f7dc18b7b1ff3f01d16b61153d77d3da2de4",
+        599_997,
+        "public domain (US government works)",
+        "Presidents of the United States; collected by NLTK",
+        "https://github.com/nltk/nltk_data",
+        "Made from packages/corpora/state_union.zip at commit 5db857e6f7df11eabb5e5665836db9ec8df07e28 by "
+        "loupe.data.text.normalise; the first 600,000 characters. Our file comes through LOUPE_DATA or "
+        "LOUPE_DATA_URL.",
+    ),
+    DataSet(
+        name="wikitext2",
+        title="WikiText-2, valid and test parts, words",
+        kind="text",
+        reader="text:wikitext2",
+        files=(
+            DataFile(
+                "text/wikitext2_valid.txt",
+                "sha256:f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8",
+                1_121_681,
+                (f"{_WIKITEXT_RAW}/valid.txt",),
+            ),
+            DataFile(
+                "text/wikitext2_test.txt",
+                "sha256:d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0",
+                1_256_449,
+                (f"{_WIKITEXT_RAW}/test.txt",),
+            ),
+        ),
+        licence="CC BY-SA 3.0 / GFDL (Wikipedia)",
+        citation="S. Merity et al.: Pointer sentinel mixture models, 2016",
+        homepage="https://github.com/pytorch/examples",
+        source_note="The variant with <unk>, not 'raw'; the public address serves the same bytes. The "
+        "training part is "
+        "not in the catalog.",
+        used_by=("sedd",),
+    ),
+    DataSet(
+        name="ptb",
+        title="Penn Treebank, valid and test parts, words",
+        kind="text",
+        reader="text:ptb",
+        files=(
+            DataFile(
+                "text/ptb_valid.txt",
+                "sha256:c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
+                399_782,
+            ),
+            DataFile(
+                "text/ptb_test.txt",
+                "sha256:dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
+                449_945,
+            ),
+        ),
+        licence="LDC / Dow Jones; research use only, do not publish",
+        citation="M. Marcus et al.: Building a large annotated corpus of English: the Penn Treebank, 1993",
+        homepage="https://catalog.ldc.upenn.edu/LDC99T42",
+        source_note="For evaluation only, and only through LOUPE_DATA or LOUPE_DATA_URL; no chapter needs "
+        "it to run.",
+        used_by=("sedd",),
+    ),
+    DataSet(
+        name="cpython_topics",
+        title="The help topics of CPython in 27 symbols",
+        kind="text",
+        reader="text:topics",
+        licence="PSF-2.0",
+        citation="Python Software Foundation: pydoc_data.topics",
+        homepage="https://docs.python.org/3/library/pydoc.html",
+        source_note="Ships with CPython, put through loupe.data.text.normalise; a few hundred thousand "
+        "characters, which "
+        "differ from one version of Python to the next: for trying code, not for numbers.",
+        used_by=("sedd",),
+        built_in=True,
+    ),
+)

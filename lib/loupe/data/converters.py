@@ -1,0 +1,245 @@
+"""From the files that authors publish to the arrays that Loupe reads.
+
+Each function takes the paths of the downloaded files, or of folders that hold them, and returns the arrays
+of an ``.npz`` file, or the bytes of a text. :func:`loupe.data.fetch` and :func:`loupe.data.adopt` call them
+by name.
+"""
+
+import io
+import tarfile
+import zipfile
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from loupe.data.converters_motion import motion_capture
+from loupe.data.images import CIFAR_CLASSES
+from loupe.data.text import normalise
+from loupe.data.trajectories import SCENES
+
+__all__ = [
+    "basicmotions",
+    "cifar10",
+    "cora",
+    "eth_ucy",
+    "japanesevowels",
+    "motion_capture",
+    "omniglot",
+    "plain27",
+    "pubmed",
+    "ts_series",
+    "wikitext27",
+]
+
+
+def cifar10(paths):
+    """CIFAR-10 from ``cifar-10-binary.tar.gz``: rows of label and 3,072 pixels, colour planes first."""
+    (archive_path,) = paths
+    rows = {}
+    with tarfile.open(archive_path) as archive:
+        for member in archive:
+            if member.name.endswith(".bin"):
+                rows[PurePosixPath(member.name).name] = np.frombuffer(
+                    archive.extractfile(member).read(), np.uint8
+                )
+    batches = [rows[f"data_batch_{k}.bin"] for k in range(1, 6)]
+    arrays = {"classes": np.array(CIFAR_CLASSES)}
+    for part, flat in (("train", np.concatenate(batches)), ("test", rows["test_batch.bin"])):
+        table = flat.reshape(-1, 3073)
+        arrays[f"y_{part}"] = table[:, 0].copy()
+        arrays[f"x_{part}"] = np.ascontiguousarray(table[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
+    return arrays
+
+
+def _undirected(pairs):
+    """Each undirected edge once, smaller index first, rows sorted: int32 ``(E, 2)``."""
+    return np.unique(np.sort(np.asarray(pairs, np.int64).reshape(-1, 2), axis=1), axis=0).astype(np.int32)
+
+
+def _graph_arrays(labels, pairs, rows, columns, values, width):
+    return {
+        "edges": _undirected(pairs),
+        "labels": np.asarray(labels, np.int64),
+        "num_nodes": np.int64(len(labels)),
+        "feat_row": np.asarray(rows, np.int32),
+        "feat_col": np.asarray(columns, np.int32),
+        "feat_val": np.asarray(values, np.float32),
+        "feat_shape": np.array([len(labels), width], np.int64),
+    }
+
+
+def _tar_lines(path, *endings):
+    """Lines of the members of a tar archive whose names end so."""
+    with tarfile.open(path) as archive:
+        members = {member.name: member for member in archive if member.isfile()}
+        for ending in endings:
+            (name,) = [name for name in members if PurePosixPath(name).name == ending]
+            yield archive.extractfile(members[name]).read().decode("utf-8").splitlines()
+
+
+def cora(paths):
+    """Cora from ``cora.tgz`` of LINQS: ``cora.content`` (id, words, class) and ``cora.cites`` (two ids)."""
+    (archive,) = paths
+    content, cites = _tar_lines(archive, "cora.content", "cora.cites")
+    table = [line.split() for line in content if line.strip()]
+    node = {row[0]: k for k, row in enumerate(table)}
+    classes = sorted({row[-1] for row in table})
+    words = np.array([row[1:-1] for row in table]).astype(np.float32)
+    rows, columns = np.nonzero(words)
+    pairs = [[node[name] for name in line.split()] for line in cites if line.strip()]
+    labels = [classes.index(row[-1]) for row in table]
+    return _graph_arrays(labels, pairs, rows, columns, words[rows, columns], words.shape[1])
+
+
+def pubmed(paths):
+    """PubMed from ``Pubmed-Diabetes.tgz`` of LINQS: TF-IDF words by name, classes 1 to 3, citations by id."""
+    (archive,) = paths
+    papers, cites = _tar_lines(
+        archive, "Pubmed-Diabetes.NODE.paper.tab", "Pubmed-Diabetes.DIRECTED.cites.tab"
+    )
+    # Second line: "cat=1,2,3:label", then one "numeric:w-word:0.0" for each word, then the summary.
+    word = {}
+    for field in papers[1].split("\t"):
+        if field.startswith("numeric:"):
+            word[field.split(":")[1]] = len(word)
+    node, labels, triples = {}, [], []
+    for line in papers[2:]:
+        name, *fields = line.rstrip("\n").split("\t")
+        k = node.setdefault(name, len(node))
+        for key, _, value in (field.partition("=") for field in fields):
+            if key == "label":
+                labels.append(int(value) - 1)
+            elif key in word:
+                triples.append((k, word[key], float(value)))
+    # From the third line on: number, "paper:id", "|", "paper:id".
+    pairs = [
+        [node[field.removeprefix("paper:")] for field in line.split("\t") if field.startswith("paper:")]
+        for line in cites[2:]
+        if line.strip()
+    ]
+    rows, columns, values = zip(*triples, strict=True)
+    return _graph_arrays(labels, pairs, rows, columns, values, len(word))
+
+
+def eth_ucy(paths):
+    """ETH-UCY from texts ``SCENE_train.txt`` and ``SCENE_val.txt``: rows of frame, person, x, y in metres."""
+    found = {
+        path.name: path
+        for root in paths
+        for path in ([root] if root.is_file() else sorted(root.rglob("*.txt")))
+    }
+    arrays = {}
+    for scene in SCENES:
+        train, val = (
+            np.loadtxt(found[f"{scene}_{part}.txt"], ndmin=2, dtype=np.float64)[:, :4]
+            for part in ("train", "val")
+        )
+        arrays[scene] = np.concatenate([train, val]).astype(np.float32)
+        arrays[f"{scene}__val_start"] = np.float64(val[:, 0].min())
+    return arrays
+
+
+def omniglot(paths):
+    """Small Omniglot from its two zip archives of one-bit PNG files: inverted, box-averaged to 28 x 28."""
+    from PIL import Image
+
+    pictures = {}
+    for path in paths:
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                parts = PurePosixPath(name).parts
+                if not name.endswith(".png") or "__MACOSX" in parts:
+                    continue
+                alphabet, character, file = parts[-3:]
+                # Greek and Latin stand in both archives, with the same pictures.
+                drawer = int(file.removesuffix(".png").split("_")[1])
+                with Image.open(io.BytesIO(archive.read(name)), formats=("PNG",)) as picture:
+                    ink = 255 - np.asarray(picture.convert("L"))
+                small = Image.fromarray(ink).resize((28, 28), Image.Resampling.BOX)
+                pictures[alphabet, character, drawer] = np.asarray(small)
+    keys = sorted(pictures)
+    alphabets = sorted({key[0] for key in keys})
+    characters = sorted({key[:2] for key in keys})
+    return {
+        "images": np.stack([pictures[key] for key in keys]),
+        "alphabet": np.array([alphabets.index(key[0]) for key in keys], np.uint8),
+        "character": np.array([characters.index(key[:2]) for key in keys], np.uint16),
+        "drawer": np.array([key[2] for key in keys], np.uint8),
+        "alphabet_names": np.array(alphabets),
+    }
+
+
+def ts_series(text):
+    """Series of a ``.ts`` file of the time-series archive.
+
+    Parameters
+    ----------
+    text : str
+        The file: comments ``#``, headers ``@``, then one line for each series: channels separated by ``:``,
+        values by ``,``, the class last.
+
+    Returns
+    -------
+    values : numpy.ndarray
+        float32 ``(sum of lengths, channels)``, all series one after another.
+    offsets : numpy.ndarray
+        int64 ``(n + 1,)``, where each series starts.
+    labels : list of str
+        The class of each series.
+    classes : list of str
+        All classes, in the order of the header.
+    """
+    header, _, body = text.partition("@data")
+    (classes,) = [line.split()[2:] for line in header.splitlines() if line.lower().startswith("@classlabel")]
+    blocks, labels = [], []
+    for line in body.split("\n"):
+        if line.strip():
+            *channels, label = line.strip().split(":")
+            blocks.append(np.array([channel.split(",") for channel in channels]).astype(np.float32).T)
+            labels.append(label)
+    offsets = np.concatenate([[0], np.cumsum([len(block) for block in blocks])]).astype(np.int64)
+    return np.concatenate(blocks), offsets, labels, classes
+
+
+def _archive_series(paths, name):
+    (wheel,) = paths
+    arrays = {}
+    with zipfile.ZipFile(wheel) as archive:
+        for part in ("train", "test"):
+            member = f"sktime/datasets/data/{name}/{name}_{part.upper()}.ts"
+            values, offsets, labels, classes = ts_series(archive.read(member).decode("utf-8"))
+            arrays[f"{part}_values"], arrays[f"{part}_offsets"] = values, offsets
+            arrays[f"{part}_labels"] = np.array([classes.index(label) for label in labels], np.int64)
+    arrays["class_names"] = np.array(classes)
+    return arrays
+
+
+def japanesevowels(paths):
+    """JapaneseVowels from the ``.ts`` files in the wheel of sktime."""
+    return _archive_series(paths, "JapaneseVowels")
+
+
+def basicmotions(paths):
+    """BasicMotions from the ``.ts`` files in the wheel of sktime."""
+    return _archive_series(paths, "BasicMotions")
+
+
+def plain27(paths):
+    """The first 600,000 characters of a plain text in 27 symbols."""
+    (path,) = paths
+    return _start(normalise(path.read_bytes().decode("utf-8")))
+
+
+def wikitext27(paths):
+    """The first 600,000 characters of WikiText in 27 symbols, its word-level marks undone."""
+    (path,) = paths
+    # The token N goes too: the recipe was shared with the Penn Treebank, where N stands for a number.
+    text = path.read_bytes().decode("utf-8").replace("<unk>", "").replace(" N ", " ")
+    return _start(normalise(text.replace(" @-@ ", " ").replace(" @,@ ", "").replace(" @.@ ", " ")))
+
+
+def _start(text, characters=600_000):
+    """The first `characters` of a text, without the word that the cut splits."""
+    if len(text) > characters:
+        text = text[:characters].rpartition(" ")[0]
+    return text.encode("ascii")

@@ -1,0 +1,273 @@
+"""Bring a data set into the user's cache. The only module of the book that opens a connection.
+
+Downloads go through pooch, which writes to a temporary file, compares the digest and renames: an interrupted
+download leaves nothing behind that could be taken for the file.
+"""
+
+import contextlib
+import logging
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from loupe.data.digests import digest_fault, digest_note, file_digest
+from loupe.data.errors import DataError
+from loupe.data.places import Location, cache_root, find, locate, missing_message
+
+
+def fetch(name, *, form=None):
+    """Make sure that a data set is on this machine.
+
+    What is already in the mirror or in the cache is checked and left alone. Otherwise the files come, in
+    this order, from ``LOUPE_DATA_URL/FOLDER/FILE`` (a mirror of Loupe's own files), from an address that
+    serves the same bytes, or from the authors' form followed by a converter. A damaged cached file is
+    renamed to ``FILE.damaged`` first.
+
+    Parameters
+    ----------
+    name : str
+        Name in the catalog.
+    form : {None, "loupe", "public"}
+        Insist on Loupe's own files or on the authors' form; None takes what there is.
+
+    Returns
+    -------
+    Location
+        Where the data set lies now; ``set_aside`` lists the damaged files that were renamed.
+
+    Raises
+    ------
+    DataError
+        If no source gave the right bytes; one sentence that names the addresses and the remedy.
+    """
+    entry = find(name)
+    location = locate(name, form=form)
+    if location.where == "built in":
+        return location
+    faults = [(path, fault) for path in location.paths if (fault := digest_fault(entry, location, path))]
+    if location.paths and not faults:
+        return location
+    if faults and location.where == "mirror":
+        raise DataError(faults[0][1])
+    # The files of a set that is incomplete count too: pooch would replace a damaged one without a word.
+    partial = [cache_root() / file.path for file in entry.files] if not location.paths else []
+    faults += [
+        (path, fault)
+        for path in partial
+        if path.is_file() and (fault := digest_fault(entry, Location(name, "cache"), path))
+    ]
+    set_aside = tuple(_set_aside(path) for path, _ in faults)
+    failures = []
+    for attempt in _sources(entry, form):
+        try:
+            attempt()
+        except _CacheError:
+            raise
+        except DataError as failure:
+            failures.append(str(failure))
+            continue
+        found = locate(name, form=form)
+        if found.where == "cache":
+            return replace(found, set_aside=set_aside)
+    kept = "".join(f" The damaged file is kept as {path}." for path in set_aside)
+    reason = f"Could not fetch {name!r} ({'; '.join(failures)}): " if failures else ""
+    if not failures:
+        raise DataError(missing_message(entry, form) + kept)
+    raise DataError(
+        reason + "check the network and type the same again, or set LOUPE_DATA to a mirror folder." + kept
+    )
+
+
+def adopt(name, *paths):
+    """Convert files that were downloaded by hand, and put the result into the cache.
+
+    Parameters
+    ----------
+    name : str
+        Name of a data set that has a public form with a converter.
+    *paths : str or pathlib.Path
+        The authors' files, or folders that hold them.
+
+    Returns
+    -------
+    Location
+        The cached set.
+
+    Raises
+    ------
+    DataError
+        If the set has no converter, a path does not exist, or the files are not in the authors' format.
+
+    Examples
+    --------
+    >>> loupe.data.adopt("cifar10", "cifar-10-binary.tar.gz")  # doctest: +SKIP
+    """
+    entry = find(name)
+    if entry.public is None or entry.public.converter is None:
+        raise DataError(f"Nothing converts files to {name!r}: {entry.source_note}")
+    if not paths:
+        raise DataError(
+            f"adopt({name!r}) needs the authors' files: {entry.public.by_hand or entry.source_note}"
+        )
+    absent = [str(path) for path in paths if not Path(path).exists()]
+    if absent:
+        raise DataError(f"There is no file or folder {absent[0]!r}: give the files that the authors publish.")
+    _convert(entry, [Path(path) for path in paths])
+    return locate(name, form="public")
+
+
+def _sources(entry, form):
+    """Ways to fill the cache, best first, each a function without arguments."""
+    base = os.environ.get("LOUPE_DATA_URL", "").rstrip("/")
+    if entry.files and form != "public":
+        if base:
+            yield lambda: _download_all(entry.files, cache_root(), lambda file: (f"{base}/{file.path}",))
+        if all(file.urls for file in entry.files):
+            yield lambda: _download_all(entry.files, cache_root(), lambda file: file.urls)
+    if entry.public and entry.public.files and form != "loupe":
+        yield lambda: _fetch_public(entry)
+
+
+def _fetch_public(entry):
+    """Download the authors' form; convert it where it needs converting."""
+    public = entry.public
+    if public.converter is None:
+        _download_all(public.files, cache_root(), lambda file: file.urls)
+        return
+    originals = cache_root() / "originals" / entry.name
+    downloaded = _download_all(public.files, originals, lambda file: file.urls)
+    _convert(entry, downloaded)
+    # Kept if the conversion fails, so that nobody has to download 170 MB twice to report it.
+    for path in downloaded:
+        path.unlink(missing_ok=True)
+
+
+def _download_all(files, root, urls_of):
+    return [_download(file, root / file.path, urls_of(file)) for file in files]
+
+
+def _download(file, target, urls):
+    """One file through pooch, from the first address that gives it."""
+    import pooch
+    import requests
+
+    failures = []
+    for url in urls:
+        try:
+            with _quiet(pooch.get_logger()):
+                pooch.retrieve(
+                    url,
+                    file.digest,
+                    fname=target.name,
+                    path=target.parent,
+                    downloader=pooch.HTTPDownloader(timeout=30),
+                )
+        except ValueError as error:
+            if "hash" not in str(error):
+                raise DataError(f"{url} is not an address that can be fetched") from error
+            failures.append(f"{url} gave other bytes than the catalog's {file.digest}, which were not kept")
+        except requests.exceptions.RequestException as error:
+            failures.append(f"{url} did not answer as expected: {_reason(error)}")
+        except OSError as error:
+            raise _unwritable(target, error) from error
+        else:
+            return target
+    raise DataError("; ".join(failures))
+
+
+def _reason(error):
+    """What went wrong, without the nested representation that requests gives."""
+    response = getattr(error, "response", None)
+    if response is not None:
+        return f"HTTP {response.status_code}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return type(error).__name__
+
+
+@contextlib.contextmanager
+def _quiet(logger):
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _convert(entry, paths):
+    """Run the converter of a set and store what it gives, whole or not at all."""
+    import struct
+    import tarfile
+    import zipfile
+    import zlib
+
+    from loupe.data import converters
+
+    foreign = (ValueError, LookupError, TypeError, OSError, EOFError, AttributeError)
+    archive = (tarfile.TarError, zipfile.BadZipFile, struct.error, zlib.error)
+    try:
+        content = getattr(converters, entry.public.converter)(paths)
+    except (*foreign, *archive) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
+        raise DataError(
+            f"{', '.join(map(str, paths[:3]))} could not be converted to {entry.name!r} ({reason}): "
+            "check that they are the files that the authors publish."
+        ) from error
+    target = cache_root() / entry.public.output
+    try:
+        store(target, content)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+
+class _CacheError(DataError):
+    """No other source can help: stop at the first."""
+
+
+def _unwritable(target, error):
+    return _CacheError(
+        f"The cache {target.parent} cannot be written ({_reason(error)}): make room there or set LOUPE_CACHE "
+        "to another folder."
+    )
+
+
+def store(target, content):
+    """Write a converted file whole or not at all, with a note of its sha256 beside it.
+
+    Parameters
+    ----------
+    target : pathlib.Path
+        The file to write.
+    content : dict of str to numpy.ndarray, or bytes
+        Arrays for an ``.npz`` file, or the bytes of any other.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=target.name, suffix=".part", dir=target.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            if isinstance(content, bytes):
+                stream.write(content)
+            else:
+                import numpy as np
+
+                np.savez_compressed(stream, **content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        digest = file_digest(temporary).partition(":")[2]
+        # The note first: a file without a note would look incomplete, a note without a file is harmless.
+        digest_note(target).write_text(f"{digest}  {target.name}\n", encoding="ascii")
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _set_aside(path):
+    """Rename a damaged file so that it is neither used nor lost."""
+    for k in range(1, 1000):
+        kept = path.with_name(f"{path.name}.damaged" + (f"-{k}" if k > 1 else ""))
+        if not kept.exists():
+            return path.rename(kept)
+    raise DataError(f"There are too many damaged copies of {path}: delete them.")

@@ -1,0 +1,156 @@
+"""Image sets: MNIST, CIFAR-10, the digits of scikit-learn, small Omniglot."""
+
+import io
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from loupe.data.arrays import read_arrays
+from loupe.data.errors import DataError
+
+CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Labelled images in a training and a test part.
+
+    Attributes
+    ----------
+    x_train, x_test : numpy.ndarray
+        uint8, ``(n, height, width)`` if grey, ``(n, height, width, 3)`` if RGB; values 0 to `brightest`.
+    y_train, y_test : numpy.ndarray
+        int64 ``(n,)``, index into `classes`.
+    classes : tuple of str
+        Class names.
+    variant : str
+        Which copy of the set this is; show it where it matters.
+    brightest : int
+        Value of full intensity: divide by it for the unit interval.
+    """
+
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    classes: tuple[str, ...]
+    variant: str
+    brightest: int = 255
+
+
+@dataclass(frozen=True, eq=False)
+class Characters:
+    """Handwritten characters, every one drawn once by each of 20 people.
+
+    Attributes
+    ----------
+    images : numpy.ndarray
+        uint8 ``(4840, 28, 28)``; ink is 255, paper 0.
+    alphabet : numpy.ndarray
+        int64 ``(4840,)``, index into `alphabets`.
+    character : numpy.ndarray
+        int64 ``(4840,)``, 0 to 241.
+    drawer : numpy.ndarray
+        int64 ``(4840,)``, 1 to 20.
+    alphabets : tuple of str
+        Eight names.
+    """
+
+    images: np.ndarray
+    alphabet: np.ndarray
+    character: np.ndarray
+    drawer: np.ndarray
+    alphabets: tuple[str, ...]
+
+    def rows(self, part):
+        """Rows of a part; no drawer is in two parts, and each character is in all three.
+
+        Parameters
+        ----------
+        part : {"train", "valid", "test"}
+            Drawers 1 to 16, 17 and 18, 19 and 20.
+
+        Returns
+        -------
+        numpy.ndarray
+            int64 row numbers, increasing.
+        """
+        drawers = {"train": (1, 16), "valid": (17, 18), "test": (19, 20)}
+        if part not in drawers:
+            raise DataError(f"There is no part {part!r}: the parts are 'train', 'valid' and 'test'.")
+        first, last = drawers[part]
+        return np.flatnonzero((self.drawer >= first) & (self.drawer <= last))
+
+
+def mnist(source):
+    """MNIST: 60,000 training and 10,000 test images of ``(28, 28)``, in the original order."""
+    stored = read_arrays(source.path())
+    return Images(
+        stored["x_train"],
+        stored["y_train"].astype(np.int64),
+        stored["x_test"],
+        stored["y_test"].astype(np.int64),
+        tuple("0123456789"),
+        "original (lossless)",
+    )
+
+
+def cifar10(source, train=None, test=None):
+    """CIFAR-10: 50,000 training and 10,000 test images ``(32, 32, 3)``, or the first `train` and `test`."""
+    stored = read_arrays(source.path())
+    parts = []
+    for part, count in (("train", train), ("test", test)):
+        total = len(stored[f"y_{part}"])
+        if count is not None and not 0 < count <= total:
+            raise DataError(
+                f"CIFAR-10 has {total} {part} images, not {count!r}: ask for 1 to {total}, or None for all."
+            )
+        labels = stored[f"y_{part}"][:count].astype(np.int64)
+        if source.form == "public":
+            parts += [stored[f"x_{part}"][:count], labels]
+        else:
+            parts += [_decode(stored[f"jpeg_{part}"], stored[f"offset_{part}"][: len(labels) + 1]), labels]
+    variant = "original (lossless)" if source.form == "public" else "JPEG quality 75 copy (lossy)"
+    return Images(*parts, CIFAR_CLASSES, variant)
+
+
+def _decode(jpegs, offsets):
+    """Decode JPEG files that lie one after another: ``(n + 1,)`` offsets give ``(n, 32, 32, 3)`` uint8."""
+    from PIL import Image
+
+    content = jpegs[: offsets[-1]].tobytes()
+    images = np.empty((len(offsets) - 1, 32, 32, 3), np.uint8)
+    for k, (start, stop) in enumerate(pairwise(offsets)):
+        with Image.open(io.BytesIO(content[start:stop]), formats=("JPEG",)) as picture:
+            images[k] = picture.convert("RGB")
+    return images
+
+
+def digits(source, test=360, seed=0):
+    """Digits of scikit-learn, ``(8, 8)``, values 0 to 16: 1,437 to train, 360 to test, stratified, seeded."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    if not 10 <= test <= 1787:
+        raise DataError(f"A test part of {test!r} digits is not possible: ask for 10 to 1787.")
+    found = load_digits()
+    x_train, x_test, y_train, y_test = train_test_split(
+        found.images.astype(np.uint8),
+        found.target.astype(np.int64),
+        test_size=test,
+        random_state=seed,
+        stratify=found.target,
+    )
+    variant = f"scikit-learn digits, {test} test images drawn with seed {seed}"
+    return Images(x_train, y_train, x_test, y_test, tuple("0123456789"), variant, brightest=16)
+
+
+def omniglot(source):
+    """Small Omniglot: 242 characters of eight alphabets by 20 drawers, ``(28, 28)``."""
+    stored = read_arrays(source.path())
+    return Characters(
+        stored["images"],
+        *(stored[key].astype(np.int64) for key in ("alphabet", "character", "drawer")),
+        tuple(str(name) for name in stored["alphabet_names"]),
+    )

@@ -1,0 +1,168 @@
+"""Where the files of a data set lie, and whether they are the right ones.
+
+Three places, asked in this order: what ships with a dependency; the mirror folder named by ``LOUPE_DATA``;
+the user's cache (the folder pooch would use, or ``LOUPE_CACHE``). Both folders have the layout
+``FOLDER/FILE``. Nothing here touches the network or changes a file.
+"""
+
+import difflib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from loupe.data.catalog import CATALOG
+from loupe.data.errors import DataError
+
+FORMS = ("loupe", "public")
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where a data set was found.
+
+    Attributes
+    ----------
+    name : str
+        The data set.
+    where : str
+        ``"built in"``, ``"mirror"``, ``"cache"`` or ``"missing"``.
+    form : str
+        ``"loupe"`` for the catalog's own files, ``"public"`` for the authors'; empty if built in or missing.
+    paths : tuple of pathlib.Path
+        The files, in catalog order; empty if built in or missing.
+    set_aside : tuple of pathlib.Path
+        Damaged files that :func:`loupe.data.fetch` renamed on its way to a good copy.
+    """
+
+    name: str
+    where: str
+    form: str = ""
+    paths: tuple[Path, ...] = ()
+    set_aside: tuple[Path, ...] = ()
+
+
+def find(name):
+    """Entry of the catalog.
+
+    Parameters
+    ----------
+    name : str
+        Name of a data set.
+
+    Returns
+    -------
+    DataSet
+
+    Raises
+    ------
+    DataError
+        If there is no such set; names the nearest ones.
+    """
+    if name in CATALOG:
+        return CATALOG[name]
+    near = difflib.get_close_matches(str(name), CATALOG, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"the catalog has {', '.join(CATALOG)}."
+    raise DataError(f"There is no data set {name!r}: {hint}")
+
+
+def mirror_root():
+    """Folder named by ``LOUPE_DATA``, or None if the variable is unset or empty.
+
+    Returns
+    -------
+    pathlib.Path or None
+        Absolute path; a relative value counts from the current folder.
+
+    Raises
+    ------
+    DataError
+        If the variable names something that is not a folder.
+    """
+    value = os.environ.get("LOUPE_DATA")
+    if not value:
+        return None
+    root = Path(value).expanduser().absolute()
+    if not root.is_dir():
+        raise DataError(
+            f"LOUPE_DATA names {value!r}, which is not a folder: set it to a mirror folder (FOLDER/FILE "
+            f"inside) or unset it."
+        )
+    return root
+
+
+def cache_root():
+    """Folder of downloaded files: ``LOUPE_CACHE``, else the one ``pooch.os_cache("loupe")`` names.
+
+    Returns
+    -------
+    pathlib.Path
+        Absolute path; it need not exist.
+    """
+    if value := os.environ.get("LOUPE_CACHE"):
+        return Path(value).expanduser().absolute()
+    # pooch asks the same function; asking it directly spares `loupe data` the import of pooch.
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("loupe"))
+
+
+def locate(name, *, form=None):
+    """Say where a data set lies, without reading it.
+
+    Parameters
+    ----------
+    name : str
+        Name in the catalog.
+    form : {None, "loupe", "public"}
+        Which form to look for; None takes the first found of mirror, cache, and the cache's public form.
+
+    Returns
+    -------
+    Location
+
+    Raises
+    ------
+    DataError
+        For an unknown name or form, or if ``LOUPE_DATA`` is not a folder.
+    """
+    entry = find(name)
+    if form not in (None, *FORMS):
+        raise DataError(f"There is no form {form!r} of a data set: the forms are 'loupe' and 'public'.")
+    if entry.built_in:
+        return Location(entry.name, "built in")
+    mirror, cache = mirror_root(), cache_root()
+    if entry.files and form != "public":
+        for where, root in (("mirror", mirror), ("cache", cache)):
+            paths = tuple(root / file.path for file in entry.files) if root else ()
+            if paths and all(path.is_file() for path in paths):
+                return Location(entry.name, where, "loupe", paths)
+    if entry.public and form != "loupe":
+        path = cache / entry.public.output
+        if path.is_file():
+            return Location(entry.name, "cache", "public", (path,))
+    return Location(entry.name, "missing")
+
+
+def missing_message(entry, form=None):
+    """One sentence for a data set that lies nowhere: why, and what to do."""
+    mirror = mirror_root()
+    parts = []
+    if mirror and entry.files and form != "public":
+        absent = [file.path for file in entry.files if not (mirror / file.path).is_file()]
+        parts.append(f"the mirror {mirror} lacks {', '.join(absent)}")
+    parts.append(f"nothing usable is in the cache {cache_root()}")
+    ours, theirs = entry.files and form != "public", entry.public and form != "loupe"
+    same_bytes = ours and (os.environ.get("LOUPE_DATA_URL") or all(file.urls for file in entry.files))
+    fetchable = same_bytes or (theirs and entry.public.files)
+    remedies = []
+    if ours:
+        remedies.append(f"set LOUPE_DATA to a mirror folder that holds {entry.files[0].path}")
+    if fetchable:
+        remedies.append(f"type `loupe data fetch {entry.name}` with a network")
+    elif theirs and entry.public.by_hand:
+        remedies.append(f"{entry.public.by_hand} to loupe.data.adopt({entry.name!r}, ...)")
+    elif entry.files:
+        remedies.append(
+            f"set LOUPE_DATA_URL to the address of such a mirror and type `loupe data fetch {entry.name}`"
+        )
+    return f"The data set {entry.name!r} is missing ({'; '.join(parts)}): {', or '.join(remedies)}."

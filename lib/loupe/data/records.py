@@ -1,0 +1,93 @@
+"""What the catalog says of a data set: three frozen records, with nothing heavy behind them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One file, as it lies in a mirror folder, in the cache or at a public address.
+
+    Attributes
+    ----------
+    path : str
+        ``FOLDER/FILE``, the layout shared by mirror folders and the cache.
+    digest : str or None
+        ``"sha256:..."`` or ``"md5:..."``. None where no digest is known; the set's ``source_note`` says why.
+    size : int or None
+        Bytes; None where unknown.
+    urls : tuple of str
+        Public addresses that serve exactly these bytes.
+    """
+
+    path: str
+    digest: str | None = None
+    size: int | None = None
+    urls: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PublicForm:
+    """The same data as their authors publish them, and how they become a file that we read.
+
+    Attributes
+    ----------
+    files : tuple of DataFile
+        The files to download. Empty where no address can be vouched for; then ``by_hand`` says what to get.
+    output : str
+        ``FOLDER/FILE`` of the file that is read; one of `files` when nothing needs converting.
+    converter : str or None
+        Name of a function of :mod:`loupe.data.converters`; None when `output` is read as published.
+    by_hand : str
+        What to download by hand and give to :func:`loupe.data.adopt`.
+    """
+
+    files: tuple[DataFile, ...]
+    output: str
+    converter: str | None = None
+    by_hand: str = ""
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One entry of the catalog.
+
+    Attributes
+    ----------
+    name, title : str
+        The word given to :func:`loupe.data.load`, and the full name.
+    kind : str
+        ``"images"``, ``"graph"``, ``"points"``, ``"trajectories"``, ``"series"``, ``"text"``.
+    reader : str
+        ``"module:function"`` inside :mod:`loupe.data`.
+    files : tuple of DataFile
+        Loupe's own form, as in a mirror folder; empty when there is only a public form, or nothing to fetch.
+    public : PublicForm or None
+        The authors' form.
+    licence, citation, homepage : str
+        Terms, whom to cite, and where the data come from.
+    source_note : str
+        How our form was made, what differs from the authors' form, and how someone with a network gets it.
+    used_by : tuple of str
+        Slugs of the chapters that use it.
+    built_in : bool
+        True when it ships with Python or a dependency.
+    """
+
+    name: str
+    title: str
+    kind: str
+    reader: str
+    licence: str
+    citation: str
+    homepage: str
+    source_note: str
+    used_by: tuple[str, ...]
+    files: tuple[DataFile, ...] = ()
+    public: PublicForm | None = None
+    built_in: bool = False
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of Loupe's own files, or of the authors' where there are no others; None where unknown."""
+        files = self.files or (self.public.files if self.public else ())
+        return sum(file.size for file in files) if files and all(file.size for file in files) else None

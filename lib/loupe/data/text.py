@@ -1,0 +1,195 @@
+"""Text: 27 symbols (space and a to z), and plain words.
+
+The ids are 0 for the space and 1 to 26 for a to z. The recipe of :func:`normalise` is that of text8.
+"""
+
+import lzma
+import re
+import unicodedata
+import zipfile
+from dataclasses import dataclass
+
+import numpy as np
+
+from loupe.data.errors import DataError
+
+ALPHABET = " abcdefghijklmnopqrstuvwxyz"
+_NUMERALS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+_SPELLED = str.maketrans({"æ": "ae", "Æ": "ae", "œ": "oe", "Œ": "oe", "ß": "ss", "&": " and "})
+
+
+@dataclass(frozen=True, eq=False)
+class Text:
+    """Text in 27 symbols.
+
+    Attributes
+    ----------
+    ids : numpy.ndarray
+        uint8 ``(n,)``, 0 to 26.
+    name, split : str
+        The set and its part.
+    """
+
+    ids: np.ndarray
+    name: str
+    split: str
+
+
+@dataclass(frozen=True)
+class Words:
+    """Text in words, as found.
+
+    Attributes
+    ----------
+    text : str
+        The whole part; words are separated by spaces, sentences or lines by newlines.
+    name, split : str
+        The set and its part.
+    """
+
+    text: str
+    name: str
+    split: str
+
+
+def normalise(text):
+    """Put any text into the 27-symbol alphabet, by the recipe of text8.
+
+    Ligatures are spelled out, ``&`` becomes "and", accents are dropped (Unicode NFKD), letters become lower
+    case, each digit becomes its English word, and every other run of characters one space.
+
+    Parameters
+    ----------
+    text : str
+        Any text.
+
+    Returns
+    -------
+    str
+        Only ``a`` to ``z`` and single spaces, none at the ends.
+
+    Examples
+    --------
+    >>> normalise("Café No. 21 & Co.")
+    'cafe no two one and co'
+    """
+    plain = unicodedata.normalize("NFKD", text.translate(_SPELLED)).lower()
+    plain = "".join(character for character in plain if not unicodedata.combining(character))
+    plain = re.sub("[0-9]", lambda digit: f" {_NUMERALS[int(digit.group())]} ", plain)
+    return re.sub("[^a-z]+", " ", plain).strip()
+
+
+def encode(text):
+    """Ids of a text in the 27-symbol alphabet.
+
+    Parameters
+    ----------
+    text : str or bytes
+        Only spaces and ``a`` to ``z``.
+
+    Returns
+    -------
+    numpy.ndarray
+        uint8 ``(n,)``, 0 to 26.
+
+    Raises
+    ------
+    DataError
+        If another character occurs.
+    """
+    raw = text.encode("utf-8") if isinstance(text, str) else text
+    codes = np.frombuffer(raw, np.uint8)
+    table = np.full(256, 255, np.uint8)
+    table[np.frombuffer(ALPHABET.encode(), np.uint8)] = np.arange(27)
+    ids = table[codes]
+    if ids.size and ids.max() == 255:
+        at = int(np.argmax(ids == 255))
+        raise DataError(
+            f"Byte {at} of the text, {raw[at : at + 1]!r}, is not one of the 27 symbols: apply "
+            f"loupe.data.text.normalise."
+        )
+    return ids
+
+
+def decode(ids):
+    """Text of ids.
+
+    Parameters
+    ----------
+    ids : array_like of int
+        ``(n,)``, 0 to 26.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    DataError
+        If an id is outside 0 to 26, such as the mask of a diffusion model.
+    """
+    ids = np.asarray(ids)
+    if ids.size and not (ids.min() >= 0 and ids.max() < 27):
+        raise DataError(f"The ids go from {ids.min()} to {ids.max()}: only 0 to 26 stand for characters.")
+    return np.frombuffer(ALPHABET.encode(), np.uint8)[ids.astype(np.int64)].tobytes().decode("ascii")
+
+
+def _check(name, split, splits, characters=None):
+    if split not in splits:
+        raise DataError(f"The text {name!r} has no part {split!r}: it has {', '.join(map(repr, splits))}.")
+    if characters is not None and not (isinstance(characters, int) and characters > 0):
+        raise DataError(
+            f"Cannot read {characters!r} characters: give a positive whole number, or None for all."
+        )
+
+
+def novels(source, split="train", characters=None):
+    """Novels in 27 symbols; of the compressed training part only the first `characters` are unpacked."""
+    _check(source.entry.name, split, ("train", "valid", "test"), characters)
+    path = source.path(f"novels27_{split}.txt" + (".xz" if split == "train" else ""))
+    with lzma.open(path) if split == "train" else path.open("rb") as stream:
+        return Text(encode(stream.read(characters or -1)), source.entry.name, split)
+
+
+def text8(source, split="train", characters=None):
+    """text8 in its usual parts of 90, 5 and 5 million characters, in order."""
+    starts = {"train": 0, "valid": 90_000_000, "test": 95_000_000}
+    _check(source.entry.name, split, tuple(starts), characters)
+    length = 90_000_000 if split == "train" else 5_000_000
+    with zipfile.ZipFile(source.path()) as archive, archive.open("text8") as stream:
+        stream.seek(starts[split])
+        return Text(encode(stream.read(min(characters or length, length))), source.entry.name, split)
+
+
+def zero_shot(source, characters=None):
+    """A text for evaluation only, in 27 symbols; its only part is ``"test"``."""
+    _check(source.entry.name, "test", ("test",), characters)
+    with source.path().open("rb") as stream:
+        return Text(encode(stream.read(characters or -1)), source.entry.name, "test")
+
+
+def topics(source, split="train", characters=None):
+    """Help topics of CPython in 27 symbols; the first 80 % for training, 10 % to validate, 10 % to test."""
+    from pydoc_data.topics import topics as found
+
+    _check(source.entry.name, split, ("train", "valid", "test"), characters)
+    whole = normalise(" ".join(found[key] for key in sorted(found)))
+    cuts = [0, len(whole) * 8 // 10, len(whole) * 9 // 10, len(whole)]
+    k = ("train", "valid", "test").index(split)
+    return Text(encode(whole[cuts[k] : cuts[k + 1]][:characters]), source.entry.name, split)
+
+
+def wikitext2(source, split="test"):
+    """WikiText-2 in words, valid or test part."""
+    return _words(source, split)
+
+
+def ptb(source, split="test"):
+    """Penn Treebank in words, valid or test part."""
+    return _words(source, split)
+
+
+def _words(source, split):
+    _check(source.entry.name, split, ("valid", "test"))
+    path = source.path(f"_{split}.txt")
+    return Words(path.read_bytes().decode("utf-8"), source.entry.name, split)

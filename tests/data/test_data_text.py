@@ -1,0 +1,54 @@
+"""The 27-symbol alphabet: the recipe, and there and back."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loupe.data import DataError
+from loupe.data.text import ALPHABET, decode, encode, normalise
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("Café No. 21 & Co.", "cafe no two one and co"),
+        ("Æsop's œuvre, Straße", "aesop s oeuvre strasse"),
+        ("  \n\t ", ""),
+        ("a--b…c", "a b c"),
+        ("ﬁne x²", "fine x two"),
+        ("naïve ÀÉÎ", "naive aei"),
+        ("Łódź", "odz"),
+    ],
+)
+def test_recipe(text, plain):
+    assert normalise(text) == plain
+
+
+@given(st.text())
+def test_any_text_ends_up_in_the_alphabet_and_stays_there(text):
+    plain = normalise(text)
+    assert set(plain) <= set(ALPHABET)
+    assert "  " not in plain
+    assert plain == plain.strip()
+    assert normalise(plain) == plain
+
+
+@given(st.text(alphabet=ALPHABET))
+def test_there_and_back(text):
+    ids = encode(text)
+    assert ids.dtype == np.uint8
+    assert ids.shape == (len(text),)
+    assert decode(ids) == text
+
+
+def test_ids_are_as_documented():
+    assert encode(" az").tolist() == [0, 1, 26]
+    assert encode(b"b").tolist() == [2]
+
+
+def test_what_is_no_symbol_is_refused():
+    with pytest.raises(DataError, match="Byte 2 of the text, b'C', is not one of the 27 symbols"):
+        encode("abC")
+    with pytest.raises(DataError, match="from 0 to 27: only 0 to 26"):
+        decode([0, 27])

@@ -1,0 +1,144 @@
+"""Executing, publishing and cleaning notebooks."""
+
+import json
+import re
+
+import nbformat
+import pytest
+
+from loupe.errors import LoupeError
+from loupe.experiment.folders import project_root
+from loupe.papers import PAPERS
+from loupe.publishing import notebooks as nb
+
+PUBLISHED = sorted((project_root() / "notebooks").glob("*.ipynb"))
+ORDER = ("What the paper claims", "## The ledger", "## Beyond the paper", "## Limitations", "## Exercises", "## References")
+
+
+@pytest.fixture(params=PUBLISHED, ids=lambda path: path.stem)
+def published(request):
+    return request.param, nb.read_notebook(request.param)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_there_is_a_notebook_for_every_written_chapter():
+    assert {path.stem for path in PUBLISHED} == {paper.slug for paper in PAPERS.values() if not paper.planned}
+
+
+def test_parameters(published):
+    cell = nb.parameters_cell(published[1])
+    assert [line.split(" =")[0] for line in cell.source.splitlines()] == list(nb.PARAMETERS)
+    assert re.search(r'^preset = "(cpu|gpu)"', cell.source)
+
+
+def test_chapter_form(published):
+    path, notebook = published
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert notebook.cells[0].source.startswith(f"# {PAPERS[path.stem].question}")
+    places = [text.index(heading) for heading in ORDER]
+    assert places == sorted(places)
+    for cell in code_cells(notebook):
+        assert len(cell.source.splitlines()) <= 25
+        assert not re.search(r"^\s*(def|class) ", cell.source, re.MULTILINE)
+        assert "http" not in cell.source
+
+
+def test_every_claim_has_its_paragraph(published):
+    path, notebook = published
+    from loupe.papers import load_room
+
+    text = "\n".join(cell.source for cell in notebook.cells)
+    for claim in load_room(path.stem).CLAIMS:
+        assert f"({claim.anchor})=" in text
+
+
+def test_stored_outputs_are_clean(published):
+    _, notebook = published
+    for cell in code_cells(notebook):
+        for output in cell.outputs:
+            assert output.output_type != "error"
+            assert output.get("name") != "stderr"
+            plain = "".join(output.get("data", {}).get("text/plain", ""))
+            assert not re.search(r"<.* at 0x[0-9a-f]+>", plain)
+    assert set(notebook.metadata) == {"kernelspec", "language_info"}
+    assert not re.search(r"/(home|root|tmp|work|Users)/", nb.notebook_bytes(notebook).decode())
+
+
+def test_every_picture_has_alt_and_caption(published):
+    _, notebook = published
+    folded = nb.fold_captions(nb.clean(notebook))
+    pictures = [cell for cell in code_cells(folded) if any("image/png" in o.get("data", {}) for o in cell.outputs)]
+    assert len(pictures) >= 3
+    for cell in pictures:
+        about = cell.metadata["mystnb"]
+        assert len(about["image"]["alt"]) > 30
+        assert len(about["figure"]["caption"]) > 30
+        assert len(cell.outputs) == 1
+
+
+def small_notebook(*sources, tags=()):
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    notebook.cells[0].metadata["tags"] = ["parameters", *tags]
+    return notebook
+
+
+def test_clean_drops_the_traces(tmp_path):
+    source, target = tmp_path / "a.ipynb", tmp_path / "b.ipynb"
+    lines = ("preset = 'x'", "import sys; print('no', file=sys.stderr); print('yes', preset)")
+    source.write_bytes(nb.notebook_bytes(small_notebook(*lines)))
+    nb.execute(source, target, {"preset": "smoke"})
+    raw = nb.read_notebook(target)
+    assert len(raw.cells) == 3
+    cleaned = nb.clean(raw)
+    assert len(cleaned.cells) == 2
+    assert [output.text for output in cleaned.cells[1].outputs] == ["yes smoke\n"]
+    assert "papermill" not in json.dumps(cleaned)
+
+
+def test_an_identical_run_changes_no_byte(tmp_path):
+    source = tmp_path / "a.ipynb"
+    lines = (
+        "preset = 1",
+        "from loupe.plotting import figure, show\nsheet, axes = figure()\naxes.plot([1, 2])\n"
+        "show(sheet, alt='a line', caption='A line.')",
+    )
+    source.write_bytes(nb.notebook_bytes(small_notebook(*lines)))
+    first, second = (
+        (nb.execute(source, tmp_path / name), nb.notebook_bytes(nb.clean(nb.read_notebook(tmp_path / name))))[1]
+        for name in ("b.ipynb", "c.ipynb")
+    )
+    assert first == second
+    assert b"image/png" in first
+
+
+def test_a_failing_cell_is_one_sentence(tmp_path):
+    source = tmp_path / "a.ipynb"
+    source.write_bytes(nb.notebook_bytes(small_notebook("x = 1", "1 / 0")))
+    with pytest.raises(LoupeError, match=r"a\.ipynb stopped in cell 2: ZeroDivisionError: division by zero"):
+        nb.execute(source, tmp_path / "b.ipynb")
+
+
+def test_the_preset_is_written_as_a_literal():
+    notebook = small_notebook('preset = "smoke"  # which\nseed = None')
+    nb.set_preset(notebook, "gpu")
+    assert notebook.cells[0].source == 'preset = "gpu"  # which\nseed = None'
+    with pytest.raises(LoupeError, match="no line"):
+        nb.set_preset(small_notebook("other = 1"), "gpu")
+
+
+def test_two_parameter_cells_are_refused():
+    notebook = small_notebook("a = 1", "b = 1")
+    notebook.cells[1].metadata["tags"] = ["parameters"]
+    with pytest.raises(LoupeError, match="has 2"):
+        nb.parameters_cell(notebook)
+
+
+def test_a_file_that_is_no_notebook(tmp_path):
+    path = tmp_path / "x.ipynb"
+    path.write_text("{")
+    with pytest.raises(LoupeError, match="is not a notebook"):
+        nb.read_notebook(path)

@@ -15,7 +15,7 @@ quiet_environment()
 ROOT = project_root()
 
 
-@pytest.fixture()
+@pytest.fixture
 def empty_store(tmp_path, monkeypatch):
     """An empty store in place of the project's own."""
     monkeypatch.setenv("LOUPE_RESULTS", str(tmp_path / "results"))
@@ -28,7 +28,9 @@ def command():
 
     def run(*arguments, module="loupe", cwd=ROOT, **environment) -> subprocess.CompletedProcess:
         command = [sys.executable, "-m", module, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=os.environ | environment, timeout=300)
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=cwd, env=os.environ | environment, timeout=300
+        )
 
     return run
 
@@ -36,4 +38,6 @@ def command():
 @pytest.fixture(scope="session")
 def published_claims():
     """Every committed ledger: a list of (path, content)."""
-    return [(path, json.loads(path.read_text())) for path in sorted(Path(ROOT, "results").glob("*/*/claims.json"))]
+    return [
+        (path, json.loads(path.read_text())) for path in sorted(Path(ROOT, "results").glob("*/*/claims.json"))
+    ]

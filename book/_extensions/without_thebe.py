@@ -9,6 +9,9 @@ def setup(app):
     """Disconnect what sphinx-thebe does to pages."""
     for listeners in app.events.listeners.values():
         for listener in list(listeners):
-            if listener.handler.__module__ == "sphinx_thebe" and listener.handler.__name__ != "st_static_path":
+            if (
+                listener.handler.__module__ == "sphinx_thebe"
+                and listener.handler.__name__ != "st_static_path"
+            ):
                 listeners.remove(listener)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

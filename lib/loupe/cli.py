@@ -12,6 +12,7 @@ app = typer.Typer(
     help="Reproducible notebooks of thirteen papers: compute, run, judge, publish.",
     no_args_is_help=True,
     add_completion=False,
+    pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -19,10 +20,14 @@ data_app = typer.Typer(help="List the data sets; fetch and verify them.", rich_m
 app.add_typer(data_app, name="data")
 
 Slugs = Annotated[list[str], typer.Argument(help="Chapters, as in `loupe list`.", show_default=False)]
-AnySlugs = Annotated[list[str] | None, typer.Argument(help="Chapters; all that have results if none is given.")]
+AnySlugs = Annotated[
+    list[str] | None, typer.Argument(help="Chapters; all that have results if none is given.")
+]
 PresetName = Annotated[str, typer.Option(help="smoke, cpu, gpu or paper.")]
 Seed = Annotated[int | None, typer.Option(help="One seed instead of all that the preset lists.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting of the preset.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting of the preset.")
+]
 Jobs = Annotated[int | None, typer.Option(help="Units at once; by default one per core, or one on a GPU.")]
 Recompute = Annotated[bool, typer.Option(help="Compute again what has a result.")]
 
@@ -36,7 +41,9 @@ def main() -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
     if version:
         from loupe import __version__
 
@@ -70,7 +77,9 @@ def compute(
     seed: Seed = None,
     settings: Settings = None,
     jobs: Jobs = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; by default a GPU if there is one.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or cuda:N; by default a GPU if there is one.")
+    ] = None,
     recompute: Recompute = False,
 ) -> None:
     """Fill the store: compute the results that are missing. Needs no Jupyter; stop and go on as you like."""
@@ -88,15 +97,10 @@ def _compute(slug, preset, experiment, seed, overrides, jobs, device, recompute)
 
     store = Store.default()
     units = units_of(room_of(slug), preset, overrides, experiment=experiment, seed=seed)
-    try:
-        done = compute(units, store, jobs=jobs, device=device, recompute=recompute, report=typer.echo)
-    finally:
-        if not overrides:
-            judgements = write_ledger(slug, preset, store)
-    if not done:
+    if not compute(units, store, jobs=jobs, device=device, recompute=recompute, report=typer.echo):
         typer.echo(f"{slug}: all {len(units)} results are stored at {preset}; nothing to compute.")
     if not overrides:
-        verdicts = tally([judgement.verdict for judgement in judgements])
+        verdicts = tally([judgement.verdict for judgement in write_ledger(slug, preset, store)])
         typer.echo(f"{slug} at {preset}: {verdicts} ({show_path(store.ledger_file(slug, preset))})")
 
 
@@ -132,7 +136,9 @@ def publish(slugs: Slugs) -> None:
 @app.command()
 def claims(
     slugs: AnySlugs = None,
-    preset: Annotated[str | None, typer.Option(help="Judge at this preset; by default at all that have results.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Judge at this preset; by default at all that have results.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
 ) -> None:
     """Judge the claims on what is stored. Exit status 1 if an exact claim fails."""
@@ -206,7 +212,9 @@ def data_fetch(names: Annotated[list[str], typer.Argument(help="Data sets, as in
 
 @data_app.command("verify")
 def data_verify(
-    names: Annotated[list[str] | None, typer.Argument(help="Data sets; all that are present if none is given.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Data sets; all that are present if none is given.")
+    ] = None,
 ) -> None:
     """Compare the digest of every file that is present with the catalog. Exit status 1 if one differs."""
     from loupe.data import verify
@@ -219,7 +227,9 @@ def data_verify(
     _print(table)
     bad = [f"{check.file} ({check.outcome})" for check in shown if check.outcome != "ok"]
     if bad:
-        raise LoupeError(f"not as the catalog says: {', '.join(bad)}; `loupe data fetch NAME` gets a file again.")
+        raise LoupeError(
+            f"not as the catalog says: {', '.join(bad)}; `loupe data fetch NAME` gets a file again."
+        )
 
 
 def _bytes(size: int) -> str:

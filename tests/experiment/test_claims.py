@@ -78,7 +78,9 @@ def test_missing_results_are_not_a_verdict_on_the_paper():
 
 
 def judgement(kind, value):
-    claim = Claim("X1", "s", "Sec.", "p", kind, "c", lambda results: [Measure("m", value, at_most(1))], ("cpu",))
+    claim = Claim(
+        "X1", "s", "Sec.", "p", kind, "c", lambda results: [Measure("m", value, at_most(1))], ("cpu",)
+    )
     return c.judge(claim, "cpu", {})
 
 
@@ -111,11 +113,17 @@ def test_numbers_keep_three_digits(value):
 
 
 def test_bands_in_words():
-    assert [str(band) for band in (at_most(1e-12), at_least(0.9), Band(1, 2))] == ["≤ 1e-12", "≥ 0.9", "in [1, 2]"]
+    assert [str(band) for band in (at_most(1e-12), at_least(0.9), Band(1, 2))] == [
+        "≤ 1e-12",
+        "≥ 0.9",
+        "in [1, 2]",
+    ]
 
 
 def test_the_ledger_shows_mark_word_and_colour_and_escapes():
-    claim = Claim("X1", "a < b", "Sec. 1", "p & q", "exact", "c", lambda r: [Measure("m", 1, at_most(1))], ("cpu",))
+    claim = Claim(
+        "X1", "a < b", "Sec. 1", "p & q", "exact", "c", lambda r: [Measure("m", 1, at_most(1))], ("cpu",)
+    )
     one = [c.judge(claim, "cpu", {}).to_json()]
     block = render.ledger({"gpu": one, "cpu": one}, "cpu")
     assert 'class="verdict reproduced" href="#claim-x1"' in block.html

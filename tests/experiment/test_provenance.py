@@ -31,7 +31,7 @@ def bystander():
 '''
 
 
-@pytest.fixture()
+@pytest.fixture
 def digest(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -58,7 +58,9 @@ def test_what_cannot_change_the_experiment_is_ignored(digest, old, new):
     assert digest(SOURCE) == digest(SOURCE.replace(old, new))
 
 
-@pytest.mark.parametrize(("old", "new"), [("FACTOR = 2.0", "FACTOR = 2.5"), ("x * F", "x + F"), ("math.pi", "math.e")])
+@pytest.mark.parametrize(
+    ("old", "new"), [("FACTOR = 2.0", "FACTOR = 2.5"), ("x * F", "x + F"), ("math.pi", "math.e")]
+)
 def test_what_can_change_it_is_seen(digest, old, new):
     assert old in SOURCE
     assert digest(SOURCE) != digest(SOURCE.replace(old, new))
@@ -79,11 +81,21 @@ def test_current_code_is_current():
 
     digests = provenance.code_digests(known_dimensions, ["loupe.topology.dimension"])
     assert provenance.is_current(digests)
-    assert set(digests) == {"loupe.papers.ph_dimension.experiments:known_dimensions", "loupe.topology.dimension"}
+    assert set(digests) == {
+        "loupe.papers.ph_dimension.experiments:known_dimensions",
+        "loupe.topology.dimension",
+    }
 
 
 def test_only_rooms_that_change_values_count():
-    loaded = ["numpy", "loupe", "loupe.cli", "loupe.experiment.store", "loupe.topology.trees", "loupe.plotting.style"]
+    loaded = [
+        "numpy",
+        "loupe",
+        "loupe.cli",
+        "loupe.experiment.store",
+        "loupe.topology.trees",
+        "loupe.plotting.style",
+    ]
     assert provenance.used_modules(loaded) == ["loupe.topology.trees"]
 
 

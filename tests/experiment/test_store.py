@@ -15,7 +15,7 @@ from loupe.experiment.store import Store
 from loupe.experiment.units import units_of
 
 
-@pytest.fixture()
+@pytest.fixture
 def store(tmp_path):
     return Store(tmp_path / "results", tmp_path / "scratch")
 
@@ -101,7 +101,10 @@ def test_a_full_disk_loses_nothing(store, monkeypatch):
         write(store, unit_of(), {"end": 2.0})
     monkeypatch.undo()
     assert store.find(unit_of())["end"] == 1.0
-    assert sorted(path.name for path in store.path(unit_of()).parent.iterdir()) == ["walk-s0.json", "walk-s0.npz"]
+    assert sorted(path.name for path in store.path(unit_of()).parent.iterdir()) == [
+        "walk-s0.json",
+        "walk-s0.npz",
+    ]
 
 
 def test_a_kill_between_the_moves_leaves_no_result_and_no_lie(store, monkeypatch):

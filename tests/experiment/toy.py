@@ -26,7 +26,11 @@ class Config(Preset):
 @experiment
 def walk(config, *, seed, device):
     """A random walk."""
-    return {"path": np.random.default_rng(seed).normal(size=config.steps).cumsum(), "end": float(seed), "bad": np.nan}
+    return {
+        "path": np.random.default_rng(seed).normal(size=config.steps).cumsum(),
+        "end": float(seed),
+        "bad": np.nan,
+    }
 
 
 @experiment

@@ -3,6 +3,7 @@
 import re
 import tomllib
 from importlib import metadata
+from itertools import chain
 
 import pytest
 from packaging.requirements import Requirement
@@ -15,13 +16,15 @@ ROOT = project_root()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = {
     canonicalize_name(name): version
-    for name, version in re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    for name, version in re.findall(
+        r"^([\w.-]+)==(\S+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE
+    )
 }
 
 
 def requirements():
     extras = PROJECT["optional-dependencies"]
-    return [Requirement(line) for line in [*PROJECT["dependencies"], *sum(extras.values(), [])]]
+    return [Requirement(line) for line in [*PROJECT["dependencies"], *chain(*extras.values())]]
 
 
 @pytest.mark.parametrize("requirement", [one for one in requirements() if one.name != "loupe"], ids=str)
@@ -30,7 +33,9 @@ def test_the_lock_satisfies_the_project(requirement):
 
 
 def test_every_line_of_the_lock_is_an_exact_version_that_all_platforms_have():
-    lines = [line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")]
+    lines = [
+        line for line in (ROOT / "requirements.lock").read_text().splitlines() if not line.startswith("#")
+    ]
     assert len(lines) == len(LOCK)
     assert not [line for line in lines if "+" in line or "file:" in line or line.startswith(("nvidia", "-"))]
     assert LOCK["torch"] == "2.13.0"
@@ -46,7 +51,11 @@ def test_the_lock_is_closed_under_dependencies():
 
 
 def test_what_runs_here_is_what_is_locked():
-    wrong = {name: metadata.version(name) for name, version in LOCK.items() if metadata.version(name).split("+")[0] != version}
+    wrong = {
+        name: metadata.version(name)
+        for name, version in LOCK.items()
+        if metadata.version(name).split("+")[0] != version
+    }
     assert not wrong
 
 

@@ -12,7 +12,14 @@ from loupe.papers import PAPERS
 from loupe.publishing import notebooks as nb
 
 PUBLISHED = sorted((project_root() / "notebooks").glob("*.ipynb"))
-ORDER = ("What the paper claims", "## The ledger", "## Beyond the paper", "## Limitations", "## Exercises", "## References")
+ORDER = (
+    "What the paper claims",
+    "## The ledger",
+    "## Beyond the paper",
+    "## Limitations",
+    "## Exercises",
+    "## References",
+)
 
 
 @pytest.fixture(params=PUBLISHED, ids=lambda path: path.stem)
@@ -70,7 +77,9 @@ def test_stored_outputs_are_clean(published):
 def test_every_picture_has_alt_and_caption(published):
     _, notebook = published
     folded = nb.fold_captions(nb.clean(notebook))
-    pictures = [cell for cell in code_cells(folded) if any("image/png" in o.get("data", {}) for o in cell.outputs)]
+    pictures = [
+        cell for cell in code_cells(folded) if any("image/png" in o.get("data", {}) for o in cell.outputs)
+    ]
     assert len(pictures) >= 3
     for cell in pictures:
         about = cell.metadata["mystnb"]
@@ -108,7 +117,9 @@ def test_an_identical_run_changes_no_byte(tmp_path):
     )
     source.write_bytes(nb.notebook_bytes(small_notebook(*lines)))
     first, second = (
-        (nb.execute(source, tmp_path / name), nb.notebook_bytes(nb.clean(nb.read_notebook(tmp_path / name))))[1]
+        (nb.execute(source, tmp_path / name), nb.notebook_bytes(nb.clean(nb.read_notebook(tmp_path / name))))[
+            1
+        ]
         for name in ("b.ipynb", "c.ipynb")
     )
     assert first == second

@@ -163,6 +163,9 @@ def test_rounding_may_break_symmetry(rng):
     distances = pairwise_distances(rng.random((300, 2)))
     rounded = distances * (1 + 1e-7 * rng.random((300, 300)))
     np.testing.assert_allclose(h0_lifetimes(distances=rounded), h0_lifetimes(distances=distances), rtol=1e-6)
+    by_prim = h0_lifetimes(distances=rounded, method="prim")
+    np.testing.assert_allclose(by_prim, h0_lifetimes(distances=rounded), rtol=1e-12)
+    np.testing.assert_allclose(by_prim, h0_lifetimes(distances=rounded.T), rtol=1e-12)
 
 
 def test_points_or_distances_but_not_both():

@@ -74,6 +74,7 @@ def test_the_fit_is_ordinary_least_squares(rng):
 def test_dimension_inverts_the_scaling_law():
     for d, alpha in [(2, 1.0), (5, 0.5), (1.262, 0.5)]:
         assert dimension_from_slope((d - alpha) / d, alpha) == pytest.approx(d)
+    assert np.isnan(dimension_from_slope([1.0, 1.5], 1.0)).all()
 
 
 @pytest.mark.parametrize("m", [1.0, 1.3])
@@ -245,6 +246,15 @@ def test_gradcheck_with_repeated_sizes(alpha, rng):
     points = torch.as_tensor(rng.standard_normal((12, 3))).requires_grad_()
     subsets = subsets_of(12, [4, 4, 7, 10, 10], rng)
     assert torch.autograd.gradcheck(lambda x: differentiable_ph_dimension(x, subsets, alpha), (points,))
+
+
+def test_sums_of_one_size_are_averaged(rng):
+    points = torch.as_tensor(rng.standard_normal((12, 3)))
+    subsets = subsets_of(12, [4, 4, 7, 10, 10], rng)
+    sums = [lifetime_sum(points[subset]).item() for subset in subsets]
+    means = [(sums[0] + sums[1]) / 2, sums[2], (sums[3] + sums[4]) / 2]
+    expected = dimension_from_slope(fit_power_law([4, 7, 10], means)[0], 1.0)
+    assert differentiable_ph_dimension(points, subsets).item() == pytest.approx(float(expected), rel=1e-12)
 
 
 def test_distances_replace_points_with_the_same_gradient(rng):

@@ -7,7 +7,17 @@ It knows no paper and no method. ``presets`` validates settings, ``units`` names
 
 from importlib import import_module
 
-__all__ = ["Band", "Claim", "Measure", "Preset", "at_least", "at_most", "between", "experiment", "open_chapter"]
+__all__ = [
+    "Band",
+    "Claim",
+    "Measure",
+    "Preset",
+    "at_least",
+    "at_most",
+    "between",
+    "experiment",
+    "open_chapter",
+]
 
 # Resolved on first use: listing verdicts must load neither pydantic nor NumPy.
 _HOMES = {

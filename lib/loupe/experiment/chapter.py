@@ -16,8 +16,8 @@ from loupe.errors import LoupeError
 from loupe.experiment import claims as judging
 from loupe.experiment import provenance, render
 from loupe.experiment.compute import compute
+from loupe.experiment.folders import PRESET_NAMES, StoreError, project_root, published_ledgers, show_path
 from loupe.experiment.presets import Preset
-from loupe.experiment.folders import PRESET_NAMES, StoreError, published_ledgers, show_path
 from loupe.experiment.store import Result, Store, compute_command, write_whole
 from loupe.experiment.units import Unit, experiments_of, resolve_config, room_of, units_of
 
@@ -78,7 +78,9 @@ class Stored(Mapping):
     def _missing(self, units: list[Unit]) -> str:
         seeds = ", ".join(str(unit.seed) for unit in units)
         words = f"seed{'s' * (len(units) > 1)} {seeds}"
-        what = f"{units[0].slug}/{units[0].experiment} has no stored result of today's configuration for {words}"
+        what = (
+            f"{units[0].slug}/{units[0].experiment} has no stored result of today's configuration for {words}"
+        )
         return f"{what} at preset {self.preset}: type `{compute_command(units[0])}`."
 
     def __iter__(self) -> Iterator[str]:
@@ -155,7 +157,7 @@ class Chapter:
 
     def benchmark(self) -> dict[str, Any]:
         """The stored measurements of ``benchmarks/SLUG.py``, as ``make bench`` wrote them."""
-        path = self.stored.store.published / "bench" / f"{self.room.PAPER.slug}.json"
+        path = project_root() / "results" / "bench" / f"{self.room.PAPER.slug}.json"
         try:
             return json.loads(path.read_text())
         except (OSError, ValueError) as error:
@@ -327,4 +329,3 @@ def _versions(made_by: list[dict]) -> list[str]:
 def _shorten(names: tuple[str, ...], most: int = 4) -> str:
     rest = len(names) - most
     return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
-

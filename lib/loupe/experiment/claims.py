@@ -31,7 +31,11 @@ class Band:
     def __str__(self) -> str:
         if self.low == -math.inf:
             return f"≤ {number(self.high)}"
-        return f"≥ {number(self.low)}" if self.high == math.inf else f"in [{number(self.low)}, {number(self.high)}]"
+        return (
+            f"≥ {number(self.low)}"
+            if self.high == math.inf
+            else f"in [{number(self.low)}, {number(self.high)}]"
+        )
 
 
 def at_most(high: float) -> Band:
@@ -79,7 +83,9 @@ class Measure:
     each: tuple[float, ...] = ()
 
     @classmethod
-    def of_seeds(cls, label: str, values: Iterable[float], accepts: Band, *, every: bool = False) -> "Measure":
+    def of_seeds(
+        cls, label: str, values: Iterable[float], accepts: Band, *, every: bool = False
+    ) -> "Measure":
         """The mean over seeds with its 95 % t interval.
 
         The interval decides; with ``every`` the criterion is asked of every single seed instead.
@@ -182,7 +188,9 @@ class Judgement:
             }
             for measure in self.measures
         ]
-        claim = {name: value for name, value in asdict(self.claim).items() if name not in ("judge", "at", "reason")}
+        claim = {
+            name: value for name, value in asdict(self.claim).items() if name not in ("judge", "at", "reason")
+        }
         return claim | {"verdict": self.verdict, "reason": self.reason, "measures": _finite(measures)}
 
 
@@ -216,7 +224,9 @@ def combine(outcomes: Iterable[str]) -> str:
 
 def failed_exact(judgements: Iterable[Judgement]) -> list[Judgement]:
     """The exact claims that were tested and do not hold: the only ones that break a build."""
-    return [one for one in judgements if one.claim.kind == "exact" and one.verdict not in (REPRODUCED, NOT_TESTED)]
+    return [
+        one for one in judgements if one.claim.kind == "exact" and one.verdict not in (REPRODUCED, NOT_TESTED)
+    ]
 
 
 def ledger_json(slug: str, preset: str, judgements: Iterable[Judgement]) -> bytes:

@@ -22,10 +22,12 @@ from loupe.experiment.units import Unit
 
 Report = Callable[[str], None]
 
-_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")}
+_ONE_THREAD = {
+    name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+}
 
 
-class UnitFailed(LoupeError):
+class UnitError(LoupeError):
     """A unit ended without a result."""
 
 
@@ -84,7 +86,7 @@ def compute(
 
     Raises
     ------
-    UnitFailed
+    UnitError
         After all units have been tried, if some failed; those that finished are stored.
     """
     if jobs is not None and jobs < 1:
@@ -100,7 +102,7 @@ def compute(
     report(f"{len(work.todo)} units to compute in {jobs} process{plural}{clock.expected()}")
     failures = _run_all(work.todo, store, jobs, device, report, clock)
     if failures:
-        raise UnitFailed(" ".join(failures) + " Type the same command again to try once more.")
+        raise UnitError(" ".join(failures) + " Type the same command again to try once more.")
     return work.todo
 
 
@@ -149,7 +151,9 @@ def _run_all(todo, store, jobs, device, report, clock) -> list[str]:
                 clock.finished(unit, seconds)
                 if process.returncode:
                     failures.append(_why(unit, process))
-                report(f"[{clock.done}/{clock.total}] {unit}: {_outcome(unit, store, process, seconds)}{clock.expected()}")
+                report(
+                    f"[{clock.done}/{clock.total}] {unit}: {_outcome(unit, store, process, seconds)}{clock.expected()}"
+                )
             time.sleep(0.05)
     except KeyboardInterrupt:
         raise LoupeError(
@@ -180,7 +184,7 @@ def _start(unit: Unit, store: Store, device: str | None) -> subprocess.Popen:
         "published": str(store.published),
         "scratch": str(store.scratch),
     }
-    log = tempfile.TemporaryFile("w+")  # a pipe would fill up and stall a talkative unit
+    log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (a pipe would stall a talkative unit)
     process = subprocess.Popen(
         [sys.executable, "-m", "loupe.experiment.unit_process"],
         stdin=subprocess.PIPE,

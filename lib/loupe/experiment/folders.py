@@ -63,5 +63,7 @@ def read_ledger(folders: Folders, slug: str, preset: str) -> list[dict[str, Any]
 
 def published_ledgers(folders: Folders, slug: str) -> dict[str, list[dict[str, Any]]]:
     """The ledgers of a chapter at every committed preset that has been judged, largest preset first."""
-    ledgers = {preset: read_ledger(folders, slug, preset) for preset in reversed(PRESET_NAMES) if preset != "smoke"}
+    ledgers = {
+        preset: read_ledger(folders, slug, preset) for preset in reversed(PRESET_NAMES) if preset != "smoke"
+    }
     return {preset: claims for preset, claims in ledgers.items() if claims is not None}

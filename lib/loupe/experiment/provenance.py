@@ -26,8 +26,8 @@ from typing import Any
 # Rooms that store, draw, judge or start an experiment, and cannot change its values.
 _BYSTANDERS = ("experiment", "plotting", "publishing", "papers", "cli", "errors", "__main__")
 # Packages whose version a reader may want to know, where the experiment imported them.
-_PACKAGES = ("numpy", "scipy", "torch", "scikit-learn", "scikit-dimension", "gudhi")
-_MODULE_NAMES = {"scikit-learn": "sklearn", "scikit-dimension": "skdim"}
+_PACKAGES = ("numpy", "scipy", "torch", "scikit-learn", "gudhi")
+_MODULE_NAMES = {"scikit-learn": "sklearn"}
 
 
 # --- code ---------------------------------------------------------------------------------------------------
@@ -35,12 +35,16 @@ _MODULE_NAMES = {"scikit-learn": "sklearn", "scikit-dimension": "skdim"}
 
 def used_modules(loaded: Iterable[str]) -> list[str]:
     """The modules of Loupe among ``loaded`` names that can change an experiment's values, sorted."""
-    return sorted(name for name in loaded if name.startswith("loupe.") and name.split(".")[1] not in _BYSTANDERS)
+    return sorted(
+        name for name in loaded if name.startswith("loupe.") and name.split(".")[1] not in _BYSTANDERS
+    )
 
 
 def code_digests(function: Callable, modules: Iterable[str]) -> dict[str, str]:
     """Sixteen hexadecimal digits for the experiment's own definitions and for each module it used."""
-    own = {f"{function.__module__}:{function.__name__}": function_digest(function.__module__, function.__name__)}
+    own = {
+        f"{function.__module__}:{function.__name__}": function_digest(function.__module__, function.__name__)
+    }
     return own | {name: module_digest(name) for name in modules}
 
 
@@ -105,10 +109,10 @@ def _digest(tree: ast.AST) -> str:
 class _Strip(ast.NodeTransformer):
     """Drops what cannot change a value: docstrings and other bare strings, annotations of functions."""
 
-    def visit_Expr(self, node):  # noqa: N802 (the name that ast calls)
+    def visit_Expr(self, node):
         return None if isinstance(node.value, ast.Constant) else node
 
-    def visit_FunctionDef(self, node):  # noqa: N802
+    def visit_FunctionDef(self, node):
         node.returns = None
         for argument in (*node.args.args, *node.args.kwonlyargs, *node.args.posonlyargs):
             argument.annotation = None
@@ -133,7 +137,9 @@ def commit(folder: Path) -> str:
     """The commit of the checkout, with ``+changes`` if files of the package differ from it; or ``unknown``."""
 
     def git(*arguments: str) -> str:
-        run = subprocess.run(("git", "-C", str(folder), *arguments), capture_output=True, text=True, check=True)
+        run = subprocess.run(
+            ("git", "-C", str(folder), *arguments), capture_output=True, text=True, check=True
+        )
         return run.stdout.strip()
 
     try:
@@ -149,7 +155,9 @@ def commit(folder: Path) -> str:
 def versions() -> dict[str, str]:
     """Python and the numerical packages that this process has imported, without local build labels."""
     loaded = [name for name in _PACKAGES if _MODULE_NAMES.get(name, name) in sys.modules]
-    return {"python": platform.python_version()} | {name: metadata.version(name).partition("+")[0] for name in loaded}
+    return {"python": platform.python_version()} | {
+        name: metadata.version(name).partition("+")[0] for name in loaded
+    }
 
 
 def hardware(device: str) -> str:

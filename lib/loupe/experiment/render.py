@@ -47,10 +47,14 @@ def card(items: Sequence[CardItem]) -> Block:
         value = f'<a href="{item.link}">{escape(item.value)}</a>' if item.link else escape(item.value)
         classes = "loupe-card-item" + " wide" * item.wide + " warn" * item.warn
         cells.append(
-            f'<div class="{classes}"><span class="label">{escape(item.label)}</span> <span class="value">{value}</span></div>'
+            f'<div class="{classes}"><span class="label">{escape(item.label)}</span> '
+            f'<span class="value">{value}</span></div>'
         )
     width = max(len(item.label) for item in items)
-    lines = [fill(f"{item.label:<{width}}  {item.value}", 100, subsequent_indent=" " * (width + 2)) for item in items]
+    lines = [
+        fill(f"{item.label:<{width}}  {item.value}", 100, subsequent_indent=" " * (width + 2))
+        for item in items
+    ]
     return Block("\n".join(lines), f'<div class="loupe-card">{"".join(cells)}</div>')
 
 
@@ -58,15 +62,23 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, numeric: bool =
     """A plain table; cells are shown as :func:`setting` shows them."""
     rows = [[setting(cell) for cell in row] for row in rows]
     cells = "".join(
-        "<tr>" + "".join(f'<td data-label="{escape(label)}">{escape(cell)}</td>' for label, cell in zip(head, row, strict=True))
+        "<tr>" + "".join(_cell(label, escape(cell)) for label, cell in zip(head, row, strict=True))
         + "</tr>" for row in rows
     )  # fmt: skip
     heads = "".join(f"<th>{escape(label)}</th>" for label in head)
     kind = "loupe-table numeric" if numeric else "loupe-table"
     html = f'<table class="{kind}"><thead><tr>{heads}</tr></thead><tbody>{cells}</tbody></table>'
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
+    lines = [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [head, *rows]
+    ]
     return Block("\n".join(lines), html)
+
+
+def _cell(label: str, content: str) -> str:
+    # The label is shown beside the content where a phone turns rows into blocks.
+    return f'<td data-label="{escape(label)}">{content}</td>'
 
 
 def setting(value: Any) -> str:
@@ -136,18 +148,20 @@ def band(accepts: list[float | None]) -> Band:
 
 
 def _ledger_row(claim: dict[str, Any], ours: dict[str, dict[str, Any]]) -> str:
+    href = f"#claim-{claim['id'].lower()}"
+    source = f'<span class="source">{escape(claim["source"])}</span>'
     verdicts = "".join(
-        f"<div>{f'{preset}: ' if len(ours) > 1 else ''}{verdict_html(one['verdict'], '#claim-' + claim['id'].lower())}</div>"
+        f"<div>{f'{preset}: ' if len(ours) > 1 else ''}{verdict_html(one['verdict'], href)}</div>"
         for preset, one in ours.items()
     )
     cells = [
-        ("claim", f"<code>{claim['id']}</code> {escape(claim['statement'])} <span class=\"source\">{escape(claim['source'])}</span>"),
+        ("claim", f"<code>{claim['id']}</code> {escape(claim['statement'])} {source}"),
         ("paper", escape(claim["paper"])),
         *((f"ours · {preset}", _measures_html(one)) for preset, one in ours.items()),
         ("criterion", f"{escape(claim['criterion'])} <span class=\"kind\">{claim['kind']}</span>"),
         ("verdict", verdicts),
     ]  # fmt: skip
-    return "<tr>" + "".join(f'<td data-label="{label}">{content}</td>' for label, content in cells) + "</tr>"
+    return "<tr>" + "".join(_cell(label, content) for label, content in cells) + "</tr>"
 
 
 def _measures_html(claim: dict[str, Any]) -> str:
@@ -174,10 +188,21 @@ def _interval_html(measure: dict[str, Any]) -> str:
 
 
 def _ledger_text(claim: dict[str, Any], ours: dict[str, dict[str, Any]]) -> str:
-    lines = [fill(f"{claim['id']}  {claim['statement']} ({claim['source']})", 100, subsequent_indent="      ")]
-    lines.append(fill(f"      paper: {claim['paper']}; criterion: {claim['criterion']}", 100, subsequent_indent="      "))
+    lines = [
+        fill(f"{claim['id']}  {claim['statement']} ({claim['source']})", 100, subsequent_indent="      ")
+    ]
+    lines.append(
+        fill(
+            f"      paper: {claim['paper']}; criterion: {claim['criterion']}", 100, subsequent_indent="      "
+        )
+    )
     for preset, one in ours.items():
         reason = f" ({one['reason']})" if one["reason"] else ""
-        lines.append(fill(f"      {preset}: {verdict_text(one['verdict'])}{reason}", 100, subsequent_indent="      "))
-        lines += [f"        {MARKS[m['outcome']]} {m['label']}: {measured(m)}, {band(m['accepts'])}" for m in one["measures"]]
+        lines.append(
+            fill(f"      {preset}: {verdict_text(one['verdict'])}{reason}", 100, subsequent_indent="      ")
+        )
+        lines += [
+            f"        {MARKS[m['outcome']]} {m['label']}: {measured(m)}, {band(m['accepts'])}"
+            for m in one["measures"]
+        ]
     return "\n".join(lines)

@@ -218,6 +218,8 @@ def _split(unit: Unit, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
             continue
         array = np.asarray(value)
         if array.dtype.hasobject:
-            raise TypeError(f"{unit} returned {name!r} of type {type(value).__name__}; return arrays, numbers, strings")
+            raise TypeError(
+                f"{unit} returned {name!r} of type {type(value).__name__}; return arrays, numbers, strings"
+            )
         arrays[name] = array
     return numbers, arrays

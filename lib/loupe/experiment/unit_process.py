@@ -10,8 +10,8 @@ from pathlib import Path
 
 from loupe.errors import LoupeError
 from loupe.experiment import provenance
-from loupe.experiment.presets import Reading
 from loupe.experiment.folders import project_root
+from loupe.experiment.presets import Reading
 from loupe.experiment.store import Store
 from loupe.experiment.units import Unit, experiments_of, room_of, units_of
 

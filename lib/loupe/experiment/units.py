@@ -84,7 +84,9 @@ def units_of(
     config = resolve_config(room, preset, overrides)
     experiments = experiments_of(room)
     if experiment is not None and experiment not in experiments:
-        raise LoupeError(f"{room.PAPER.slug} has no experiment {experiment!r}: it has {', '.join(experiments)}.")
+        raise LoupeError(
+            f"{room.PAPER.slug} has no experiment {experiment!r}: it has {', '.join(experiments)}."
+        )
     exact = preset != "smoke" and config == room.PRESETS[preset]
     units = []
     for name, function in experiments.items():

@@ -108,5 +108,7 @@ def find_paper(slug: str) -> Paper:
 def load_room(slug: str):
     """Import and return the room ``loupe.papers.SLUG`` of a written chapter."""
     if find_paper(slug).planned:
-        raise LoupeError(f"the chapter {slug!r} is planned and not written yet: `loupe list` shows those that are.")
+        raise LoupeError(
+            f"the chapter {slug!r} is planned and not written yet: `loupe list` shows those that are."
+        )
     return import_module(f"loupe.papers.{slug}")

@@ -99,7 +99,9 @@ def use_style() -> None:
     plt.rcParams.update(STYLE)
 
 
-def figure(width: str | float = "text", height: float | None = None, columns: int = 1, rows: int = 1, **options):
+def figure(
+    width: str | float = "text", height: float | None = None, columns: int = 1, rows: int = 1, **options
+):
     """Start a figure in the style of the book.
 
     Parameters

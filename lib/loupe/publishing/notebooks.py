@@ -35,13 +35,18 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = N
     LoupeError
         If a cell fails: with the sentence of the error, and where the notebook as far as it ran lies.
     """
-    # papermill would pull in pandas-sized clients where only a file is read.
-    import papermill
+    import papermill  # slow to import, and many verbs only read notebooks
 
+    quiet_environment()
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
-            str(source), str(target), dict(parameters or {}), kernel_name="python3", progress_bar=False
+            str(source),
+            str(target),
+            dict(parameters or {}),
+            kernel_name="python3",
+            progress_bar=False,
+            extra_arguments=["--log-level=ERROR"],
         )
     except papermill.PapermillExecutionError as error:
         raise LoupeError(
@@ -55,7 +60,12 @@ def run_notebook(
 ) -> tuple[str, str]:
     """Execute a chapter's notebook from the store; return where the notebook and its ledger went."""
     stored = Stored(room_of(slug), preset, Store.default(), dict(overrides or {}), seed)
-    marks = [slug, preset, *([f"s{seed}"] if seed is not None else []), *([_digest(stored)] if overrides else [])]
+    marks = [
+        slug,
+        preset,
+        *([f"s{seed}"] if seed is not None else []),
+        *([_digest(stored)] if overrides else []),
+    ]
     target = project_root() / ".loupe" / "runs" / f"{'-'.join(marks)}.ipynb"
     parameters = {"preset": preset, "seed": seed, "recompute": False, "overrides": dict(overrides or {})}
     execute(notebook_file(slug), target, parameters)
@@ -139,7 +149,9 @@ def set_preset(notebook, preset: str) -> None:
 
 def clean(notebook):
     """Drop what an execution leaves behind: injected cells, times, stderr, machine metadata."""
-    notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    notebook.cells = [
+        cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])
+    ]
     count = 0
     for cell in notebook.cells:
         kept = {key: cell.metadata[key] for key in ("tags", "mystnb") if cell.metadata.get(key)}
@@ -164,10 +176,14 @@ def fold_captions(notebook):
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
-        captions = [output for output in cell.outputs if output.get("metadata", {}).get("loupe", {}).get("caption")]
+        captions = [
+            output for output in cell.outputs if output.get("metadata", {}).get("loupe", {}).get("caption")
+        ]
         images = [output for output in cell.outputs if "image/png" in output.get("data", {})]
         if len(images) > 1 or len(captions) != len(images):
-            raise LoupeError(f"cell {cell.id} shows {len(images)} pictures with {len(captions)} captions; one of each a cell.")
+            raise LoupeError(
+                f"cell {cell.id} shows {len(images)} pictures with {len(captions)} captions; one of each a cell."
+            )
         if not images:
             continue
         about = images[0].metadata["image/png"]

@@ -62,7 +62,9 @@ def _tile(paper: Paper) -> str:
 
 def _marks(claims: list[dict]) -> str:
     verdicts = [claim["verdict"] for claim in claims]
-    spoken = ", ".join(f"{verdicts.count(word)} {word}" for word in MARKS if word in verdicts) or "not judged yet"
+    spoken = (
+        ", ".join(f"{verdicts.count(word)} {word}" for word in MARKS if word in verdicts) or "not judged yet"
+    )
     shown = " ".join(MARKS[verdict] for verdict in sorted(verdicts, key=list(MARKS).index))
     return f'<span class="marks" role="img" aria-label="{spoken}" title="{spoken}">{shown}</span>'
 
@@ -127,7 +129,9 @@ def api() -> str:
     for title, modules in API.items():
         parts.append(f"## {title}\n")
         for module in modules:
-            parts.append(f"```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n   :show-inheritance:\n```\n")
+            parts.append(
+                f"```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n   :show-inheritance:\n```\n"
+            )
     return "\n".join(parts)
 
 

@@ -12,7 +12,7 @@ from loupe.errors import LoupeError
 from loupe.experiment.folders import project_root, show_path
 from loupe.experiment.store import write_whole
 from loupe.publishing import pages
-from loupe.publishing.notebooks import clean, execute, fold_captions, notebook_bytes, quiet_environment, read_notebook
+from loupe.publishing.notebooks import clean, execute, fold_captions, notebook_bytes, read_notebook
 
 Report = Callable[[str], None]
 
@@ -25,7 +25,6 @@ def build_site(report: Report = lambda line: None) -> Path:
     LoupeError
         If a notebook stops, the renderer warns, or a page is missing.
     """
-    quiet_environment()
     root = project_root()
     build = root / "_build"
     front, stamp = build / "html" / "index.html", build / "site.sha256"
@@ -33,7 +32,10 @@ def build_site(report: Report = lambda line: None) -> Path:
     if front.exists() and stamp.exists() and stamp.read_text() == today:
         report(f"nothing changed; the site is at {show_path(front)}")
         return front
-    chapters = [_executed(path, build / "chapters", root, report) for path in sorted((root / "notebooks").glob("*.ipynb"))]
+    chapters = [
+        _executed(path, build / "chapters", root, report)
+        for path in sorted((root / "notebooks").glob("*.ipynb"))
+    ]
     source = _assemble(root, build / "source", chapters)
     report("rendering the pages")
     _render(source, root)
@@ -53,7 +55,12 @@ def digest(files: Iterable[Path], root: Path) -> str:
 
 
 def _sources(root: Path) -> list[Path]:
-    return [*(root / "lib").rglob("*.py"), *(root / "lib").rglob("*.js"), *(root / "lib").rglob("*.css"), root / "requirements.lock"]
+    return [
+        *(root / "lib").rglob("*.py"),
+        *(root / "lib").rglob("*.js"),
+        *(root / "lib").rglob("*.css"),
+        root / "requirements.lock",
+    ]
 
 
 def _results(root: Path, pattern: str) -> list[Path]:
@@ -70,7 +77,9 @@ def _executed(notebook: Path, folder: Path, root: Path, report: Report) -> Path:
     """The notebook executed from the store in the build folder, unless nothing it depends on has changed."""
     slug = notebook.stem
     target, stamp = folder / notebook.name, folder / f"{slug}.sha256"
-    today = digest([notebook, *_sources(root), *_results(root, f"*/{slug}*"), *_results(root, f"*/{slug}/*")], root)
+    today = digest(
+        [notebook, *_sources(root), *_results(root, f"*/{slug}*"), *_results(root, f"*/{slug}/*")], root
+    )
     if not (target.exists() and stamp.exists() and stamp.read_text() == today):
         report(f"executing {slug} from the stored results")
         execute(notebook, target)
@@ -86,7 +95,9 @@ def _assemble(root: Path, source: Path, chapters: list[Path]) -> Path:
         shutil.copy(root / name, source)
     shutil.copytree(root / "book", source / "book")
     for path in chapters:
-        write_whole(source / "notebooks" / path.name, notebook_bytes(fold_captions(clean(read_notebook(path)))))
+        write_whole(
+            source / "notebooks" / path.name, notebook_bytes(fold_captions(clean(read_notebook(path))))
+        )
     pages.generate(source / "book" / "_generated")
     _copy_mathjax(source / "_extra" / "_mathjax")
     return source
@@ -94,7 +105,9 @@ def _assemble(root: Path, source: Path, chapters: list[Path]) -> Path:
 
 def _copy_mathjax(target: Path) -> None:
     """Serve formulas from the site itself: one script and its fonts out of the installed package."""
-    package = metadata.distribution("sphinx-mathjax-offline").locate_file("sphinx-mathjax-offline/static/mathjax")
+    package = metadata.distribution("sphinx-mathjax-offline").locate_file(
+        "sphinx-mathjax-offline/static/mathjax"
+    )
     (target / "output").mkdir(parents=True)
     shutil.copy(package / "tex-mml-chtml.js", target)
     shutil.copytree(package / "output" / "chtml", target / "output" / "chtml")
@@ -102,14 +115,16 @@ def _copy_mathjax(target: Path) -> None:
 
 def _render(source: Path, root: Path) -> None:
     log = root / "_build" / "render.log"
-    command = [sys.executable, "-m", "jupyter_book", "build", str(source), "--path-output", str(root),
-               "--all", "-W", "--keep-going"]  # fmt: skip
+    jupyter_book = Path(sys.executable).with_name("jupyter-book")
+    command = [jupyter_book, "build", source, "--path-output", root, "--all", "-W", "--keep-going"]
     run = subprocess.run(command, capture_output=True, text=True)
     log.write_text(run.stdout + run.stderr)
     if run.returncode:
-        lines = [line for line in log.read_text().splitlines() if "WARNING" in line or "ERROR" in line]
-        shown = "\n".join(lines[:20]) or "no warning was printed"
-        raise LoupeError(f"the pages could not be rendered without warnings (all of it: {show_path(log)}):\n{shown}")
+        lines = log.read_text().splitlines()
+        shown = "\n".join([line for line in lines if "WARNING" in line or "ERROR" in line][:20] or lines[-5:])
+        raise LoupeError(
+            f"the pages could not be rendered without warnings (all of it: {show_path(log)}):\n{shown}"
+        )
 
 
 def _check(html: Path, slugs: list[str]) -> None:
@@ -117,4 +132,6 @@ def _check(html: Path, slugs: list[str]) -> None:
     pages = [html / "index.html", *(html / "notebooks" / f"{slug}.html" for slug in slugs)]
     missing = [show_path(page) for page in pages if not page.exists()]
     if missing:
-        raise LoupeError(f"the renderer ended well but did not write {', '.join(missing)}; see _build/render.log.")
+        raise LoupeError(
+            f"the renderer ended well but did not write {', '.join(missing)}; see _build/render.log."
+        )

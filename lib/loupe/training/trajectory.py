@@ -26,7 +26,7 @@ def flat_parameters(network):
 class TrajectoryRecorder:
     """Keeps the last ``window`` iterates of a network: a ring of rows in a memory-mapped temporary file.
 
-    The file vanishes with the recorder, so memory and disk hold ``window`` rows however long the run is.
+    The file has no name and vanishes with the recorder, so memory and disk hold ``window`` rows however long the run is.
 
     Parameters
     ----------
@@ -48,8 +48,10 @@ class TrajectoryRecorder:
             raise ValueError(f"window must be at least 1 iterate, got {window}")
         self.network, self.window, self.steps = network, window, 0
         size = sum(parameter.numel() for parameter in network.parameters())
-        self._file = tempfile.TemporaryFile(dir=folder, prefix="trajectory-")
-        self._ring = np.memmap(self._file, dtype=np.float32, mode="w+", shape=(window, size))
+        with tempfile.TemporaryFile(
+            dir=folder, prefix="trajectory-"
+        ) as file:  # the map outlives the open file
+            self._ring = np.memmap(file, dtype=np.float32, mode="w+", shape=(window, size))
 
     def record(self):
         """Store the network's parameters as they are now; call it once after each step."""
@@ -62,7 +64,7 @@ class TrajectoryRecorder:
         Returns
         -------
         numpy.ndarray, shape (window, P), float32
-            A copy in memory if the ring has wrapped around inside a turn, otherwise the map itself.
+            The map itself, or a copy in memory if the oldest row is not the first of the ring.
 
         Raises
         ------

@@ -16,7 +16,9 @@ def _routes_agree(results):
     run = results["identities"].first
     worst = run["route_gaps"].max(axis=0)
     return [
-        Measure(f"{route}, largest relative gap", float(gap), at_most(1e-12), basis=f"{len(run['clouds'])} clouds")
+        Measure(
+            f"{route}, largest relative gap", float(gap), at_most(1e-12), basis=f"{len(run['clouds'])} clouds"
+        )
         for route, gap in zip(run["routes"], worst, strict=True)
     ]
 
@@ -48,7 +50,9 @@ def _accepted(name, d):
     """The band around the truth that the estimate may lie in; calibrated on clouds of other seeds."""
     if d > 3:
         return between(0.75 * d, d)  # the bias of boundaries and of few points is downward
-    width = {"gaussian_plane": 0.3, "cantor_set": 0.12}.get(name, 0.04 if d == 1 else 0.15 if d <= 2 else 0.35)
+    width = {"gaussian_plane": 0.3, "cantor_set": 0.12}.get(
+        name, 0.04 if d == 1 else 0.15 if d <= 2 else 0.35
+    )
     return between(d - width, d + width)
 
 
@@ -62,7 +66,9 @@ def _tracks_the_stable_index(results):
     runs = results["diffusion_processes"]
     names, beta = runs.first["estimators"], runs.first["beta"]
     estimates = runs["estimates"]  # (seeds, estimators, betas)
-    correlation = _bootstrap_over_seeds(estimates, beta)  # (resamples, estimators), the first the data themselves
+    correlation = _bootstrap_over_seeds(
+        estimates, beta
+    )  # (resamples, estimators), the first the data themselves
     basis = f"means of {len(runs)} seeds, 95 % bootstrap interval over seeds"
 
     def measure(label, values, accepts):
@@ -128,7 +134,8 @@ CLAIMS = (
         "Sec. 3", "stated", "exact", "equal to 1e-6", _ambient_space_is_irrelevant, EVERYWHERE,
     ),
     Claim(
-        "PH5", "The dimension follows the stable index of a diffusion process, and no other estimator orders the processes better.",
+        "PH5",
+        "The dimension follows the stable index of a diffusion process, and no other estimator orders them better.",
         "Sec. 5", "shown in figures", "statistical",
         "rank correlation at least 0.9, and none of the others more than 0.02 above it",
         _tracks_the_stable_index, FULL, "three processes cannot be ranked",

@@ -187,7 +187,9 @@ def _train_and_record(config, seed, device):
         torch.from_numpy((images.reshape(len(images), -1) - mean) / deviation).float().to(device)
         for images in (data.x_train[chosen], data.x_test)
     )
-    y, y_test = (torch.from_numpy(labels.astype(np.int64)).to(device) for labels in (data.y_train[chosen], data.y_test))
+    y, y_test = (
+        torch.from_numpy(labels.astype(np.int64)).to(device) for labels in (data.y_train[chosen], data.y_test)
+    )
     network = fully_connected(config.path_widths).to(device)
     optimiser = torch.optim.SGD(network.parameters(), lr=config.path_learning_rate)
     recorder = TrajectoryRecorder(network, config.path_iterates)
@@ -205,7 +207,7 @@ def _train_and_record(config, seed, device):
         if accuracy == 1.0 and recorder.steps >= config.path_iterates:
             break
     history = {
-        "data": data.variant,
+        "data": f"{config.path_data}, {data.variant}",
         "steps": recorder.steps,
         "train_accuracy": accuracy,
         "test_accuracy": _accuracy(network, x_test, y_test),

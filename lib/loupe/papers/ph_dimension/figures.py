@@ -19,7 +19,7 @@ def filtration(points=60, seed=4):
         cloud,
         edges,
         lengths,
-        title="Components merge as the radius grows",
+        title="Components merge as the discs grow",
         alt=f"{points} points near a circle; discs grow around them, edges of the spanning tree appear as discs touch, "
         "and one bar of the barcode ends with each edge.",
     )
@@ -33,7 +33,9 @@ def slopes(runs):
     for rank, name in enumerate(name for name in SLOPE_CLOUDS if name in names):
         k = names.index(name)
         sums, sizes = run["lifetime_sums"][k], run["sizes"]
-        axes.errorbar(sizes, sums.mean(axis=1), yerr=sums.std(axis=1), linestyle="none", capsize=2, **series(rank))
+        axes.errorbar(
+            sizes, sums.mean(axis=1), yerr=sums.std(axis=1), linestyle="none", capsize=2, **series(rank)
+        )
         line = np.exp(run["intercept"][k]) * sizes ** run["slope"][k]
         axes.plot(sizes, line, color=SERIES[rank].colour, linewidth=1)
         label = f"{CLOUDS[name].label}\nslope {run['slope'][k]:.2f}\ndimension {run['dimension'][k]:.2f}"
@@ -42,6 +44,7 @@ def slopes(runs):
             va="center", fontsize=8.5,
         )  # fmt: skip
     axes.set_xlim(sizes[0] * 0.93, sizes[-1] * 1.5)
+    axes.margins(y=0.12)
     log_axis(axes, "xy")
     axes.set(xlabel="points in the subset, n", ylabel="lifetime sum E₁(n)", title="Slopes give dimensions")
     repeats = run["lifetime_sums"].shape[2]
@@ -66,7 +69,9 @@ def dimensions(runs):
     sheet, axes = figure(height=0.27 * len(order) + 1)
     for row, k in enumerate(order):
         low, high = intervals[k]
-        axes.plot(truth[k], row, marker="|", color="black", markersize=11, markeredgewidth=1.6, linestyle="none")
+        axes.plot(
+            truth[k], row, marker="|", color="black", markersize=11, markeredgewidth=1.6, linestyle="none"
+        )
         axes.plot([low, high], [row, row], color=SERIES[0].colour, linewidth=2.5)
         axes.plot(values[:, k].mean(), row, **series(0))
     axes.set_yticks(range(len(order)), [CLOUDS[run["clouds"][k]].label for k in order])
@@ -97,8 +102,12 @@ def processes(runs):
     for rank, (name, mean) in enumerate(zip(run["estimators"], means, strict=True)):
         axes.plot(beta, mean, label=name, **series(rank))
     spread = runs["estimates"][:, 0]
-    axes.fill_between(beta, spread.min(axis=0), spread.max(axis=0), color=SERIES[0].colour, alpha=0.15, linewidth=0)
-    axes.set(xlabel="stable index β", ylabel="estimated dimension", title="The paths get rougher, and it shows")
+    axes.fill_between(
+        beta, spread.min(axis=0), spread.max(axis=0), color=SERIES[0].colour, alpha=0.15, linewidth=0
+    )
+    axes.set(
+        xlabel="stable index β", ylabel="estimated dimension", title="The paths get rougher, and it shows"
+    )
     axes.legend(ncols=2)
     show(
         sheet,
@@ -137,7 +146,11 @@ def noise(runs):
         label = f"{repeats} {'draw' if repeats == 1 else 'draws'} a size: standard deviation {values.std(ddof=1):.3f}"
         axes.hist(values, bins, color=SERIES[1 - rank].colour, alpha=0.75, label=label)
     axes.axvline(2, **TRUTH)
-    axes.set(xlabel="estimated dimension of the same square", ylabel="estimates", title="One draw is noisy; ten are not")
+    axes.set(
+        xlabel="estimated dimension of the same square",
+        ylabel="estimates",
+        title="One draw is noisy; ten are not",
+    )
     axes.margins(y=0.3)
     axes.legend(loc="upper left")
     show(
@@ -158,7 +171,9 @@ def training(runs):
     log_axis(left, "y")
     kept = len(run["plane"])
     left.axvspan(run["steps"] - kept, run["steps"], color=SERIES[1].colour, alpha=0.15, linewidth=0)
-    left.annotate("kept", (run["steps"] - kept / 2, smooth.max()), ha="center", va="top", color=SERIES[1].colour)
+    left.annotate(
+        "kept", (run["steps"] - kept / 2, smooth.max()), ha="center", va="top", color=SERIES[1].colour
+    )
     left.set(xlabel="step", ylabel="training loss", title="A network learns …")
     plane, edges = run["plane"], run["edges"]
     right.add_collection(LineCollection(plane[edges], colors="#9ca3af", linewidths=0.7, zorder=1))
@@ -172,17 +187,18 @@ def training(runs):
         "ribbon of dots from dark to light, joined by a tree.",
         caption=f"Left: training loss (running mean over {window} steps); the last {kept} iterates are kept. Right: those "
         f"iterates, {run['parameters']:,} numbers each, in the plane that holds most of their spread, with the minimum "
-        "spanning tree of their true distances. First seed.",
+        f"spanning tree of their true distances. First seed; data: {run['data']}.",
     )
 
 
 def path_table(runs):
     """Each training run of the pictures: how it went, and what five estimators say of its path.
 
-    ``edges along time`` is the share of tree edges that join an iterate to the very next one.
+    ``train`` and ``test`` are accuracies; ``along time`` is the share of tree edges that join an iterate to the very
+    next one.
     """
-    names = [str(name) for name in runs.first["competitor_names"]]
-    head = ("seed", "steps", "train accuracy", "test accuracy", "edges along time", "PH dimension", *names)
+    names = [str(name).partition(" ")[0] for name in runs.first["competitor_names"]]
+    head = ("seed", "steps", "train", "test", "along time", "PH", *names)
     rows = [
         (run.seed, run["steps"], f"{run['train_accuracy']:.1%}", f"{run['test_accuracy']:.1%}",
          f"{np.mean(np.abs(np.diff(run['edges'], axis=1)) == 1):.0%}", run["dimension"],
@@ -199,7 +215,9 @@ def path_shape(runs):
     steps = run["picture_steps"]
     picture = left.imshow(run["picture"], extent=(steps[0], steps[-1], steps[-1], steps[0]), cmap=ORDERED)
     left.grid(False)
-    left.set(xlabel="step within the window", ylabel="step within the window", title="Far in time is far in space")
+    left.set(
+        xlabel="step within the window", ylabel="step within the window", title="Far in time is far in space"
+    )
     sheet.colorbar(picture, ax=left, label="distance", shrink=0.9)
     lengths = run["lengths"]
     bars = np.stack([np.zeros_like(lengths), lengths], axis=1)
@@ -248,7 +266,9 @@ def path_dimensions(runs):
     axes.set_yticks(range(len(runs)), [f"seed {seed}" for seed in runs.seeds])
     axes.set_ylim(-0.6, len(runs) - 0.4)
     axes.invert_yaxis()
-    axes.set(xlabel="estimated dimension of the training path", title="The same path, measured again and again")
+    axes.set(
+        xlabel="estimated dimension of the training path", title="The same path, measured again and again"
+    )
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     show(
         sheet,
@@ -278,7 +298,9 @@ def timing(bench):
 def timing_table(bench):
     """F7 as a table, with what it was measured on."""
     sizes = sorted({n for rows in bench["h0"].values() for n, _ in rows})
-    rows = [(method, *(dict(map(tuple, rows)).get(n, "") for n in sizes)) for method, rows in bench["h0"].items()]
+    rows = [
+        (method, *(dict(map(tuple, rows)).get(n, "") for n in sizes)) for method, rows in bench["h0"].items()
+    ]
     return table(("CPU-seconds", *(f"n = {n}" for n in sizes)), rows, numeric=True)
 
 
@@ -288,7 +310,9 @@ def thumbnail(chapter, target):
 
     run = chapter.stored["training_path"].first
     sheet, axes = plt.subplots(figsize=(6.4, 4.8))
-    axes.add_collection(LineCollection(run["plane"][run["edges"]], colors="#9ca3af", linewidths=1.0, zorder=1))
+    axes.add_collection(
+        LineCollection(run["plane"][run["edges"]], colors="#9ca3af", linewidths=1.0, zorder=1)
+    )
     axes.scatter(*run["plane"].T, c=np.arange(len(run["plane"])), cmap=ORDERED, s=14, zorder=2)
     axes.set_aspect("equal", adjustable="datalim")
     axes.axis("off")

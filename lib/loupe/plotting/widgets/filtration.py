@@ -107,7 +107,7 @@ def filtration_slider(points, edges, lengths, *, title: str, alt: str) -> Filtra
 <div class="lf-controls" hidden>
 <button type="button" class="lf-play">Play</button>
 <button type="button" class="lf-next">Next merge</button>
-<input type="range" min="0" max="{STEPS}" step="1" value="{position}" aria-label="radius r">
+<input type="range" min="0" max="{STEPS}" step="1" value="{position}" aria-label="scale r, the diameter of the discs">
 </div>
 <p class="lf-count" aria-live="polite">{count}</p>
 <p class="lf-note">{NOTE}</p>
@@ -165,9 +165,9 @@ def _barcode(lengths: np.ndarray, radius: float, largest: float, dead: int) -> s
     marks = "".join(f"M{_LEFT + tick * unit:.2f} {_BOTTOM}v5" for tick in ticks)
     text = '<text x="{:.2f}" y="{}" text-anchor="middle">{}</text>'
     labels = "".join(text.format(_LEFT + tick * unit, _BOTTOM + 19, f"{tick:g}") for tick in ticks)
-    labels += text.format(_LEFT + _SPAN / 2, SIDE - 4, "radius r, one bar for each component")
+    labels += text.format(_LEFT + _SPAN / 2, SIDE - 4, "scale r, the diameter of the discs")
     alt = (
-        f"Barcode of the components: {len(lengths) + 1} bars start at radius 0; a bar closes when its "
+        f"Barcode of the components: {len(lengths) + 1} bars start at scale 0; a bar closes when its "
         "component merges into another; one stays open."
     )
     at = _LEFT + radius * unit

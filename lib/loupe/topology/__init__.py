@@ -1,0 +1,34 @@
+"""Persistent homology of degree 0 and the dimensions of point sets: how rough is a training trajectory?
+
+The lifetimes of connected components are the edge lengths of a minimum spanning tree; the rate at which their
+sum grows with the number of points is a fractal dimension. Distances, lifetimes, the dimension and its
+gradient, four competing estimators, and point clouds of known dimension to try them all on.
+"""
+
+from loupe.topology.clouds import CLOUDS, Cloud, embed_isometrically, stable_ou_path
+from loupe.topology.dimension import DimensionEstimate, ph_dimension
+from loupe.topology.distances import pairwise_distances
+from loupe.topology.estimators import ESTIMATORS, correlation_dimension, mle_dimension, pca_dimension, two_nn
+from loupe.topology.persistence import h0_lifetimes, lifetime_sum, persistence_diagrams
+from loupe.topology.regulariser import differentiable_ph_dimension
+from loupe.topology.trees import spanning_tree
+
+__all__ = [
+    "CLOUDS",
+    "ESTIMATORS",
+    "Cloud",
+    "DimensionEstimate",
+    "correlation_dimension",
+    "differentiable_ph_dimension",
+    "embed_isometrically",
+    "h0_lifetimes",
+    "lifetime_sum",
+    "mle_dimension",
+    "pairwise_distances",
+    "pca_dimension",
+    "persistence_diagrams",
+    "ph_dimension",
+    "spanning_tree",
+    "stable_ou_path",
+    "two_nn",
+]

@@ -1,0 +1,226 @@
+"""Euclidean distances between the rows of a cloud or a trajectory, right even where rows nearly coincide."""
+
+import sys
+
+import numpy as np
+
+# Up to this many columns direct differences are both faster than a matrix product and free of cancellation.
+DIRECT_COLUMNS = 32
+
+# Bytes of one float64 block of columns: enough for the matrix rate of the machine, and little memory.
+BLOCK_BYTES = 2**24
+
+# A squared distance below this fraction of the two squared norms has lost ten of its sixteen digits.
+CANCELLATION = 1e-10
+
+# Distance matrices that differ from their transposes by these fractions are taken as they are, or averaged.
+FLOAT64_ROUNDING, FLOAT32_ROUNDING = 1e-12, 1e-5
+
+
+def pairwise_distances(points):
+    r"""Euclidean distances between all rows, in float64.
+
+    Iterates of a converged training run are long vectors that differ by tiny steps, and
+    :math:`|a|^2+|b|^2-2\,a\cdot b` on raw float32 weights cancels to nothing. Here the first row is
+    subtracted in float64, the Gram matrix is accumulated block by block over the columns (so that a
+    memory-mapped trajectory is never copied), and rows that still nearly coincide are centred once more on
+    one of themselves. Clouds of few columns take direct differences.
+
+    Parameters
+    ----------
+    points : array or torch.Tensor, shape (n, d)
+        Real numbers of any width; arrays, memory maps, and tensors on any device (used detached).
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, n), float64
+        Exactly symmetric, zero on the diagonal, and exactly zero between duplicate rows.
+
+    Raises
+    ------
+    ValueError
+        If the points are not a non-empty matrix of real numbers, or a row holds NaN or infinity.
+
+    Notes
+    -----
+    Costs :math:`n^2 d` multiply-adds and, beside the points, a few (n, n) matrices of memory.
+
+    Examples
+    --------
+    >>> pairwise_distances([[0, 0], [3, 4], [3, 4]]).tolist()
+    [[0.0, 5.0, 5.0], [5.0, 0.0, 0.0], [5.0, 0.0, 0.0]]
+    """
+    from scipy.spatial.distance import pdist, squareform
+
+    points = as_points(points)
+    if is_tensor(points) or points.shape[1] > DIRECT_COLUMNS:
+        return centred_distances(points, np.arange(len(points)))
+    return squareform(pdist(finite_points(points)))
+
+
+def centred_distances(points, rows):
+    r"""Distances between the given rows from their Gram matrix about the first of them.
+
+    :math:`d_{ij}^2=G_{ii}+G_{jj}-2G_{ij}` is safe while it is not tiny beside :math:`G_{ii}+G_{jj}`. Where it
+    is, the rows around :math:`i` are treated again by themselves, centred on :math:`i`. The first row is the
+    origin and is never near anything in this sense, so each group is smaller than the last and the recursion
+    ends.
+
+    Parameters
+    ----------
+    points : numpy.ndarray or torch.Tensor, shape (n, d)
+    rows : numpy.ndarray of int, shape (m,)
+
+    Returns
+    -------
+    numpy.ndarray, shape (m, m), float64
+    """
+    gram = centred_gram(points, rows)
+    norms = gram.diagonal().copy()
+    reject_nonfinite(np.isfinite(norms))
+
+    scales = norms[:, None] + norms
+    squares = np.subtract(scales, np.multiply(gram, 2, out=gram), out=gram)
+    np.fill_diagonal(squares, 0.0)
+    near = np.triu(squares < np.multiply(scales, CANCELLATION, out=scales), k=1)
+    distances = np.sqrt(np.maximum(squares, 0.0, out=squares), out=squares)
+    for i in np.flatnonzero(near.any(axis=1)):
+        group = np.append(i, np.flatnonzero(near[i]))
+        if len(group) > 1:  # an earlier group may have taken these pairs along
+            pairs = np.ix_(group, group)
+            distances[pairs] = centred_distances(points, rows[group])
+            near[pairs] = False
+    return distances
+
+
+def centred_gram(points, rows):
+    r"""Inner products :math:`G_{ij}=\langle x_i-x_0,\,x_j-x_0\rangle` of the given rows, in float64.
+
+    Parameters
+    ----------
+    points : numpy.ndarray or torch.Tensor, shape (n, d)
+        A tensor is multiplied on its own device.
+    rows : numpy.ndarray of int, shape (m,)
+        The first of them is :math:`x_0`.
+
+    Returns
+    -------
+    numpy.ndarray, shape (m, m), float64
+        Exactly symmetric.
+    """
+    width = max(1, BLOCK_BYTES // (8 * len(rows)))
+    gram = 0.0
+    for start in range(0, points.shape[1], width):
+        block = points[rows, start : start + width]
+        block = block.double() if is_tensor(block) else block.astype(np.float64)
+        centred = block - block[:1]
+        gram = gram + centred @ centred.T
+    if is_tensor(gram):
+        gram = ((gram + gram.T) / 2).cpu().numpy()  # unlike numpy's, it need not be symmetric
+    return gram
+
+
+def is_tensor(values):
+    """Whether values are a torch tensor, without loading torch: if it never was, they are not."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(values, torch.Tensor)
+
+
+def as_points(points):
+    """Points as a real matrix without a copy; only a tensor on another device stays a tensor."""
+    if is_tensor(points):
+        points = points.detach()
+        if points.device.type == "cpu":
+            points = (points.float() if points.dtype.itemsize < 4 else points).numpy()  # numpy lacks bfloat16
+    else:
+        points = np.asarray(points)
+    if points.ndim != 2 or 0 in points.shape:
+        raise ValueError(
+            f"points must be a non-empty matrix, one point a row; got shape {tuple(points.shape)}"
+        )
+    if not is_tensor(points) and points.dtype.kind not in "biuf":
+        raise ValueError(f"points must be real numbers, got dtype {points.dtype}")
+    return points
+
+
+def as_float64(points):
+    """Points as a float64 array (n, d), checked as :func:`as_points` does."""
+    points = as_points(points)
+    return np.asarray(points.cpu() if is_tensor(points) else points, dtype=np.float64)
+
+
+def finite_points(points):
+    """Points as a float64 array (n, d) without NaN or infinity."""
+    points = as_float64(points)
+    reject_nonfinite(np.isfinite(points).all(axis=1))
+    return points
+
+
+def reject_nonfinite(finite_rows):
+    """Raise ValueError naming the first row that is not finite; finite_rows is boolean, shape (n,)."""
+    if not finite_rows.all():
+        row = int(np.argmin(finite_rows))
+        raise ValueError(
+            f"row {row} holds NaN or infinity: drop the rows from there on (did the training diverge?)"
+        )
+
+
+def checked_distances(points, distances):
+    """The one door of functions that take either points or distances: a valid distance matrix.
+
+    Parameters
+    ----------
+    points : array or torch.Tensor, shape (n, d), or None
+    distances : array or torch.Tensor, shape (n, n), or None
+        Exactly one of the two is given. Asymmetry at the level of float32 rounding is averaged out.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, n), float64
+
+    Raises
+    ------
+    ValueError
+        If both or none are given, there are fewer than two points, or the matrix is not square, symmetric,
+        non-negative, finite and zero on its diagonal.
+    """
+    if (points is None) == (distances is None):
+        raise ValueError("give either points or distances, and not both")
+    if distances is None:
+        distances = pairwise_distances(points)
+    else:
+        distances = as_float64(distances)
+        reject_bad_distances(distances)
+        distances = symmetric(distances)
+    if len(distances) < 2:
+        raise ValueError("need at least 2 points, got 1")
+    return distances
+
+
+def reject_bad_distances(distances):
+    """Raise ValueError unless a matrix is square, finite, non-negative and zero on the diagonal."""
+    if distances.shape[0] != distances.shape[1]:
+        raise ValueError(f"distances must be square, got shape {distances.shape}; give points as points=")
+    smallest, largest = distances.min(), distances.max()
+    if not np.isfinite([smallest, largest]).all():
+        reject_nonfinite(np.isfinite(distances).all(axis=1))
+    if smallest < 0:
+        raise ValueError(f"distances must not be negative, got {smallest:g}")
+    if distances.diagonal().any():
+        raise ValueError("distances must be zero on the diagonal, between a point and itself")
+
+
+def symmetric(matrix):
+    """A matrix (n, n) if symmetric, its mean with the transpose if nearly so, or else ValueError.
+
+    Comparing every entry with its mirror image misses the cache. Products with fixed random weights from the
+    left and from the right are several times faster, and equal only if the matrix is symmetric.
+    """
+    weights = np.random.default_rng(0).random(len(matrix))
+    products = matrix @ weights
+    if np.abs(products - weights @ matrix).max() <= FLOAT64_ROUNDING * products.max():
+        return matrix
+    asymmetry = np.abs(matrix - matrix.T).max()
+    if asymmetry > FLOAT32_ROUNDING * matrix.max():
+        raise ValueError(f"distances must be symmetric; they differ from their transpose by {asymmetry:g}")
+    return (matrix + matrix.T) / 2

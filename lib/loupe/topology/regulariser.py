@@ -1,0 +1,69 @@
+"""The persistent-homology dimension as a regulariser: differentiable in the points."""
+
+import numpy as np
+
+from loupe.topology.dimension import checked_sizes, submatrix
+from loupe.topology.distances import checked_distances, is_tensor
+from loupe.topology.persistence import check_alpha
+from loupe.topology.trees import edge_lengths, grow_tree
+
+
+def differentiable_ph_dimension(points, subsets, alpha=1.0, *, distances=None):
+    r"""Persistent-homology dimension with its gradient, for given subsets (the regulariser of the paper).
+
+    The trees are found without gradient and their edge lengths with it:
+    :math:`\partial\hat d/\partial x=\frac{\alpha}{(1-m)^2}\sum_n\frac{\tilde x_n}{\sum\tilde x^2}\,
+    \frac1{E_n}\frac{\partial E_n}{\partial x}`, with :math:`\tilde x_n` the centred :math:`\log n`.
+
+    Parameters
+    ----------
+    points : torch.Tensor, shape (n, d), or None
+    subsets : sequence of int arrays
+        Row indices, in at least three different sizes; sums over subsets of one size are averaged.
+    alpha : float
+        Power of the lifetimes.
+    distances : torch.Tensor, shape (n, n), optional
+        With ``points=None``, differentiate these instead: a training loop then replaces one row and column a
+        step.
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar; nan where the slope is not below 1.
+
+    Raises
+    ------
+    ValueError
+        If alpha or the subsets are not valid, all lifetimes are zero, or the points or distances are not
+        valid.
+    TypeError
+        If no tensor is given: without a gradient, use :func:`ph_dimension`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> points = torch.rand(100, 3, dtype=torch.float64, requires_grad=True)
+    >>> differentiable_ph_dimension(points, [range(20), range(40), range(80)]).backward()
+    >>> points.grad.shape
+    torch.Size([100, 3])
+    """
+    import torch
+
+    if not (is_tensor(points) or is_tensor(distances)):
+        raise TypeError("differentiable_ph_dimension needs a torch tensor: for arrays use ph_dimension")
+    check_alpha(alpha)
+    known = checked_distances(points, distances)
+    sums_of = {}
+    for subset in map(np.asarray, subsets):
+        edges, lengths = grow_tree(submatrix(known, subset).__getitem__, len(subset))
+        edges = np.sort(subset)[edges[lengths > 0]]
+        sums_of.setdefault(len(subset), []).append((edge_lengths(points, distances, edges) ** alpha).sum())
+    sizes = checked_sizes(sorted(sums_of), len(known))
+    means = torch.stack([torch.stack(sums_of[n]).mean() for n in sizes])
+    if not means.all():
+        raise ValueError("all lifetimes are zero in one of the subsets: its points are identical")
+
+    log_n = torch.as_tensor(np.log(sizes)).to(means)
+    centred = log_n - log_n.mean()
+    slope = centred @ means.log() / (centred @ centred)
+    return alpha / torch.where(slope < 1, 1 - slope, torch.nan)

@@ -1,0 +1,209 @@
+"""The built site: no warning, no dead link, nothing from another host, and what a browser makes of it offline."""
+
+import html.parser
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from loupe.experiment.folders import project_root
+from loupe.papers import PAPERS
+from loupe.publishing.site import build_site
+
+ROOT = project_root()
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium on this machine: pages were not read in a browser"
+)
+
+
+@pytest.fixture(scope="session")
+def site():
+    """The folder of the built site."""
+    return build_site().parent
+
+
+class Page(html.parser.HTMLParser):
+    """The links, anchors, loaded files and images of a page."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.links, self.ids, self.loaded, self.images = [], set(), [], []
+        self.feed(path.read_text())
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.ids |= {attributes[name] for name in ("id", "name") if attributes.get(name)}
+        if tag == "a" and attributes.get("href"):
+            self.links.append(attributes["href"])
+        if tag in ("script", "img", "iframe", "source") and attributes.get("src"):
+            self.loaded.append(attributes["src"])
+        if tag == "link" and "canonical" not in attributes.get("rel", ""):
+            self.loaded.append(attributes.get("href", ""))
+        if tag == "img":
+            self.images.append(attributes)
+
+
+@pytest.fixture(scope="session")
+def pages(site):
+    return {path: Page(path) for path in site.rglob("*.html") if "_static" not in path.parts}
+
+
+def test_every_page_is_there(site):
+    names = ["index", "book/index", "book/how_to_run", "book/notation", "book/scoreboard", "book/architecture", "book/api",
+             "book/references", "search", *(f"notebooks/{p.slug}" for p in PAPERS.values() if not p.planned)]  # fmt: skip
+    assert [name for name in names if not (site / f"{name}.html").exists()] == []
+
+
+def test_no_dead_internal_link(site, pages):
+    dead = []
+    for path, page in pages.items():
+        for link in page.links:
+            parts = urlsplit(link)
+            if parts.scheme or link.startswith("#!"):
+                continue
+            target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+            known = pages.get(target)
+            if not target.exists() or (parts.fragment and known and unquote(parts.fragment) not in known.ids):
+                dead.append(f"{path.relative_to(site)}: {link}")
+    assert dead == []
+
+
+def test_pages_load_nothing_from_another_host(site, pages):
+    foreign = [
+        (path.name, file) for path, page in pages.items() for file in page.loaded if urlsplit(file).netloc
+    ]
+    assert foreign == []
+    for style in site.rglob("*.css"):
+        assert not re.search(r"url\(['\"]?(https?:)?//", style.read_text(errors="replace")), style
+
+
+def test_every_picture_on_a_page_is_described(pages):
+    silent = [
+        (path.name, image.get("src"))
+        for path, page in pages.items()
+        for image in page.images
+        if "alt" not in image
+    ]
+    assert silent == []
+
+
+def test_one_search_box(pages, site):
+    text = (site / "book" / "index.html").read_text()
+    assert (
+        len(re.findall(r'<form[^>]*class="bd-search', text)) == 2
+    )  # the side bar's, and the one behind Ctrl-K
+    assert (
+        "navbar-persistent--container" not in text
+        or "search-field__button" not in text.split("bd-header")[1][:500]
+    )
+
+
+def test_pages_hold_no_stderr_progress_or_object(site):
+    for path in (site / "notebooks").glob("*.html"):
+        text = path.read_text()
+        assert not re.search(r"&lt;[\w.]+ (object )?at 0x[0-9a-f]+&gt;", text)
+        assert "it/s]" not in text
+        assert 'class="output stderr' not in text
+
+
+def test_the_scoreboard_has_every_judged_claim(site, published_claims):
+    text = (site / "book" / "scoreboard.html").read_text()
+    for _, ledger in published_claims:
+        for claim in ledger["claims"]:
+            assert f"#claim-{claim['id'].lower()}" in text
+
+
+def test_the_landing_page_has_a_card_for_every_paper(site):
+    text = (site / "book" / "index.html").read_text()
+    assert text.count('class="loupe-tile') == len(PAPERS)
+    assert text.count('class="loupe-tile planned"') == sum(paper.planned for paper in PAPERS.values())
+
+
+def test_a_second_build_starts_at_once_and_the_tree_stays_clean(site):
+    before = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, cwd=ROOT).stdout
+    lines, begin = [], time.perf_counter()
+    build_site(report=lines.append)
+    assert time.perf_counter() - begin < 10
+    assert lines[0].startswith("nothing changed")
+    assert "_build" not in before
+
+
+def browse(page, tmp_path, *flags):
+    """Open a page in headless Chromium without a network; the DOM it ends with, its console, its requests."""
+    net_log = tmp_path / "net.json"
+    command = [
+        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+        "--disable-component-update", "--disable-sync", "--disable-extensions", "--disable-default-apps",
+        "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={tmp_path / 'profile'}", "--enable-logging=stderr",
+        "--allow-file-access-from-files", f"--log-net-log={net_log}", "--virtual-time-budget=15000", *flags, "--dump-dom",
+        page if "://" in str(page) else Path(page).as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env=os.environ | {"HOME": str(tmp_path)}
+    )
+    console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+    requested = (
+        set(re.findall(r'"url":"(https?://[^"]+)"', net_log.read_text())) if net_log.exists() else set()
+    )
+    return done.stdout, console, requested
+
+
+READ = (
+    "book/index",
+    "book/how_to_run",
+    "book/notation",
+    "book/scoreboard",
+    "book/api",
+    "notebooks/ph_dimension",
+)
+
+
+@needs_browser
+@pytest.mark.parametrize("name", READ)
+def test_a_browser_without_a_network_reads_the_page(site, tmp_path, name):
+    dom, console, requested = browse(site / f"{name}.html", tmp_path)
+    assert "</html>" in dom
+    assert console == []
+    assert {url for url in requested if "google" not in urlsplit(url).netloc} == set()
+    if name.startswith("notebooks") or name == "book/notation":
+        assert dom.count("<mjx-container") > 10
+        assert "<mjx-merror" not in dom
+        assert "\\widehat" not in re.sub(
+            r"<(script|mjx-container|annotation).*?</\1>", "", dom, flags=re.DOTALL
+        )
+
+
+@needs_browser
+def test_the_slider_moves(site, tmp_path):
+    """Push the slider to both ends in a copy of the page and read the counter."""
+    page = site / "notebooks" / "ph_dimension.html"
+    probe = """<script>addEventListener("load", () => setTimeout(() => {
+      const slider = document.querySelector(".loupe-filtration input[type=range], input[type=range]");
+      const read = (value) => { slider.value = value; slider.dispatchEvent(new Event("input", {bubbles: true}));
+                                return document.querySelector(".lf-count").textContent; };
+      document.body.dataset.probe = JSON.stringify([read(slider.min), read(slider.max)]);
+    }, 500));</script></body>"""
+    copy = page.with_name("probe-of-the-slider.html")
+    copy.write_text(page.read_text().replace("</body>", probe))
+    try:
+        dom, console, _ = browse(copy, tmp_path)
+    finally:
+        copy.unlink()
+    assert console == []
+    first, last = json.loads(html.unescape(re.search(r'data-probe="([^"]*)"', dom).group(1)))
+    assert "60 components" in first
+    assert re.search(r"\b1 component\b", last)
+
+
+@needs_browser
+def test_search_finds_a_word(site, tmp_path):
+    dom, console, _ = browse((site / "search.html").as_uri() + "?q=spanning", tmp_path)
+    assert console == []
+    assert "ph_dimension" in dom

@@ -1,0 +1,142 @@
+"""The `loupe` command as a person meets it: every verb, in a fresh process."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from loupe import __version__
+from loupe.experiment.folders import project_root
+
+SMOKE = ("ph_dimension", "--preset", "smoke")
+
+
+@pytest.mark.parametrize(
+    "verb", ["", "list", "compute", "run", "publish", "claims", "data", "book", "data fetch", "data verify"]
+)
+def test_help(command, verb):
+    done = command(*verb.split(), "--help")
+    assert done.returncode == 0
+    assert "Usage:" in done.stdout
+
+
+def test_version(command):
+    assert command("--version").stdout.strip() == f"loupe {__version__}"
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("list",), ("data",)])
+def test_light_verbs_load_nothing_heavy(arguments):
+    """Answering in half a second means not importing these."""
+    code = f"import sys; sys.argv = ['loupe', *{arguments!r}]\nfrom loupe.cli import main\n"
+    code += "try: main()\nexcept SystemExit: pass\n"
+    code += "print('LOADED', sorted({'torch', 'numpy', 'scipy', 'matplotlib', 'pydantic', 'papermill'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=project_root())
+    assert "LOADED []" in done.stdout
+
+
+def test_list_shows_papers_and_verdicts(command):
+    text = command("list").stdout
+    assert "ph_dimension" in text
+    assert "●" in text.split("ph_dimension")[1].splitlines()[0]
+    assert text.count("planned") >= 1
+    assert "not tested here" in text
+
+
+def test_compute_then_nothing_to_compute(command, tmp_path):
+    arguments = ("compute", *SMOKE, "--experiment", "known_dimensions")
+    first = command(*arguments, LOUPE_RESULTS=str(tmp_path))
+    assert first.returncode == 0, first.stderr
+    assert "[2/2] ph_dimension/known_dimensions" in first.stdout
+    again = command(*arguments, LOUPE_RESULTS=str(tmp_path))
+    assert "all 2 results are stored at smoke; nothing to compute" in again.stdout
+    assert (tmp_path / "scratch/smoke/ph_dimension/claims.json").exists()
+
+
+def test_run_with_an_override_says_where_things_went(command, tmp_path):
+    done = command("run", *SMOKE, "--set", "repeats=2", LOUPE_RESULTS=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    lines = dict(
+        line.split(": ", 1) for line in done.stdout.splitlines() if line.startswith(("executed", "ledger"))
+    )
+    notebook = json.loads((project_root() / lines["executed notebook"]).read_text())
+    assert "repeats = 2" in json.dumps(notebook)
+    assert json.loads((project_root() / lines["ledger"]).read_text())["slug"] == "ph_dimension"
+
+
+def test_claims_as_json(command, published_claims):
+    done = command("claims", "--json")
+    assert done.returncode == 0, done.stderr
+    fresh = {(one["slug"], one["preset"]): one for one in json.loads(done.stdout)}
+    assert published_claims
+    for path, stored in published_claims:
+        assert fresh[stored["slug"], stored["preset"]] == stored, f"{path} differs from what is judged today"
+
+
+def test_an_exact_claim_that_fails_is_exit_status_1(command, tmp_path):
+    shutil.copytree(project_root() / "results" / "cpu", tmp_path / "cpu")
+    sidecar = tmp_path / "cpu" / "ph_dimension" / "identities-s0.json"
+    content = json.loads(sidecar.read_text())
+    content["numbers"]["embedded_dimension"] += 0.1
+    sidecar.write_text(json.dumps(content))
+    done = command("claims", LOUPE_RESULTS=str(tmp_path))
+    assert done.returncode == 1
+    assert "exact claims that do not hold: PH4 at cpu" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("compute", "ph_dimensions"), "no paper is called 'ph_dimensions': did you mean 'ph_dimension'?"),
+        (("compute", "sedd"), "is planned and not written yet"),
+        (("compute", "ph_dimension", "--preset", "cup"), "no preset is called 'cup'"),
+        (("compute", *SMOKE, "--experiment", "nope"), "no experiment 'nope'"),
+        (("compute", *SMOKE, "--set", "repeats=many"), "repeats='many' is refused"),
+        (("compute", *SMOKE, "--set", "repeats"), "is not KEY=VALUE"),
+        (("compute", *SMOKE, "--jobs", "0"), "--jobs 0 is too small"),
+        (
+            ("run", *SMOKE, "--set", "repeets=3"),
+            "'repeets' is not a setting of this chapter; the settings are: seeds",
+        ),
+        (("claims", "--preset", "cup"), "no preset is called 'cup'"),
+        (("data", "fetch", "minst"), "did you mean mnist"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_not_status_0(command, arguments, words):
+    done = command(*arguments)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_data_without_a_network_is_one_sentence(command, tmp_path):
+    offline = {
+        "LOUPE_DATA": "",
+        "LOUPE_CACHE": str(tmp_path),
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+        "https_proxy": "http://127.0.0.1:9",
+    }
+    done = command("data", "fetch", "mnist", **offline)
+    assert done.returncode == 1
+    assert "LOUPE_DATA" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_an_experiment_without_its_data_is_one_sentence(command, tmp_path):
+    missing = {"LOUPE_DATA": "", "LOUPE_CACHE": str(tmp_path), "LOUPE_RESULTS": str(tmp_path)}
+    done = command(
+        "compute",
+        *SMOKE,
+        "--experiment",
+        "training_path",
+        "--seed",
+        "0",
+        "--set",
+        'path_data="mnist"',
+        **missing,
+    )
+    assert done.returncode == 1
+    assert "loupe data fetch mnist" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -24,7 +24,7 @@ $(READY): requirements.lock pyproject.toml
 	@echo "Setting up $(VENV) from requirements.lock: some minutes the first time, at once from then on."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --requirement requirements.lock
-	@$(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps --editable .
+	@$(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@
 
 book: $(READY) ## build the site into _build/html
@@ -51,10 +51,10 @@ bench: $(READY) ## measure speed side by side with the best peers
 lock: ## write requirements.lock anew, from pyproject.toml
 	@rm -rf .loupe/lock && $(PYTHON) -m venv .loupe/lock
 	@echo "torch==2.13.0" > .loupe/lock/constraints.txt
-	@.loupe/lock/bin/pip install --quiet --disable-pip-version-check -c .loupe/lock/constraints.txt "torch==2.13.0"
+	@.loupe/lock/bin/pip install --quiet --disable-pip-version-check --upgrade setuptools "torch==2.13.0"
 	@.loupe/lock/bin/pip install --quiet --disable-pip-version-check -c .loupe/lock/constraints.txt --editable ".[dev]"
 	@{ echo "# Exact versions of everything; written by 'make lock'. torch carries no local label: every platform takes its build."; \
-	   .loupe/lock/bin/pip freeze --exclude-editable | sed -E 's/\+[a-z0-9.]+$$//' | grep -viE '^(nvidia-|triton|cuda-)'; } > requirements.lock
+	   .loupe/lock/bin/pip freeze --all --exclude pip --exclude-editable | sed -E 's/\+[a-z0-9.]+$$//' | grep -viE '^(nvidia-|triton|cuda-)'; } > requirements.lock
 	@rm -rf .loupe/lock
 
 clean: ## remove the built site and caches; results and .venv stay

@@ -7,6 +7,7 @@ Every timed result is compared with the others before its time is believed. Need
 
 import argparse
 import json
+import math
 import platform
 import statistics
 import sys
@@ -22,25 +23,29 @@ from ripser import ripser
 from scipy.spatial.distance import pdist, squareform
 from threadpoolctl import threadpool_limits
 
+from loupe.experiment.provenance import hardware
 from loupe.topology import h0_lifetimes, pairwise_distances, ph_dimension
 from loupe.topology.trees import merge_heights
 
 PACKAGES = ("numpy", "scipy", "gudhi", "ripser", "loupe")
-SLOW = 5.0  # seconds: one run is enough
+SLOW = 5.0  # seconds: one call is enough
+SHORT = 0.05  # seconds: a sample repeats calls until it lasts as long
 DIMENSION = 10
 
 
 def cpu_seconds(function):
-    """CPU time of a function and its result: median of five runs after a first, or one slow run."""
+    """CPU time of a call and its result: median of five samples after a first call, or one slow call."""
 
-    def timed():
+    def sample(calls):
         start = time.process_time()
-        result = function()
-        return time.process_time() - start, result
+        for _ in range(calls):
+            result = function()
+        return (time.process_time() - start) / calls, result
 
-    seconds, result = timed()
+    seconds, result = sample(1)
     if seconds < SLOW:
-        seconds = statistics.median(timed()[0] for _ in range(5))
+        calls = math.ceil(SHORT / max(seconds, 1e-6))
+        seconds = statistics.median(sample(calls)[0] for _ in range(5))
     return seconds, result
 
 
@@ -151,7 +156,7 @@ def distance_rows(n, p):
 
 def environment():
     """What ran where."""
-    return {"python": platform.python_version(), "machine": platform.machine(), "threads": 1} | {
+    return {"python": platform.python_version(), "hardware": hardware("cpu"), "threads": 1} | {
         package: version(package) for package in PACKAGES
     }
 

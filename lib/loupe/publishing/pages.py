@@ -42,9 +42,10 @@ def shown_preset(slug: str) -> str:
 
 
 def cards() -> str:
-    """One card a paper, grouped by theme; planned ones are pale and say so."""
+    """One card a paper, grouped by theme, those with a written chapter first; planned ones are pale and say so."""
+    written = {paper.theme for paper in PAPERS.values() if not paper.planned}
     parts = []
-    for theme in THEMES:
+    for theme in sorted(THEMES, key=lambda theme: theme not in written):
         tiles = "\n".join(_tile(paper) for paper in PAPERS.values() if paper.theme == theme)
         parts.append(f'## {theme.capitalize()}\n\n<div class="loupe-grid">\n{tiles}\n</div>\n')
     return "\n".join(parts)
@@ -53,8 +54,7 @@ def cards() -> str:
 def _tile(paper: Paper) -> str:
     words = f'<span class="question">{escape(paper.question)}</span><span class="venue">{paper.venue}</span>'
     if paper.planned:
-        blank = '<span class="thumb-blank" aria-hidden="true"></span>'
-        return f'<div class="loupe-tile planned">{blank}{words}<span class="marks">planned</span></div>'
+        return f'<div class="loupe-tile planned">{words}<span class="marks">planned</span></div>'
     picture = f'<img src="../_static/thumbnails/{paper.slug}.png" alt="" width="640" height="480">'
     marks = _marks(read_ledger(Store.default(), paper.slug, shown_preset(paper.slug)) or [])
     return f'<a class="loupe-tile" href="../notebooks/{paper.slug}.html">{picture}{words}{marks}</a>'

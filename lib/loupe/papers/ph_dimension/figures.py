@@ -281,9 +281,8 @@ def path_dimensions(runs):
 def timing(bench):
     """F7: seconds for H0 against the number of points, by method; from the stored benchmark."""
     sheet, axes = figure(height=3.6)
-    for rank, (method, rows) in enumerate(bench["h0"].items()):
-        n, seconds = np.array(rows).T
-        axes.plot(n, seconds, label=method, **series(rank))
+    for rank, (method, seconds) in enumerate(_h0_seconds(bench).items()):
+        axes.plot(list(seconds), list(seconds.values()), label=method, **series(rank))
     log_axis(axes, "xy")
     axes.set(xlabel="points n", ylabel="CPU-seconds, one thread", title="A tree needs no simplices")
     axes.legend()
@@ -296,12 +295,31 @@ def timing(bench):
 
 
 def timing_table(bench):
-    """F7 as a table, with what it was measured on."""
-    sizes = sorted({n for rows in bench["h0"].values() for n, _ in rows})
-    rows = [
-        (method, *(dict(map(tuple, rows)).get(n, "") for n in sizes)) for method, rows in bench["h0"].items()
-    ]
+    """F7 as a table: CPU-seconds of the routes to H0, one thread."""
+    seconds = _h0_seconds(bench)
+    sizes = sorted({n for one in seconds.values() for n in one})
+    rows = [(method, *(one.get(n, "") for n in sizes)) for method, one in seconds.items()]
     return table(("CPU-seconds", *(f"n = {n}" for n in sizes)), rows, numeric=True)
+
+
+def estimator_table(bench):
+    """The whole estimator, and the distances behind it, against peers and the machine's own limit."""
+    rows = [
+        (row["task"], row["method"], row["n"], row["P"], row["seconds"], row.get("times ours", ""),
+         f"{row['share of GEMM']:.0%}" if "share of GEMM" in row else "")
+        for row in bench["rows"] if row["task"] != "H0 lifetimes"
+    ]  # fmt: skip
+    return table(
+        ("task", "method", "points", "P", "CPU-seconds", "times ours", "of the limit"), rows, numeric=True
+    )
+
+
+def _h0_seconds(bench):
+    seconds = {}
+    for row in bench["rows"]:
+        if row["task"] == "H0 lifetimes":
+            seconds.setdefault(row["method"], {})[row["n"]] = row["seconds"]
+    return seconds
 
 
 def thumbnail(chapter, target):
@@ -311,9 +329,9 @@ def thumbnail(chapter, target):
     run = chapter.stored["training_path"].first
     sheet, axes = plt.subplots(figsize=(6.4, 4.8))
     axes.add_collection(
-        LineCollection(run["plane"][run["edges"]], colors="#9ca3af", linewidths=1.0, zorder=1)
+        LineCollection(run["plane"][run["edges"]], colors="#9ca3af", linewidths=2.0, zorder=1)
     )
-    axes.scatter(*run["plane"].T, c=np.arange(len(run["plane"])), cmap=ORDERED, s=14, zorder=2)
+    axes.scatter(*run["plane"].T, c=np.arange(len(run["plane"])), cmap=ORDERED, s=50, zorder=2)
     axes.set_aspect("equal", adjustable="datalim")
     axes.axis("off")
     sheet.savefig(target, dpi=100, facecolor="white", metadata={"Software": None})

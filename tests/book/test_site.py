@@ -127,12 +127,16 @@ def test_the_landing_page_has_a_card_for_every_paper(site):
 
 
 def test_a_second_build_starts_at_once_and_the_tree_stays_clean(site):
-    before = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, cwd=ROOT).stdout
-    lines, begin = [], time.perf_counter()
+    lines, begin, before = [], time.perf_counter(), _tree()
     build_site(report=lines.append)
     assert time.perf_counter() - begin < 10
     assert lines[0].startswith("nothing changed")
+    assert _tree() == before
     assert "_build" not in before
+
+
+def _tree():
+    return subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, cwd=ROOT).stdout
 
 
 def browse(page, tmp_path, *flags):

@@ -84,6 +84,16 @@ def test_pages_load_nothing_from_another_host(site, pages):
         assert not re.search(r"url\(['\"]?(https?:)?//", style.read_text(errors="replace")), style
 
 
+def test_every_file_that_a_page_loads_is_there(site, pages):
+    lost = [
+        (path.name, file)
+        for path, page in pages.items()
+        for file in page.loaded
+        if not urlsplit(file).scheme and not (path.parent / unquote(urlsplit(file).path)).exists()
+    ]
+    assert lost == []
+
+
 def test_every_picture_on_a_page_is_described(pages):
     silent = [
         (path.name, image.get("src"))
@@ -94,15 +104,8 @@ def test_every_picture_on_a_page_is_described(pages):
     assert silent == []
 
 
-def test_one_search_box(pages, site):
-    text = (site / "book" / "index.html").read_text()
-    assert (
-        len(re.findall(r'<form[^>]*class="bd-search', text)) == 2
-    )  # the side bar's, and the one behind Ctrl-K
-    assert (
-        "navbar-persistent--container" not in text
-        or "search-field__button" not in text.split("bd-header")[1][:500]
-    )
+def test_one_search_box(site):
+    assert (site / "book" / "index.html").read_text().count('class="bd-search') == 1
 
 
 def test_pages_hold_no_stderr_progress_or_object(site):
@@ -152,7 +155,13 @@ def browse(page, tmp_path, *flags):
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=120, env=os.environ | {"HOME": str(tmp_path)}
     )
-    console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+    # The theme and its buttons report what they do under their own names; everything else is a fault.
+    reports = ('"[PST]: ', '"[togglebutton]: ')
+    console = [
+        line
+        for line in done.stderr.splitlines()
+        if ":CONSOLE" in line and not any(r in line for r in reports)
+    ]
     requested = (
         set(re.findall(r'"url":"(https?://[^"]+)"', net_log.read_text())) if net_log.exists() else set()
     )

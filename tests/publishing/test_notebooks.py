@@ -89,7 +89,7 @@ def test_every_picture_has_alt_and_caption(published):
 
 
 def small_notebook(*sources, tags=()):
-    notebook = nbformat.v4.new_notebook()
+    notebook = nbformat.v4.new_notebook(metadata={"language_info": {"name": "python"}})
     notebook.cells = [nbformat.v4.new_code_cell(source) for source in sources]
     notebook.cells[0].metadata["tags"] = ["parameters", *tags]
     return notebook

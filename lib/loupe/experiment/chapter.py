@@ -103,7 +103,7 @@ class Chapter:
 
     @property
     def room(self) -> ModuleType:
-        """The paper's room: its presets, experiments and claims."""
+        """The paper's room, with its presets, experiments and claims."""
         return self.stored.room
 
     @property

@@ -10,18 +10,27 @@ from loupe.experiment.render import MARKS, verdict_html
 from loupe.experiment.store import Store
 from loupe.papers import PAPERS, THEMES, Paper
 
-# The doors of the package in the order of a reader's interest.
+# The doors of the package in the order of a reader's interest; no names means all that the module gives.
 API = {
-    "Opening a chapter": ["loupe.experiment.chapter"],
-    "Topology": ["loupe.topology"],
-    "Data": ["loupe.data"],
-    "Experiments, results and claims": [
-        "loupe.experiment.presets", "loupe.experiment.units", "loupe.experiment.store", "loupe.experiment.compute",
-        "loupe.experiment.claims", "loupe.experiment.provenance",
-    ],
-    "Plotting": ["loupe.plotting"],
-    "Papers": ["loupe.papers"],
-}  # fmt: skip
+    "Opening a chapter": {"loupe.experiment.chapter": "open_chapter, Chapter, Runs"},
+    "Topology": {"loupe.topology": ""},
+    "Data": {"loupe.data": ""},
+    "Training": {"loupe.training": "", "loupe.networks": ""},
+    "Presets and experiments": {
+        "loupe.experiment.presets": "Preset",
+        "loupe.experiment.units": "experiment, Unit, units_of",
+    },
+    "Claims": {
+        "loupe.experiment.claims": "Claim, Measure, Band, at_most, at_least, between, Judgement, judge, combine"
+    },
+    "Results": {
+        "loupe.experiment.store": "Store, Result",
+        "loupe.experiment.compute": "compute",
+        "loupe.experiment.provenance": "",
+    },
+    "Plotting": {"loupe.plotting": ""},
+    "Papers": {"loupe.papers": ""},
+}
 
 
 def generate(folder: Path) -> None:

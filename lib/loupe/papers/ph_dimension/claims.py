@@ -7,8 +7,7 @@ from loupe.experiment import Claim, Measure, at_least, at_most, between
 EVERYWHERE = ("smoke", "cpu", "gpu", "paper")
 FULL = ("cpu", "gpu", "paper")
 NOT_YET = (
-    "needs many networks trained to convergence over a grid of learning rates and batch sizes: "
-    "the second half of this chapter, not written yet"
+    "needs a grid of networks trained to convergence: the second half of this chapter, still to be written"
 )
 
 
@@ -116,22 +115,22 @@ def _averaging_helps(results):
 CLAIMS = (
     Claim(
         "PH1", "The lifetimes of connected components are the edges of a minimum spanning tree.",
-        "Sec. 3", "an identity", "exact", "every route gives the same lifetimes to 1e-12", _routes_agree, EVERYWHERE,
+        "Sec. 3", "an identity", "exact", "every route gives the same lifetimes to 10⁻¹²", _routes_agree, EVERYWHERE,
     ),
     Claim(
         "PH2", "Lifetime sums take their exact values on sets where they can be written down.",
-        "follows from the definition", "an identity", "exact", "relative error at most 1e-12",
+        "follows from the definition", "an identity", "exact", "relative error at most 10⁻¹²",
         _closed_forms_hold, EVERYWHERE,
     ),
     Claim(
         "PH3", "The growth of lifetime sums gives the dimension of a set.",
         "Sec. 3, Algorithm 1", "shown in figures", "statistical",
-        "every seed of every cloud within its band; for 5 and 10 dimensions, below the truth by at most 25 % and rising",
+        "every seed of every cloud within its band; in 5 and 10 dimensions below the truth by at most 25 % and rising",
         _dimensions_found, FULL, "the smoke clouds are too small for these bands",
     ),
     Claim(
         "PH4", "The dimension of the space around a set does not matter.",
-        "Sec. 3", "stated", "exact", "equal to 1e-6", _ambient_space_is_irrelevant, EVERYWHERE,
+        "Sec. 3", "stated", "exact", "equal to 10⁻⁶", _ambient_space_is_irrelevant, EVERYWHERE,
     ),
     Claim(
         "PH5",

@@ -11,6 +11,7 @@ from loupe.topology.distances import pairwise_distances
 from loupe.topology.estimators import ESTIMATORS, correlation_dimension, mle_dimension, pca_dimension, two_nn
 from loupe.topology.persistence import h0_lifetimes, lifetime_sum, persistence_diagrams
 from loupe.topology.regulariser import differentiable_ph_dimension
+from loupe.topology.surrogates import surrogate_paths
 from loupe.topology.trees import spanning_tree
 
 __all__ = [
@@ -30,5 +31,6 @@ __all__ = [
     "ph_dimension",
     "spanning_tree",
     "stable_ou_path",
+    "surrogate_paths",
     "two_nn",
 ]

@@ -21,7 +21,7 @@ class Cloud:
     label : str
         Name for tables and figures.
     alpha : float
-        The power of lifetimes to use, from the specification of the experiment.
+        The power of lifetimes to use: below the dimension.
     """
 
     sampler: Callable
@@ -102,11 +102,11 @@ def cantor_set(n, rng, dimension=1, digits=40):
 
 
 CLOUDS = {
-    "circle": Cloud(circle, 1, 2, "circle"),
+    "circle": Cloud(circle, 1, 2, "circle", alpha=0.5),
     "sphere": Cloud(sphere, 2, 3, "sphere"),
     "flat_torus": Cloud(flat_torus, 2, 4, "flat torus in R⁴"),
     "torus": Cloud(torus, 2, 3, "torus of revolution"),
-    "cube_1": Cloud(partial(cube, dimension=1), 1, 1, "interval"),
+    "cube_1": Cloud(partial(cube, dimension=1), 1, 1, "interval", alpha=0.5),
     "cube_2": Cloud(partial(cube, dimension=2), 2, 2, "square"),
     "cube_3": Cloud(partial(cube, dimension=3), 3, 3, "cube"),
     "cube_5": Cloud(partial(cube, dimension=5), 5, 5, "5-cube"),

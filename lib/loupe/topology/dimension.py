@@ -12,7 +12,7 @@ from loupe.topology.trees import merge_heights
 
 BOOTSTRAP_SAMPLES = 200
 
-# Within this fraction of alpha the sum is saturated: there lands every bounded set of dimension below alpha.
+# Within this fraction of alpha the sum may be saturated: there land sets full of gaps of any dimension below alpha.
 SATURATION = 0.02
 
 
@@ -101,11 +101,13 @@ def ph_dimension(
     -----
     UserWarning
         If the slope is not below 1 (the dimension is then nan), or alpha is not clearly below the estimate:
-        the sum saturates, and every set of dimension below alpha looks like one of dimension alpha.
+        on a set full of gaps the sum then tends to a constant, and the formula returns alpha whatever the set.
 
     Notes
     -----
-    With a thousand points the estimate is too low beyond about four dimensions.
+    With a thousand points the estimate is too low beyond about four dimensions. On evenly timed points of a path it is
+    too high when the largest subsets take nearly all points: small subsets then leave irregular gaps in time, and
+    large ones regular gaps.
 
     Examples
     --------

@@ -8,6 +8,7 @@ from loupe.papers.ph_dimension.claims import CLAIMS
 from loupe.papers.ph_dimension.config import PRESETS, Config
 from loupe.papers.ph_dimension.experiments import (
     diffusion_processes,
+    exhausted_paths,
     identities,
     known_dimensions,
     noise_of_one_draw,
@@ -22,6 +23,7 @@ __all__ = [
     "PRESETS",
     "Config",
     "diffusion_processes",
+    "exhausted_paths",
     "identities",
     "known_dimensions",
     "noise_of_one_draw",

@@ -1,4 +1,7 @@
-"""Settings of the chapter: the defaults are the paper's, or the largest that the book describes."""
+"""Settings of the chapter: the defaults are the paper's, or the largest that the book describes.
+
+The paper publishes neither the sizes of its synthetic sets nor its grid, so ``paper`` is our fullest version of them.
+"""
 
 from pydantic import Field
 
@@ -50,11 +53,14 @@ class Config(Preset):
     process_sizes: tuple[int, int, int] = (1000, 5000, 500)
     """subset sizes of the estimator on diffusion processes: first, end (excluded), step"""
 
+    exhaustion: tuple[tuple[int, int], ...] = ((1000, 1), (5000, 1), (5000, 5))
+    """Brownian paths on which subset sizes are compared: points of the path, and factor on ``noise_sizes``"""
+
     noise_points: int = Field(1000, ge=100)
     """points in the one fixed cloud that is measured again and again"""
 
     noise_sizes: tuple[int, int, int] = (200, 1000, 50)
-    """subset sizes of the estimator on that cloud: first, end (excluded), step"""
+    """subset sizes of the estimator on that cloud, and before the factor on Brownian paths"""
 
     noise_draws: int = Field(200, ge=10)
     """estimates on that cloud, for the spread of a single one"""
@@ -104,7 +110,7 @@ SMOKE = CPU.override(
         "seeds": [0, 1],
         "process_seeds": [0, 1],
         "identity_points": 300,
-        "clouds": ["circle", "cube_2", "sierpinski", "cantor_set"],
+        "clouds": ["circle", "cube_2", "cube_3", "sierpinski", "cantor_set"],
         "cloud_points": 400,
         "cloud_sizes": [100, 351, 50],
         "repeats": 3,
@@ -112,6 +118,7 @@ SMOKE = CPU.override(
         "betas": [1.2, 1.6, 2.0],
         "process_points": 400,
         "process_sizes": [100, 351, 50],
+        "exhaustion": [[400, 1], [1000, 1], [1000, 2]],
         "noise_points": 400,
         "noise_sizes": [100, 351, 50],
         "noise_draws": 20,

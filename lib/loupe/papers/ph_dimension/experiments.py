@@ -14,6 +14,7 @@ from loupe.topology import (
     ph_dimension,
     spanning_tree,
     stable_ou_path,
+    surrogate_paths,
 )
 
 IDENTITY_CLOUDS = ("circle", "sphere", "cube_2", "cube_3", "sierpinski", "duplicates")
@@ -123,6 +124,31 @@ def diffusion_processes(config, *, seed, device):
     }
 
 
+@experiment
+def exhausted_paths(config, *, seed, device):
+    """Brownian paths, of dimension 2, measured with subsets that take a small or a large part of their points."""
+    first, end, step = config.noise_sizes
+    paths = {
+        n: stable_ou_path(n, config.process_dimension, 2.0, np.random.default_rng([seed, n]))
+        for n in sorted({n for n, _ in config.exhaustion})
+    }
+    dimensions = [
+        ph_dimension(
+            paths[n],
+            sizes=range(factor * first, factor * end, factor * step),
+            repeats=config.repeats,
+            seed=seed,
+        ).dimension
+        for n, factor in config.exhaustion
+    ]
+    points, factors = np.array(config.exhaustion).T
+    return {
+        "points": points,
+        "largest": factors * range(first, end, step)[-1],
+        "dimension": np.array(dimensions),
+    }
+
+
 @experiment(seeds="one_seed")
 def noise_of_one_draw(config, *, seed, device):
     """How far estimates on one fixed cloud spread when only the subsets are drawn anew, with 1 and 10 repeats."""
@@ -130,7 +156,7 @@ def noise_of_one_draw(config, *, seed, device):
     sizes, repeats = range(*config.noise_sizes), (1, 10)
     draws = [
         [
-            ph_dimension(distances=distances, sizes=sizes, repeats=r, seed=1000 * seed + draw).dimension
+            ph_dimension(distances=distances, sizes=sizes, repeats=r, seed=[seed, r, draw]).dimension
             for draw in range(config.noise_draws)
         ]
         for r in repeats
@@ -146,6 +172,10 @@ def training_path(config, *, seed, device):
     sizes = range(*config.path_sizes)
     estimate = ph_dimension(distances=distances, sizes=sizes, repeats=config.repeats, seed=seed)
     one_draws = [ph_dimension(distances=distances, sizes=sizes, legacy_seed=s).dimension for s in range(50)]
+    surrogates = {
+        name: ph_dimension(distances=changed, sizes=sizes, repeats=config.repeats, seed=seed).dimension
+        for name, changed in surrogate_paths(distances, np.random.default_rng(seed)).items()
+    }
     edges, lengths = spanning_tree(distances=distances)
     thin = np.linspace(0, len(distances) - 1, min(PICTURE_POINTS, len(distances))).astype(int)
     h0, h1 = persistence_diagrams(distances=distances[np.ix_(thin, thin)])
@@ -161,6 +191,9 @@ def training_path(config, *, seed, device):
         "one_draw_dimensions": np.array(one_draws),
         "competitors": np.array([estimate(distances=distances) for estimate in ESTIMATORS.values()]),
         "competitor_names": np.array(list(ESTIMATORS)),
+        "surrogates": np.array(list(surrogates)),
+        "surrogate_dimensions": np.array(list(surrogates.values())),
+        "step_lengths": distances.diagonal(1),
         "edges": edges.astype(np.int32),
         "lengths": lengths,
         "plane": _best_plane(distances).astype(np.float32),

@@ -139,10 +139,23 @@ class Chapter:
         return render.card(self._card_items())
 
     def differences(self) -> render.Block:
-        """What is smaller here than in the paper: the settings that differ from the preset ``paper``."""
+        """What is smaller here: the settings that differ from the preset ``paper``."""
         differences = self.config.differences(self.room.PRESETS["paper"])
         rows = [(one.meaning, render.setting(one.here), render.setting(one.there)) for one in differences]
-        return render.table(("setting", f"here ({self.preset})", "in the paper"), rows)
+        return render.table(("setting", f"here, at {self.preset}", "at paper"), rows)
+
+    def costs(self) -> render.Block:
+        """What the stored results of each experiment took, over all its seeds."""
+        rows = []
+        for name in self.stored:
+            made_by = [result.provenance for result in self.state.found if result.experiment == name]
+            if made_by:
+                cpu, peak = ([one[key] for one in made_by] for key in ("cpu_seconds", "peak_memory_mb"))
+                rows.append(
+                    (name, str(len(made_by)), f"{sum(cpu):,.0f}", f"{max(cpu):,.0f}", f"{max(peak):,}")
+                )
+        head = ("experiment", "seeds", "CPU-seconds in all", "longest unit", "peak memory, MB")
+        return render.table(head, rows, numeric=True)
 
     def ledger(self, claims: Iterable[judging.Claim] | None = None) -> render.Block:
         """The claims with the paper's word, ours, the criterion and the verdict.
@@ -175,7 +188,6 @@ class Chapter:
 
     def _card_items(self) -> list[render.CardItem]:
         paper = self.room.PAPER
-        seeds = self.config.seeds if self.stored.seed is None else (self.stored.seed,)
         changed = self.config.differences(self.room.PRESETS[self.preset])
         overrides = ", ".join(f"{one.field} = {render.setting(one.here)}" for one in changed)
         state = self.state
@@ -184,7 +196,7 @@ class Chapter:
             render.CardItem("paper", f"{paper.title}. {paper.authors}. {paper.venue}", wide=True,
                             link=f"https://arxiv.org/abs/{paper.arxiv}"),
             render.CardItem("preset", self.preset + (f" with {overrides}" if overrides else "")),
-            render.CardItem("seeds", render.setting(seeds)),
+            render.CardItem("seeds", self._seeds()),
         ]  # fmt: skip
         if made_by:
             seconds, cpu = (sum(one[key] for one in made_by) for key in ("seconds", "cpu_seconds"))
@@ -197,6 +209,16 @@ class Chapter:
             ]  # fmt: skip
         items.append(render.CardItem("source", state.sentence(), warn=state.needs_attention))
         return items
+
+    def _seeds(self) -> str:
+        """The seeds, with the names of the lists that some experiments have of their own."""
+        if self.stored.seed is not None:
+            return str(self.stored.seed)
+        fields = dict.fromkeys(["seeds", *(one.seeds_field for one in experiments_of(self.room).values())])
+        lists = [(name, render.setting(getattr(self.config, name))) for name in fields]
+        return "; ".join(
+            seeds if name == "seeds" else f"{name.replace('_', ' ')}: {seeds}" for name, seeds in lists
+        )
 
     @cached_property
     def state(self) -> "State":
@@ -238,7 +260,7 @@ class State:
         commits = ", ".join(_distinct(result.provenance["commit"] for result in self.found))
         parts = [f"commit {commits}"] if commits else []
         if self.found and not self.other_code:
-            parts.append("current: the code is today's")
+            parts.append("current")
         parts += [
             f"{len(names)} {word}: {_shorten(names)}"
             for word, names in (("made by other code", self.other_code), ("missing", self.missing),

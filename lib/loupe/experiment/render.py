@@ -106,7 +106,7 @@ def ledger(columns: dict[str, list[dict[str, Any]]], here: str) -> Block:
     rows, texts = [], []
     for claim in columns[here]:
         ours = {preset: claims[claim["id"]] for preset, claims in by_id.items() if claim["id"] in claims}
-        rows.append(_ledger_row(claim, ours))
+        rows.append(_ledger_row(claim, ours, list(columns)))
         texts.append(_ledger_text(claim, ours))
     heads = ["claim", "paper", *(f"ours · {preset}" for preset in columns), "criterion", "verdict"]
     head = "".join(f"<th>{label}</th>" for label in heads)
@@ -119,6 +119,11 @@ def verdict_html(verdict: str, href: str = "") -> str:
     kind = f"verdict {_CLASSES.get(verdict, verdict)}"
     inner = f'<span class="mark" aria-hidden="true">{MARKS[verdict]}</span> {verdict}'
     return f'<a class="{kind}" href="{href}">{inner}</a>' if href else f'<span class="{kind}">{inner}</span>'
+
+
+def mark_html(verdict: str) -> str:
+    """The coloured mark of a verdict, for where the words stand elsewhere."""
+    return f'<span class="verdict {_CLASSES.get(verdict, verdict)}">{MARKS[verdict]}</span>'
 
 
 def verdict_text(verdict: str) -> str:
@@ -147,7 +152,7 @@ def band(accepts: list[float | None]) -> Band:
     return Band(-_INF if low is None else low, _INF if high is None else high)
 
 
-def _ledger_row(claim: dict[str, Any], ours: dict[str, dict[str, Any]]) -> str:
+def _ledger_row(claim: dict[str, Any], ours: dict[str, dict[str, Any]], presets: list[str]) -> str:
     href = f"#claim-{claim['id'].lower()}"
     source = f'<span class="source">{escape(claim["source"])}</span>'
     verdicts = "".join(
@@ -157,7 +162,7 @@ def _ledger_row(claim: dict[str, Any], ours: dict[str, dict[str, Any]]) -> str:
     cells = [
         ("claim", f"<code>{claim['id']}</code> {escape(claim['statement'])} {source}"),
         ("paper", escape(claim["paper"])),
-        *((f"ours · {preset}", _measures_html(one)) for preset, one in ours.items()),
+        *((f"ours · {preset}", _measures_html(ours[preset]) if preset in ours else "") for preset in presets),
         ("criterion", f"{escape(claim['criterion'])} <span class=\"kind\">{claim['kind']}</span>"),
         ("verdict", verdicts),
     ]  # fmt: skip

@@ -34,6 +34,7 @@ class Result(Mapping):
     """
 
     path: Path
+    experiment: str
     seed: int
     settings: dict[str, Any]
     provenance: dict[str, Any]
@@ -185,6 +186,7 @@ def read_result(path: Path, remedy: str) -> Result | None:
         sidecar = json.loads(path.read_text())
         return Result(
             path=path,
+            experiment=sidecar["experiment"],
             seed=sidecar["seed"],
             settings=sidecar["settings"],
             provenance=sidecar["provenance"],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from loupe.experiment.chapter import Chapter, open_chapter
 from loupe.experiment.folders import published_ledgers, read_ledger
-from loupe.experiment.render import MARKS, verdict_html
+from loupe.experiment.render import MARKS, mark_html, verdict_html
 from loupe.experiment.store import Store
 from loupe.papers import PAPERS, THEMES, Paper
 
@@ -74,7 +74,7 @@ def _marks(claims: list[dict]) -> str:
     spoken = (
         ", ".join(f"{verdicts.count(word)} {word}" for word in MARKS if word in verdicts) or "not judged yet"
     )
-    shown = " ".join(MARKS[verdict] for verdict in sorted(verdicts, key=list(MARKS).index))
+    shown = " ".join(mark_html(verdict) for verdict in sorted(verdicts, key=list(MARKS).index))
     return f'<span class="marks" role="img" aria-label="{spoken}" title="{spoken}">{shown}</span>'
 
 

@@ -1,5 +1,6 @@
 # Every command a person types. `make help` lists them.
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -21,9 +22,10 @@ env: $(READY) ## set up .venv with the exact versions of requirements.lock
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Loupe needs Python 3.11 or later and $(PYTHON) is {v[0]}.{v[1]}: type make PYTHON=python3.11 (or later) instead.")'
-	@echo "Setting up $(VENV) from requirements.lock: some minutes the first time, at once from then on."
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --requirement requirements.lock
+	@echo "Setting up $(VENV) with the $$(grep -c == requirements.lock) packages of requirements.lock: some minutes, once."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --no-cache-dir --disable-pip-version-check --requirement requirements.lock 2>&1 | \
+	  awk '/^Collecting/ {printf "\r  %d packages found", ++n; fflush()} /^Installing/ {print "; installing them"; fflush()} /ERROR|error:/'
 	@$(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@
 
@@ -31,8 +33,9 @@ book: $(READY) ## build the site into _build/html
 	@$(BIN)/loupe book
 
 serve: book ## build the site and open it in a browser
+	@echo "Serving http://localhost:$(PORT)/ until you press Ctrl-C (another port: make serve PORT=8001)."
 	@$(BIN)/python -m webbrowser -t http://localhost:$(PORT)/ & \
-	$(BIN)/python -m http.server --directory _build/html $(PORT)
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
 
 test: $(READY) ## run all tests and say what was not run, and why
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
@@ -50,7 +53,7 @@ bench: $(READY) ## measure speed side by side with the best peers
 
 lock: ## write requirements.lock anew, from pyproject.toml
 	@rm -rf .loupe/lock && $(PYTHON) -m venv .loupe/lock
-	@echo "torch==2.13.0" > .loupe/lock/constraints.txt
+	@printf '%s\n' "torch==2.13.0" "soupsieve<3" > .loupe/lock/constraints.txt # later ones refuse Python 3.11.0 to 3.11.4
 	@.loupe/lock/bin/pip install --quiet --disable-pip-version-check --upgrade setuptools "torch==2.13.0"
 	@.loupe/lock/bin/pip install --quiet --disable-pip-version-check -c .loupe/lock/constraints.txt --editable ".[dev]"
 	@{ echo "# Exact versions of everything; written by 'make lock'. torch carries no local label: every platform takes its build."; \

@@ -168,14 +168,8 @@ def browse(page, tmp_path, *flags):
     return done.stdout, console, requested
 
 
-READ = (
-    "book/index",
-    "book/how_to_run",
-    "book/notation",
-    "book/scoreboard",
-    "book/api",
-    "notebooks/ph_dimension",
-)
+CHAPTERS = [f"notebooks/{paper.slug}" for paper in PAPERS.values() if not paper.planned]
+READ = ["book/index", "book/how_to_run", "book/notation", "book/scoreboard", "book/api", *CHAPTERS]
 
 
 @needs_browser

@@ -76,3 +76,11 @@ def test_nothing_names_a_machine():
             continue
         text = path.read_text(errors="replace")
         assert not [place for place in here if place in text and len(place) > 3], name
+
+
+def test_every_room_is_on_the_api_page():
+    from loupe.publishing.pages import API
+
+    listed = {module.split(".")[1] for modules in API.values() for module in modules}
+    rooms = {path.name for path in (ROOT / "lib" / "loupe").iterdir() if (path / "__init__.py").exists()}
+    assert rooms - {"publishing"} == listed

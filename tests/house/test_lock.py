@@ -7,6 +7,7 @@ from itertools import chain
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -48,6 +49,12 @@ def test_the_lock_is_closed_under_dependencies():
             requirement = Requirement(line)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 assert canonicalize_name(requirement.name) in LOCK, f"{name} needs {requirement}"
+
+
+def test_every_locked_package_admits_the_oldest_python_of_the_project():
+    oldest = Version(PROJECT["requires-python"].removeprefix(">=") + ".0")
+    needs = {name: metadata.metadata(name).get("Requires-Python") or "" for name in LOCK}
+    assert {name: need for name, need in needs.items() if oldest not in SpecifierSet(need)} == {}
 
 
 def test_what_runs_here_is_what_is_locked():

@@ -80,7 +80,7 @@ def test_every_picture_has_alt_and_caption(published):
     pictures = [
         cell for cell in code_cells(folded) if any("image/png" in o.get("data", {}) for o in cell.outputs)
     ]
-    assert len(pictures) >= 3
+    assert pictures
     for cell in pictures:
         about = cell.metadata["mystnb"]
         assert len(about["image"]["alt"]) > 30

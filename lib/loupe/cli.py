@@ -38,6 +38,10 @@ def main() -> None:
         app()
     except LoupeError as error:
         sys.exit(f"loupe: {error}")
+    except PermissionError as error:
+        sys.exit(
+            f"loupe: {error.filename} may not be written by you ({error.strerror}): change its permissions."
+        )
 
 
 @app.callback(invoke_without_command=True)
@@ -88,20 +92,34 @@ def compute(
 
 
 def _compute(slug, preset, experiment, seed, overrides, jobs, device, recompute) -> None:
-    from loupe.experiment.chapter import write_ledger
+    from loupe.experiment.chapter import Stored, write_ledger
     from loupe.experiment.compute import compute
     from loupe.experiment.folders import show_path
     from loupe.experiment.render import tally
     from loupe.experiment.store import Store
     from loupe.experiment.units import room_of, units_of
 
-    store = Store.default()
-    units = units_of(room_of(slug), preset, overrides, experiment=experiment, seed=seed)
+    store, room = Store.default(), room_of(slug)
+    units = units_of(room, preset, overrides, experiment=experiment, seed=seed)
     if not compute(units, store, jobs=jobs, device=device, recompute=recompute, report=typer.echo):
         typer.echo(f"{slug}: all {len(units)} results are stored at {preset}; nothing to compute.")
+    _warn_of_other_code(Stored(room, preset, store, overrides, seed))
     if not overrides:
         verdicts = tally([judgement.verdict for judgement in write_ledger(slug, preset, store)])
         typer.echo(f"{slug} at {preset}: {verdicts} ({show_path(store.ledger_file(slug, preset))})")
+
+
+def _warn_of_other_code(stored) -> None:
+    """Say which stored results were made by code that has changed since."""
+    from loupe.experiment.chapter import State
+
+    other = State.of(stored).other_code
+    if other:
+        what = f"{stored.room.PAPER.slug} at {stored.preset}: {len(other)} results were made by other code than today's"
+        typer.echo(
+            f"{what} ({', '.join(other[:3])}{', …' * (len(other) > 3)}); --recompute makes them again.",
+            err=True,
+        )
 
 
 @app.command()
@@ -126,10 +144,14 @@ def run(
 @app.command()
 def publish(slugs: Slugs) -> None:
     """Execute a chapter at the highest preset that has results and write it back to `notebooks/`."""
+    from loupe.experiment.chapter import Stored
+    from loupe.experiment.store import Store
+    from loupe.experiment.units import room_of
     from loupe.publishing.notebooks import publish_notebook
 
     for slug in slugs:
         path, preset, changed = publish_notebook(slug)
+        _warn_of_other_code(Stored(room_of(slug), preset, Store.default()))
         typer.echo(f"{path}: published at {preset}" + ("" if changed else ", unchanged"))
 
 
@@ -160,6 +182,7 @@ def claims(
             if not any(store.of(slug, name).glob("*-s*.json")):
                 continue
             judgements = judge_all(Stored(room, name, store))
+            _warn_of_other_code(Stored(room, name, store))
             failed += failed_exact(judgements)
             one = [judgement.to_json() for judgement in judgements]
             output.append({"slug": slug, "preset": name, "claims": one})

@@ -305,8 +305,7 @@ def open_chapter(
     room = room_of(slug)
     overrides = dict(overrides or {})
     config = resolve_config(room, preset, overrides)
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int)):
-        raise LoupeError(f"seed must be a whole number or None, not {seed!r}.")
+    units_of(room, preset, overrides, seed=seed)  # refuses what is wrong before anything is shown
     return Chapter(Stored(room, preset, Store.default(), overrides, seed), config, bool(recompute))
 
 

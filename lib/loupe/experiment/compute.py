@@ -17,7 +17,7 @@ from pathlib import Path
 
 from loupe.errors import LoupeError
 from loupe.experiment.folders import StoreError
-from loupe.experiment.store import Result, Store, read_result
+from loupe.experiment.store import Result, Store, probe_folders, read_result
 from loupe.experiment.units import Unit
 
 Report = Callable[[str], None]
@@ -98,11 +98,15 @@ def compute(
         return []
     jobs = jobs or (1 if Path("/dev/nvidiactl").exists() else os.cpu_count() or 1)
     clock = _Clock(work.todo, store, jobs)
-    plural = "es" if jobs > 1 else ""
-    report(f"{len(work.todo)} units to compute in {jobs} process{plural}{clock.expected()}")
+    probe_folders(store.path(unit).parent for unit in work.todo)
+    units_word, processes = (
+        "unit" if len(work.todo) == 1 else "units",
+        "process" if jobs == 1 else "processes",
+    )
+    report(f"{len(work.todo)} {units_word} to compute in {jobs} {processes}{clock.expected()}")
     failures = _run_all(work.todo, store, jobs, device, report, clock)
     if failures:
-        raise UnitError(" ".join(failures) + " Type the same command again to try once more.")
+        raise UnitError(" ".join(dict.fromkeys(failures)))
     return work.todo
 
 

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -151,8 +151,8 @@ class Store(Folders):
 def cannot_write(path: Path, error: OSError) -> StoreError:
     """The error for a file that could not be written."""
     return StoreError(
-        f"could not write {show_path(path)} ({error.strerror or error}): make room or set LOUPE_RESULTS to another "
-        "folder, then type the command again; results finished before are kept."
+        f"could not write {show_path(path)} ({error.strerror or error}): make room there, or set LOUPE_RESULTS to a "
+        "folder that you can write to, and type the command again; results finished before are kept."
     )
 
 
@@ -178,6 +178,13 @@ def write_whole(path: Path, content: bytes) -> None:
         write_temporary(path, content).replace(path)
     except OSError as error:
         raise cannot_write(path, error) from None
+
+
+def probe_folders(folders: Iterable[Path]) -> None:
+    """Make sure that results can be written, before hours are spent on them."""
+    for folder in set(folders):
+        write_whole(folder / ".probe", b"")
+        (folder / ".probe").unlink(missing_ok=True)
 
 
 def read_result(path: Path, remedy: str) -> Result | None:

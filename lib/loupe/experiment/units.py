@@ -83,6 +83,10 @@ def units_of(
     """
     config = resolve_config(room, preset, overrides)
     experiments = experiments_of(room)
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
+        raise LoupeError(
+            f"seed {seed!r} is refused: give a whole number from 0 on, or none for the preset's seeds."
+        )
     if experiment is not None and experiment not in experiments:
         raise LoupeError(
             f"{room.PAPER.slug} has no experiment {experiment!r}: it has {', '.join(experiments)}."

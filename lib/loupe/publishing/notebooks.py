@@ -89,11 +89,17 @@ def publish_notebook(slug: str) -> tuple[str, str, bool]:
     preset : str
     changed : bool
     """
-    path = notebook_file(slug)
+    room, path = room_of(slug), notebook_file(slug)
     preset = _complete_preset(slug)
     draft = project_root() / ".loupe" / "publish" / path.name
     notebook = read_notebook(path)
     set_preset(notebook, preset)
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    unlabelled = [claim.anchor for claim in room.CLAIMS if f"({claim.anchor})=" not in text]
+    if unlabelled:
+        raise LoupeError(
+            f"{path.name} has no paragraph labelled ({unlabelled[0]})=, to which the ledger links."
+        )
     write_whole(draft, notebook_bytes(notebook))
     execute(draft, draft)
     content = notebook_bytes(clean(read_notebook(draft)))
@@ -199,6 +205,7 @@ def fold_captions(notebook):
 def quiet_environment() -> None:
     """Keep kernels from writing outside the checkout."""
     home = project_root() / ".loupe" / "jupyter"
+    home.mkdir(parents=True, exist_ok=True)
     for name, folder in (("IPYTHONDIR", "ipython"), ("JUPYTER_DATA_DIR", "data"), ("JUPYTER_CONFIG_DIR", "config"),
                          ("JUPYTER_RUNTIME_DIR", "runtime"), ("MPLCONFIGDIR", "matplotlib")):  # fmt: skip
         os.environ.setdefault(name, str(home / folder))

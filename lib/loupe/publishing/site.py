@@ -1,5 +1,6 @@
 """Building the site: execute from the store what changed, generate pages, render, and check what came out."""
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -27,6 +28,16 @@ def build_site(report: Report = lambda line: None) -> Path:
     """
     root = project_root()
     build = root / "_build"
+    build.mkdir(exist_ok=True)
+    with open(build / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LoupeError("another build of the site is running here: wait for it to end.") from None
+        return _build(root, build, report)
+
+
+def _build(root: Path, build: Path, report: Report) -> Path:
     front, stamp = build / "html" / "index.html", build / "site.sha256"
     today = digest(_site_inputs(root), root)
     if front.exists() and stamp.exists() and stamp.read_text() == today:
@@ -77,9 +88,10 @@ def _executed(notebook: Path, folder: Path, root: Path, report: Report) -> Path:
     """The notebook executed from the store in the build folder, unless nothing it depends on has changed."""
     slug = notebook.stem
     target, stamp = folder / notebook.name, folder / f"{slug}.sha256"
-    today = digest(
-        [notebook, *_sources(root), *_results(root, f"*/{slug}*"), *_results(root, f"*/{slug}/*")], root
-    )
+    papers = root / "lib" / "loupe" / "papers"
+    others = [path for path in papers.iterdir() if path.is_dir() and path.name != slug]
+    sources = [path for path in _sources(root) if not any(path.is_relative_to(other) for other in others)]
+    today = digest([notebook, *sources, *_results(root, f"*/{slug}*"), *_results(root, f"*/{slug}/*")], root)
     if not (target.exists() and stamp.exists() and stamp.read_text() == today):
         report(f"executing {slug} from the stored results")
         execute(notebook, target)

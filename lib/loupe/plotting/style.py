@@ -56,6 +56,7 @@ STYLE = {
     "figure.dpi": SCREEN_DPI,
     "figure.facecolor": "white",
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.h_pad": 0.08,  # inches: the title of a panel keeps clear of the label above it
     "savefig.dpi": SAVED_DPI,
     "savefig.facecolor": "white",
     "font.family": "DejaVu Sans",  # it comes with matplotlib: the same figure on every machine

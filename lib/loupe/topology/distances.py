@@ -116,7 +116,8 @@ def centred_gram(points, rows):
         centred = block - block[:1]
         gram = gram + centred @ centred.T
     if is_tensor(gram):
-        gram = ((gram + gram.T) / 2).cpu().numpy()  # unlike numpy's, it need not be symmetric
+        # Unlike numpy's, torch's product need not be exactly symmetric.
+        gram = ((gram + gram.T) / 2).cpu().numpy()
     return gram
 
 

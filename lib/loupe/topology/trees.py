@@ -76,7 +76,8 @@ def grow_tree(distances_from, n):
     edges, lengths = np.empty((n - 1, 2), dtype=np.intp), np.empty(n - 1)
     parent = np.zeros(n, dtype=np.intp)
     nearest = np.array(distances_from(0), dtype=np.float64)
-    joined = np.zeros(n)  # infinite in the tree: adding it hides those vertices from the minimum
+    # Infinite for vertices of the tree: adding it hides them from the minimum.
+    joined = np.zeros(n)
     joined[0] = np.inf
     for k in range(n - 1):
         new = np.argmin(nearest + joined)

@@ -15,8 +15,8 @@ SLOPE_CLOUDS = ("cube_3", "cube_2", "sierpinski")
 
 def filtration(points=60, seed=4):
     """The slider: a cloud around a circle, its growing forest, and its barcode."""
-    rng = np.random.default_rng(seed)
-    cloud = CLOUDS["circle"].sample(points, seed) * rng.uniform(0.5, 1.1, (points, 1))
+    radii = np.random.default_rng(seed + 1).uniform(0.6, 1.1, (points, 1))
+    cloud = radii * CLOUDS["circle"].sample(points, seed)
     edges, lengths = spanning_tree(cloud)
     return filtration_slider(
         cloud,
@@ -191,32 +191,19 @@ def training(runs):
     bottom.set(xlabel="first principal direction", ylabel="second", title="… and this is the path it takes")
     bottom.set_aspect("equal", adjustable="datalim")
     sheet.colorbar(dots, ax=bottom, label="step within the window", shrink=0.9)
-    _zoom(bottom, run)
     show(
         sheet,
         alt="Above, a training loss that falls over the steps, with the last steps shaded. Below, the iterates as a bent "
-        "ribbon of dots from dark to light; an inset shows a short piece of it, joined by a jagged tree.",
+        "ribbon of dots from dark to light, joined by a tree.",
         caption=f"Above: training loss (running mean over {window} steps); the last {kept} iterates are kept. Below: those "
         f"iterates, {run['parameters']:,} numbers each, in the plane that holds most of their spread, with the minimum "
-        f"spanning tree of their true distances; the inset enlarges 60 steps. First seed; data: {run['data']}.",
+        f"spanning tree of their true distances. First seed; data: {run['data']}.",
     )
 
 
 def _draw_path(axes, plane, edges, steps, size):
     axes.add_collection(LineCollection(plane[edges], colors=TREE, linewidths=0.8, zorder=1))
     return axes.scatter(*plane.T, c=steps, cmap=ORDERED, s=size, zorder=2)
-
-
-def _zoom(axes, run, length=60):
-    """An inset with a short piece of the path, from the middle of the window."""
-    start = (len(run["plane"]) - length) // 2
-    inside = ((run["edges"] >= start) & (run["edges"] < start + length)).all(axis=1)
-    inset = axes.inset_axes((0.3, 0.5, 0.45, 0.46))
-    piece = run["plane"][start : start + length]
-    _draw_path(inset, piece, run["edges"][inside] - start, np.arange(length), size=9)
-    inset.set(xticks=[], yticks=[])
-    inset.spines[["top", "right"]].set_visible(True)
-    axes.indicate_inset_zoom(inset, edgecolor=TREE)
 
 
 def path_table(runs):
@@ -230,7 +217,7 @@ def path_table(runs):
     rows = [
         (run.seed, run["steps"], f"{run['train_accuracy']:.1%}", f"{run['test_accuracy']:.1%}",
          f"{np.mean(np.abs(np.diff(run['edges'], axis=1)) == 1):.0%}", f"{run['dimension']:.2f}",
-         *(f"{one:.2f}" for one in run["competitors"]))
+         *(f"{one:.2f}" if one < 10 else f"{one:.0f}" for one in run["competitors"]))
         for run in runs
     ]  # fmt: skip
     return table(head, rows, numeric=True)

@@ -25,7 +25,7 @@ $(READY): requirements.lock pyproject.toml
 	@echo "Setting up $(VENV) with the $$(grep -c == requirements.lock) packages of requirements.lock: some minutes, once."
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --no-cache-dir --disable-pip-version-check --requirement requirements.lock 2>&1 | \
-	  awk '/^Collecting/ {printf "\r  %d packages found", ++n; fflush()} /^Installing/ {print "; installing them"; fflush()} /ERROR|error:/'
+	  awk '/^Collecting/ && ++n % 25 == 0 {print "  " n " packages found"; fflush()} /^Installing/ {print "  installing them"; fflush()} /ERROR|error:/'
 	@$(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@
 

@@ -142,3 +142,29 @@ def test_an_experiment_without_its_data_is_one_sentence(command, tmp_path):
     assert done.returncode == 1
     assert "loupe data fetch mnist" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_results_of_other_code_are_named(command, tmp_path):
+    shutil.copytree(project_root() / "results" / "cpu", tmp_path / "cpu")
+    sidecar = tmp_path / "cpu" / "ph_dimension" / "known_dimensions-s2.json"
+    content = json.loads(sidecar.read_text())
+    content["provenance"]["code"]["loupe.topology.trees"] = "0" * 16
+    sidecar.write_text(json.dumps(content))
+    for verb in (("compute", "ph_dimension", "--preset", "cpu"), ("claims",)):
+        done = command(*verb, LOUPE_RESULTS=str(tmp_path))
+        assert done.returncode == 0
+        assert "1 results were made by other code than today's (known_dimensions seed 2)" in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_computing(command, tmp_path):
+    (tmp_path / "scratch").write_text("a file where a folder should be")
+    done = command("compute", *SMOKE, "--experiment", "known_dimensions", LOUPE_RESULTS=str(tmp_path))
+    assert done.returncode == 1
+    assert "could not write" in done.stderr
+    assert "[1/" not in done.stdout
+
+
+def test_a_negative_seed_is_refused(command):
+    done = command("compute", *SMOKE, "--seed", "-1")
+    assert done.returncode == 1
+    assert "seed -1 is refused" in done.stderr

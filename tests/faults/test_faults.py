@@ -11,6 +11,8 @@ import time
 import pytest
 
 from loupe.experiment.folders import project_root
+from loupe.experiment.units import units_of
+from loupe.papers import load_room
 
 ROOT = project_root()
 SMOKE = ("ph_dimension", "--preset", "smoke")
@@ -96,7 +98,7 @@ def test_no_room_left_is_one_sentence_and_keeps_what_was_there(tmp_path):
     done = subprocess.run(limited, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert done.returncode == 1
     assert "could not write" in done.stderr
-    assert "make room or set LOUPE_RESULTS" in done.stderr
+    assert "make room there, or set LOUPE_RESULTS" in done.stderr
     assert "Traceback" not in done.stderr
     assert before == {path: path.read_bytes() for path in (tmp_path / "scratch").rglob("*-s0*")}
 
@@ -155,4 +157,4 @@ def test_plain_papermill_at_smoke_in_an_empty_store(tmp_path):
         capture_output=True, text=True, cwd=ROOT, env=os.environ | {"LOUPE_RESULTS": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    assert len(finished(tmp_path)) == 8
+    assert len(finished(tmp_path)) == len(units_of(load_room("ph_dimension"), "smoke"))

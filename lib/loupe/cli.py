@@ -101,10 +101,19 @@ def _compute(slug, preset, experiment, seed, overrides, jobs, device, recompute)
 
     store, room = Store.default(), room_of(slug)
     units = units_of(room, preset, overrides, experiment=experiment, seed=seed)
-    if not compute(units, store, jobs=jobs, device=device, recompute=recompute, report=typer.echo):
+    if not units:
+        raise LoupeError(f"{slug} has nothing to run at {preset} with these settings: give it seeds.")
+    official = not overrides and (preset == "smoke" or all(unit.published for unit in units))
+    try:
+        done = compute(units, store, jobs=jobs, device=device, recompute=recompute, report=typer.echo)
+    except LoupeError:
+        if official and any(store.of(slug, preset).glob("*-s*.json")):
+            write_ledger(slug, preset, store)  # what did finish counts
+        raise
+    if not done:
         typer.echo(f"{slug}: all {len(units)} results are stored at {preset}; nothing to compute.")
     _warn_of_other_code(Stored(room, preset, store, overrides, seed))
-    if not overrides:
+    if official:
         verdicts = tally([judgement.verdict for judgement in write_ledger(slug, preset, store)])
         typer.echo(f"{slug} at {preset}: {verdicts} ({show_path(store.ledger_file(slug, preset))})")
 

@@ -13,6 +13,7 @@ from loupe.errors import LoupeError
 from loupe.experiment import claims as c
 from loupe.experiment import render
 from loupe.experiment.claims import Band, Claim, Measure, at_least, at_most, between
+from loupe.experiment.folders import StoreError
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,9 @@ from loupe.experiment.claims import Band, Claim, Measure, at_least, at_most, bet
         (Measure("x", 0.5, at_least(1.0), 0.1, 0.9), c.NOT_REPRODUCED),
         (Measure("x", 2.0, between(1, 3), 0.5, 3.5), c.INCONCLUSIVE),
         (Measure("x", math.nan, at_most(1.0)), c.INCONCLUSIVE),
+        (Measure.of_seeds("x", [0.5, math.nan], at_most(1.0)), c.INCONCLUSIVE),
+        (Measure.of_seeds("x", [0.5, math.nan], at_most(1.0), every=True), c.INCONCLUSIVE),
+        (Measure.of_seeds("x", [0.5], at_most(1.0)), c.INCONCLUSIVE),
         (Measure.of_seeds("x", [0.9, 1.0, 1.2], at_most(1.1), every=True), c.NOT_REPRODUCED),
         (Measure.of_seeds("x", [0.9, 1.0, 1.05], at_most(1.1), every=True), c.REPRODUCED),
         (Measure.of_seeds("x", [0.9, 1.0, 1.05], at_most(1.2)), c.REPRODUCED),
@@ -59,12 +63,24 @@ def test_t_interval_is_scipys():
     values = [1.0, 2.0, 4.0, 4.5]
     expected = stats.t.interval(0.95, 3, loc=sum(values) / 4, scale=stats.sem(values))
     assert c.t_interval(values) == pytest.approx(expected, rel=1e-12)
-    assert c.t_interval([1.0]) == (None, None)
+    assert all(math.isnan(end) for values in ([1.0], [], [1.0, math.nan]) for end in c.t_interval(values))
 
 
 def test_judging_at_other_presets_says_why():
     judged = c.judge(CLAIMS[1], "cpu", {})
     assert (judged.verdict, judged.reason) == (c.NOT_TESTED, "needs a telescope")
+
+
+def test_reported_claims_are_never_judged():
+    assert judgement("reported", 0).verdict == c.NOT_TESTED
+
+
+def test_a_damaged_result_is_not_excused():
+    def broken(results):
+        raise StoreError("x.npz is damaged")
+
+    with pytest.raises(StoreError):
+        c.judge(Claim("X", "s", "Sec.", "p", "exact", "c", broken, ("cpu",)), "cpu", {})
 
 
 def test_missing_results_are_not_a_verdict_on_the_paper():

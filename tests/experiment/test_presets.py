@@ -24,6 +24,8 @@ def test_override_replaces_and_leaves_the_original():
         ({"scale": [1]}, "scale=[1] is refused"),
         ({"seeds": []}, "seeds=[] is refused"),
         ({"seeds": [1.5]}, "refused"),
+        ({"seeds": [1, 1]}, "seeds=[1, 1] is refused"),
+        ({"late_seeds": [-1]}, "late_seeds=[-1] is refused"),
         ({"scale": {1, 2}}, "plain numbers"),
         ({"scale": float("nan")}, "scale=nan is refused"),
     ],

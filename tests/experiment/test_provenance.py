@@ -66,6 +66,33 @@ def test_what_can_change_it_is_seen(digest, old, new):
     assert digest(SOURCE) != digest(SOURCE.replace(old, new))
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("FACTOR, OTHER = 2.0, 1.0", "FACTOR, OTHER = 3.0, 1.0"),
+        ("FACTOR = 2.0\nFACTOR += 1", "FACTOR = 2.0\nFACTOR += 2"),
+        (
+            "FACTOR = 2.0\nif math.pi > 3:\n    FACTOR = 1.0",
+            "FACTOR = 2.0\nif math.pi > 3:\n    FACTOR = 4.0",
+        ),
+    ],
+)
+def test_constants_set_in_other_ways_are_seen(digest, before, after):
+    one, other = (SOURCE.replace("FACTOR = 2.0", text) for text in (before, after))
+    assert digest(one) != digest(other)
+
+
+def test_an_edit_during_a_unit_does_not_vouch_for_itself(tmp_path, monkeypatch):
+    from loupe.topology import trees
+
+    monkeypatch.setattr(provenance, "_FROZEN", {})
+    provenance.freeze_sources()
+    before = provenance.module_digest("loupe.topology.trees")
+    edited = provenance._parse(trees.__file__, 0)
+    monkeypatch.setattr(provenance, "_parse", lambda file, modified: edited.body.clear() or edited)
+    assert provenance.module_digest("loupe.topology.trees") == before
+
+
 def test_a_whole_module_counts_all_its_code(digest):
     assert digest(SOURCE, whole=True) != digest(SOURCE.replace("UNUSED = 3.0", "UNUSED = 4.0"), whole=True)
     assert digest(SOURCE, whole=True) == digest(SOURCE.replace("# why", ""), whole=True)
@@ -88,15 +115,10 @@ def test_current_code_is_current():
 
 
 def test_only_rooms_that_change_values_count():
-    loaded = [
-        "numpy",
-        "loupe",
-        "loupe.cli",
-        "loupe.experiment.store",
-        "loupe.topology.trees",
-        "loupe.plotting.style",
-    ]
-    assert provenance.used_modules(loaded) == ["loupe.topology.trees"]
+    bystanders = ["numpy", "loupe", "loupe.cli", "loupe.experiment.store", "loupe.topology", "loupe.plotting.style",
+                  "loupe.data.catalog_text", "loupe.papers.x.claims"]  # fmt: skip
+    used = ["loupe.data.images", "loupe.papers.x.networks", "loupe.topology.trees"]
+    assert provenance.used_modules([*bystanders, *used]) == used
 
 
 def test_cost_is_measured():

@@ -32,15 +32,16 @@ def write(store, unit, values=None, settings=None):
 
 def test_what_is_written_is_found(store):
     values = {"path": np.arange(6).reshape(2, 3), "end": np.float64(2.5), "n": 3, "word": "yes", "gap": float("nan"),
-              "far": -np.inf, "flag": True}  # fmt: skip
+              "far": -np.inf, "flag": True, "text": "inf"}  # fmt: skip
     write(store, unit_of(), values)
     result = store.find(unit_of())
     assert list(result["path"][1]) == [3, 4, 5]
+    assert result["text"] == "inf"
     assert (result["end"], result["n"], result["word"], result["flag"]) == (2.5, 3, "yes", True)
     assert np.isnan(result["gap"])
     assert result["far"] == -np.inf
     assert set(result) == set(values)
-    with pytest.raises(KeyError, match="holds no 'x'"):
+    with pytest.raises(LoupeError, match=r"holds no 'x', only .* --recompute"):
         result["x"]
 
 

@@ -6,7 +6,6 @@ import json
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from types import ModuleType
 from typing import Any
 
@@ -220,7 +219,7 @@ class Chapter:
             seeds if name == "seeds" else f"{name.replace('_', ' ')}: {seeds}" for name, seeds in lists
         )
 
-    @cached_property
+    @property
     def state(self) -> "State":
         return State.of(self.stored)
 

@@ -8,10 +8,12 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from numbers import Number
 from statistics import fmean, stdev
 from typing import Any, Literal
 
 from loupe.errors import LoupeError
+from loupe.experiment.folders import StoreError
 
 REPRODUCED, PARTLY, NOT_REPRODUCED = "reproduced", "partly", "not reproduced"
 INCONCLUSIVE, NOT_TESTED = "inconclusive", "not tested here"
@@ -88,7 +90,8 @@ class Measure:
     ) -> "Measure":
         """The mean over seeds with its 95 % t interval.
 
-        The interval decides; with ``every`` the criterion is asked of every single seed instead.
+        The interval decides, and one seed, which has none, decides nothing; with ``every`` the criterion is asked of
+        every single seed instead.
         """
         values = [float(value) for value in values]
         low, high = t_interval(values)
@@ -100,12 +103,14 @@ class Measure:
     @property
     def outcome(self) -> str:
         """``reproduced``, ``not reproduced``, or ``inconclusive`` if the interval covers both."""
-        if self.each:
-            return REPRODUCED if all(value in self.accepts for value in self.each) else NOT_REPRODUCED
         if math.isnan(self.value):
             return INCONCLUSIVE
-        if self.low is None or math.isnan(self.low):
+        if self.each:
+            return REPRODUCED if all(value in self.accepts for value in self.each) else NOT_REPRODUCED
+        if self.low is None:
             return REPRODUCED if self.value in self.accepts else NOT_REPRODUCED
+        if math.isnan(self.low):
+            return INCONCLUSIVE
         if self.low in self.accepts and self.high in self.accepts:
             return REPRODUCED
         apart = self.high < self.accepts.low or self.low > self.accepts.high
@@ -113,9 +118,9 @@ class Measure:
 
 
 def t_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float | None, float | None]:
-    """The two-sided Student interval for the mean of independent values; ``(None, None)`` for fewer than two."""
-    if len(values) < 2:
-        return None, None
+    """The two-sided Student interval for the mean of independent values; nan for fewer than two, or where one is nan."""
+    if len(values) < 2 or not all(map(math.isfinite, values)):
+        return math.nan, math.nan
     from scipy.stats import t  # heavy, and only needed when something is judged
 
     half = float(t.ppf((1 + confidence) / 2, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
@@ -181,9 +186,12 @@ class Judgement:
             {
                 "label": measure.label,
                 "value": measure.value,
-                "interval": None if measure.low is None else [measure.low, measure.high],
+                "interval": None
+                if measure.low is None or math.isnan(measure.low)
+                else [measure.low, measure.high],
                 "accepts": [measure.accepts.low, measure.accepts.high],
                 "basis": measure.basis,
+                "each": list(measure.each),
                 "outcome": measure.outcome,
             }
             for measure in self.measures
@@ -199,10 +207,12 @@ def judge(claim: Claim, preset: str, results: Mapping[str, Any]) -> Judgement:
 
     A result that is missing makes the claim ``not tested here``, with the reason.
     """
-    if claim.judge is None or preset not in claim.at:
+    if claim.judge is None or preset not in claim.at or claim.kind in ("reported", "timing"):
         return Judgement(claim, preset, NOT_TESTED, reason=claim.reason or f"not part of the preset {preset}")
     try:
         measures = tuple(claim.judge(results))
+    except StoreError:
+        raise  # a damaged result is no reason to let a claim pass untested
     except LoupeError as error:
         return Judgement(claim, preset, NOT_TESTED, reason=str(error))
     return Judgement(claim, preset, combine(measure.outcome for measure in measures), measures)
@@ -247,7 +257,8 @@ def number(value: float | None) -> str:
 
 
 def _finite(value: Any) -> Any:
-    if isinstance(value, float):
+    if isinstance(value, Number) and not isinstance(value, bool):
+        value = float(value)  # NumPy's numbers are no JSON
         return float(f"{value:.10g}") if math.isfinite(value) else None
     if isinstance(value, list):
         return [_finite(item) for item in value]

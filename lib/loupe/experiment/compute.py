@@ -5,6 +5,7 @@ Interrupting loses only the units in flight; the same command goes on with the r
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -46,15 +47,15 @@ def plan(units: Iterable[Unit], store: Store, *, recompute: bool = False) -> Pla
     for unit in units:
         try:
             result = None if recompute else store.find(unit)
-            if result:
+            if result is not None:
                 result.check()
         except StoreError as error:
             notices.append(f"{error} Computing it again now.")
             result = None
-        if result:
-            found[unit] = result
-        else:
+        if result is None:
             todo.append(unit)
+        else:
+            found[unit] = result
     return Plan(found, todo, notices)
 
 
@@ -91,6 +92,7 @@ def compute(
     """
     if jobs is not None and jobs < 1:
         raise LoupeError(f"--jobs {jobs} is too small: give 1 or more, or leave it out for one per core.")
+    _check_device(device)
     work = plan(units, store, recompute=recompute)
     for notice in work.notices:
         report(notice)
@@ -108,6 +110,15 @@ def compute(
     if failures:
         raise UnitError(" ".join(dict.fromkeys(failures)))
     return work.todo
+
+
+def _check_device(device: str | None) -> None:
+    if device is None:
+        return
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise LoupeError(f"--device {device!r} is refused: give cpu, cuda or cuda:N.")
+    if device != "cpu" and not Path("/dev/nvidiactl").exists():
+        raise LoupeError(f"--device {device!r} is refused: this machine has no GPU driver.")
 
 
 class _Clock:
@@ -134,16 +145,19 @@ class _Clock:
 def _earlier_seconds(unit: Unit, store: Store) -> float | None:
     for path in sorted(store.path(unit).parent.glob(f"{unit.experiment}-s*.json")):
         try:
-            return read_result(path, "").provenance["seconds"]
-        except (StoreError, KeyError):
+            earlier = read_result(path, "")
+        except StoreError:
             continue
+        if earlier is not None and "seconds" in earlier.provenance:
+            return earlier.provenance["seconds"]
     return None
 
 
 def _run_all(todo, store, jobs, device, report, clock) -> list[str]:
     """Keep ``jobs`` processes busy until every unit was tried; return one sentence for each that failed."""
     waiting, running, failures = list(todo), {}, []
-    stop = signal.signal(signal.SIGTERM, signal.default_int_handler) if _in_main_thread() else None
+    ends = (signal.SIGTERM, signal.SIGHUP) if _in_main_thread() else ()
+    before = {sign: signal.signal(sign, signal.default_int_handler) for sign in ends}
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -165,12 +179,22 @@ def _run_all(todo, store, jobs, device, report, clock) -> list[str]:
             "and the same command goes on with the rest."
         ) from None
     finally:
-        for process in running:
-            process.kill()
-            process.wait()
-        if stop is not None:
-            signal.signal(signal.SIGTERM, stop)
+        _end(running)
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
     return failures
+
+
+def _end(processes: Iterable[subprocess.Popen]) -> None:
+    """End units with all that they started: first kindly, so that they may save what they have."""
+    for process in processes:
+        os.killpg(process.pid, signal.SIGTERM)
+    for process in processes:
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def _in_main_thread() -> bool:
@@ -217,5 +241,8 @@ def _why(unit: Unit, process: subprocess.Popen) -> str:
 def _outcome(unit: Unit, store: Store, process: subprocess.Popen, seconds: float) -> str:
     if process.returncode:
         return f"failed after {seconds:.1f} s"
-    cost = store.find(unit).provenance
+    result = store.find(unit)
+    if result is None:  # another run is just replacing it
+        return f"{seconds:.1f} s"
+    cost = result.provenance
     return f"{cost['seconds']:.1f} s (CPU {cost['cpu_seconds']:.1f} s, {cost['peak_memory_mb']} MB)"

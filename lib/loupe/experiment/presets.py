@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from loupe.errors import LoupeError
 
@@ -34,6 +34,16 @@ class Preset(BaseModel):
     seeds: tuple[int, ...] = Field(min_length=1)
     """seeds of the repetitions; one (experiment, seed) is the unit of work"""
 
+    @field_validator("*")
+    @classmethod
+    def _seeds_are_distinct(cls, value: Any, info: ValidationInfo) -> Any:
+        sound = not info.field_name.endswith("seeds") or (
+            len(set(value)) == len(value) and all(0 <= seed < 2**32 for seed in value)
+        )
+        if not sound:
+            raise ValueError("seeds must be distinct whole numbers from 0 to 4294967295")
+        return value
+
     def override(self, values: Mapping[str, Any]) -> Self:
         """The same settings with some replaced.
 
@@ -53,11 +63,11 @@ class Preset(BaseModel):
             return type(self).model_validate_json(json.dumps({**settings, **values}), strict=True)
         except ValidationError as error:
             problem = error.errors()[0]
-            field = str(problem["loc"][0])
-            if field not in type(self).model_fields:
+            field = str(problem["loc"][0]) if problem["loc"] else ", ".join(values)
+            if problem["loc"] and field not in type(self).model_fields:
                 what = f"override {field!r} is not a setting of this chapter"
             else:
-                what = f"override {field}={values.get(field)!r} is refused ({problem['msg'].lower()})"
+                what = f"override {field}={values.get(field, values)!r} is refused ({problem['msg'].lower()})"
             raise LoupeError(f"{what}; the settings are: {', '.join(type(self).model_fields)}.") from None
         except TypeError as error:
             raise LoupeError(f"overrides must be plain numbers, strings and lists ({error}).") from None

@@ -17,14 +17,16 @@ from collections.abc import Callable, Iterable
 from contextlib import contextmanager
 from copy import deepcopy
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 # Rooms that store, draw, judge or start an experiment, and cannot change its values.
-_BYSTANDERS = ("experiment", "plotting", "publishing", "papers", "cli", "errors", "__main__")
+_BYSTANDERS = ("experiment", "plotting", "publishing", "cli", "errors", "__main__")
+# Modules of a paper's room that hold no code of experiments, or are followed function by function.
+_STANDARD_PARTS = ("config", "claims", "figures", "experiments")
 # Packages whose version a reader may want to know, where the experiment imported them.
 _PACKAGES = ("numpy", "scipy", "torch", "scikit-learn", "gudhi")
 _MODULE_NAMES = {"scikit-learn": "sklearn"}
@@ -34,10 +36,19 @@ _MODULE_NAMES = {"scikit-learn": "sklearn"}
 
 
 def used_modules(loaded: Iterable[str]) -> list[str]:
-    """The modules of Loupe among ``loaded`` names that can change an experiment's values, sorted."""
-    return sorted(
-        name for name in loaded if name.startswith("loupe.") and name.split(".")[1] not in _BYSTANDERS
-    )
+    """The modules of Loupe among ``loaded`` names that can change an experiment's values, sorted.
+
+    Packages only pass on names, and the data catalog has digests of its own. Of a paper's room, modules other than
+    its standard ones count; the experiments themselves are followed function by function.
+    """
+    return sorted(name for name in loaded if name.startswith("loupe.") and _can_change_values(name))
+
+
+def _can_change_values(module: str) -> bool:
+    room, *rest = module.split(".")[1:]
+    if room == "papers":
+        return len(rest) == 2 and not rest[1].startswith(_STANDARD_PARTS)
+    return room not in _BYSTANDERS and bool(rest) and not module.startswith("loupe.data.catalog")
 
 
 def code_digests(function: Callable, modules: Iterable[str]) -> dict[str, str]:
@@ -68,16 +79,21 @@ def function_digest(module: str, function: str) -> str | None:
     tree = _tree_of(module)
     if tree is None:
         return None
-    definitions = {name: node for node in tree.body for name in _names_defined(node)}
+    definitions: dict[str, list[ast.stmt]] = {}
+    for node in tree.body:
+        for name in _names_defined(node):
+            definitions.setdefault(name, []).append(node)
     if function not in definitions:
         return None
     reached, queue = {function}, [function]
     while queue:
-        for node in ast.walk(_bare(definitions[queue.pop()])):
+        for node in ast.walk(_bare(ast.Module(definitions[queue.pop()], []))):
             if isinstance(node, ast.Name) and node.id in definitions and node.id not in reached:
                 reached.add(node.id)
                 queue.append(node.id)
-    return _digest(ast.Module([definitions[name] for name in sorted(reached)], []))
+    # Statements that name nothing of their own (a call, a branch, a registration) may act on anything.
+    acting = [node for node in tree.body if not isinstance(node, _DEFINING)]
+    return _digest(ast.Module([node for name in sorted(reached) for node in definitions[name]] + acting, []))
 
 
 def _tree_of(module: str) -> ast.Module | None:
@@ -85,21 +101,50 @@ def _tree_of(module: str) -> ast.Module | None:
         spec = find_spec(module)
     except ModuleNotFoundError:
         return None
-    return spec and spec.origin and _parse(spec.origin, os.stat(spec.origin).st_mtime_ns)
+    if not spec or not spec.origin:
+        return None
+    return _FROZEN.get(spec.origin) or _parse(spec.origin, os.stat(spec.origin).st_mtime_ns)
 
 
-@lru_cache
+_FROZEN: dict[str, ast.Module] = {}
+
+
+def freeze_sources() -> None:
+    """Take the digests of this process from the sources of the package as they are now, whatever happens to the files."""
+    for path in Path(__file__).parents[1].rglob("*.py"):
+        _FROZEN[str(path)] = _parse(str(path), path.stat().st_mtime_ns)
+
+
+@cache
 def _parse(file: str, modified: int) -> ast.Module:
     return ast.parse(Path(file).read_text())
 
 
+_DEFINING = (
+    ast.FunctionDef
+    | ast.AsyncFunctionDef
+    | ast.ClassDef
+    | ast.Import
+    | ast.ImportFrom
+    | ast.Assign
+    | ast.AnnAssign
+)
+
+
 def _names_defined(node: ast.stmt) -> list[str]:
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [node.name]
     if isinstance(node, ast.Import | ast.ImportFrom):
         return [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    return [target.id for target in targets if isinstance(target, ast.Name)]
+    if isinstance(node, ast.Assign | ast.AnnAssign):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        # In `A["k"] = 1` the name is only read, and yet A is changed.
+        return list(
+            dict.fromkeys(
+                one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)
+            )
+        )
+    return []
 
 
 def _digest(tree: ast.AST) -> str:
@@ -187,11 +232,22 @@ def measured(cost: dict[str, Any]):
     """
     begin, begin_cpu = time.perf_counter(), _cpu_seconds()
     yield cost
-    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     cost["seconds"] = round(time.perf_counter() - begin, 2)
     cost["cpu_seconds"] = round(_cpu_seconds() - begin_cpu, 2)
-    cost["peak_memory_mb"] = round(peak / (2**20 if sys.platform == "darwin" else 2**10))
+    cost["peak_memory_mb"] = round(_peak_memory_mb())
     cost["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _peak_memory_mb() -> float:
+    try:  # what getrusage says of this process may be what its parent had used before
+        line = next(
+            line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
+        )
+        return int(line.split()[1]) / 2**10
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
+            2**20 if sys.platform == "darwin" else 2**10
+        )
 
 
 def _cpu_seconds() -> float:

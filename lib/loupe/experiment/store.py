@@ -19,10 +19,15 @@ from typing import Any
 
 import numpy as np
 
+from loupe.errors import LoupeError
 from loupe.experiment.folders import Folders, StoreError, show_path
 from loupe.experiment.units import Unit
 
-_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+class MissingValueError(LoupeError, KeyError):
+    """A result without a value that is asked of it, as those made by older code may be."""
+
+    __str__ = Exception.__str__  # KeyError would show quotes around the sentence
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,10 @@ class Result(Mapping):
             return self.numbers[name]
         if name in self._arrays:
             return self._arrays[name]
-        raise KeyError(f"{self.path.stem} holds no {name!r}; it holds {', '.join(self)}")
+        raise MissingValueError(
+            f"{show_path(self.path)} holds no {name!r}, only {', '.join(self)}: it may be of other code; type "
+            f"`{self.remedy} --recompute`."
+        )
 
     def __iter__(self):
         return iter([*self.numbers, *self._arrays])
@@ -112,7 +120,7 @@ class Store(Folders):
         official = self.published / unit.preset / unit.slug / f"{unit.experiment}-s{unit.seed}.json"
         for path in dict.fromkeys((own, official)):
             result = read_result(path, compute_command(unit))
-            if result and unit.config.settings(result.settings) == result.settings:
+            if result is not None and unit.config.settings(result.settings) == result.settings:
                 return result
         return None
 
@@ -209,11 +217,11 @@ def read_result(path: Path, remedy: str) -> Result | None:
 
 def _encode(number: Any) -> Any:
     # JSON has no nan and no infinity.
-    return str(number) if isinstance(number, float) and not math.isfinite(number) else number
+    return {"not finite": str(number)} if isinstance(number, float) and not math.isfinite(number) else number
 
 
 def _decode(number: Any) -> Any:
-    return _NON_FINITE.get(number, number) if isinstance(number, str) else number
+    return float(number["not finite"]) if isinstance(number, dict) else number
 
 
 def _split(unit: Unit, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -4,7 +4,9 @@ A fresh process a unit gives true peak memory, the list of modules really used, 
 takes no other unit with it.
 """
 
+import ctypes
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -20,17 +22,26 @@ def run_unit(unit: Unit, store: Store, device: str) -> Path:
     """Compute a unit here and now, store it with its provenance, and return the path of its ``.json``."""
     function = experiments_of(room_of(unit.slug))[unit.experiment]
     reading, cost = Reading(unit.config), {}
+    provenance.freeze_sources()  # an edit while the unit runs must not vouch for code that never ran
+    commit = provenance.commit(project_root())
     with provenance.measured(cost):
         values = function(reading, seed=unit.seed, device=device)
     modules = provenance.used_modules(sys.modules)
     made_by = cost | {
-        "commit": provenance.commit(project_root()),
+        "commit": commit,
         "code": provenance.code_digests(function, modules),
         "versions": provenance.versions(),
         "hardware": provenance.hardware(device),
         "device": device,
     }
     return store.write(unit, values, settings=reading.settings_read(), provenance=made_by)
+
+
+def _end_with_parent() -> None:
+    """On Linux, ask to be ended when the process that started this unit is gone, even by SIGKILL."""
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
 def best_device() -> str:
@@ -44,6 +55,7 @@ def best_device() -> str:
 
 def main() -> None:
     """Read the request, run the unit, and end with one line on standard error if it cannot be done."""
+    _end_with_parent()
     request = json.load(sys.stdin)
     store = Store(Path(request.pop("published")), Path(request.pop("scratch")))
     device = request.pop("device") or best_device()

@@ -83,9 +83,9 @@ def units_of(
     """
     config = resolve_config(room, preset, overrides)
     experiments = experiments_of(room)
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32):
         raise LoupeError(
-            f"seed {seed!r} is refused: give a whole number from 0 on, or none for the preset's seeds."
+            f"seed {seed!r} is refused: give a whole number from 0 to 4294967295, or none for the preset's seeds."
         )
     if experiment is not None and experiment not in experiments:
         raise LoupeError(

@@ -1,14 +1,16 @@
 """The generated parts of the book: landing cards, scoreboard, data table, API pages."""
 
+import re
 from html import escape
 from importlib import import_module
 from pathlib import Path
 
-from loupe.experiment.chapter import Chapter, open_chapter
-from loupe.experiment.folders import published_ledgers, read_ledger
+from loupe.experiment.chapter import Chapter, Stored, judge_all, open_chapter
+from loupe.experiment.folders import published_ledgers
 from loupe.experiment.render import MARKS, mark_html, verdict_html
 from loupe.experiment.store import Store
-from loupe.papers import PAPERS, THEMES, Paper
+from loupe.papers import PAPERS, THEMES, Paper, load_room
+from loupe.publishing.notebooks import notebook_file, parameters_cell, read_notebook
 
 # The doors of the package in the order of a reader's interest; no names means all that the module gives.
 API = {
@@ -46,8 +48,16 @@ def generate(folder: Path) -> None:
 
 
 def shown_preset(slug: str) -> str:
-    """The preset at which a chapter is shown: the highest that has been judged."""
-    return next(iter(published_ledgers(Store.default(), slug)), "smoke")
+    """The preset at which a chapter is shown: the literal in its published notebook."""
+    cell = parameters_cell(read_notebook(notebook_file(slug)))
+    return re.search(r'^preset = "(\w+)"', cell.source, re.MULTILINE).group(1)
+
+
+def ledgers_today(slug: str) -> dict[str, list[dict]]:
+    """A chapter's claims at every preset that has a ledger, judged anew on what is stored."""
+    room, store = load_room(slug), Store.default()
+    presets = published_ledgers(store, slug)
+    return {preset: [one.to_json() for one in judge_all(Stored(room, preset, store))] for preset in presets}
 
 
 def cards() -> str:
@@ -65,7 +75,7 @@ def _tile(paper: Paper) -> str:
     if paper.planned:
         return f'<div class="loupe-tile planned">{words}<span class="marks">planned</span></div>'
     picture = f'<img src="../_static/thumbnails/{paper.slug}.png" alt="" width="640" height="480">'
-    marks = _marks(read_ledger(Store.default(), paper.slug, shown_preset(paper.slug)) or [])
+    marks = _marks(ledgers_today(paper.slug).get(shown_preset(paper.slug), []))
     return f'<a class="loupe-tile" href="../notebooks/{paper.slug}.html">{picture}{words}{marks}</a>'
 
 
@@ -82,8 +92,8 @@ def scoreboard() -> str:
     """Every judged claim of the book with its verdict at each preset, and how its results stand to today's code."""
     parts = []
     for paper in PAPERS.values():
-        ledgers = published_ledgers(Store.default(), paper.slug)
-        if paper.planned or not ledgers:
+        ledgers = {} if paper.planned else ledgers_today(paper.slug)
+        if not ledgers:
             continue
         parts.append(f"## [{paper.question}](../notebooks/{paper.slug}.ipynb)\n")
         parts += [f"{preset}: {_standing(open_chapter(paper.slug, preset=preset))}\n" for preset in ledgers]

@@ -13,7 +13,14 @@ from loupe.errors import LoupeError
 from loupe.experiment.folders import project_root, show_path
 from loupe.experiment.store import write_whole
 from loupe.publishing import pages
-from loupe.publishing.notebooks import clean, execute, fold_captions, notebook_bytes, read_notebook
+from loupe.publishing.notebooks import (
+    clean,
+    execute,
+    fold_captions,
+    notebook_bytes,
+    quiet_environment,
+    read_notebook,
+)
 
 Report = Callable[[str], None]
 
@@ -26,6 +33,7 @@ def build_site(report: Report = lambda line: None) -> Path:
     LoupeError
         If a notebook stops, the renderer warns, or a page is missing.
     """
+    quiet_environment()
     root = project_root()
     build = root / "_build"
     build.mkdir(exist_ok=True)
@@ -43,6 +51,7 @@ def _build(root: Path, build: Path, report: Report) -> Path:
     if front.exists() and stamp.exists() and stamp.read_text() == today:
         report(f"nothing changed; the site is at {show_path(front)}")
         return front
+    stamp.unlink(missing_ok=True)
     chapters = [
         _executed(path, build / "chapters", root, report)
         for path in sorted((root / "notebooks").glob("*.ipynb"))
@@ -94,6 +103,7 @@ def _executed(notebook: Path, folder: Path, root: Path, report: Report) -> Path:
     today = digest([notebook, *sources, *_results(root, f"*/{slug}*"), *_results(root, f"*/{slug}/*")], root)
     if not (target.exists() and stamp.exists() and stamp.read_text() == today):
         report(f"executing {slug} from the stored results")
+        stamp.unlink(missing_ok=True)
         execute(notebook, target)
         stamp.write_text(today)
     return target

@@ -209,7 +209,7 @@ def read_result(path: Path, remedy: str) -> Result | None:
             npz_sha256=sidecar["npz_sha256"],
             remedy=remedy,
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise damaged(path, f"{type(error).__name__}: {error}", remedy) from None

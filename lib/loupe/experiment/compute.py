@@ -187,9 +187,10 @@ def _run_all(todo, store, jobs, device, report, clock) -> list[str]:
 
 def _end(processes: Iterable[subprocess.Popen]) -> None:
     """End units with all that they started: first kindly, so that they may save what they have."""
-    for process in processes:
+    alive = [process for process in processes if process.poll() is None]
+    for process in alive:
         os.killpg(process.pid, signal.SIGTERM)
-    for process in processes:
+    for process in alive:
         try:
             process.wait(timeout=10)
         except subprocess.TimeoutExpired:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import nbformat
 import pytest
@@ -153,3 +154,28 @@ def test_a_file_that_is_no_notebook(tmp_path):
     path.write_text("{")
     with pytest.raises(LoupeError, match="is not a notebook"):
         nb.read_notebook(path)
+
+
+def test_publishing_asks_for_every_label(monkeypatch, tmp_path):
+    """A claim without its paragraph is found before anything is executed or written."""
+    original = nb.notebook_file("ph_dimension")
+    bare = tmp_path / original.name
+    bare.write_bytes(original.read_bytes().replace(b"(claim-ph4)=", b""))
+    monkeypatch.setattr(nb, "notebook_file", lambda slug: bare)
+    monkeypatch.setattr(nb, "execute", lambda *arguments: pytest.fail("executed"))
+    before = bare.read_bytes()
+    with pytest.raises(LoupeError, match=r"no paragraph labelled \(claim-ph4\)="):
+        nb.publish_notebook("ph_dimension")
+    assert bare.read_bytes() == before
+
+
+def test_publishing_takes_the_highest_complete_preset(empty_store):
+    with pytest.raises(
+        LoupeError, match=r"no complete results to publish: type `loupe compute ph_dimension --preset cpu`"
+    ):
+        nb.publish_notebook("ph_dimension")
+    shutil.copytree(project_root() / "results" / "cpu", empty_store / "cpu")
+    assert nb._complete_preset("ph_dimension") == "cpu"
+    (empty_store / "cpu" / "ph_dimension" / "identities-s0.json").unlink()
+    with pytest.raises(LoupeError, match="no complete results"):
+        nb._complete_preset("ph_dimension")

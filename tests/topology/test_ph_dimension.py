@@ -295,3 +295,10 @@ def test_submatrix_is_that_of_the_sorted_subset(square):
     distances = pairwise_distances(square)
     expected = pairwise_distances(square[[3, 50, 120]])
     np.testing.assert_allclose(submatrix(distances, np.array([120, 3, 50])), expected, rtol=1e-14)
+
+
+def test_lifetimes_do_not_depend_on_the_route_chosen_by_size(monkeypatch):
+    distances = pairwise_distances(np.random.default_rng(2).random((80, 3)))
+    by_linkage = dimension.lifetimes_of(distances)
+    monkeypatch.setattr(dimension, "LINKAGE_POINTS", 10)
+    assert np.array_equal(dimension.lifetimes_of(distances), by_linkage)

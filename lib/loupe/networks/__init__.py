@@ -1,5 +1,6 @@
 """Architectures that more than one paper uses."""
 
 from loupe.networks.classifiers import fully_connected
+from loupe.networks.convolutional import alexnet, lenet, vgg
 
-__all__ = ["fully_connected"]
+__all__ = ["alexnet", "fully_connected", "lenet", "vgg"]

@@ -2,13 +2,17 @@
 
 The lifetimes of connected components are the edge lengths of a minimum spanning tree; the rate at which their
 sum grows with the number of points is a fractal dimension. Distances, lifetimes, the dimension and its
-gradient, four competing estimators, and point clouds of known dimension to try them all on.
+gradient, a penalty for training, four competing estimators, the magnitude, and point clouds of known dimension to try
+them all on.
 """
 
 from loupe.topology.clouds import CLOUDS, Cloud, embed_isometrically, stable_ou_path
 from loupe.topology.dimension import DimensionEstimate, ph_dimension
 from loupe.topology.distances import pairwise_distances
 from loupe.topology.estimators import ESTIMATORS, correlation_dimension, mle_dimension, pca_dimension, two_nn
+from loupe.topology.loss_metric import loss_distances
+from loupe.topology.magnitudes import magnitude, magnitude_weights, positive_magnitude
+from loupe.topology.penalty import DimensionPenalty
 from loupe.topology.persistence import h0_lifetimes, lifetime_sum, persistence_diagrams
 from loupe.topology.regulariser import differentiable_ph_dimension
 from loupe.topology.surrogates import surrogate_paths
@@ -19,16 +23,21 @@ __all__ = [
     "ESTIMATORS",
     "Cloud",
     "DimensionEstimate",
+    "DimensionPenalty",
     "correlation_dimension",
     "differentiable_ph_dimension",
     "embed_isometrically",
     "h0_lifetimes",
     "lifetime_sum",
+    "loss_distances",
+    "magnitude",
+    "magnitude_weights",
     "mle_dimension",
     "pairwise_distances",
     "pca_dimension",
     "persistence_diagrams",
     "ph_dimension",
+    "positive_magnitude",
     "spanning_tree",
     "stable_ou_path",
     "surrogate_paths",

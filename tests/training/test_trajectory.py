@@ -24,7 +24,7 @@ def test_last_iterates_bit_for_bit(steps):
     torch.manual_seed(0)
     network = fully_connected([6, 8, 3])
     recorder, every = TrajectoryRecorder(network, window=5), []
-    train(network, steps, lambda: (recorder.record(), every.append(flat_parameters(network).clone())))
+    train(network, steps, lambda: (recorder(), every.append(flat_parameters(network).detach().clone())))
     expected = torch.stack(every[-5:]).numpy()
     assert np.array_equal(recorder.iterates(), expected)
     assert len(np.unique(expected, axis=0)) == 5
@@ -40,7 +40,7 @@ def test_order_is_that_of_the_network_and_buffers_stay_out():
 
 def test_too_few_steps_say_how_many_there_were():
     recorder = TrajectoryRecorder(fully_connected([2, 2]), window=4)
-    recorder.record()
+    recorder()
     with pytest.raises(ValueError, match="4 iterates are wanted but the run had 1 steps"):
         recorder.iterates()
 

@@ -1,5 +1,26 @@
-"""Training networks, and recording where training goes."""
+"""Training networks: one loop for all of them, many at once, and recording where training goes."""
 
+from loupe.training.batches import Batches
+from loupe.training.ensemble import Ensemble, EnsembleBatches, EnsembleSGD
+from loupe.training.evaluation import History, accuracy, evaluating, logits_of
+from loupe.training.loop import Run, fit
+from loupe.training.schedules import cosine, staircase, warmup
 from loupe.training.trajectory import TrajectoryRecorder, flat_parameters
 
-__all__ = ["TrajectoryRecorder", "flat_parameters"]
+__all__ = [
+    "Batches",
+    "Ensemble",
+    "EnsembleBatches",
+    "EnsembleSGD",
+    "History",
+    "Run",
+    "TrajectoryRecorder",
+    "accuracy",
+    "cosine",
+    "evaluating",
+    "fit",
+    "flat_parameters",
+    "logits_of",
+    "staircase",
+    "warmup",
+]

@@ -1,6 +1,7 @@
 """The last iterates of a training run, as rows of one matrix on disk."""
 
 import tempfile
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,15 +19,16 @@ def flat_parameters(network):
     Returns
     -------
     torch.Tensor, shape (P,)
-        Detached, of the parameters' own dtype.
+        Of the parameters' own dtype, with their gradient.
     """
-    return torch.cat([parameter.detach().reshape(-1) for parameter in network.parameters()])
+    return torch.cat([parameter.reshape(-1) for parameter in network.parameters()])
 
 
 class TrajectoryRecorder:
-    """Keeps the last ``window`` iterates of a network: a ring of rows in a memory-mapped temporary file.
+    """A hook that keeps the last ``window`` iterates of a network: a ring of rows in a memory-mapped file.
 
-    The file has no name and vanishes with the recorder, so memory and disk hold ``window`` rows however long the run is.
+    Disk and memory hold ``window`` rows however long the run is. Saved with a run, the recorder goes on with the
+    file where the checkpoint left it: rows of later steps are written once more.
 
     Parameters
     ----------
@@ -34,46 +36,74 @@ class TrajectoryRecorder:
         With P parameters, float32.
     window : int
         Rows to keep, at least 1.
-    folder : path, optional
-        Where the temporary file lies; by default the system's place for them.
+    file : path, optional
+        Where the rows lie, to go on after an interruption. By default a file without a name, which vanishes with
+        the recorder.
 
     Attributes
     ----------
     steps : int
         Iterates recorded so far, those overwritten included.
+    rows : numpy.memmap, shape (window, P), float32
+        The ring itself; ``rows[order]`` is in the order of time.
     """
 
-    def __init__(self, network, window, folder=None):
+    def __init__(self, network, window, file=None):
         if window < 1:
             raise ValueError(f"window must be at least 1 iterate, got {window}")
         self.network, self.window, self.steps = network, window, 0
         size = sum(parameter.numel() for parameter in network.parameters())
-        with tempfile.TemporaryFile(
-            dir=folder, prefix="trajectory-"
-        ) as file:  # the map outlives the open file
-            self._ring = np.memmap(file, dtype=np.float32, mode="w+", shape=(window, size))
+        # Before each row's numbers stands that of its step, so that rows of a run that was stopped are known.
+        self._map = _open_map(file, window, np.dtype([("step", np.int64), ("row", np.float32, (size,))]))
+        self.rows = self._map["row"]
 
-    def record(self):
-        """Store the network's parameters as they are now; call it once after each step."""
-        self._ring[self.steps % self.window] = flat_parameters(self.network).cpu().numpy()
+    def __call__(self, run=None):
+        """Store the network's parameters as they are now; once after each step."""
+        place = self.steps % self.window
+        with torch.no_grad():
+            self.rows[place] = flat_parameters(self.network).cpu().numpy()
         self.steps += 1
+        self._map["step"][place] = self.steps
 
-    def iterates(self):
-        """The last ``window`` iterates in the order of time.
-
-        Returns
-        -------
-        numpy.ndarray, shape (window, P), float32
-            The map itself, or a copy in memory if the oldest row is not the first of the ring.
+    @property
+    def order(self):
+        """The rows of the ring in the order of time, shape (window,), int.
 
         Raises
         ------
         ValueError
-            If fewer steps than ``window`` were recorded.
+            If fewer steps than ``window`` were recorded, or the file holds rows of another run.
         """
         if self.steps < self.window:
             raise ValueError(
                 f"{self.window} iterates are wanted but the run had {self.steps} steps: train longer or ask for fewer"
             )
-        oldest = self.steps % self.window
-        return np.roll(self._ring, -oldest, axis=0) if oldest else self._ring
+        order = np.arange(self.steps, self.steps + self.window) % self.window
+        if not np.array_equal(
+            self._map["step"][order], np.arange(self.steps - self.window + 1, self.steps + 1)
+        ):
+            raise ValueError(f"{self._map.filename} holds iterates of another run: delete it and train again")
+        return order
+
+    def iterates(self):
+        """A copy in memory of the last ``window`` iterates in the order of time, shape (window, P), float32."""
+        return self.rows[self.order]
+
+    def state_dict(self):
+        """The count of steps, to be saved with a run; the rows are on disk already."""
+        self._map.flush()
+        return {"steps": self.steps}
+
+    def load_state_dict(self, state):
+        """Go on from a saved count."""
+        self.steps = state["steps"]
+
+
+def _open_map(file, window, dtype):
+    if file is None:
+        with tempfile.TemporaryFile(prefix="trajectory-") as unnamed:  # the map outlives the open file
+            return np.memmap(unnamed, dtype=dtype, mode="w+", shape=(window,))
+    file = Path(file)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    fits = file.exists() and file.stat().st_size == window * dtype.itemsize
+    return np.memmap(file, dtype=dtype, mode="r+" if fits else "w+", shape=(window,))

@@ -1,0 +1,80 @@
+"""Mini-batches as a function of the step."""
+
+import torch
+
+from loupe.training.devices import seed_of
+
+
+class Batches:
+    """Mini-batches of tensors that share their first axis.
+
+    The samples stand in an endless row, one seeded permutation after another, and each step takes the next ``size``
+    of them: every batch is full, and every sample comes once in each pass. Nothing is remembered between calls.
+
+    Parameters
+    ----------
+    *tensors : torch.Tensor, shape (n, ...)
+    size : int
+        Samples in a batch, over all processes.
+    seed : int
+        Of the permutations.
+    shuffle : bool
+        False takes the samples in their own order, pass after pass.
+
+    Raises
+    ------
+    ValueError
+        If the tensors differ in length or are empty, or size is below 1.
+
+    Examples
+    --------
+    >>> batches = Batches(torch.arange(10), size=4, shuffle=False)
+    >>> [batches(step)[0].tolist() for step in range(3)]
+    [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 1]]
+    """
+
+    def __init__(self, *tensors, size, seed=0, shuffle=True):
+        lengths = {len(tensor) for tensor in tensors}
+        if len(lengths) != 1 or 0 in lengths:
+            raise ValueError(f"batches need tensors of one length above 0, got {sorted(lengths)}")
+        if size < 1:
+            raise ValueError(f"a batch must have at least 1 sample, got {size}")
+        self.tensors, self.size, self.seed, self.shuffle = tensors, size, seed, shuffle
+        self._orders = {}
+
+    def __len__(self):
+        """Samples in one pass."""
+        return len(self.tensors[0])
+
+    def __call__(self, step, part=0, parts=1):
+        """The tensors of one of ``parts`` equal parts of the batch of a step.
+
+        Returns
+        -------
+        list of torch.Tensor, shape (size / parts, ...)
+        """
+        if self.size % parts:
+            raise ValueError(
+                f"a batch of {self.size} cannot be split in {parts} equal parts: choose a multiple of {parts}"
+            )
+        share = self.size // parts
+        start = step * self.size + part * share
+        chosen = self.row(start, start + share)
+        return [tensor[chosen.to(tensor.device)] for tensor in self.tensors]
+
+    def row(self, start, stop):
+        """The samples at places ``start`` to ``stop`` of the endless row, shape (stop - start,), int64."""
+        first, last = start // len(self), (stop - 1) // len(self)
+        orders = [self._order(turn) for turn in range(first, last + 1)]
+        row = orders[0] if first == last else torch.cat(orders)
+        return row[start - first * len(self) : stop - first * len(self)]
+
+    def _order(self, turn):
+        if not self.shuffle:
+            return torch.arange(len(self))
+        if turn not in self._orders:
+            generator = torch.Generator().manual_seed(seed_of(self.seed, turn))
+            # Two passes are enough to remember: a batch seldom sees more.
+            self._orders = {k: self._orders[k] for k in self._orders if k == turn - 1}
+            self._orders[turn] = torch.randperm(len(self), generator=generator)
+        return self._orders[turn]

@@ -1,0 +1,93 @@
+"""Looking at a network while it trains."""
+
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def evaluating(network):
+    """Evaluation mode without gradients for the block; afterwards the network is in the mode it was in."""
+    training = network.training
+    network.eval()
+    try:
+        with torch.no_grad():
+            yield network
+    finally:
+        network.train(training)
+
+
+def logits_of(network, inputs, size=1000):
+    """Outputs of a network in evaluation mode for many inputs, ``size`` of them at a time.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    inputs : torch.Tensor, shape (n, ...)
+    size : int
+
+    Returns
+    -------
+    torch.Tensor, shape (n, ...)
+    """
+    with evaluating(network):
+        return torch.cat([network(part) for part in inputs.split(size)])
+
+
+def accuracy(network, inputs, labels):
+    """The share of inputs that a classifier in evaluation mode puts into the right class.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Gives logits (n, classes).
+    inputs : torch.Tensor, shape (n, ...)
+    labels : torch.Tensor of int64, shape (n,)
+
+    Returns
+    -------
+    float
+        From 0 to 1.
+    """
+    return (logits_of(network, inputs).argmax(dim=1) == labels).double().mean().item()
+
+
+class History:
+    """A hook that measures the network every so many steps and keeps the values.
+
+    Parameters
+    ----------
+    every : int
+        Steps between measurements, the first after ``every`` steps.
+    measure : callable
+        Maps the :class:`~loupe.training.Run` to a dictionary of numbers, with the same names each time. No gradient is
+        kept.
+
+    Attributes
+    ----------
+    steps : list of int
+    values : dict of str to list of float
+    """
+
+    def __init__(self, every, measure):
+        self.every, self.measure = every, measure
+        self.steps, self.values = [], {}
+
+    def __call__(self, run):
+        if run.step % self.every == 0:
+            self.steps.append(run.step)
+            with torch.no_grad():
+                for name, value in self.measure(run).items():
+                    self.values.setdefault(name, []).append(float(value))
+
+    def last(self, name):
+        """The latest value of a name; nan before the first measurement."""
+        return self.values[name][-1] if self.steps else float("nan")
+
+    def state_dict(self):
+        """Steps and values, to be saved with a run."""
+        return {"steps": self.steps, "values": self.values}
+
+    def load_state_dict(self, state):
+        """Go on from saved steps and values."""
+        self.steps, self.values = state["steps"], state["values"]

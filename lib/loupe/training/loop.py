@@ -1,0 +1,156 @@
+"""The one training loop of the book, for every model in it.
+
+Whatever is random in a run is a function of its seed and of the number of the step: the order of the data, the noise
+in the loss, dropout. So a run that was stopped needs no random state to go on as if it had not been.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm.auto import tqdm
+
+from loupe.training.checkpoints import Checkpoint, signals_held
+from loupe.training.devices import agreed, open_fabric, random_streams, seed_of, seed_streams
+
+
+@dataclass
+class Run:
+    """A training run after ``step`` steps: what hooks are given and :func:`fit` returns.
+
+    Attributes
+    ----------
+    network : torch.nn.Module
+    optimiser : torch.optim.Optimizer
+    average : torch.optim.swa_utils.AveragedModel or None
+        The exponential moving average of the network, called like the network.
+    losses : torch.Tensor, shape (steps,), float32
+        The mean loss of each step's batch; nan from ``step`` on.
+    step : int
+        Steps taken so far.
+    ended : bool
+        Whether a hook ended the run.
+    """
+
+    network: torch.nn.Module
+    optimiser: torch.optim.Optimizer
+    average: AveragedModel | None
+    losses: torch.Tensor
+    step: int = 0
+    ended: bool = False
+
+
+def fit(
+    network: torch.nn.Module,
+    loss: Callable,
+    batches: Callable,
+    optimiser: torch.optim.Optimizer,
+    *,
+    steps: int,
+    seed: int = 0,
+    schedule: Callable[[int], float] | None = None,
+    clip: float | None = None,
+    ema: float | None = None,
+    accumulate: int = 1,
+    precision: str = "32-true",
+    device: str = "cpu",
+    hooks: Sequence[Callable] = (),
+    checkpoint: Path | None = None,
+    save_every: int = 1000,
+) -> Run:
+    """Train a network, on a processor, on one GPU, or in several processes started by ``torchrun``.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Trained in place.
+    loss : callable
+        ``loss(network, batch, generator)`` returns a scalar tensor: a mean over the samples of the batch. Noise is
+        to be drawn from the generator, which lives on the device.
+    batches : callable
+        ``batches(step, part, parts)`` returns the tensors of one part of that step's batch, as :class:`Batches`
+        does. There are processes x ``accumulate`` parts: the batch is the same however it is spread.
+    optimiser : torch.optim.Optimizer
+        Over the parameters of the network.
+    steps : int
+        Steps after which the run ends, if no hook ends it before.
+    seed : int
+        Of the loss's generator and, during the run, of torch's global one (dropout).
+    schedule : callable, optional
+        Maps the number of the step, from 0, to a factor on the optimiser's learning rates.
+    clip : float, optional
+        Largest norm of the gradient.
+    ema : float, optional
+        Decay of an exponential moving average of the network.
+    accumulate : int
+        Parts in which each process takes its share of the batch, one after the other, to save memory.
+    precision : str
+        ``32-true``, ``bf16-mixed``, or another of Lightning Fabric's names.
+    device : str
+        ``cpu``, ``cuda`` or ``cuda:N``; under ``torchrun`` each process takes a GPU of its own.
+    hooks : sequence of callables
+        Each is given the :class:`Run` after every step, and ends the run by returning True. In several processes
+        all must decide alike.
+    checkpoint : path, optional
+        File to go on from, if it is there. It is written every ``save_every`` steps, at the end, and on SIGTERM or
+        Ctrl-C, which then take their course. Whatever of ``loss`` and ``hooks`` has a ``state_dict`` is saved too.
+    save_every : int
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or the checkpoint is damaged or of another run.
+    """
+    if min(steps, accumulate, save_every) < 1:
+        raise ValueError(
+            f"steps, accumulate and save_every must be at least 1, got {steps}, {accumulate} and {save_every}"
+        )
+    fabric = open_fabric(device, precision)
+    average = None if ema is None else AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema))
+    model, stepper = fabric.setup(network, optimiser)
+    losses = torch.full(
+        (steps,), torch.nan, device=fabric.device
+    )  # there, or each step would wait for the GPU
+    run = Run(network, optimiser, average and average.to(fabric.device), losses)
+    rates = [group.setdefault("initial_lr", group["lr"]) for group in optimiser.param_groups]
+    saved = Checkpoint(checkpoint, run, (loss, *hooks), fabric)
+    saved.restore()
+    parts = fabric.world_size * accumulate
+    mine = range(fabric.global_rank * accumulate, (fabric.global_rank + 1) * accumulate)
+    ahead = range(run.step, run.step if run.ended else steps)
+
+    network.train()
+    with random_streams(fabric.device) as generator, signals_held(saved.path) as stop_asked:
+        for step in tqdm(ahead, initial=run.step, total=steps, disable=None, leave=False):
+            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate * (schedule(step) if schedule else 1.0)
+            total = 0.0
+            for part in mine:
+                seed_streams(seed_of(seed, step, part), generator)
+                batch = [tensor.to(fabric.device) for tensor in batches(step, part, parts)]
+                with fabric.no_backward_sync(model, enabled=part != mine[-1]):
+                    value = loss(model, batch, generator) / accumulate
+                    fabric.backward(value)
+                total = total + value.detach()
+            if clip is not None:
+                fabric.clip_gradients(model, stepper, max_norm=clip)
+            stepper.step()
+            stepper.zero_grad()
+            if average is not None:
+                average.update_parameters(network)
+
+            run.losses[step] = fabric.all_reduce(total, reduce_op="mean")
+            run.step = step + 1
+            run.ended = any([hook(run) for hook in hooks])  # a list, so that every hook sees every step
+            stopping = agreed(fabric, stop_asked(), run.step)
+            if run.ended or stopping or run.step in (steps, *range(0, steps, save_every)):
+                saved.save()
+            if run.ended or stopping:
+                break
+    return run

@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PRESET ?= cpu
 CHAPTERS ?= $(basename $(notdir $(wildcard notebooks/*.ipynb)))
+PROFILE ?= workflow/profiles/local
 PORT ?= 8000
 
 # One thread a process: two single-thread processes beat one of two threads on small models.
@@ -43,9 +44,9 @@ test: $(READY) ## run all tests and say what was not run, and why
 lint: $(READY) ## check style and the floors of the house
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
 
-reproduce: $(READY) ## compute and publish chapters: PRESET=cpu CHAPTERS="..."
-	@$(BIN)/loupe compute $(CHAPTERS) --preset $(PRESET)
-	@$(BIN)/loupe publish $(CHAPTERS)
+reproduce: $(READY) ## compute, publish and render what is out of date: PRESET=cpu CHAPTERS="..."; SEEDS="..." computes only
+	@$(BIN)/snakemake --profile $(PROFILE) $(if $(JOBS),--cores $(JOBS)) \
+	  --config preset="$(PRESET)" chapters="$(CHAPTERS)" seeds="$(SEEDS)"
 
 bench: $(READY) ## measure speed side by side with the best peers
 	@mkdir -p results/bench

@@ -85,10 +85,47 @@ def compute(
         str | None, typer.Option(help="cpu, cuda or cuda:N; by default a GPU if there is one.")
     ] = None,
     recompute: Recompute = False,
+    mark: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="For workflows: judge nothing, and write FILE when a unit is stored."
+        ),
+    ] = None,
 ) -> None:
     """Fill the store: compute the results that are missing. Needs no Jupyter; stop and go on as you like."""
+    overrides = _parse_settings(settings)
+    if mark is not None:
+        _compute_and_mark(mark, slugs, preset, experiment, seed, overrides, device, recompute)
+        return
     for slug in slugs:
-        _compute(slug, preset, experiment, seed, _parse_settings(settings), jobs, device, recompute)
+        _compute(slug, preset, experiment, seed, overrides, jobs, device, recompute)
+
+
+def _compute_and_mark(mark, slugs, preset, experiment, seed, overrides, device, recompute) -> None:
+    """One unit as one job among many: a line when it ends, and no ledger until all are there."""
+    from pathlib import Path
+
+    from loupe.experiment.compute import compute
+    from loupe.experiment.outdated import identity, write_mark
+    from loupe.experiment.store import Store
+    from loupe.experiment.units import room_of, units_of
+
+    store = Store.default()
+    units = [
+        unit
+        for slug in slugs
+        for unit in units_of(room_of(slug), preset, overrides, experiment=experiment, seed=seed)
+    ]
+    if len(units) != 1:
+        raise LoupeError(f"--mark is for one unit and this is {len(units)}: give --experiment and --seed.")
+    end = f"[1/1] {units[0]}: "
+
+    def report(line: str) -> None:
+        if line.startswith(end):
+            typer.echo(line.removeprefix("[1/1] "))
+
+    compute(units, store, jobs=1, device=device, recompute=recompute, report=report)
+    write_mark(Path(mark), identity(store.find(units[0])))
 
 
 def _compute(slug, preset, experiment, seed, overrides, jobs, device, recompute) -> None:
@@ -204,6 +241,32 @@ def claims(
     if failed:
         names = ", ".join(f"{one.claim.id} at {one.preset}" for one in failed)
         raise LoupeError(f"exact claims that do not hold: {names}.")
+
+
+@app.command()
+def summary(
+    slugs: AnySlugs = None,
+    preset: PresetName = "cpu",
+    seeds: Annotated[
+        list[int] | None, typer.Option("--seed", help="These seeds instead of all that the preset lists.")
+    ] = None,
+) -> None:
+    """Show what the stored results took, by experiment, and how the claims stand."""
+    from loupe.experiment.store import Store
+    from loupe.experiment.summary import HEAD, summary
+    from loupe.papers import PAPERS
+
+    store = Store.default()
+    table = _table(*HEAD[:2])
+    for label in HEAD[2:-1]:
+        table.add_column(label, justify="right")
+    table.add_column(HEAD[-1])
+    for slug in slugs or [paper.slug for paper in PAPERS.values() if not paper.planned]:
+        *rows, total = summary(slug, preset, store, seeds or ())
+        for row in rows:
+            table.add_row(*row)
+        table.add_row(*total, style="bold", end_section=True)
+    _print(table)
 
 
 @app.command()

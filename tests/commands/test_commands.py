@@ -14,7 +14,20 @@ SMOKE = ("ph_dimension", "--preset", "smoke")
 
 
 @pytest.mark.parametrize(
-    "verb", ["", "list", "compute", "run", "publish", "claims", "data", "book", "data fetch", "data verify"]
+    "verb",
+    [
+        "",
+        "list",
+        "compute",
+        "run",
+        "publish",
+        "claims",
+        "summary",
+        "data",
+        "book",
+        "data fetch",
+        "data verify",
+    ],
 )
 def test_help(command, verb):
     done = command(*verb.split(), "--help")
@@ -76,6 +89,24 @@ def test_claims_as_json(command, published_claims):
         assert fresh[stored["slug"], stored["preset"]] == stored, f"{path} differs from what is judged today"
 
 
+def test_summary_shows_costs_and_verdicts(command):
+    head, *rows = command("summary", "ph_dimension").stdout.splitlines()
+    assert head.split()[:5] == ["chapter", "experiment", "units", "seconds", "CPU-seconds"]
+    assert {row.split()[1] for row in rows[:-1]} >= {"known_dimensions", "training_path"}
+    assert "all of it" in rows[-1]
+    assert "●" in rows[-1]
+
+
+def test_a_job_of_a_workflow_marks_its_unit_and_judges_nothing(command, tmp_path):
+    unit = ("compute", *SMOKE, "--experiment", "known_dimensions", "--seed", "0")
+    done = command(*unit, "--mark", tmp_path / "mark", LOUPE_RESULTS=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("ph_dimension/known_dimensions seed 0 at smoke: ")
+    assert len(done.stdout.splitlines()) == 1
+    assert (tmp_path / "mark").exists()
+    assert not (tmp_path / "scratch/smoke/ph_dimension/claims.json").exists()
+
+
 def test_an_exact_claim_that_fails_is_exit_status_1(command, tmp_path):
     shutil.copytree(project_root() / "results" / "cpu", tmp_path / "cpu")
     sidecar = tmp_path / "cpu" / "ph_dimension" / "identities-s0.json"
@@ -102,6 +133,8 @@ def test_an_exact_claim_that_fails_is_exit_status_1(command, tmp_path):
             "'repeets' is not a setting of this chapter; the settings are: seeds",
         ),
         (("claims", "--preset", "cup"), "no preset is called 'cup'"),
+        (("summary", "--preset", "cup"), "no preset is called 'cup'"),
+        (("compute", *SMOKE, "--seed", "0", "--mark", "x"), "--mark is for one unit and this is"),
         (("data", "fetch", "minst"), "did you mean mnist"),
     ],
 )

@@ -13,9 +13,10 @@ import numpy as np
 
 from loupe.errors import LoupeError
 from loupe.experiment import claims as judging
-from loupe.experiment import provenance, render
+from loupe.experiment import render
 from loupe.experiment.compute import compute
 from loupe.experiment.folders import PRESET_NAMES, StoreError, project_root, published_ledgers, show_path
+from loupe.experiment.outdated import code_checker
 from loupe.experiment.presets import Preset
 from loupe.experiment.store import Result, Store, compute_command, write_whole
 from loupe.experiment.units import Unit, experiments_of, resolve_config, room_of, units_of
@@ -150,8 +151,10 @@ class Chapter:
             made_by = [result.provenance for result in self.state.found if result.experiment == name]
             if made_by:
                 cpu, peak = ([one[key] for one in made_by] for key in ("cpu_seconds", "peak_memory_mb"))
+                # A unit that was interrupted and went on has the cost of its last attempt only.
+                more = "more than " if any(one.get("resumed") for one in made_by) else ""
                 rows.append(
-                    (name, str(len(made_by)), f"{sum(cpu):,.0f}", f"{max(cpu):,.0f}", f"{max(peak):,}")
+                    (name, str(len(made_by)), f"{more}{sum(cpu):,.0f}", f"{max(cpu):,.0f}", f"{max(peak):,}")
                 )
         head = ("experiment", "seeds", "CPU-seconds in all", "longest unit", "peak memory, MB")
         return render.table(head, rows, numeric=True)
@@ -236,6 +239,7 @@ class State:
     @classmethod
     def of(cls, stored: Stored) -> "State":
         found, other, missing, damaged = [], [], [], []
+        is_current = code_checker()
         for unit in stored.units():
             name = f"{unit.experiment} seed {unit.seed}"
             try:
@@ -247,7 +251,7 @@ class State:
                 missing.append(name)
                 continue
             found.append(result)
-            if not provenance.is_current(result.provenance["code"]):
+            if not is_current(result):
                 other.append(name)
         return cls(tuple(found), tuple(other), tuple(missing), tuple(damaged))
 

@@ -97,13 +97,24 @@ def function_digest(module: str, function: str) -> str | None:
 
 
 def _tree_of(module: str) -> ast.Module | None:
+    file = _file_of(module)
+    if file is None:
+        return None
+    return _FROZEN.get(file) or _parse(file, os.stat(file).st_mtime_ns)
+
+
+def _file_of(module: str) -> str | None:
+    """The source of a module; those of this package are found without importing the packages they lie in."""
+    package, *rest = module.split(".")
+    if package == "loupe":
+        place = Path(__file__).parents[1].joinpath(*rest)
+        found = [path for path in (place.with_suffix(".py"), place / "__init__.py") if path.exists()]
+        return str(found[0]) if found else None
     try:
         spec = find_spec(module)
     except ModuleNotFoundError:
         return None
-    if not spec or not spec.origin:
-        return None
-    return _FROZEN.get(spec.origin) or _parse(spec.origin, os.stat(spec.origin).st_mtime_ns)
+    return spec.origin if spec else None
 
 
 _FROZEN: dict[str, ast.Module] = {}

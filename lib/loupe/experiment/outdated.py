@@ -1,0 +1,141 @@
+"""What is out of date, judged by content, and marks that tell a workflow so by their times.
+
+A mark is a small file that says which result was there. It is written only when that changes, so that rules which
+depend on marks run when, and only when, something they need is another than before; git keeps no times to go by.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from functools import cache
+from pathlib import Path
+
+from loupe.experiment import provenance
+from loupe.experiment.folders import StoreError, project_root
+from loupe.experiment.store import Result, Store, write_whole
+from loupe.experiment.units import Unit
+
+MISSING, DAMAGED, OTHER_CODE, CURRENT = "missing", "damaged", "other code", "current"
+
+
+def code_checker() -> Callable[[Result], bool]:
+    """A function that tells whether a result was made by today's code; it reads each module once."""
+
+    @cache
+    def same(name: str, digest: str) -> bool:
+        return provenance.is_current({name: digest})
+
+    return lambda result: all(same(*item) for item in result.provenance["code"].items())
+
+
+def standing(unit: Unit, store: Store, is_current: Callable[[Result], bool]) -> str:
+    """How a unit stands: ``missing`` (no result of today's settings), ``damaged``, ``other code`` or ``current``.
+
+    ``is_current`` is a :func:`code_checker`, shared by those who ask about many units.
+    """
+    try:
+        result = store.find(unit)
+        if result is None:
+            return MISSING
+        result.check()
+    except StoreError:
+        return DAMAGED
+    return CURRENT if is_current(result) else OTHER_CODE
+
+
+def outdated(units: Iterable[Unit], store: Store) -> dict[Unit, str]:
+    """The units that are not current, each with its standing, in the order given."""
+    is_current = code_checker()
+    standings = {unit: standing(unit, store, is_current) for unit in units}
+    return {unit: word for unit, word in standings.items() if word != CURRENT}
+
+
+# --- marks --------------------------------------------------------------------------------------------------
+
+
+def marks_folder(store: Store) -> Path:
+    """Where marks lie: beside the scratch results of the store."""
+    return store.scratch.with_name("reproduce")
+
+
+def mark_file(folder: Path, unit: Unit) -> Path:
+    """The mark of a unit below the folder of marks."""
+    return folder / unit.preset / unit.slug / f"{unit.experiment}-s{unit.seed}.done"
+
+
+def write_mark(path: Path, content: str) -> None:
+    """Write a mark unless it says the same already: its time is that of the last change."""
+    if not path.exists() or path.read_text() != content:
+        write_whole(path, content.encode())
+
+
+def identity(result: Result) -> str:
+    """What the mark of a result says: the digest of its sidecar, which holds that of its arrays."""
+    return hashlib.sha256(result.path.read_bytes()).hexdigest() + "\n"
+
+
+def mirror(units: Iterable[Unit], store: Store) -> dict[Unit, str]:
+    """Make the marks say how units stand, and return those that are :func:`outdated`.
+
+    The mark of a unit that is out of date is removed, that of a current one written if it is missing or speaks of
+    another result, and left alone otherwise.
+    """
+    units, folder = list(units), marks_folder(store)
+    todo = outdated(units, store)
+    for unit in units:
+        if unit in todo:
+            mark_file(folder, unit).unlink(missing_ok=True)
+        else:
+            write_mark(mark_file(folder, unit), identity(store.find(unit)))
+    return todo
+
+
+def mirror_chapters(
+    units: dict[str, list[Unit]], preset: str, store: Store, report: Callable[[str], None] = lambda line: None
+) -> None:
+    """Make the marks say how chapters stand before a workflow starts, and report it in a line each.
+
+    Parameters
+    ----------
+    units
+        The wanted units of each chapter at the preset.
+    preset, store
+        What is to be reproduced, and where results lie.
+    report
+        Is given each line.
+    """
+    folder = marks_folder(store) / preset
+    for slug, mine in units.items():
+        todo = mirror(mine, store)
+        counts = ", ".join(f"{count} {word}" for word, count in Counter(todo.values()).items())
+        state = (
+            f"{len(todo)} of {len(mine)} units are out of date ({counts})"
+            if todo
+            else "every unit is up to date"
+        )
+        report(f"{slug} at {preset}: {state}")
+        write_mark(folder / slug / "sources", sources_digest(slug))
+        if not store.ledger_file(slug, preset).exists():
+            (folder / slug / "ledger.done").unlink(missing_ok=True)
+    (folder / "book.done").unlink(missing_ok=True)  # `loupe book` looks for itself what has changed
+    for log_of_earlier_job in folder.rglob("*.log"):
+        log_of_earlier_job.unlink(missing_ok=True)
+
+
+def sources_digest(slug: str) -> str:
+    """A digest of all that judges and draws a chapter: the package without other papers, and the notebook's cells.
+
+    Outputs and the cell of parameters play no part, since publishing writes them.
+    """
+    package, total = Path(__file__).parents[1], hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        place = path.relative_to(package).parts
+        if len(place) < 3 or place[0] != "papers" or place[1] == slug:
+            total.update("/".join(place).encode() + b"\0" + path.read_bytes())
+    notebook = project_root() / "notebooks" / f"{slug}.ipynb"
+    cells = json.loads(notebook.read_text())["cells"] if notebook.exists() else []
+    for cell in cells:
+        if "parameters" not in cell["metadata"].get("tags", []):
+            total.update("".join(cell["source"]).encode() + b"\0")
+    return total.hexdigest() + "\n"

@@ -1,0 +1,135 @@
+"""What is out of date follows from contents, and marks change when, and only when, results do."""
+
+import json
+import os
+
+import pytest
+from toy import ROOM
+
+from loupe.experiment import outdated, provenance, summary
+from loupe.experiment.outdated import mark_file, marks_folder, mirror, sources_digest, write_mark
+from loupe.experiment.store import Store
+from loupe.experiment.units import units_of
+
+COST = {"seconds": 2.0, "cpu_seconds": 1.5, "peak_memory_mb": 80}
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results", tmp_path / "scratch")
+
+
+@pytest.fixture
+def units():
+    return units_of(ROOM, "cpu", experiment="walk")
+
+
+def write(store, unit, code="loupe.errors"):
+    digest = provenance.module_digest(code) if code else "0" * 16
+    values = ROOM.walk(unit.config, seed=unit.seed, device="cpu")
+    made_by = COST | {"code": {code or "loupe.errors": digest}}
+    return store.write(unit, values, settings={"steps": unit.config.steps}, provenance=made_by)
+
+
+def test_each_way_of_being_out_of_date(store, units):
+    current, other, damaged = units
+    write(store, current)
+    write(store, other, code=None)
+    path = write(store, damaged).with_suffix(".npz")
+    path.write_bytes(path.read_bytes()[:-1])
+    assert outdated.outdated(units, store) == {other: "other code", damaged: "damaged"}
+    sidecar = store.path(current)
+    content = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps(content | {"settings": {"steps": 99}}))
+    assert outdated.outdated(units, store)[current] == "missing"
+    assert outdated.outdated(units_of(ROOM, "smoke"), store).keys() == set(units_of(ROOM, "smoke"))
+
+
+def test_marks_say_how_units_stand(store, units):
+    marks = [mark_file(marks_folder(store), unit) for unit in units]
+    for unit in units[:2]:
+        write(store, unit)
+    assert list(mirror(units, store)) == units[2:]
+    assert [mark.exists() for mark in marks] == [True, True, False]
+    for mark in marks[:2]:
+        os.utime(mark, (1, 1))
+    write(store, units[1]).touch()  # the same content at another time
+    mirror(units, store)
+    assert [mark.stat().st_mtime for mark in marks[:2]] == [1, 1]
+    sidecar = store.path(units[1])
+    sidecar.write_text(
+        sidecar.read_text().replace('"seconds": 2.0', '"seconds": 3.0')
+    )  # made elsewhere, and fetched
+    write(store, units[0], code=None)
+    assert mirror(units, store) == {units[0]: "other code", units[2]: "missing"}
+    assert [mark.exists() for mark in marks] == [False, True, False]
+    assert marks[1].stat().st_mtime > 1
+
+
+def test_the_mark_of_a_job_is_the_one_that_is_looked_for(store, units):
+    write(store, units[0])
+    mark = mark_file(marks_folder(store), units[0])
+    write_mark(mark, outdated.identity(store.find(units[0])))
+    os.utime(mark, (1, 1))
+    mirror(units[:1], store)
+    assert mark.stat().st_mtime == 1
+
+
+def test_sources_are_the_package_without_other_papers_and_the_cells(tmp_path, monkeypatch):
+    package = tmp_path / "lib/loupe"
+    (package / "experiment").mkdir(parents=True)
+    monkeypatch.setattr(outdated, "__file__", str(package / "experiment/outdated.py"))
+    monkeypatch.setattr(outdated, "project_root", lambda: tmp_path)
+    (tmp_path / "notebooks").mkdir()
+
+    def digest(door="a", cell="b", output="c", **changed):
+        files = {
+            "experiment/store": "1",
+            "papers/mine/claims": "1",
+            "papers/other/claims": "1",
+            "papers/__init__": "1",
+        }
+        for name, text in (files | changed).items():
+            path = package / f"{name}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        cells = [
+            {"metadata": {"tags": ["parameters"]}, "source": door, "outputs": []},
+            {"metadata": {}, "source": [cell], "outputs": [output]},
+        ]
+        (tmp_path / "notebooks/mine.ipynb").write_text(json.dumps({"cells": cells}))
+        return sources_digest("mine")
+
+    base = digest()
+    assert base == digest(door="z", output="z", **{"papers/other/claims": "2"})
+    assert base != digest(**{"papers/mine/claims": "2"})
+    assert base != digest(**{"experiment/store": "2"})
+    assert base != digest(cell="z")
+
+
+def test_chapters_are_reported_and_the_book_is_asked_again(store, units):
+    marks = marks_folder(store) / "cpu"
+    for name in ("book.done", "ph_dimension/ledger.done", "ph_dimension/walk-s0.log"):
+        write_mark(marks / name, "")
+    write(store, units[0])
+    lines = []
+    outdated.mirror_chapters({"ph_dimension": units}, "cpu", store, lines.append)
+    assert lines == ["ph_dimension at cpu: 2 of 3 units are out of date (2 missing)"]
+    left = sorted(path.name for path in marks.rglob("*") if path.is_file())
+    assert left == ["sources", "walk-s0.done"]
+
+
+def test_summary_counts_costs_and_judges(store, units, monkeypatch):
+    monkeypatch.setattr(summary, "room_of", lambda slug: ROOM)
+    for unit in units[:2]:
+        write(store, unit)
+    rows = summary.summary("ph_dimension", "cpu", store)
+    assert rows == [
+        ("ph_dimension", "walk", "2/3", "4.0", "3.0", "80", ""),
+        ("ph_dimension", "ruler", "0/3", "0.0", "0.0", "0", ""),
+        ("ph_dimension", "all of it", "2/6", "4.0", "3.0", "80", "○ 2"),
+    ]
+    assert all(len(row) == len(summary.HEAD) for row in rows)
+    assert summary.summary("ph_dimension", "cpu", store, [1, 9])[-1][2:] == ("1/4", "2.0", "1.5", "80", "")
+    store.path(units[0]).write_text("cut")
+    assert summary.summary("ph_dimension", "cpu", store)[0][2] == "1/3"

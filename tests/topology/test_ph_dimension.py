@@ -12,6 +12,7 @@ from loupe.topology import (
     pairwise_distances,
     ph_dimension,
 )
+from loupe.topology import dimension as dimension_module
 from loupe.topology.dimension import (
     bootstrap_error,
     dimension_from_slope,
@@ -299,6 +300,6 @@ def test_submatrix_is_that_of_the_sorted_subset(square):
 
 def test_lifetimes_do_not_depend_on_the_route_chosen_by_size(monkeypatch):
     distances = pairwise_distances(np.random.default_rng(2).random((80, 3)))
-    by_linkage = dimension.lifetimes_of(distances)
-    monkeypatch.setattr(dimension, "LINKAGE_POINTS", 10)
-    assert np.array_equal(dimension.lifetimes_of(distances), by_linkage)
+    by_linkage = dimension_module.lifetimes_of(distances)
+    monkeypatch.setattr(dimension_module, "LINKAGE_POINTS", 10)
+    assert np.array_equal(dimension_module.lifetimes_of(distances), by_linkage)

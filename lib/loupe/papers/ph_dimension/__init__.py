@@ -12,6 +12,12 @@ from loupe.papers.ph_dimension.experiments import (
     identities,
     known_dimensions,
     noise_of_one_draw,
+)
+from loupe.papers.ph_dimension.experiments_networks import (
+    adversarial_start,
+    fixed_order,
+    gap_grid,
+    regularised,
     training_path,
 )
 
@@ -22,10 +28,14 @@ __all__ = [
     "PAPER",
     "PRESETS",
     "Config",
+    "adversarial_start",
     "diffusion_processes",
     "exhausted_paths",
+    "fixed_order",
+    "gap_grid",
     "identities",
     "known_dimensions",
     "noise_of_one_draw",
+    "regularised",
     "training_path",
 ]

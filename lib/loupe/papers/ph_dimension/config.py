@@ -65,33 +65,101 @@ class Config(Preset):
     noise_draws: int = Field(200, ge=10)
     """estimates on that cloud, for the spread of a single one"""
 
-    path_data: str = "mnist"
-    """data set on which the network of the pictures is trained"""
+    image_count: int = Field(60_000, ge=100)
+    """training images, the first after a seeded permutation; the same for every network"""
 
-    path_images: int = Field(60_000, ge=100)
-    """training images, the first after a seeded permutation"""
+    width: int = Field(200, ge=2)
+    """width of the hidden layers of fully connected networks"""
 
-    path_widths: tuple[int, ...] = (784, 200, 200, 200, 200, 10)
-    """layer sizes of the fully connected network"""
-
-    path_learning_rate: float = Field(0.1, gt=0)
-    """constant learning rate of plain SGD"""
-
-    path_batch: int = Field(32, ge=1)
-    """images in a mini-batch"""
-
-    path_iterates: int = Field(1000, ge=100)
-    """iterates kept: the last ones before the stop"""
-
-    path_max_steps: int = Field(100_000, ge=100)
-    """steps after which a run is stopped if it has not reached 100 % training accuracy"""
+    iterates: int = Field(1000, ge=100)
+    """iterates kept of each network: the last ones before the stop"""
 
     path_sizes: tuple[int, int, int] = (200, 1000, 50)
-    """subset sizes of the estimator on the training path: first, end (excluded), step"""
+    """subset sizes of the estimator on iterates: first, end (excluded), step"""
+
+    max_steps: int = Field(100_000, ge=100)
+    """steps after which a run is stopped if it has not reached 100 % training accuracy"""
+
+    check_every: int = Field(100, ge=1)
+    """steps between evaluations on all training images"""
+
+    path_case: str = "mnist fcn-5"
+    """data set and network of the pictures"""
+
+    path_learning_rate: float = Field(0.1, gt=0)
+    """constant learning rate of plain SGD for the pictures"""
+
+    path_batch: int = Field(32, ge=1)
+    """images in a mini-batch for the pictures"""
+
+    grid_cases: tuple[str, ...] = ("mnist fcn-5", "mnist fcn-7", "cifar10 alexnet")
+    """data sets and networks of the grid"""
+
+    grid_learning_rates: tuple[float, ...] = (0.005, 0.0091, 0.0166, 0.0302, 0.0549, 0.1)
+    """learning rates of the grid"""
+
+    grid_batches: tuple[int, ...] = (32, 77, 122, 166, 211, 256)
+    """batch sizes of the grid"""
+
+    grid_seeds: tuple[int, ...] = tuple(range(108))
+    """runs of the grid: run k has cell k modulo the number of cells, and is its own seed"""
+
+    loss_samples: int = Field(1000, ge=10)
+    """training images on which the losses of each iterate are compared"""
+
+    shuffle: bool = True
+    """whether mini-batches are drawn anew in each pass (the official code takes the images in one fixed order)"""
+
+    fixed_order_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """seeds of the comparison with mini-batches in one fixed order"""
+
+    penalty_data: str = "cifar10"
+    """data set of the regulariser"""
+
+    penalty_network: str = "lenet"
+    """network of the regulariser"""
+
+    penalty_images: int = Field(50_000, ge=100)
+    """training images of the regulariser"""
+
+    penalty_weights: tuple[float, ...] = (0.0, 0.5)
+    """weights of the dimension in the loss, the first as the baseline"""
+
+    penalty_window: int = Field(100, ge=40)
+    """iterates whose dimension is penalised"""
+
+    penalty_learning_rate: float = Field(1e-3, gt=0)
+    """learning rate of Adam"""
+
+    penalty_batch: int = Field(100, ge=1)
+    """images in a mini-batch with the regulariser"""
+
+    penalty_steps: int = Field(100_000, ge=10)
+    """steps of training with the regulariser (200 passes in the paper's code)"""
+
+    penalty_check_every: int = Field(500, ge=1)
+    """steps between evaluations with the regulariser"""
+
+    adversarial_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """seeds of the runs from adversarial and from random initialisations"""
+
+    adversarial_case: str = "cifar10 fcn-cifar"
+    """data set and network of the adversarial initialisation"""
+
+    adversarial_images: int = Field(5000, ge=100)
+    """training images of the adversarial initialisation, whose labels are first drawn at random"""
 
 
 PAPER_SETTINGS = Config()
-GPU = PAPER_SETTINGS.override({"path_images": 20_000, "path_max_steps": 20_000})
+GPU = PAPER_SETTINGS.override(
+    {
+        "image_count": 20_000,
+        "max_steps": 20_000,
+        "penalty_steps": 10_000,
+        "penalty_check_every": 100,
+        "adversarial_case": "cifar10 fcn-5",
+    }
+)
 CPU = GPU.override(
     {
         "identity_points": 1000,
@@ -100,9 +168,17 @@ CPU = GPU.override(
         "betas": [1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0],
         "process_points": 1000,
         "process_sizes": [200, 1000, 50],
-        "path_images": 5000,
-        "path_widths": [784, 64, 64, 64, 64, 10],
-        "path_max_steps": 6000,
+        "image_count": 5000,
+        "width": 64,
+        "max_steps": 6000,
+        "grid_cases": ["mnist fcn-5"],
+        "grid_learning_rates": [0.02, 0.05, 0.1, 0.2],
+        "grid_batches": [16, 32, 64, 128],
+        "grid_seeds": list(range(32)),
+        "penalty_images": 2000,
+        "penalty_steps": 600,
+        "penalty_check_every": 50,
+        "adversarial_seeds": [],
     }
 )
 SMOKE = CPU.override(
@@ -122,12 +198,24 @@ SMOKE = CPU.override(
         "noise_points": 400,
         "noise_sizes": [100, 351, 50],
         "noise_draws": 20,
-        "path_data": "digits",
-        "path_images": 1000,
-        "path_widths": [64, 32, 32, 10],
-        "path_iterates": 300,
-        "path_max_steps": 600,
+        "image_count": 1000,
+        "width": 32,
+        "iterates": 300,
         "path_sizes": [60, 271, 30],
+        "max_steps": 600,
+        "path_case": "digits fcn-5",
+        "grid_cases": ["digits fcn-5"],
+        "grid_learning_rates": [0.1, 0.2],
+        "grid_batches": [16, 64],
+        "grid_seeds": [0, 1, 2, 3],
+        "loss_samples": 200,
+        "fixed_order_seeds": [],
+        "penalty_data": "random",
+        "penalty_images": 100,
+        "penalty_window": 40,
+        "penalty_batch": 20,
+        "penalty_steps": 60,
+        "penalty_check_every": 20,
     }
 )
 PRESETS = {"smoke": SMOKE, "cpu": CPU, "gpu": GPU, "paper": PAPER_SETTINGS}

@@ -1,4 +1,4 @@
-"""What the chapter runs. Each experiment returns all that its figures and claims need."""
+"""What the chapter runs on sets of known dimension. Each experiment returns all that its figures and claims need."""
 
 import numpy as np
 
@@ -10,15 +10,11 @@ from loupe.topology import (
     h0_lifetimes,
     lifetime_sum,
     pairwise_distances,
-    persistence_diagrams,
     ph_dimension,
-    spanning_tree,
     stable_ou_path,
-    surrogate_paths,
 )
 
 IDENTITY_CLOUDS = ("circle", "sphere", "cube_2", "cube_3", "sierpinski", "duplicates")
-PICTURE_POINTS = 250  # rows of the distance matrix that is stored for the picture
 
 
 @experiment(seeds="one_seed")
@@ -162,103 +158,3 @@ def noise_of_one_draw(config, *, seed, device):
         for r in repeats
     ]
     return {"repeats": np.array(repeats), "dimensions": np.array(draws)}
-
-
-@experiment
-def training_path(config, *, seed, device):
-    """The last iterates of a small network trained by plain SGD, and their shape."""
-    iterates, history = _train_and_record(config, seed, device)
-    distances = pairwise_distances(iterates)
-    sizes = range(*config.path_sizes)
-    estimate = ph_dimension(distances=distances, sizes=sizes, repeats=config.repeats, seed=seed)
-    one_draws = [ph_dimension(distances=distances, sizes=sizes, legacy_seed=s).dimension for s in range(50)]
-    surrogates = {
-        name: ph_dimension(distances=changed, sizes=sizes, repeats=config.repeats, seed=seed).dimension
-        for name, changed in surrogate_paths(distances, np.random.default_rng(seed)).items()
-    }
-    edges, lengths = spanning_tree(distances=distances)
-    thin = np.linspace(0, len(distances) - 1, min(PICTURE_POINTS, len(distances))).astype(int)
-    h0, h1 = persistence_diagrams(distances=distances[np.ix_(thin, thin)])
-    return {
-        **history,
-        "parameters": iterates.shape[1],
-        "dimension": estimate.dimension,
-        "standard_error": estimate.standard_error,
-        "slope": estimate.slope,
-        "intercept": estimate.intercept,
-        "sizes": estimate.sizes,
-        "lifetime_sums": estimate.lifetime_sums,
-        "one_draw_dimensions": np.array(one_draws),
-        "competitors": np.array([estimate(distances=distances) for estimate in ESTIMATORS.values()]),
-        "competitor_names": np.array(list(ESTIMATORS)),
-        "surrogates": np.array(list(surrogates)),
-        "surrogate_dimensions": np.array(list(surrogates.values())),
-        "step_lengths": distances.diagonal(1),
-        "edges": edges.astype(np.int32),
-        "lengths": lengths,
-        "plane": _best_plane(distances).astype(np.float32),
-        "picture_steps": thin,
-        "picture": distances[np.ix_(thin, thin)].astype(np.float32),
-        "h0": h0,
-        "h1": h1,
-    }
-
-
-def _train_and_record(config, seed, device):
-    """Plain SGD until every training image is classified rightly; the last iterates, one row a step."""
-    import torch
-
-    from loupe.data import load
-    from loupe.networks import fully_connected
-    from loupe.training import TrajectoryRecorder
-
-    torch.manual_seed(seed)
-    data = load(config.path_data)
-    chosen = np.random.default_rng(seed).permutation(len(data.x_train))[: config.path_images]
-    mean, deviation = data.x_train.mean(), data.x_train.std()
-    x, x_test = (
-        torch.from_numpy((images.reshape(len(images), -1) - mean) / deviation).float().to(device)
-        for images in (data.x_train[chosen], data.x_test)
-    )
-    y, y_test = (
-        torch.from_numpy(labels.astype(np.int64)).to(device) for labels in (data.y_train[chosen], data.y_test)
-    )
-    network = fully_connected(config.path_widths).to(device)
-    optimiser = torch.optim.SGD(network.parameters(), lr=config.path_learning_rate)
-    recorder = TrajectoryRecorder(network, config.path_iterates)
-    order = torch.Generator().manual_seed(seed)
-    losses, accuracy = [], 0.0
-    while recorder.steps < config.path_max_steps:
-        for batch in torch.randperm(len(x), generator=order).split(config.path_batch):
-            loss = torch.nn.functional.cross_entropy(network(x[batch]), y[batch])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            recorder.record()
-            losses.append(loss.item())
-        accuracy = _accuracy(network, x, y)
-        if accuracy == 1.0 and recorder.steps >= config.path_iterates:
-            break
-    history = {
-        "data": f"{config.path_data}, {data.variant}",
-        "steps": recorder.steps,
-        "train_accuracy": accuracy,
-        "test_accuracy": _accuracy(network, x_test, y_test),
-        "losses": np.array(losses, dtype=np.float32),
-    }
-    return recorder.iterates(), history
-
-
-def _accuracy(network, x, y):
-    import torch
-
-    with torch.no_grad():
-        return (network(x).argmax(dim=1) == y).double().mean().item()
-
-
-def _best_plane(distances):
-    """Coordinates (n, 2) of the points in the plane that holds most of their spread, from distances alone."""
-    squares = distances**2
-    rows = squares.mean(axis=1, keepdims=True)
-    values, vectors = np.linalg.eigh(-(squares - rows - rows.T + squares.mean()) / 2)
-    return vectors[:, -2:][:, ::-1] * np.sqrt(np.maximum(values[-2:][::-1], 0))

@@ -1,0 +1,415 @@
+"""What the chapter runs on networks. Each experiment returns all that its figures and claims need."""
+
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from loupe.experiment import experiment
+from loupe.topology import (
+    ESTIMATORS,
+    lifetime_sum,
+    loss_distances,
+    pairwise_distances,
+    persistence_diagrams,
+    ph_dimension,
+    positive_magnitude,
+    spanning_tree,
+    surrogate_paths,
+)
+
+PICTURE_POINTS = 250  # rows of the distance matrix that is stored for the pictures of one run
+GRID_PICTURE_POINTS = 100  # and of each run of the grid
+SUBSET_SEED = 0  # draws the training images, the same for every network
+
+
+@experiment
+def training_path(config, *, seed, device, work):
+    """The last iterates of a small network trained by plain SGD, and their shape."""
+    run = _train(config, _path_task(config), seed, device, work)
+    edges, lengths = spanning_tree(distances=run.distances)
+    sizes = range(*config.path_sizes)
+    one_draws = [
+        ph_dimension(distances=run.distances, sizes=sizes, legacy_seed=s).dimension for s in range(50)
+    ]
+    return {
+        **run.outcome,
+        **_roughness(run.distances, config, seed),
+        **_pictures(run.distances, PICTURE_POINTS),
+        "losses": run.losses,
+        "one_draw_dimensions": np.array(one_draws),
+        "edges": edges.astype(np.int32),
+        "lengths": lengths,
+        "plane": _best_plane(run.distances).astype(np.float32),
+    }
+
+
+@experiment(seeds="fixed_order_seeds")
+def fixed_order(config, *, seed, device, work):
+    """The same networks with their mini-batches in one fixed order, pass after pass, as in the official code."""
+    run = _train(config, _path_task(config, shuffle=False), seed, device, work)
+    return run.outcome | _roughness(run.distances, config, seed)
+
+
+@experiment(seeds="grid_seeds")
+def gap_grid(config, *, seed, device, work):
+    """E3: one run of the grid over learning rates and batch sizes: its gap, its dimension, and what competes with it.
+
+    The seed is the number of the run, which chooses the cell as well.
+    """
+    cells = list(product(config.grid_cases, config.grid_learning_rates, config.grid_batches))
+    case, rate, batch = cells[seed % len(cells)]
+    run = _train(config, Task(case, rate, batch, config.image_count, config.shuffle), seed, device, work)
+    in_losses = loss_distances(_losses_of_iterates(run, config.loss_samples))
+    scale, sizes = np.sqrt(config.image_count), range(*config.path_sizes)
+    return {
+        **run.outcome,
+        **_roughness(run.distances, config, seed),
+        **_pictures(run.distances, GRID_PICTURE_POINTS),
+        "case": case,
+        "learning_rate": rate,
+        "batch": batch,
+        "dimension_in_losses": ph_dimension(
+            distances=in_losses, sizes=sizes, repeats=config.repeats, seed=seed
+        ).dimension,
+        "lifetime_sum": lifetime_sum(distances=run.distances),
+        "lifetime_sum_in_losses": lifetime_sum(distances=in_losses),
+        "positive_magnitude": positive_magnitude(run.distances, scale),
+        "positive_magnitude_in_losses": positive_magnitude(in_losses, scale),
+        "final_norm": np.linalg.norm(run.last.astype(np.float64)),
+        "diameter": run.distances.max(),
+    }
+
+
+@experiment
+def regularised(config, *, seed, device, work):
+    """E4: training with the dimension of the latest iterates in the loss, and without, from the same start."""
+    images = _images(config.penalty_data, config.penalty_images, device)
+    arms = [
+        _train_regularised(config, weight, images, seed, device, work / f"weight-{weight}")
+        for weight in config.penalty_weights
+    ]
+    return {
+        "data": images.name,
+        "weights": np.array(config.penalty_weights),
+        **{name: np.array([arm[name] for arm in arms]) for name in arms[0]},
+    }
+
+
+@experiment(seeds="adversarial_seeds")
+def adversarial_start(config, *, seed, device, work):
+    """E7: training from the weights of a network that has memorised random labels, and from random weights."""
+    true = Task(
+        config.adversarial_case, config.path_learning_rate, config.path_batch, config.adversarial_images
+    )
+    random = Task(true.case, true.rate, true.batch, true.count, random_labels=True)
+    memorised = _train(config, random, seed, device, work / "random labels")
+    arms = {
+        "random": _train(config, true, seed, device, work / "random"),
+        "adversarial": _train(config, true, seed, device, work / "adversarial", start=memorised.last),
+    }
+    outcomes = [arm.outcome | _roughness(arm.distances, config, seed) for arm in arms.values()]
+    kept = ("steps", "converged", "train_accuracy", "test_accuracy", "train_loss", "test_loss", "dimension")
+    return {
+        "case": true.case,
+        "starts": np.array(list(arms)),
+        "memorised": memorised.outcome["train_accuracy"],
+        **{name: np.array([outcome[name] for outcome in outcomes]) for name in kept},
+    }
+
+
+# --- training -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is trained on what by plain SGD; ``case`` names data set and network."""
+
+    case: str
+    rate: float
+    batch: int
+    count: int
+    shuffle: bool = True
+    random_labels: bool = False
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network with its last iterates: ``rows[order]`` is in the order of time."""
+
+    network: object
+    images: object
+    rows: np.ndarray
+    order: np.ndarray
+    losses: np.ndarray
+    outcome: dict = field(repr=False)
+    distances: np.ndarray = field(repr=False)
+
+    @property
+    def last(self):
+        """The weights at the end, shape (P,), float32."""
+        return np.array(self.rows[self.order[-1]])
+
+
+def _path_task(config, shuffle=True):
+    return Task(config.path_case, config.path_learning_rate, config.path_batch, config.image_count, shuffle)
+
+
+def _network(kind, images, width):
+    """A network by its name in the paper, for images (channels, height, width) of ten classes."""
+    from loupe.networks import alexnet, fully_connected, lenet
+
+    channels, size, _ = images.x.shape[1:]
+    inputs = images.x[0].numel()
+    networks = {
+        "fcn-5": lambda: fully_connected([inputs, *[width] * 4, 10]),
+        "fcn-7": lambda: fully_connected([inputs, *[width] * 6, 10]),
+        "fcn-cifar": lambda: fully_connected([inputs, 1024, 512, 64, 64, 10], bias=True),
+        "alexnet": lambda: alexnet(channels, size),
+        "lenet": lambda: lenet(channels, size),
+    }
+    return networks[kind]()
+
+
+def _train(config, task, seed, device, work, start=None):
+    """Plain SGD until every training image is classified rightly, and the distances between its last iterates."""
+    import torch
+
+    from loupe.training import Batches, History, TrajectoryRecorder, accuracy, fit
+
+    name, kind = task.case.split()
+    images = _images(name, task.count, device, random_labels=task.random_labels)
+    torch.manual_seed(seed)
+    network = _network(kind, images, config.width).to(device)
+    if start is not None:
+        torch.nn.utils.vector_to_parameters(torch.from_numpy(start).to(device), network.parameters())
+    recorder = TrajectoryRecorder(network, config.iterates, Path(work) / "iterates")
+    history = History(config.check_every, lambda run: {"accuracy": accuracy(run.network, images.x, images.y)})
+    run = fit(
+        network,
+        _cross_entropy,
+        Batches(images.x, images.y, size=task.batch, seed=seed, shuffle=task.shuffle),
+        torch.optim.SGD(network.parameters(), lr=task.rate),
+        steps=config.max_steps,
+        seed=seed,
+        device=device,
+        hooks=(recorder, history, lambda run: run.step >= config.iterates and history.last("accuracy") == 1),
+        checkpoint=Path(work) / "run.pt",
+    )
+    order = recorder.order
+    outcome = {
+        "data": f"{name}, {images.name}",
+        "parameters": recorder.rows.shape[1],
+        "steps": run.step,
+        "converged": run.ended,
+        **_scores(network, images),
+    }
+    distances = pairwise_distances(recorder.rows)[np.ix_(order, order)]
+    losses = run.losses[: run.step].cpu().numpy()
+    return Trained(network, images, recorder.rows, order, losses, outcome, distances)
+
+
+def _train_regularised(config, weight, images, seed, device, work):
+    """Adam on cross-entropy plus a multiple of the dimension of the latest iterates; all that was measured on the way."""
+    import torch
+
+    from loupe.topology import DimensionPenalty
+    from loupe.training import Batches, History, fit
+
+    torch.manual_seed(seed)
+    network = _network(config.penalty_network, images, config.width).to(device)
+    size = sum(parameter.numel() for parameter in network.parameters())
+    penalty = DimensionPenalty(size, window=config.penalty_window, seed=seed, device=device)
+
+    def measure(run):
+        full = penalty.steps >= penalty.window
+        dimension = (
+            ph_dimension(
+                distances=penalty.distances(), sizes=penalty.sizes, repeats=config.repeats, seed=seed
+            ).dimension
+            if full
+            else np.nan
+        )
+        return _scores(network, images) | {"dimension": dimension}
+
+    history = History(config.penalty_check_every, measure)
+    fit(
+        network,
+        PenalisedLoss(weight, penalty),
+        Batches(images.x, images.y, size=config.penalty_batch, seed=seed),
+        torch.optim.Adam(network.parameters(), lr=config.penalty_learning_rate),
+        steps=config.penalty_steps,
+        seed=seed,
+        device=device,
+        hooks=(history,),
+        checkpoint=Path(work) / "run.pt",
+    )
+    return {"steps": np.array(history.steps)} | {
+        name: np.array(values) for name, values in history.values.items()
+    }
+
+
+class PenalisedLoss:
+    """Cross-entropy on images that are flipped at random, plus a multiple of the dimension of the latest iterates."""
+
+    def __init__(self, weight, penalty):
+        self.weight, self.penalty = weight, penalty
+
+    def __call__(self, network, batch, generator):
+        """A scalar; where the weight is zero the iterates are only remembered."""
+        import torch
+
+        from loupe.training import flat_parameters
+
+        x, y = batch
+        flip = torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device) < 0.5
+        loss = torch.nn.functional.cross_entropy(network(torch.where(flip, x.flip(-1), x)), y)
+        weights = flat_parameters(network)
+        if not self.weight:
+            self.penalty.remember(weights.detach())
+            return loss
+        dimension = self.penalty(weights)
+        # Where the slope is not below 1 the dimension is nan and its gradient zero.
+        return loss if dimension is None else loss + self.weight * dimension.nan_to_num()
+
+    def state_dict(self):
+        """The remembered iterates, to be saved with a run."""
+        return self.penalty.state_dict()
+
+    def load_state_dict(self, state):
+        """Go on from remembered iterates."""
+        self.penalty.load_state_dict(state)
+
+
+def _cross_entropy(network, batch, generator):
+    import torch
+
+    x, y = batch
+    return torch.nn.functional.cross_entropy(network(x), y)
+
+
+def _scores(network, images):
+    """Accuracy and mean cross-entropy of a network on all training and all test images."""
+    import torch
+
+    from loupe.training import logits_of
+
+    scores = {}
+    for part, x, y in (("train", images.x, images.y), ("test", images.x_test, images.y_test)):
+        logits = logits_of(network, x)
+        scores[f"{part}_accuracy"] = (logits.argmax(dim=1) == y).double().mean().item()
+        scores[f"{part}_loss"] = torch.nn.functional.cross_entropy(logits.double(), y).item()
+    return scores
+
+
+def _losses_of_iterates(run, samples):
+    """Cross-entropy of every iterate on the first training images, shape (K, samples), float64."""
+    import torch
+
+    from loupe.training import logits_of
+
+    x, y = run.images.x[:samples], run.images.y[:samples]
+    losses = np.empty((len(run.order), len(x)))
+    for k, row in enumerate(run.order):
+        weights = torch.from_numpy(np.array(run.rows[row])).to(x.device)
+        torch.nn.utils.vector_to_parameters(weights, run.network.parameters())
+        logits = logits_of(run.network, x).double()
+        losses[k] = torch.nn.functional.cross_entropy(logits, y, reduction="none").cpu().numpy()
+    return losses
+
+
+# --- images -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tensors:
+    """Images (n, channels, height, width), float32, normalised by the training part, and labels (n,), int64."""
+
+    name: str
+    x: object = field(repr=False)
+    y: object = field(repr=False)
+    x_test: object = field(repr=False)
+    y_test: object = field(repr=False)
+
+
+def _images(name, count, device, random_labels=False):
+    """Training images, the first after a seeded permutation, and all test images, as tensors on the device."""
+    import torch
+
+    data = _random_images(count) if name == "random" else _load(name, count)
+    rng = np.random.default_rng(SUBSET_SEED)
+    chosen = rng.permutation(len(data.x_train))[:count]
+    labels = rng.integers(len(data.classes), size=len(chosen)) if random_labels else data.y_train[chosen]
+    x, x_test = (_channels_first(images) for images in (data.x_train[chosen], data.x_test))
+    mean, deviation = (f(x, axis=(0, 2, 3), keepdims=True) for f in (np.mean, np.std))
+    tensors = [
+        (x - mean) / deviation,
+        labels.astype(np.int64),
+        (x_test - mean) / deviation,
+        data.y_test.astype(np.int64),
+    ]
+    return Tensors(data.variant, *(torch.from_numpy(one).to(device) for one in tensors))
+
+
+def _load(name, count):
+    from loupe.data import load
+
+    # CIFAR-10 comes in random order, and reading a part of it is much faster.
+    return load(name, train=count) if name == "cifar10" else load(name)
+
+
+def _random_images(count):
+    """Generated images with labels that say nothing about them, for trying out the code."""
+    from loupe.data.images import Images
+
+    rng = np.random.default_rng(SUBSET_SEED)
+    x, y = rng.integers(256, size=(2 * count, 32, 32, 3), dtype=np.uint8), rng.integers(10, size=2 * count)
+    return Images(x[:count], y[:count], x[count:], y[count:], tuple("0123456789"), "generated noise")
+
+
+def _channels_first(images):
+    scaled = images.astype(np.float32)
+    return scaled[:, None] if scaled.ndim == 3 else np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
+
+
+# --- measuring a path ---------------------------------------------------------------------------------------
+
+
+def _roughness(distances, config, seed):
+    """Dimensions of a path: by persistent homology, by other estimators, and of null models of its steps."""
+    settings = {"sizes": range(*config.path_sizes), "repeats": config.repeats, "seed": seed}
+    estimate = ph_dimension(distances=distances, **settings)
+    surrogates = {
+        name: ph_dimension(distances=changed, **settings).dimension
+        for name, changed in surrogate_paths(distances, np.random.default_rng(seed)).items()
+    }
+    return {
+        "dimension": estimate.dimension,
+        "standard_error": estimate.standard_error,
+        "slope": estimate.slope,
+        "intercept": estimate.intercept,
+        "sizes": estimate.sizes,
+        "lifetime_sums": estimate.lifetime_sums,
+        "competitors": np.array([estimate(distances=distances) for estimate in ESTIMATORS.values()]),
+        "competitor_names": np.array(list(ESTIMATORS)),
+        "surrogates": np.array(list(surrogates)),
+        "surrogate_dimensions": np.array(list(surrogates.values())),
+        "step_lengths": distances.diagonal(1),
+    }
+
+
+def _pictures(distances, points):
+    """A thinned distance matrix and its persistence diagrams."""
+    thin = np.linspace(0, len(distances) - 1, min(points, len(distances))).astype(int)
+    part = distances[np.ix_(thin, thin)]
+    h0, h1 = persistence_diagrams(distances=part)
+    return {"picture_steps": thin, "picture": part.astype(np.float32), "h0": h0, "h1": h1}
+
+
+def _best_plane(distances):
+    """Coordinates (n, 2) of the points in the plane that holds most of their spread, from distances alone."""
+    squares = distances**2
+    rows = squares.mean(axis=1, keepdims=True)
+    values, vectors = np.linalg.eigh(-(squares - rows - rows.T + squares.mean()) / 2)
+    return vectors[:, -2:][:, ::-1] * np.sqrt(np.maximum(values[-2:][::-1], 0))

@@ -1,0 +1,105 @@
+"""The runs of the grid as columns of one table: what claims judge and figures draw."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from loupe.experiment.chapter import Runs
+from loupe.metrics import bootstrap_kendall, kendall
+
+# Measures that cost next to nothing: what the dimension has to beat.
+SIMPLE = ("lr / batch", "norm of the weights", "diameter of the path", "lifetime sum", "TwoNN dimension")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Runs of one data set and network, one an entry of each column, shape (n,)."""
+
+    case: str
+    rate: np.ndarray
+    batch: np.ndarray
+    converged: np.ndarray
+    gap: np.ndarray
+    loss_gap: np.ndarray
+    measures: dict[str, np.ndarray]
+
+    @property
+    def dimension(self) -> np.ndarray:
+        """The persistent-homology dimension of each run."""
+        return self.measures["PH dimension"]
+
+    @property
+    def ratio(self) -> np.ndarray:
+        """Learning rate over batch size, rounded so that equal ratios are equal."""
+        return self.measures["lr / batch"]
+
+    @property
+    def cell(self) -> np.ndarray:
+        """A number for each pair of learning rate and batch size."""
+        return np.unique(np.stack([self.rate, self.batch]), axis=1, return_inverse=True)[1].ravel()
+
+    def where(self, chosen: np.ndarray) -> "Grid":
+        """The runs that a boolean column chooses."""
+        columns = (self.rate, self.batch, self.converged, self.gap, self.loss_gap)
+        measures = {name: column[chosen] for name, column in self.measures.items()}
+        return Grid(self.case, *(column[chosen] for column in columns), measures)
+
+
+def grids(runs: Runs) -> list[Grid]:
+    """One table for each data set and network of the grid."""
+    cases = runs["case"]
+    rate, batch = runs["learning_rate"], runs["batch"]
+    names = list(runs.first["competitor_names"])
+    competitors, surrogates = runs["competitors"], runs["surrogate_dimensions"]
+    lengths_only = list(runs.first["surrogates"]).index("same lengths, orthogonal directions")
+    directions_only = list(runs.first["surrogates"]).index("same directions, equal lengths")
+    whole = Grid(
+        "",
+        rate,
+        batch,
+        runs["converged"],
+        runs["train_accuracy"] - runs["test_accuracy"],
+        runs["test_loss"] - runs["train_loss"],
+        {
+            "PH dimension": runs["dimension"],
+            "lr / batch": np.array([float(f"{ratio:.6g}") for ratio in rate / batch]),
+            "norm of the weights": runs["final_norm"],
+            "diameter of the path": runs["diameter"],
+            "lifetime sum": runs["lifetime_sum"],
+            "TwoNN dimension": competitors[:, names.index("TwoNN")],
+            "correlation dimension": competitors[:, names.index("correlation")],
+            "PH dimension, in losses": runs["dimension_in_losses"],
+            "lifetime sum, in losses": runs["lifetime_sum_in_losses"],
+            "positive magnitude": runs["positive_magnitude"],
+            "positive magnitude, in losses": runs["positive_magnitude_in_losses"],
+            "PH dimension, step lengths only": surrogates[:, lengths_only],
+            "PH dimension, step directions only": surrogates[:, directions_only],
+            "steps taken": runs["steps"].astype(np.float64),
+            "loss in training": runs["train_loss"],
+        },
+    )
+    return [replace(whole.where(cases == case), case=case) for case in dict.fromkeys(cases.tolist())]
+
+
+def correlations(grid: Grid) -> dict[str, float]:
+    """Kendall's tau with the accuracy gap, for each measure."""
+    return {name: kendall(column, grid.gap) for name, column in grid.measures.items()}
+
+
+def margin_over_simple(grid: Grid) -> tuple[str, float, float, float]:
+    """How much stronger the dimension's correlation is than that of the best simple measure.
+
+    Returns
+    -------
+    best : str
+        The simple measure of the largest absolute tau.
+    margin, low, high : float
+        Difference of absolute taus, and its 95 % bootstrap interval over runs, the best chosen anew each time.
+    """
+    names = ("PH dimension", *SIMPLE)
+    columns = np.stack([grid.measures[name] for name in names])
+    strength = np.abs([kendall(column, grid.gap) for column in columns])
+    drawn = np.abs(bootstrap_kendall(columns, grid.gap))
+    low, high = np.nanquantile(drawn[:, 0] - drawn[:, 1:].max(axis=1), (0.025, 0.975))
+    best = 1 + int(np.argmax(strength[1:]))
+    return names[best], float(strength[0] - strength[best]), float(low), float(high)

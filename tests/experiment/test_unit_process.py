@@ -22,8 +22,9 @@ def unit_of(**overrides):
 def stored(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "_FROZEN", {})
     store = Store(tmp_path / "results", tmp_path / "scratch")
+    (tmp_path / "work").mkdir()
     with warnings.catch_warnings(action="ignore"):  # small clouds may saturate
-        run_unit(unit_of(), store, "cpu")
+        run_unit(unit_of(), store, "cpu", tmp_path / "work")
     return store
 
 
@@ -45,7 +46,7 @@ def test_a_changed_setting_is_another_result(stored):
 def test_what_made_it_is_stored(stored):
     made_by = stored.find(unit_of()).provenance
     assert {"commit", "code", "versions", "hardware", "device", "seconds", "cpu_seconds", "peak_memory_mb",
-            "finished"} == set(made_by)  # fmt: skip
+            "finished", "resumed"} == set(made_by)  # fmt: skip
     assert made_by["cpu_seconds"] > 0
     assert made_by["commit"].split("+")[0] == provenance.commit(project_root()).split("+")[0]
     assert made_by["versions"]["python"].startswith(f"{sys.version_info[0]}.{sys.version_info[1]}")

@@ -1,4 +1,4 @@
-"""Killed, interrupted, cut in half, run twice, out of room: one sentence, and nothing lost."""
+"""Killed, interrupted, cut in half, out of room: one sentence, and nothing lost."""
 
 import json
 import os
@@ -65,17 +65,6 @@ def test_stopped_and_resumed(tmp_path, sign):
     assert not leftovers
 
 
-def test_two_runs_at_once(tmp_path):
-    runs = [start(tmp_path, "--experiment", "known_dimensions") for _ in range(2)]
-    for run in runs:
-        _, errors = run.communicate(timeout=120)
-        assert run.returncode == 0, errors
-    for path in finished(tmp_path):
-        assert json.loads(path.read_text())["experiment"] == "known_dimensions"
-    check = start(tmp_path, "--experiment", "known_dimensions")
-    assert "nothing to compute" in check.communicate(timeout=60)[0]
-
-
 def test_a_result_cut_in_half_is_named_and_made_again(tmp_path):
     start(tmp_path, "--experiment", "known_dimensions").communicate(timeout=120)
     victim = finished(tmp_path)[0].with_suffix(".npz")
@@ -101,18 +90,6 @@ def test_no_room_left_is_one_sentence_and_keeps_what_was_there(tmp_path):
     assert "make room there, or set LOUPE_RESULTS" in done.stderr
     assert "Traceback" not in done.stderr
     assert before == {path: path.read_bytes() for path in (tmp_path / "scratch").rglob("*-s0*")}
-
-
-def test_a_unit_that_breaks_takes_no_other_with_it(tmp_path, command):
-    done = command(
-        "compute", *SMOKE, "--experiment", "training_path", "--set", "path_widths=[64,32,9]",
-        LOUPE_RESULTS=str(tmp_path),
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert "[2/2]" in done.stdout
-    assert "training_path seed 0 at smoke failed" in done.stderr
-    assert "training_path seed 1 at smoke failed" in done.stderr
-    assert not finished(tmp_path)
 
 
 @pytest.mark.parametrize("loss", ["deleted", "cut"])

@@ -224,5 +224,5 @@ def test_a_checkpoint_that_does_not_fit_is_one_sentence(tmp_path, harm):
         file.write_bytes(harm)
         net = runs.network()
         arguments = (net, plain_loss, Batches(*runs.data(), size=4), torch.optim.Adam(net.parameters()))
-    with pytest.raises(ValueError, match="damaged or of another run .*: delete it to start again"):
+    with pytest.raises(ValueError, match=r"damaged or of another run .*: delete it to start again"):
         fit(*arguments, steps=5, checkpoint=file)

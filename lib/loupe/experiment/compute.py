@@ -12,20 +12,27 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from loupe.errors import LoupeError
+from loupe.experiment import ranks
 from loupe.experiment.folders import StoreError
 from loupe.experiment.store import Result, Store, probe_folders, read_result
 from loupe.experiment.units import Unit
+from loupe.experiment.work import Place, take_place
 
 Report = Callable[[str], None]
 
 _ONE_THREAD = {
     name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 }
+
+
+_PAUSE = 0.05
 
 
 class UnitError(LoupeError):
@@ -70,6 +77,11 @@ def compute(
 ) -> list[Unit]:
     """Compute the units whose results are missing and return them.
 
+    Another run on this machine may be at the same units: the two share them out, and with ``recompute`` do each twice.
+
+    Under ``torchrun`` its processes go through the units together, one unit at a time. There this returns in the first
+    process only; the others compute what that one announces, until it ends, and end with it.
+
     Parameters
     ----------
     units
@@ -90,23 +102,35 @@ def compute(
     UnitError
         After all units have been tried, if some failed; those that finished are stored.
     """
+    group = ranks.join()
+    if group is not None and ranks.rank() > 0:
+        _follow(group)
     if jobs is not None and jobs < 1:
         raise LoupeError(f"--jobs {jobs} is too small: give 1 or more, or leave it out for one per core.")
+    if group is not None and jobs not in (None, 1):
+        raise LoupeError(
+            f"--jobs {jobs} is refused: under torchrun all processes share one unit, so leave it out."
+        )
     _check_device(device)
+    if group is not None and device is not None and ":" in device:
+        raise LoupeError(
+            f"--device {device!r} is refused: under torchrun each process takes a GPU of its own."
+        )
     work = plan(units, store, recompute=recompute)
     for notice in work.notices:
         report(notice)
     if not work.todo:
         return []
-    jobs = jobs or (1 if Path("/dev/nvidiactl").exists() else os.cpu_count() or 1)
+    jobs = jobs or (1 if group or Path("/dev/nvidiactl").exists() else os.cpu_count() or 1)
     clock = _Clock(work.todo, store, jobs)
     probe_folders(store.path(unit).parent for unit in work.todo)
-    units_word, processes = (
+    processes = ranks.processes() if group else jobs
+    units_word, processes_word = (
         "unit" if len(work.todo) == 1 else "units",
-        "process" if jobs == 1 else "processes",
+        "process" if processes == 1 else "processes",
     )
-    report(f"{len(work.todo)} {units_word} to compute in {jobs} {processes}{clock.expected()}")
-    failures = _run_all(work.todo, store, jobs, device, report, clock)
+    report(f"{len(work.todo)} {units_word} to compute in {processes} {processes_word}{clock.expected()}")
+    failures = _run_all(work.todo, store, jobs, device, recompute, report, clock, group)
     if failures:
         raise UnitError(" ".join(dict.fromkeys(failures)))
     return work.todo
@@ -153,36 +177,80 @@ def _earlier_seconds(unit: Unit, store: Store) -> float | None:
     return None
 
 
-def _run_all(todo, store, jobs, device, report, clock) -> list[str]:
+def _run_all(todo, store, jobs, device, recompute, report, clock, group) -> list[str]:
     """Keep ``jobs`` processes busy until every unit was tried; return one sentence for each that failed."""
-    waiting, running, failures = list(todo), {}, []
+    waiting, running, failures, told = list(todo), {}, [], False
+
+    def say(unit: Unit, seconds: float, outcome: str) -> None:
+        clock.finished(unit, seconds)
+        report(f"[{clock.done}/{clock.total}] {unit}: {outcome}{clock.expected()}")
+
+    with _stoppable():
+        try:
+            while waiting or running:
+                for unit in list(waiting):
+                    if len(running) == jobs or (place := take_place(unit, store)) is None:
+                        continue
+                    waiting.remove(unit)
+                    found = None if recompute else plan([unit], store).found.get(unit)
+                    if found is None:
+                        process = _start(_request(unit, store, device, place), place, group)
+                        running[process] = (unit, place, time.perf_counter())
+                    else:
+                        place.leave(done=True)
+                        say(unit, found.provenance.get("seconds"), "stored by another run meanwhile")
+                if waiting and not running and not told:
+                    report(f"{waiting[0]}: another run is computing it; waiting for its end")
+                    told = True
+                for process in [process for process in running if _is_over(process, group)]:
+                    unit, place, begin = running[process]
+                    why, seconds = _conclude(unit, process, group), time.perf_counter() - begin
+                    del running[process]
+                    place.leave(done=not why)
+                    failures += [why] if why else []
+                    outcome = f"failed after {seconds:.1f} s" if why else _cost(unit, store, seconds)
+                    say(unit, seconds, outcome)
+                time.sleep(_PAUSE)
+        except KeyboardInterrupt:
+            raise LoupeError(
+                f"stopped after {clock.done} of {clock.total} units; what was finished is stored, "
+                "and the same command goes on with the rest."
+            ) from None
+        finally:
+            _end(running)
+            for _, place, _ in running.values():
+                place.leave(done=False)
+    return failures
+
+
+def _follow(group: ranks.Group) -> NoReturn:
+    """Compute with the first process what it announces, write nothing, and end when it ends."""
+    running = []
+    with _stoppable():
+        try:
+            while (call := group.next()) is not None:
+                request, environment = call
+                running = [_launch(request, environment)]
+                while not _is_over(*running, group):
+                    time.sleep(_PAUSE)
+                _conclude(request["name"], *running, group)
+        except KeyboardInterrupt:
+            sys.exit(1)  # the first process says why
+        finally:
+            _end(running)
+    sys.exit()
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let being ended from outside be a ``KeyboardInterrupt``, so that units are ended as well."""
     ends = (signal.SIGTERM, signal.SIGHUP) if _in_main_thread() else ()
     before = {sign: signal.signal(sign, signal.default_int_handler) for sign in ends}
     try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                unit = waiting.pop(0)
-                running[_start(unit, store, device)] = (unit, time.perf_counter())
-            for process in [process for process in running if process.poll() is not None]:
-                unit, begin = running.pop(process)
-                seconds = time.perf_counter() - begin
-                clock.finished(unit, seconds)
-                if process.returncode:
-                    failures.append(_why(unit, process))
-                report(
-                    f"[{clock.done}/{clock.total}] {unit}: {_outcome(unit, store, process, seconds)}{clock.expected()}"
-                )
-            time.sleep(0.05)
-    except KeyboardInterrupt:
-        raise LoupeError(
-            f"stopped after {clock.done} of {clock.total} units; what was finished is stored, "
-            "and the same command goes on with the rest."
-        ) from None
+        yield
     finally:
-        _end(running)
         for sign, handler in before.items():
             signal.signal(sign, handler)
-    return failures
 
 
 def _end(processes: Iterable[subprocess.Popen]) -> None:
@@ -202,8 +270,9 @@ def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
 
 
-def _start(unit: Unit, store: Store, device: str | None) -> subprocess.Popen:
-    request = {
+def _request(unit: Unit, store: Store, device: str | None, place: Place) -> dict:
+    return {
+        "name": str(unit),
         "slug": unit.slug,
         "preset": unit.preset,
         "overrides": json.loads(unit.config.model_dump_json()),
@@ -212,7 +281,15 @@ def _start(unit: Unit, store: Store, device: str | None) -> subprocess.Popen:
         "device": device,
         "published": str(store.published),
         "scratch": str(store.scratch),
+        "work": str(place.folder),
     }
+
+
+def _start(request: dict, place: Place, group: ranks.Group | None) -> subprocess.Popen:
+    return _launch(request, group.announce(request) if group else {}, [place.lock.fileno()])
+
+
+def _launch(request: dict, environment: Mapping[str, str], inherited: Iterable[int] = ()) -> subprocess.Popen:
     log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (a pipe would stall a talkative unit)
     process = subprocess.Popen(
         [sys.executable, "-m", "loupe.experiment.unit_process"],
@@ -220,8 +297,9 @@ def _start(unit: Unit, store: Store, device: str | None) -> subprocess.Popen:
         stdout=subprocess.DEVNULL,
         stderr=log,
         text=True,
-        env=os.environ | _ONE_THREAD,
+        env=os.environ | _ONE_THREAD | environment,
         start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the others
+        pass_fds=inherited,
     )
     process.stdin.write(json.dumps(request))
     process.stdin.close()
@@ -229,19 +307,33 @@ def _start(unit: Unit, store: Store, device: str | None) -> subprocess.Popen:
     return process
 
 
-def _why(unit: Unit, process: subprocess.Popen) -> str:
-    process.log.seek(0)
-    lines = process.log.read().strip().splitlines() or ["no message"]
+def _is_over(process: subprocess.Popen, group: ranks.Group | None) -> bool:
+    return process.poll() is not None or (group is not None and group.broken())
+
+
+def _conclude(unit: Unit | str, process: subprocess.Popen, group: ranks.Group | None) -> str:
+    """Why a unit that is over failed, here or in another process of its group; empty if it did not."""
+    if process.poll() is None:
+        _end([process])
+        why = ""  # it was another that failed
+    else:
+        why = _why(unit, process) if process.returncode else ""
+    return group.conclude(why) if group else why
+
+
+def _why(unit: Unit | str, process: subprocess.Popen) -> str:
     if process.returncode == -signal.SIGKILL:
         return f"{unit} was killed (out of memory?)."
-    if lines[-1].startswith("loupe: "):
-        return lines[-1].removeprefix("loupe: ")
-    return "\n".join([f"{unit} failed:", *lines[-12:]]) + "\n"
+    process.log.seek(0)
+    # Torch puts the number of the process before each line, and may have more to say after the last word.
+    lines = [re.sub(r"^\[rank\d+\]: ?", "", line) for line in process.log.read().strip().splitlines()]
+    for line in reversed(lines):
+        if line.startswith("loupe: "):
+            return line.removeprefix("loupe: ")
+    return "\n".join([f"{unit} failed:", *(lines or ["no message"])[-12:]]) + "\n"
 
 
-def _outcome(unit: Unit, store: Store, process: subprocess.Popen, seconds: float) -> str:
-    if process.returncode:
-        return f"failed after {seconds:.1f} s"
+def _cost(unit: Unit, store: Store, seconds: float) -> str:
     result = store.find(unit)
     if result is None:  # another run is just replacing it
         return f"{seconds:.1f} s"

@@ -44,6 +44,11 @@ class Folders:
         """The folder of a chapter's results of record at a preset; smoke runs are never published."""
         return (self.scratch if preset == "smoke" else self.published) / preset / slug
 
+    @property
+    def work(self) -> Path:
+        """Where units keep what lets them go on after an interruption; emptied as they finish."""
+        return self.scratch.parent / "work"
+
     def ledger_file(self, slug: str, preset: str) -> Path:
         """The machine's copy of a chapter's ledger at a preset."""
         return self.of(slug, preset) / "claims.json"

@@ -6,26 +6,35 @@ takes no other unit with it.
 
 import ctypes
 import json
+import os
 import signal
 import sys
+from inspect import signature
 from pathlib import Path
 
 from loupe.errors import LoupeError
-from loupe.experiment import provenance
+from loupe.experiment import provenance, ranks
 from loupe.experiment.folders import project_root
 from loupe.experiment.presets import Reading
 from loupe.experiment.store import Store
 from loupe.experiment.units import Unit, experiments_of, room_of, units_of
 
 
-def run_unit(unit: Unit, store: Store, device: str) -> Path:
-    """Compute a unit here and now, store it with its provenance, and return the path of its ``.json``."""
+def run_unit(unit: Unit, store: Store, device: str, work: Path) -> Path | None:
+    """Compute a unit here and now, store it with its provenance, and return the path of its ``.json``.
+
+    ``work`` is its folder for checkpoints. Of several processes only the first stores; the others return ``None``.
+    """
     function = experiments_of(room_of(unit.slug))[unit.experiment]
     reading, cost = Reading(unit.config), {}
     provenance.freeze_sources()  # an edit while the unit runs must not vouch for code that never ran
     commit = provenance.commit(project_root())
     with provenance.measured(cost):
-        values = function(reading, seed=unit.seed, device=device)
+        resumed = any(work.iterdir())
+        wants = {"work": work} if "work" in signature(function).parameters else {}
+        values = function(reading, seed=unit.seed, device=device, **wants)
+    if ranks.rank() > 0:
+        return None
     modules = provenance.used_modules(sys.modules)
     made_by = cost | {
         "commit": commit,
@@ -33,7 +42,10 @@ def run_unit(unit: Unit, store: Store, device: str) -> Path:
         "versions": provenance.versions(),
         "hardware": provenance.hardware(device),
         "device": device,
+        "resumed": resumed,  # then the cost is that of the last attempt only
     }
+    if ranks.processes() > 1:
+        made_by["processes"] = ranks.processes()  # and the cost is that of the first
     return store.write(unit, values, settings=reading.settings_read(), provenance=made_by)
 
 
@@ -57,13 +69,20 @@ def main() -> None:
     """Read the request, run the unit, and end with one line on standard error if it cannot be done."""
     _end_with_parent()
     request = json.load(sys.stdin)
+    name, work = request.pop("name"), Path(request.pop("work"))
     store = Store(Path(request.pop("published")), Path(request.pop("scratch")))
     device = request.pop("device") or best_device()
+    if device == "cuda" and ranks.processes() > 1:
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         (unit,) = units_of(room_of(request.pop("slug")), **request)
-        run_unit(unit, store, device)
+        run_unit(unit, store, device, work)
     except LoupeError as error:
         sys.exit(f"loupe: {error}")
+    except (
+        ValueError
+    ) as error:  # of a value that the settings or the data led to; a mistake of ours is another error
+        sys.exit(f"loupe: {name}: {' '.join(str(error).split()).rstrip('.')}.")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ def experiment(function: Callable | None = None, *, seeds: str = "seeds") -> Cal
     """Mark a function ``f(config, *, seed, device)`` of a paper's room as one of its experiments.
 
     The function returns a dictionary of NumPy arrays, numbers and strings: all that its figures and claims need.
+    One with a further argument ``work`` is given a folder of its own for checkpoints: after an interruption it finds
+    there what it left, as long as neither its settings nor the package have changed.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ import numpy as np
 from loupe.experiment import Claim, Measure, at_least, at_most, between
 from loupe.experiment.claims import number, t_interval
 from loupe.metrics import bootstrap_kendall, partial_kendall, permutation_test
-from loupe.papers.ph_dimension.grid import grids, margin_over_simple
+from loupe.papers.ph_dimension.claims_grid import grids, margin_over_simple
 
 EVERYWHERE = ("smoke", "cpu", "gpu", "paper")
 FULL = ("cpu", "gpu", "paper")

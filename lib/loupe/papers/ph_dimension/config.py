@@ -146,6 +146,9 @@ class Config(Preset):
     adversarial_case: str = "cifar10 fcn-cifar"
     """data set and network of the adversarial initialisation"""
 
+    adversarial_learning_rate: float = Field(0.02, gt=0)
+    """constant learning rate of plain SGD from adversarial and from random initialisations"""
+
     adversarial_images: int = Field(5000, ge=100)
     """training images of the adversarial initialisation, whose labels are first drawn at random"""
 

@@ -101,7 +101,10 @@ def regularised(config, *, seed, device, work):
 def adversarial_start(config, *, seed, device, work):
     """E7: training from the weights of a network that has memorised random labels, and from random weights."""
     true = Task(
-        config.adversarial_case, config.path_learning_rate, config.path_batch, config.adversarial_images
+        config.adversarial_case,
+        config.adversarial_learning_rate,
+        config.path_batch,
+        config.adversarial_images,
     )
     random = Task(true.case, true.rate, true.batch, true.count, random_labels=True)
     memorised = _train(config, random, seed, device, work / "random labels")

@@ -1,0 +1,183 @@
+"""Units in processes: two runs at once, several processes for one unit, and what a person reads when one fails."""
+
+import importlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy import ROOM
+
+from loupe.experiment.folders import project_root
+from loupe.experiment.store import Store, read_result
+from loupe.experiment.units import units_of
+from loupe.experiment.work import take_place
+
+CHAPTERS = Path(__file__).parent / "chapters"
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "loupe")
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """With the chapter ``trained`` and a store of its own."""
+    return {"PYTHONPATH": str(CHAPTERS), "LOUPE_RESULTS": str(tmp_path), "SLOW_LOG": str(tmp_path / "log")}
+
+
+def start(environment, *arguments, module=("loupe",)):
+    return subprocess.Popen(
+        [sys.executable, "-m", *module, "compute", "trained", *arguments], stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, cwd=project_root(), env=os.environ | environment,
+    )  # fmt: skip
+
+
+def run(environment, *arguments, module=("loupe",)):
+    """Exit status, output and errors of `loupe compute trained ...`."""
+    process = start(environment, *arguments, module=module)
+    output, errors = process.communicate(timeout=120)
+    return process.returncode, output, errors
+
+
+def stored(environment, preset="smoke"):
+    """The stored results of the chapter by (experiment, seed), each compared with its digest."""
+    folder = Store(*(Path(environment["LOUPE_RESULTS"]) / name for name in ("", "scratch"))).of(
+        "trained", preset
+    )
+    results = [read_result(path, "") for path in sorted(folder.glob("*-s*.json"))]
+    for result in results:
+        result.check()
+    return {(result.experiment, result.seed): result for result in results}
+
+
+# --- several processes for one unit -------------------------------------------------------------------------
+
+
+def test_two_processes_share_each_unit(environment, monkeypatch):
+    status, output, errors = run(environment, module=TORCHRUN)
+    assert status != 0
+    assert "loupe: trained/lopsided seed 0 at smoke: one side fell.\n" in errors
+    assert output.count("2 units to compute in 2 processes") == 1
+    assert output.count("[1/2] trained/lopsided seed 0 at smoke: failed") == 1
+    assert output.count("[2/2] trained/train seed 0 at smoke: ") == 1
+    results = stored(environment)
+    assert list(results) == [("train", 0)]
+    assert results["train", 0].provenance["processes"] == 2
+    assert results["train", 0]["rank"] == 0
+
+    monkeypatch.syspath_prepend(CHAPTERS)
+    alone = importlib.import_module("trained").train(
+        None, seed=0, device="cpu", work=Path(environment["SLOW_LOG"])
+    )
+    for name, value in alone.items():
+        np.testing.assert_allclose(results["train", 0][name], value, rtol=1e-4, atol=1e-5)
+    left = [
+        path.name
+        for path in (Path(environment["LOUPE_RESULTS"]) / "work/smoke/trained").iterdir()
+        if path.is_dir()
+    ]
+    assert [name.partition("-")[0] for name in left] == ["lopsided"]
+
+    status, output, errors = run(environment, "--experiment", "train", module=TORCHRUN)
+    assert status == 0, errors
+    assert output.count("all 1 results are stored at smoke; nothing to compute") == 1
+    assert stored(environment)["train", 0].provenance == results["train", 0].provenance
+
+
+def test_world_size_without_torchrun_is_one_sentence(environment):
+    status, _, errors = run(environment | {"WORLD_SIZE": "2", "RANK": "0"})
+    assert status == 1
+    assert errors.startswith("loupe: WORLD_SIZE=2 says")
+    assert errors.count("\n") == 1
+
+
+# --- two runs at once ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_two_runs_at_once(environment, recompute):
+    arguments = ["--preset", "cpu", "--jobs", "1", *["--recompute"] * recompute]
+    runs = [start(environment, *arguments) for _ in range(2)]
+    outputs = [process.communicate(timeout=120) for process in runs]
+    assert [process.returncode for process in runs] == [0, 0], outputs
+    assert set(stored(environment, "cpu")) == {("slow", 0), ("slow", 1)}
+    log = Path(environment["SLOW_LOG"]).read_text().splitlines()
+    for seed in "01":
+        # Never two at one unit at the same time; twice one after the other only if so asked.
+        assert [line for line in log if line.startswith(seed)] == [f"{seed} begin", f"{seed} end"] * (
+            1 + recompute
+        )
+
+
+def test_a_unit_that_outlives_its_run_keeps_its_place(environment):
+    log, arguments = Path(environment["SLOW_LOG"]), ("--preset", "cpu", "--seed", "0", "--set", "pause=1.5")
+    first, deadline = start(environment, *arguments), time.monotonic() + 60
+    while not log.exists():
+        assert time.monotonic() < deadline, "no unit in time"
+        time.sleep(0.02)
+    first.kill()
+    status, output, errors = run(environment, *arguments)
+    first.communicate()
+    assert status == 0, errors
+    assert log.read_text().splitlines() == ["0 begin", "0 end"], output
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "results", tmp_path / "scratch")
+
+
+def unit_of(**overrides):
+    (unit,) = units_of(ROOM, "cpu", overrides, experiment="walk", seed=0)
+    return unit
+
+
+def test_a_place_has_one_holder(store):
+    place = take_place(unit_of(), store)
+    assert take_place(unit_of(), store) is None
+    other = take_place(unit_of(steps=11), store)  # another result
+    other.leave(done=True)
+    (place.folder / "run").write_text("half")
+    place.leave(done=False)
+    again = take_place(unit_of(), store)
+    assert (again.folder / "run").read_text() == "half"
+    again.leave(done=True)
+    assert not place.folder.exists()
+
+
+def test_a_process_that_inherits_a_place_holds_it_until_it_is_killed(store):
+    place = take_place(unit_of(), store)
+    unit_process = subprocess.Popen(["sleep", "60"], pass_fds=[place.lock.fileno()])
+    place.leave(done=False)
+    assert take_place(unit_of(), store) is None
+    unit_process.kill()
+    unit_process.wait()
+    take_place(unit_of(), store).leave(done=True)
+
+
+def test_a_place_of_other_sources_is_emptied(store, monkeypatch):
+    old = take_place(unit_of(), store)
+    trial = take_place(unit_of(steps=11), store)
+    old.leave(done=False)
+    monkeypatch.setattr("loupe.experiment.work._sources", lambda: "other")
+    new = take_place(unit_of(), store)
+    assert new.folder != old.folder
+    assert not old.folder.exists()
+    assert trial.folder.exists()
+    new.leave(done=True)
+    trial.leave(done=True)
+
+
+# --- what a person reads ------------------------------------------------------------------------------------
+
+
+def test_a_refused_value_is_a_sentence_and_a_mistake_keeps_its_traceback(environment):
+    status, output, errors = run(environment, "--preset", "gpu", "--jobs", "1")
+    assert status == 1
+    assert "[3/3]" in output
+    assert set(stored(environment, "gpu")) == {("wrong", 1)}
+    refused, mistake = errors.split("trained/wrong seed 2 at gpu failed:")
+    assert refused == "loupe: trained/wrong seed 0 at gpu: alpha 3 is too large: give at most 2. "
+    assert "in wrong" in mistake
+    assert "IndexError: list index out of range" in mistake

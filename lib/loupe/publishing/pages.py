@@ -1,13 +1,17 @@
 """The generated parts of the book: landing cards, scoreboard, data table, API pages."""
 
+import inspect
+import json
 import re
+import textwrap
+from collections.abc import Callable
 from html import escape
 from importlib import import_module
 from pathlib import Path
 
 from loupe.experiment.chapter import Chapter, Stored, judge_all, open_chapter
-from loupe.experiment.folders import published_ledgers
-from loupe.experiment.render import MARKS, mark_html, verdict_html
+from loupe.experiment.folders import project_root, published_ledgers
+from loupe.experiment.render import MARKS, mark_html, table, verdict_html
 from loupe.experiment.store import Store
 from loupe.papers import PAPERS, THEMES, Paper, load_room
 from loupe.publishing.notebooks import notebook_file, parameters_cell, read_notebook
@@ -16,6 +20,7 @@ from loupe.publishing.notebooks import notebook_file, parameters_cell, read_note
 API = {
     "Opening a chapter": {"loupe.experiment.chapter": "open_chapter, Chapter, Runs"},
     "Topology": {"loupe.topology": ""},
+    "Metrics": {"loupe.metrics": ""},
     "Data": {"loupe.data": ""},
     "Training": {"loupe.training": "", "loupe.networks": ""},
     "Presets and experiments": {
@@ -45,6 +50,8 @@ def generate(folder: Path) -> None:
     (folder / "scoreboard.md").write_text(scoreboard())
     (folder / "data.md").write_text(data_table())
     (folder / "api.md").write_text(api())
+    for name, text in training().items():
+        (folder / f"training_{name}.md").write_text(text)
 
 
 def shown_preset(slug: str) -> str:
@@ -140,6 +147,76 @@ def data_table() -> str:
     )  # fmt: skip
     head = "<tr><th>name</th><th>what</th><th>licence</th></tr>"
     return f'<table class="loupe-table"><thead>{head}</thead><tbody>{rows}</tbody></table>\n'
+
+
+def training() -> dict[str, str]:
+    """What the page on training shows: the code that runs, and what it costs as ``make bench`` measured it."""
+    from loupe.training import Batches, fit
+    from loupe.training.checkpoints import Checkpoint
+    from loupe.training.devices import seed_of, seed_streams
+
+    measured = json.loads((project_root() / "results" / "bench" / "training.json").read_text())
+    return {
+        "fit": _code(fit),
+        "batches": _code(Batches.__call__, Batches.row),
+        "seeds": _code(seed_streams, seed_of),
+        "checkpoint": _code(Checkpoint.save),
+        "ensembles": _ensembles(measured),
+        "costs": _loop_costs(measured),
+    }
+
+
+def _code(*functions: Callable) -> str:
+    """Functions as they run, without their docstrings."""
+    sources = [textwrap.dedent(inspect.getsource(function)) for function in functions]
+    bare = [re.sub(r'\n *""".*?"""', "", source, count=1, flags=re.DOTALL) for source in sources]
+    return "```python\n" + "\n\n".join(bare) + "```\n"
+
+
+def _ensembles(measured: dict) -> str:
+    """The speed of every way to train the same networks, and where stacking them wins."""
+    speeds: dict[str, dict[str, float]] = {}
+    for row in measured["rows"]:
+        if "speeds" in row:
+            speeds.setdefault(_case(row), {})[row["method"]] = row["steps a second"]
+    ways = list(next(iter(speeds.values())))
+    rows = [(case, *(f"{found[way]:,.0f}" for way in ways)) for case, found in speeds.items()]
+    shown = table(("network", *ways), rows, numeric=True)
+    where = measured["environment"]
+    found = []
+    for outcome in ("wins", "is undecided", "loses"):
+        same = [one for one in measured["verdict"] if one["stacking"] == outcome]
+        cases = [f"{_case(one)} (× {one['gain of stacking']:.2f})" for one in same]
+        if cases:
+            found.append(f"{outcome} for {' and '.join(cases)}")
+    return (
+        f"{shown.html}\n\nSteps a second of {where['members']} networks taken together, one thread a process, on "
+        f"{where['hardware']}. Is the faster of the two ways that stack faster than the faster of the other two? "
+        f"Stacking {'; it '.join(found)}. Stack networks only where it wins.\n"
+    )
+
+
+def _case(row: dict) -> str:
+    return row["case"] if row["device"] == "cpu" else f"{row['case']}, on {row['device']}"
+
+
+def _loop_costs(measured: dict) -> str:
+    """What ``fit`` takes beyond a loop written by hand, and what is added to it, in milliseconds."""
+    costs: dict[str, dict[str, float]] = {}
+    for row in measured["rows"]:
+        if "milliseconds" in row:
+            costs.setdefault(row["case"], {})[row["method"]] = row["milliseconds"]
+    names = list(next(iter(costs.values())))
+    rows = [(case, *(f"{found[name]:.2f}" for name in names)) for case, found in costs.items()]
+    shown = table(("milliseconds", *names), rows, numeric=True)
+    shares = " and ".join(
+        f"{found['fit'] / found['bare loop'] - 1:.0%} ({case})" for case, found in costs.items()
+    )
+    return (
+        f"{shown.html}\n\nThe bare loop is four lines by hand, without checkpoints, signals or seeds, and ends at the "
+        f"same bits. Beyond it `fit` takes {shares}. The recorder is paid at every step, a checkpoint every "
+        "`save_every` steps.\n"
+    )
 
 
 def api() -> str:

@@ -8,8 +8,8 @@ import numpy as np
 from loupe.experiment.claims import t_interval
 from loupe.experiment.render import table
 from loupe.metrics import bootstrap_kendall, granulated_kendall, kendall, partial_kendall, permutation_test
-from loupe.papers.ph_dimension.figures import WIDTH
 from loupe.papers.ph_dimension.claims_grid import SIMPLE, Grid, grids
+from loupe.papers.ph_dimension.figures import WIDTH
 from loupe.plotting import ORDERED, SERIES, TRUTH, figure, series, show
 
 MARKERS = "osD^vXP*"

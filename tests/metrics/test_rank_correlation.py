@@ -120,8 +120,13 @@ def test_shuffles_stay_within_their_strata_and_reach_every_place():
     }
 
 
-def test_nothing_to_shuffle_is_no_evidence():
-    assert permutation_test(range(5), range(5), strata=range(5), draws=50).p_value == 1
+def test_nothing_to_shuffle_decides_nothing():
+    alone = permutation_test(range(5), range(5), strata=range(5), draws=50)
+    assert alone.tau == 1
+    assert math.isnan(alone.p_value)
+    constant = permutation_test([1, 1, 2, 2], [1, 2, 3, 4], strata=[0, 0, 1, 1], draws=50)
+    assert math.isnan(constant.p_value)
+    assert math.isnan(partial_kendall(range(5), range(5), [4, 3, 2, 1, 0]).p_value)
 
 
 def test_a_constant_column_has_no_correlation():

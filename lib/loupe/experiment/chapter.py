@@ -1,9 +1,6 @@
 """What a notebook holds: a chapter opened at a preset, its results, its card and its ledger."""
 
-import ast
-import inspect
 import json
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -129,10 +126,7 @@ class Chapter:
 
     def source(self, *functions: Callable, docstring: bool = False) -> render.Block:
         """The source of functions as they ran, for the page; without their docstrings unless asked for."""
-        parts = [_source(function, docstring) for function in functions]
-        place = f"`{functions[0].__module__}`"
-        markdown = "\n".join([f"```python\n{chr(10).join(parts)}```", "", f"*from* {place}"])
-        return render.Block(text="\n".join(parts), markdown=markdown)
+        return render.source(functions, docstring=docstring)
 
     def card(self) -> render.Block:
         """What stands under the title: paper, preset, cost, hardware, versions, source."""
@@ -325,16 +319,6 @@ def write_ledger(slug: str, preset: str, store: Store) -> list[judging.Judgement
     if not path.exists() or path.read_bytes() != content:
         write_whole(path, content)
     return judgements
-
-
-def _source(function: Callable, docstring: bool) -> str:
-    text = textwrap.dedent(inspect.getsource(function))
-    if docstring or not function.__doc__:
-        return text
-    node = ast.parse(text).body[0]
-    lines = text.splitlines(keepends=True)
-    first = node.body[0]
-    return "".join(lines[: first.lineno - 1] + lines[first.end_lineno :])
 
 
 def _distinct(values: Iterable[str]) -> list[str]:

@@ -47,7 +47,7 @@ class Folders:
     @property
     def work(self) -> Path:
         """Where units keep what lets them go on after an interruption; emptied as they finish."""
-        return self.scratch.parent / "work"
+        return self.scratch.parent / "checkpoints"
 
     def ledger_file(self, slug: str, preset: str) -> Path:
         """The machine's copy of a chapter's ledger at a preset."""

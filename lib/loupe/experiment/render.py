@@ -1,9 +1,11 @@
 """Cards, tables and ledgers as HTML for pages and as plain text for everywhere else."""
 
-from collections.abc import Iterable, Sequence
+import ast
+import inspect
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from textwrap import fill
+from textwrap import dedent, fill
 from typing import Any
 
 from loupe.experiment.claims import INCONCLUSIVE, NOT_REPRODUCED, NOT_TESTED, PARTLY, REPRODUCED, Band, number
@@ -211,3 +213,20 @@ def _ledger_text(claim: dict[str, Any], ours: dict[str, dict[str, Any]]) -> str:
             for m in one["measures"]
         ]
     return "\n".join(lines)
+
+
+def source(functions: Iterable[Callable], docstring: bool = False) -> Block:
+    """The source of functions of one module as they run; without their docstrings unless asked for."""
+    functions = list(functions)
+    parts = [_source(function, docstring) for function in functions]
+    place = f"*from* `{functions[0].__module__}`"
+    return Block(text="\n".join(parts), markdown="\n".join(["```python", *parts]) + f"```\n\n{place}")
+
+
+def _source(function: Callable, docstring: bool) -> str:
+    text = dedent(inspect.getsource(function))
+    if docstring or not function.__doc__:
+        return text
+    first = ast.parse(text).body[0].body[0]
+    lines = text.splitlines(keepends=True)
+    return "".join(lines[: first.lineno - 1] + lines[first.end_lineno :])

@@ -4,6 +4,7 @@ import fcntl
 import hashlib
 import shutil
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
@@ -32,8 +33,8 @@ class Place:
 def take_place(unit: Unit, store: Store) -> Place | None:
     """The place of a unit, or ``None`` while another run has it.
 
-    The folder's name carries the settings and the sources of the package, so that an attempt only goes on from what
-    it would have done itself; what the same result left behind under others is removed.
+    The folder's name carries the settings, and the sources of the package and the versions beneath it, so that an
+    attempt only goes on from what it would have done itself; what the same result left behind under others is removed.
     """
     home = store.work / unit.preset / unit.slug
     home.mkdir(parents=True, exist_ok=True)
@@ -53,7 +54,7 @@ def take_place(unit: Unit, store: Store) -> Place | None:
 
 
 def _sources() -> str:
-    content = hashlib.sha256()
+    content = hashlib.sha256("".join(version(package) for package in ("numpy", "torch")).encode())
     for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         content.update(path.read_bytes())
     return content.hexdigest()[:8]

@@ -20,7 +20,7 @@ class Correlation:
     tau : float
         In [-1, 1]; nan where it is not defined.
     p_value : float
-        In (0, 1]; nan where tau is.
+        In (0, 1]; nan where tau is, and where the strata leave nothing to shuffle.
     """
 
     tau: float
@@ -115,7 +115,8 @@ def permutation_test(x, y, *, strata=None, draws=10_000, seed=0, alternative="gr
     if alternative not in P_VALUES:
         raise ValueError(f"unknown alternative {alternative!r}; choose one of {', '.join(P_VALUES)}")
     tau = kendall(x, y)
-    if math.isnan(tau):
+    movable = any(np.ptp(x[runs]) > 0 and np.ptp(y[runs]) > 0 for runs in groups_of_equal([strata], len(x)))
+    if math.isnan(tau) or not movable:
         return Correlation(tau, math.nan)
     (observed,) = concordance(x, y, np.arange(len(x))[None])
     shuffled = concordance(x, y, shuffles_within(strata, draws, np.random.default_rng(seed)))

@@ -1,17 +1,14 @@
 """The generated parts of the book: landing cards, scoreboard, data table, API pages."""
 
-import inspect
 import json
 import re
-import textwrap
-from collections.abc import Callable
 from html import escape
 from importlib import import_module
 from pathlib import Path
 
 from loupe.experiment.chapter import Chapter, Stored, judge_all, open_chapter
 from loupe.experiment.folders import project_root, published_ledgers
-from loupe.experiment.render import MARKS, mark_html, table, verdict_html
+from loupe.experiment.render import MARKS, mark_html, source, table, verdict_html
 from loupe.experiment.store import Store
 from loupe.papers import PAPERS, THEMES, Paper, load_room
 from loupe.publishing.notebooks import notebook_file, parameters_cell, read_notebook
@@ -157,20 +154,13 @@ def training() -> dict[str, str]:
 
     measured = json.loads((project_root() / "results" / "bench" / "training.json").read_text())
     return {
-        "fit": _code(fit),
-        "batches": _code(Batches.__call__, Batches.row),
-        "seeds": _code(seed_streams, seed_of),
-        "checkpoint": _code(Checkpoint.save),
+        "fit": source([fit]).markdown,
+        "batches": source([Batches.__call__, Batches.row]).markdown,
+        "seeds": source([seed_streams, seed_of]).markdown,
+        "checkpoint": source([Checkpoint.save]).markdown,
         "ensembles": _ensembles(measured),
         "costs": _loop_costs(measured),
     }
-
-
-def _code(*functions: Callable) -> str:
-    """Functions as they run, without their docstrings."""
-    sources = [textwrap.dedent(inspect.getsource(function)) for function in functions]
-    bare = [re.sub(r'\n *""".*?"""', "", source, count=1, flags=re.DOTALL) for source in sources]
-    return "```python\n" + "\n\n".join(bare) + "```\n"
 
 
 def _ensembles(measured: dict) -> str:
@@ -184,15 +174,16 @@ def _ensembles(measured: dict) -> str:
     shown = table(("network", *ways), rows, numeric=True)
     where = measured["environment"]
     found = []
-    for outcome in ("wins", "is undecided", "loses"):
+    for outcome in ("wins", "neither wins nor loses", "loses"):
         same = [one for one in measured["verdict"] if one["stacking"] == outcome]
         cases = [f"{_case(one)} (× {one['gain of stacking']:.2f})" for one in same]
         if cases:
             found.append(f"{outcome} for {' and '.join(cases)}")
+    nowhere = "" if any(one["stacking"] == "wins" for one in measured["verdict"]) else ", so not here"
     return (
         f"{shown.html}\n\nSteps a second of {where['members']} networks taken together, one thread a process, on "
         f"{where['hardware']}. Is the faster of the two ways that stack faster than the faster of the other two? "
-        f"Stacking {'; it '.join(found)}. Stack networks only where it wins.\n"
+        f"Stacking {'; it '.join(found)}. The book stacks networks where that wins{nowhere}.\n"
     )
 
 
@@ -210,11 +201,11 @@ def _loop_costs(measured: dict) -> str:
     rows = [(case, *(f"{found[name]:.2f}" for name in names)) for case, found in costs.items()]
     shown = table(("milliseconds", *names), rows, numeric=True)
     shares = " and ".join(
-        f"{found['fit'] / found['bare loop'] - 1:.0%} ({case})" for case, found in costs.items()
+        f"{found['fit'] / found['bare loop'] - 1:.0%} more for {case}" for case, found in costs.items()
     )
     return (
-        f"{shown.html}\n\nThe bare loop is four lines by hand, without checkpoints, signals or seeds, and ends at the "
-        f"same bits. Beyond it `fit` takes {shares}. The recorder is paid at every step, a checkpoint every "
+        f"{shown.html}\n\nThe bare loop is a few lines by hand, without checkpoints, signals or seeds, and ends at the "
+        f"same bits. `fit` takes {shares}. The recorder is paid at every step, a checkpoint every "
         "`save_every` steps.\n"
     )
 

@@ -1,7 +1,7 @@
 """Training networks: one loop for all of them, many at once, and recording where training goes."""
 
 from loupe.training.batches import Batches
-from loupe.training.ensemble import Ensemble, EnsembleBatches, EnsembleSGD
+from loupe.training.ensemble import Ensemble, EnsembleBatches, EnsembleLoss, EnsembleSGD
 from loupe.training.evaluation import History, accuracy, evaluating, logits_of
 from loupe.training.loop import Run, fit
 from loupe.training.schedules import cosine, staircase, warmup
@@ -11,6 +11,7 @@ __all__ = [
     "Batches",
     "Ensemble",
     "EnsembleBatches",
+    "EnsembleLoss",
     "EnsembleSGD",
     "History",
     "Run",

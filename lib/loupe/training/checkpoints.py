@@ -34,12 +34,12 @@ class Checkpoint:
             return
         state = {
             "parts": [part.state_dict() for part in self.parts],
-            "losses": self.run.losses[: self.run.step],
+            "losses": self.run.losses[: self.run.step].clone(),  # a view would bring all of it along
             "step": self.run.step,
             "ended": self.run.ended,
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        draft = self.path.with_name(f".{self.path.name}.draft")
         try:
             with open(draft, "wb") as file:
                 torch.save(state, file)

@@ -73,7 +73,7 @@ def fit(
         ``batches(step, part, parts)`` returns the tensors of one part of that step's batch, as :class:`Batches`
         does. There are processes x ``accumulate`` parts: the batch is the same however it is spread.
     optimiser : torch.optim.Optimizer
-        Over the parameters of the network.
+        Over the parameters of the network; its learning rates are afterwards what they were before.
     steps : int
         Steps after which the run ends, if no hook ends it before.
     seed : int
@@ -87,7 +87,7 @@ def fit(
     accumulate : int
         Parts in which each process takes its share of the batch, one after the other, to save memory.
     precision : str
-        ``32-true``, ``bf16-mixed``, or another of Lightning Fabric's names.
+        ``32-true`` (the network's own dtype), ``bf16-mixed``, or another of Lightning Fabric's names.
     device : str
         ``cpu``, ``cuda`` or ``cuda:N``; under ``torchrun`` each process takes a GPU of its own.
     hooks : sequence of callables
@@ -114,22 +114,23 @@ def fit(
     fabric = open_fabric(device, precision)
     average = None if ema is None else AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema))
     model, stepper = fabric.setup(network, optimiser)
-    losses = torch.full(
-        (steps,), torch.nan, device=fabric.device
-    )  # there, or each step would wait for the GPU
+    # On the device: writing a number to the processor would wait for the GPU at every step.
+    losses = torch.full((steps,), torch.nan, device=fabric.device)
     run = Run(network, optimiser, average and average.to(fabric.device), losses)
-    rates = [group.setdefault("initial_lr", group["lr"]) for group in optimiser.param_groups]
+    for group in optimiser.param_groups:
+        group["initial_lr"] = group["lr"]
     saved = Checkpoint(checkpoint, run, (loss, *hooks), fabric)
     saved.restore()
-    parts = fabric.world_size * accumulate
-    mine = range(fabric.global_rank * accumulate, (fabric.global_rank + 1) * accumulate)
     ahead = range(run.step, run.step if run.ended else steps)
+    parts = fabric.world_size * accumulate
+    mine = range(parts)[fabric.global_rank * accumulate :][:accumulate]
 
     network.train()
     with random_streams(fabric.device) as generator, signals_held(saved.path) as stop_asked:
         for step in tqdm(ahead, initial=run.step, total=steps, disable=None, leave=False):
-            for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                group["lr"] = rate * (schedule(step) if schedule else 1.0)
+            for group in optimiser.param_groups:
+                group["lr"] = group["initial_lr"] * (schedule(step) if schedule else 1.0)
+            stepper.zero_grad()
             total = 0.0
             for part in mine:
                 seed_streams(seed_of(seed, step, part), generator)
@@ -141,16 +142,17 @@ def fit(
             if clip is not None:
                 fabric.clip_gradients(model, stepper, max_norm=clip)
             stepper.step()
-            stepper.zero_grad()
             if average is not None:
                 average.update_parameters(network)
 
             run.losses[step] = fabric.all_reduce(total, reduce_op="mean")
             run.step = step + 1
-            run.ended = any([hook(run) for hook in hooks])  # a list, so that every hook sees every step
-            stopping = agreed(fabric, stop_asked(), run.step)
-            if run.ended or stopping or run.step in (steps, *range(0, steps, save_every)):
+            run.ended = any([hook(run) for hook in hooks])  # a list: every hook sees every step
+            stopping = run.ended or agreed(fabric, stop_asked(), run.step)
+            if stopping or run.step == steps or run.step % save_every == 0:
                 saved.save()
-            if run.ended or stopping:
+            if stopping:
                 break
+    for group in optimiser.param_groups:
+        group["lr"] = group["initial_lr"]
     return run

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from loupe.errors import LoupeError
 from loupe.experiment.chapter import Runs
 from loupe.metrics import bootstrap_kendall, kendall
 
@@ -34,9 +35,23 @@ class Grid:
         return self.measures["lr / batch"]
 
     @property
-    def cell(self) -> np.ndarray:
-        """A number for each pair of learning rate and batch size."""
-        return np.unique(np.stack([self.rate, self.batch]), axis=1, return_inverse=True)[1].ravel()
+    def cells(self) -> "Grid":
+        """The means over the runs of each pair of learning rate and batch size.
+
+        Runs of one cell are alike because of the cell: taken for independent, they would make every test too sure.
+        """
+        pairs = np.stack([self.rate, self.batch])
+        _, cell, counts = np.unique(pairs, axis=1, return_inverse=True, return_counts=True)
+
+        def mean(column):
+            return np.bincount(cell.ravel(), column) / counts
+
+        columns = (self.rate, self.batch, self.converged, self.gap, self.loss_gap)
+        measures = {name: mean(column) for name, column in self.measures.items()}
+        measures["lr / batch"] = np.array(
+            [float(f"{ratio:.6g}") for ratio in mean(self.rate) / mean(self.batch)]
+        )
+        return Grid(self.case, *map(mean, columns), measures)
 
     def where(self, chosen: np.ndarray) -> "Grid":
         """The runs that a boolean column chooses."""
@@ -46,7 +61,10 @@ class Grid:
 
 
 def grids(runs: Runs) -> list[Grid]:
-    """One table for each data set and network of the grid."""
+    """One table for each data set and network of the grid, without runs that have no dimension."""
+    runs = Runs(tuple(run for run in runs if np.isfinite(run.get("dimension", np.nan))))
+    if not runs.results:
+        raise LoupeError("no run of the grid has a dimension.")
     cases = runs["case"]
     rate, batch = runs["learning_rate"], runs["batch"]
     names = list(runs.first["competitor_names"])
@@ -81,11 +99,6 @@ def grids(runs: Runs) -> list[Grid]:
     return [replace(whole.where(cases == case), case=case) for case in dict.fromkeys(cases.tolist())]
 
 
-def correlations(grid: Grid) -> dict[str, float]:
-    """Kendall's tau with the accuracy gap, for each measure."""
-    return {name: kendall(column, grid.gap) for name, column in grid.measures.items()}
-
-
 def margin_over_simple(grid: Grid) -> tuple[str, float, float, float]:
     """How much stronger the dimension's correlation is than that of the best simple measure.
 
@@ -94,12 +107,12 @@ def margin_over_simple(grid: Grid) -> tuple[str, float, float, float]:
     best : str
         The simple measure of the largest absolute tau.
     margin, low, high : float
-        Difference of absolute taus, and its 95 % bootstrap interval over runs, the best chosen anew each time.
+        Difference of absolute taus, and its 95 % bootstrap interval over the rows of the table.
     """
     names = ("PH dimension", *SIMPLE)
     columns = np.stack([grid.measures[name] for name in names])
     strength = np.abs([kendall(column, grid.gap) for column in columns])
-    drawn = np.abs(bootstrap_kendall(columns, grid.gap))
-    low, high = np.nanquantile(drawn[:, 0] - drawn[:, 1:].max(axis=1), (0.025, 0.975))
     best = 1 + int(np.argmax(strength[1:]))
+    drawn = np.abs(bootstrap_kendall(columns[[0, best]], grid.gap))
+    low, high = np.nanquantile(drawn[:, 0] - drawn[:, 1], (0.025, 0.975))
     return names[best], float(strength[0] - strength[best]), float(low), float(high)

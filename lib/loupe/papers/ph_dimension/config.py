@@ -186,7 +186,7 @@ CPU = GPU.override(
 )
 SMOKE = CPU.override(
     {
-        "seeds": [0, 1],
+        "seeds": [0],
         "process_seeds": [0, 1],
         "identity_points": 300,
         "clouds": ["circle", "cube_2", "cube_3", "sierpinski", "cantor_set"],

@@ -1,6 +1,6 @@
 """What the chapter runs on networks. Each experiment returns all that its figures and claims need."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 
@@ -61,15 +61,16 @@ def gap_grid(config, *, seed, device, work):
     cells = list(product(config.grid_cases, config.grid_learning_rates, config.grid_batches))
     case, rate, batch = cells[seed % len(cells)]
     run = _train(config, Task(case, rate, batch, config.image_count, config.shuffle), seed, device, work)
+    cell = {"case": case, "learning_rate": rate, "batch": batch}
+    if run.distances is None:
+        return cell | run.outcome  # it counts among the runs, and has no dimension
     in_losses = loss_distances(_losses_of_iterates(run, config.loss_samples))
-    scale, sizes = np.sqrt(config.image_count), range(*config.path_sizes)
+    scale, sizes = np.sqrt(len(run.images.x)), range(*config.path_sizes)
     return {
+        **cell,
         **run.outcome,
         **_roughness(run.distances, config, seed),
         **_pictures(run.distances, GRID_PICTURE_POINTS),
-        "case": case,
-        "learning_rate": rate,
-        "batch": batch,
         "dimension_in_losses": ph_dimension(
             distances=in_losses, sizes=sizes, repeats=config.repeats, seed=seed
         ).dimension,
@@ -106,18 +107,21 @@ def adversarial_start(config, *, seed, device, work):
         config.path_batch,
         config.adversarial_images,
     )
-    random = Task(true.case, true.rate, true.batch, true.count, random_labels=True)
+    random = replace(true, random_labels=True)
     memorised = _train(config, random, seed, device, work / "random labels")
-    arms = {
-        "random": _train(config, true, seed, device, work / "random"),
-        "adversarial": _train(config, true, seed, device, work / "adversarial", start=memorised.last),
-    }
-    outcomes = [arm.outcome | _roughness(arm.distances, config, seed) for arm in arms.values()]
-    kept = ("steps", "converged", "train_accuracy", "test_accuracy", "train_loss", "test_loss", "dimension")
+    starts = {"random": None, "adversarial": memorised.last}
+    accuracy = memorised.outcome["train_accuracy"]
+    del memorised  # and with it its iterates: one run at a time in memory
+    outcomes = []
+    for name, start in starts.items():
+        arm = _train(config, true, seed, device, work / name, start=start)
+        outcomes.append(arm.outcome | _roughness(arm.distances, config, seed))
+        del arm
+    kept = ("converged", "steps", "train_accuracy", "test_accuracy", "train_loss", "test_loss", "dimension")
     return {
         "case": true.case,
-        "starts": np.array(list(arms)),
-        "memorised": memorised.outcome["train_accuracy"],
+        "starts": np.array(list(starts)),
+        "memorised": accuracy,
         **{name: np.array([outcome[name] for outcome in outcomes]) for name in kept},
     }
 
@@ -139,15 +143,18 @@ class Task:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network with its last iterates: ``rows[order]`` is in the order of time."""
+    """A trained network with its last iterates: ``rows[order]`` is in the order of time.
+
+    A run that diverged, or stood still, has no distances.
+    """
 
     network: object
     images: object
     rows: np.ndarray
-    order: np.ndarray
+    order: np.ndarray | None
     losses: np.ndarray
     outcome: dict = field(repr=False)
-    distances: np.ndarray = field(repr=False)
+    distances: np.ndarray | None = field(repr=False)
 
     @property
     def last(self):
@@ -189,6 +196,13 @@ def _train(config, task, seed, device, work, start=None):
         torch.nn.utils.vector_to_parameters(torch.from_numpy(start).to(device), network.parameters())
     recorder = TrajectoryRecorder(network, config.iterates, Path(work) / "iterates")
     history = History(config.check_every, lambda run: {"accuracy": accuracy(run.network, images.x, images.y)})
+
+    def converged(run):
+        return run.step >= config.iterates and history.last("accuracy") == 1
+
+    def diverged(run):
+        return run.step % config.check_every == 0 and not run.losses[run.step - 1].isfinite().item()
+
     run = fit(
         network,
         _cross_entropy,
@@ -197,18 +211,20 @@ def _train(config, task, seed, device, work, start=None):
         steps=config.max_steps,
         seed=seed,
         device=device,
-        hooks=(recorder, history, lambda run: run.step >= config.iterates and history.last("accuracy") == 1),
+        hooks=(recorder, history, converged, diverged),
         checkpoint=Path(work) / "run.pt",
     )
-    order = recorder.order
     outcome = {
         "data": f"{name}, {images.name}",
         "parameters": recorder.rows.shape[1],
         "steps": run.step,
-        "converged": run.ended,
+        "converged": converged(run),
         **_scores(network, images),
     }
-    distances = pairwise_distances(recorder.rows)[np.ix_(order, order)]
+    order = None if diverged(run) else recorder.order
+    distances = None if diverged(run) else pairwise_distances(recorder.rows)[np.ix_(order, order)]
+    if distances is not None and np.median(distances.diagonal(1)) == 0:
+        distances = None  # a network whose units have all died stands still
     losses = run.losses[: run.step].cpu().numpy()
     return Trained(network, images, recorder.rows, order, losses, outcome, distances)
 
@@ -359,7 +375,7 @@ def _load(name, count):
     from loupe.data import load
 
     # CIFAR-10 comes in random order, and reading a part of it is much faster.
-    return load(name, train=count) if name == "cifar10" else load(name)
+    return load(name, train=count) if name == "cifar10" and count < 50_000 else load(name)
 
 
 def _random_images(count):

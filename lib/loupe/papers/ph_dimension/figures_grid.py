@@ -19,10 +19,10 @@ ARMS = ("without the penalty", "with the penalty")
 def gap_scatter(runs):
     """F3: generalisation gap against dimension, colour by learning rate and marker by batch size."""
     every = grids(runs)
-    repetitions = len(every[0].gap) // len(np.unique(every[0].cell))
+    repetitions = len(every[0].gap) // len(every[0].cells.gap)
     sheet, panels = figure(WIDTH, 4.3 * len(every), rows=len(every), squeeze=False)
     for axes, grid in zip(panels[:, 0], every, strict=True):
-        test = permutation_test(grid.dimension, grid.gap)
+        test = permutation_test(grid.cells.dimension, grid.cells.gap)
         _scatter(axes, grid)
         axes.set_title(f"{grid.case}: τ = {_two(test.tau)}, {_p(test.p_value)}")
     _keys(sheet, every[0])
@@ -32,7 +32,8 @@ def gap_scatter(runs):
         "higher dimensions; colours show learning rates.",
         caption=f"Training accuracy less test accuracy against the dimension of the last iterates: {len(runs)} runs, "
         f"{repetitions} in each cell of the grid, each with a seed of its own. "
-        "Hollow: stopped before every training image was right. In the title: Kendall's τ and its permutation p.",
+        "Hollow: stopped before every training image was right. In the title: Kendall's τ of the "
+        "means of cells, and its permutation p.",
     )
 
 
@@ -72,14 +73,12 @@ def measure_table(runs):
     """Kendall's tau of every measure with the gap: all runs, those that converged, and with the gap in loss."""
     rows = []
     for grid in grids(runs):
-        columns = np.stack(list(grid.measures.values()))
-        low, high = np.nanquantile(bootstrap_kendall(columns, grid.gap), (0.025, 0.975), axis=0)
-        done = grid.where(grid.converged)
-        for k, name in enumerate(grid.measures):
-            mark = " *" if name in SIMPLE else ""
+        cells, done = grid.cells, grid.where(grid.converged).cells
+        for name, column in cells.measures.items():
+            low, high = np.nanquantile(bootstrap_kendall(column, cells.gap), (0.025, 0.975))
             rows.append(
-                (name + mark, _two(kendall(columns[k], grid.gap)), f"{_two(low[k])} to {_two(high[k])}",
-                 _two(kendall(done.measures[name], done.gap)), _two(kendall(columns[k], grid.loss_gap)))
+                (name + " *" * (name in SIMPLE), _two(kendall(column, cells.gap)), f"{_two(low)} to {_two(high)}",
+                 _two(kendall(done.measures[name], done.gap)), _two(kendall(column, cells.loss_gap)))
             )  # fmt: skip
     head = (
         "measure",
@@ -104,23 +103,19 @@ CONDITIONED = (
 
 
 def conditioning_table(runs):
-    """Tau with the gap when something is held fixed: partial, within cells, and granulated."""
+    """Tau with the gap when something is held fixed: partial, with two-sided p, and along the lines of the grid."""
     rows = []
-    for grid in grids(runs):
-        repetition = np.array([np.sum(grid.cell[:k] == grid.cell[k]) for k in range(len(grid.cell))])
+    for grid in (one.cells for one in grids(runs)):
         for name in CONDITIONED:
             column = grid.measures[name]
-            sign = "greater" if kendall(column, grid.gap) > 0 else "less"
             given = [
-                partial_kendall(column, grid.gap, z, alternative=sign)
+                partial_kendall(column, grid.gap, z, alternative="two-sided")
                 for z in (grid.rate, grid.batch, grid.ratio)
             ]
-            granulated = granulated_kendall(
-                column, grid.gap, {"rate": grid.rate, "batch": grid.batch}, held={"repetition": repetition}
-            )
+            within = granulated_kendall(column, grid.gap, {"rate": grid.rate, "batch": grid.batch})
             rows.append(
                 (name, *(f"{_two(one.tau)} ({one.p_value:.2g})" for one in given),
-                 _two(granulated.of["rate"]), _two(granulated.of["batch"]))
+                 _two(within.of["rate"]), _two(within.of["batch"]))
             )  # fmt: skip
     head = (
         "measure",

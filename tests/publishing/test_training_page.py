@@ -1,0 +1,94 @@
+"""The page on training: its programs run as they stand, and what is generated follows from code and measurements."""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from loupe.experiment.folders import project_root
+from loupe.publishing import pages
+from loupe.training import fit
+
+ROOT = project_root()
+PAGE = (ROOT / "book" / "training.md").read_text()
+PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def parts():
+    return pages.training()
+
+
+def test_the_page_includes_every_generated_part(parts):
+    assert set(re.findall(r"_generated/training_(\w+)\.md", PAGE)) == set(parts)
+
+
+def test_shown_code_is_the_code_that_runs(parts):
+    """Without the docstring, and in nothing else, the shown loop differs from the one that runs."""
+    shown = parts["fit"].split("```")[1].removeprefix("python\n")
+    runs = ast.parse(inspect.getsource(fit))
+    del runs.body[0].body[0]
+    assert ast.dump(ast.parse(shown)) == ast.dump(runs)
+    for name in ("batches", "seeds", "checkpoint"):
+        code = parts[name].split("```")[1].removeprefix("python\n")
+        ast.parse(code)
+        assert '"""' not in code
+
+
+def test_digits_are_read_and_the_ensemble_arrives(capsys):
+    digits, _, ensemble = PROGRAMS
+    names = {}
+    exec(digits, names)
+    read = re.fullmatch(r"(\d+)% of unseen digits are read\n", capsys.readouterr().out)
+    assert int(read[1]) > 85
+    exec(ensemble, names)
+    assert not names["optimiser"].active.all()
+    assert torch.equal(names["network"][1].weight, names["ensemble"].member(0)["1.weight"])
+
+
+def test_the_program_for_several_processes_ends_alike_in_one_and_two(tmp_path):
+    losses = []
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        (folder / "train.py").write_text(PROGRAMS[1])
+        command = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={processes}",
+            "train.py",
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        assert "at last" in done.stdout
+        losses.append(torch.load(folder / "run.pt", weights_only=True)["losses"])
+    assert losses[0][-1] < losses[0][0] / 100
+    torch.testing.assert_close(*losses, rtol=0.05, atol=1e-4)
+
+
+def test_sentences_follow_from_the_numbers():
+    row = {"device": "cpu", "steps a second": 1234.5, "speeds": [1.0]}
+    measured = {
+        "environment": {"members": 8, "hardware": "a machine"},
+        "rows": [
+            row | {"case": "small", "method": "one after another"},
+            row | {"case": "small", "method": "ensemble", "steps a second": 2000.0},
+            {"case": "small", "method": "bare loop", "milliseconds": 2.0},
+            {"case": "small", "method": "fit", "milliseconds": 2.5},
+        ],
+        "verdict": [
+            {"device": "cpu", "case": "small", "gain of stacking": 1.62, "stacking": "wins"},
+            {"device": "cuda", "case": "large", "gain of stacking": 0.6, "stacking": "loses"},
+        ],
+    }
+    text = pages._ensembles(measured)
+    assert "1,234" in text
+    assert "2,000" in text
+    assert "Stacking wins for small (× 1.62); it loses for large, on cuda (× 0.60)." in text
+    assert "takes 25% more for small" in pages._loop_costs(measured)

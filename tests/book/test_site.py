@@ -56,8 +56,8 @@ def pages(site):
 
 
 def test_every_page_is_there(site):
-    names = ["index", "book/index", "book/how_to_run", "book/notation", "book/scoreboard", "book/architecture", "book/api",
-             "book/references", "search", *(f"notebooks/{p.slug}" for p in PAPERS.values() if not p.planned)]  # fmt: skip
+    names = ["index", "book/index", "book/how_to_run", "book/training", "book/notation", "book/scoreboard",
+             "book/architecture", "book/api", "book/references", "search", *(f"notebooks/{p.slug}" for p in PAPERS.values() if not p.planned)]  # fmt: skip
     assert [name for name in names if not (site / f"{name}.html").exists()] == []
 
 
@@ -169,7 +169,15 @@ def browse(page, tmp_path, *flags):
 
 
 CHAPTERS = [f"notebooks/{paper.slug}" for paper in PAPERS.values() if not paper.planned]
-READ = ["book/index", "book/how_to_run", "book/notation", "book/scoreboard", "book/api", *CHAPTERS]
+READ = [
+    "book/index",
+    "book/how_to_run",
+    "book/training",
+    "book/notation",
+    "book/scoreboard",
+    "book/api",
+    *CHAPTERS,
+]
 
 
 @needs_browser

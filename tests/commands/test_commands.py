@@ -60,10 +60,10 @@ def test_list_shows_papers_and_verdicts(command):
 
 
 def test_compute_then_nothing_to_compute(command, tmp_path):
-    arguments = ("compute", *SMOKE, "--experiment", "known_dimensions")
+    arguments = ("compute", *SMOKE, "--experiment", "diffusion_processes")
     first = command(*arguments, LOUPE_RESULTS=str(tmp_path))
     assert first.returncode == 0, first.stderr
-    assert "[2/2] ph_dimension/known_dimensions" in first.stdout
+    assert "[2/2] ph_dimension/diffusion_processes" in first.stdout
     again = command(*arguments, LOUPE_RESULTS=str(tmp_path))
     assert "all 2 results are stored at smoke; nothing to compute" in again.stdout
     assert (tmp_path / "scratch/smoke/ph_dimension/claims.json").exists()
@@ -169,7 +169,7 @@ def test_an_experiment_without_its_data_is_one_sentence(command, tmp_path):
         "--seed",
         "0",
         "--set",
-        'path_data="mnist"',
+        'path_case="mnist fcn-5"',
         **missing,
     )
     assert done.returncode == 1

@@ -5,8 +5,9 @@ from dataclasses import replace
 import matplotlib as mpl
 import numpy as np
 
+from loupe.errors import LoupeError
 from loupe.experiment.claims import t_interval
-from loupe.experiment.render import table
+from loupe.experiment.render import Block, table
 from loupe.metrics import bootstrap_kendall, granulated_kendall, kendall, partial_kendall, permutation_test
 from loupe.papers.ph_dimension.claims_grid import SIMPLE, Grid, grids
 from loupe.papers.ph_dimension.figures import WIDTH
@@ -223,16 +224,28 @@ def _band(axes, steps, values, rank, line, label):
 
 
 def regulariser_table(runs):
-    """The end of each pair of runs: gap, accuracies and dimension, without the penalty and with it."""
+    """The end of each pair of runs, and the gap that the run without penalty had at the other's training accuracy."""
     rows = []
     for run in runs:
-        train, test, dimension = (
-            run[name][:, -1] for name in ("train_accuracy", "test_accuracy", "dimension")
+        train, test = (100 * run[f"{part}_accuracy"] for part in ("train", "test"))
+        gap, dimension = train - test, run["dimension"][:, -1]
+        # Training accuracy need not rise at every step; what counts is when it was first reached.
+        earlier = np.interp(train[1, -1], np.maximum.accumulate(train[0]), gap[0])
+        ends = (*gap[:, -1], *train[:, -1], *test[:, -1])
+        rows.append(
+            (
+                run.seed,
+                *(f"{one:.1f}" for one in ends),
+                *(f"{one:.2f}" for one in dimension),
+                f"{earlier:.1f}",
+            )
         )
-        pairs = (*(100 * (train - test)), *(100 * train), *(100 * test))
-        rows.append((run.seed, *(f"{one:.1f}" for one in pairs), *(f"{one:.2f}" for one in dimension)))
     words = ("gap", "train", "test", "dimension")
-    head = ("seed", *(f"{word}, λ = {weight:g}" for word in words for weight in runs.first["weights"]))
+    head = (
+        "seed",
+        *(f"{word}, λ = {weight:g}" for word in words for weight in runs.first["weights"]),
+        "gap without, at equal training accuracy",
+    )
     return table(head, rows, numeric=True)
 
 
@@ -253,8 +266,12 @@ def order_table(shuffled, fixed):
     return table(head, rows, numeric=True)
 
 
-def adversarial(runs):
-    """PH10: gap and dimension from random and from adversarial starts, one line a seed."""
+def adversarial(chapter):
+    """PH10: gap and dimension from random and from adversarial starts, one line a seed, as stored at ``gpu``."""
+    try:
+        runs = replace(chapter.stored, preset="gpu", overrides={}, seed=None)["adversarial_start"]
+    except LoupeError as error:
+        return Block(f"No picture: {error}", markdown=f"*No picture: {error}*")
     sheet, panels = figure(WIDTH, 3.2, columns=2)
     gap = 100 * (runs["train_accuracy"] - runs["test_accuracy"])
     for axes, values, label in zip(

@@ -57,7 +57,8 @@ def pages(site):
 
 def test_every_page_is_there(site):
     names = ["index", "book/index", "book/how_to_run", "book/training", "book/notation", "book/scoreboard",
-             "book/architecture", "book/api", "book/references", "search", *(f"notebooks/{p.slug}" for p in PAPERS.values() if not p.planned)]  # fmt: skip
+             "book/architecture", "book/api", "book/references", "search",
+             *(f"notebooks/{p.slug}" for p in PAPERS.values() if not p.planned)]  # fmt: skip
     assert [name for name in names if not (site / f"{name}.html").exists()] == []
 
 

@@ -272,7 +272,7 @@ def path_diagram(runs):
 
 def step_lengths(runs):
     """How the steps of each run shrink within its window."""
-    sheet, axes = figure(WIDTH, 3.2)
+    sheet, axes = figure(WIDTH, 3.4)
     for rank, run in enumerate(runs):
         lengths = run["step_lengths"]
         blocks = np.array_split(lengths, 40)
@@ -282,9 +282,9 @@ def step_lengths(runs):
     axes.set(
         xlabel="step within the window",
         ylabel="median step length",
-        title="The steps shrink as the loss falls",
+        title="Steps shrink where the loss falls",
     )
-    axes.legend(ncols=3)
+    sheet.legend(loc="outside lower center", ncols=len(runs))
     show(
         sheet,
         alt="One falling, jagged curve a run: the median length of steps over the window, on a logarithmic axis.",

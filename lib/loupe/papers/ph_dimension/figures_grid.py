@@ -14,7 +14,6 @@ from loupe.papers.ph_dimension.figures import WIDTH
 from loupe.plotting import ORDERED, SERIES, TRUTH, figure, series, show
 
 MARKERS = "osD^vXP*"
-ARMS = ("without the penalty", "with the penalty")
 
 
 def gap_scatter(runs):
@@ -83,10 +82,10 @@ def measure_table(runs):
             )  # fmt: skip
     head = (
         "measure",
-        "τ with the accuracy gap",
+        "τ, accuracy gap",
         "95\u202f% interval",
-        "converged runs",
-        "τ with the loss gap",
+        "converged",
+        "τ, loss gap",
     )
     return table(head, rows, numeric=True)
 
@@ -99,7 +98,7 @@ CONDITIONED = (
     "positive magnitude",
     "positive magnitude, in losses",
     "norm of the weights",
-    "PH dimension, step lengths only",
+    "step lengths only",
 )
 
 
@@ -115,16 +114,16 @@ def conditioning_table(runs):
             ]
             within = granulated_kendall(column, grid.gap, {"rate": grid.rate, "batch": grid.batch})
             rows.append(
-                (name, *(f"{_two(one.tau)} ({one.p_value:.2g})" for one in given),
+                (name, *(f"{_two(one.tau)}\u00a0({one.p_value:.2g})" for one in given),
                  _two(within.of["rate"]), _two(within.of["batch"]))
             )  # fmt: skip
     head = (
         "measure",
         "given lr (p)",
         "given batch (p)",
-        "given lr / batch (p)",
-        "only lr varies",
-        "only batch varies",
+        "given ratio (p)",
+        "lr varies",
+        "batch varies",
     )
     return table(head, rows, numeric=True)
 
@@ -197,10 +196,11 @@ def regulariser(runs):
     """F5: accuracies and running dimension with and without the penalty, equal steps and equal seeds."""
     steps, weights = runs.first["steps"][0], runs.first["weights"]
     sheet, (top, bottom) = figure(WIDTH, 6.0, rows=2, sharex=True)
-    for arm, weight in enumerate(weights):
+    for arm, rank in ((1, 0), (0, 1)):  # the paper's method first, and in its colour
+        words = f"λ = {weights[arm]:g}"
         for name, line in (("train", "-"), ("test", "--")):
-            _band(top, steps, 100 * runs[f"{name}_accuracy"][:, arm], arm, line, f"{name}, λ = {weight:g}")
-        _band(bottom, steps, runs["dimension"][:, arm], arm, "-", f"λ = {weight:g}")
+            _band(top, steps, 100 * runs[f"{name}_accuracy"][:, arm], rank, line, f"{name}, {words}")
+        _band(bottom, steps, runs["dimension"][:, arm], rank, "-", words)
     top.set(ylabel="accuracy, %", title="What the penalty does to accuracy …")
     top.legend(ncols=2, loc="upper left")
     top.margins(y=0.2)
@@ -210,9 +210,9 @@ def regulariser(runs):
         sheet,
         alt="Above, training and test accuracy over the steps with and without the penalty. Below, the dimension of the "
         "latest iterates for both.",
-        caption=f"LeNet on {runs.first['data']}, Adam, with the dimension of the last iterates in the loss (weight λ) and "
-        f"without: means and 95\u202f% t intervals over {len(runs)} seeds, the same for both. The dimension is measured "
-        "from the same window in both, averaged over subsets.",
+        caption=f"LeNet on {runs.first.settings['penalty_data']} ({runs.first['data']}), Adam, with the dimension of the "
+        f"last iterates in the loss (weight λ) and without: means and 95\u202f% t intervals over {len(runs)} seeds, the "
+        "same for both. The dimension is measured from the same window in both, averaged over subsets.",
     )
 
 
@@ -231,21 +231,9 @@ def regulariser_table(runs):
         gap, dimension = train - test, run["dimension"][:, -1]
         # Training accuracy need not rise at every step; what counts is when it was first reached.
         earlier = np.interp(train[1, -1], np.maximum.accumulate(train[0]), gap[0])
-        ends = (*gap[:, -1], *train[:, -1], *test[:, -1])
-        rows.append(
-            (
-                run.seed,
-                *(f"{one:.1f}" for one in ends),
-                *(f"{one:.2f}" for one in dimension),
-                f"{earlier:.1f}",
-            )
-        )
-    words = ("gap", "train", "test", "dimension")
-    head = (
-        "seed",
-        *(f"{word}, λ = {weight:g}" for word in words for weight in runs.first["weights"]),
-        "gap without, at equal training accuracy",
-    )
+        pairs = [f"{a:.1f}\u00a0→\u00a0{b:.1f}" for a, b in (gap[:, -1], train[:, -1], test[:, -1])]
+        rows.append((run.seed, *pairs, "{:.2f}\u00a0→\u00a0{:.2f}".format(*dimension), f"{earlier:.1f}"))
+    head = ("seed", "gap", "train", "test", "dimension", "gap without, at equal train")
     return table(head, rows, numeric=True)
 
 
@@ -262,7 +250,7 @@ def order_table(shuffled, fixed):
                 f"{gap.mean():.1f}",
             )
         )
-    head = ("mini-batches", *(f"seed {seed}" for seed in fixed.seeds), "mean", "mean gap, points")
+    head = ("mini-batches", *(f"seed {seed}" for seed in fixed.seeds), "mean", "mean gap")
     return table(head, rows, numeric=True)
 
 
@@ -295,7 +283,7 @@ def adversarial(chapter):
 
 
 def _two(value):
-    return f"{value:.2f}".replace("-", "−")
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # adding zero turns -0.00 into 0.00
 
 
 def _p(value):

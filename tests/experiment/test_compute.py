@@ -74,7 +74,7 @@ def test_two_processes_share_each_unit(environment, monkeypatch):
         np.testing.assert_allclose(results["train", 0][name], value, rtol=1e-4, atol=1e-5)
     left = [
         path.name
-        for path in (Path(environment["LOUPE_RESULTS"]) / "work/smoke/trained").iterdir()
+        for path in (Path(environment["LOUPE_RESULTS"]) / "checkpoints/smoke/trained").iterdir()
         if path.is_dir()
     ]
     assert [name.partition("-")[0] for name in left] == ["lopsided"]

@@ -36,9 +36,7 @@ def test_make_help_lists_the_targets():
     assert set(TARGETS) <= set(listed)
 
 
-@pytest.mark.parametrize(
-    "document", ["README.md", "CONTRIBUTING.md", "book/how_to_run.md", "book/training.md"]
-)
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "book/how_to_run.md"])
 def test_documents_name_commands_that_exist(document):
     text = (ROOT / document).read_text()
     targets = set(re.findall(r"^make (\w+)|`make (\w+)", text, re.MULTILINE))

@@ -46,7 +46,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = N
             dict(parameters or {}),
             kernel_name="python3",
             progress_bar=False,
-            extra_arguments=["--log-level=ERROR"],
+            extra_arguments=["--log-level=CRITICAL"],  # a kernel calls it an error to be told to end
         )
     except papermill.PapermillExecutionError as error:
         raise LoupeError(

@@ -254,7 +254,8 @@ CLAIMS = (
     ),
     Claim(
         "PH7", "The dimension orders runs better than simple measures do.",
-        "Sec. 5", "claimed", "statistical", "|τ| at least that of every simple measure, less 0.05",
+        "asked by Tan et al. 2024", "not claimed in what we could read", "statistical",
+        "|τ| at least that of every simple measure, less 0.05",
         _better_than_simple_measures, FULL, "four short runs cannot be ranked",
     ),
     Claim(
@@ -265,7 +266,7 @@ CLAIMS = (
     ),
     Claim(
         "PH9", "Beyond the paper: the correlation survives when learning rate and batch size are held fixed.",
-        "Tan et al. 2024", "later work says it does not", "statistical",
+        "Tan et al. 2024", "later work: often not significant", "statistical",
         "partial Kendall τ with p < 0.05 given learning rate, given batch size, and given their ratio",
         _survives_conditioning, FULL, "four short runs cannot be correlated",
     ),

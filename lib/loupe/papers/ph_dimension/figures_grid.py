@@ -74,11 +74,12 @@ def measure_table(runs):
     rows = []
     for grid in grids(runs):
         cells, done = grid.cells, grid.where(grid.converged).cells
+        few = len(done.gap) < 3
         for name, column in cells.measures.items():
             low, high = np.nanquantile(bootstrap_kendall(column, cells.gap), (0.025, 0.975))
             rows.append(
                 (name + " *" * (name in SIMPLE), _two(kendall(column, cells.gap)), f"{_two(low)} to {_two(high)}",
-                 _two(kendall(done.measures[name], done.gap)), _two(kendall(column, cells.loss_gap)))
+                 "none" if few else _two(kendall(done.measures[name], done.gap)), _two(kendall(column, cells.loss_gap)))
             )  # fmt: skip
     head = (
         "measure",
@@ -158,6 +159,7 @@ def best_and_worst(runs):
     """F4: distance matrices and persistence diagrams of the converged runs with the smallest and the largest gap."""
     gap = runs["train_accuracy"] - runs["test_accuracy"]
     done = np.flatnonzero(runs["converged"])
+    done = done if len(done) > 1 else np.arange(len(runs))  # a short try converges nowhere
     chosen = [runs.results[done[k]] for k in (np.argmin(gap[done]), np.argmax(gap[done]))]
     sheet, panels = figure(WIDTH, 5.0, rows=2, columns=2)
     brightest = max(run["picture"].max() for run in chosen)

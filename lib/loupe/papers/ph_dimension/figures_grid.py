@@ -73,22 +73,26 @@ def measure_table(runs):
     """Kendall's tau of every measure with the gap: all runs, those that converged, and with the gap in loss."""
     rows = []
     for grid in grids(runs):
-        cells, done = grid.cells, grid.where(grid.converged).cells
-        few = len(done.gap) < 3
-        for name, column in cells.measures.items():
-            low, high = np.nanquantile(bootstrap_kendall(column, cells.gap), (0.025, 0.975))
+        for name in grid.measures:
+            known = grid.where(np.isfinite(grid.measures[name]))
+            cells, done = known.cells, known.where(known.converged).cells
             rows.append(
-                (name + " *" * (name in SIMPLE), _two(kendall(column, cells.gap)), f"{_two(low)} to {_two(high)}",
-                 "none" if few else _two(kendall(done.measures[name], done.gap)), _two(kendall(column, cells.loss_gap)))
+                (name + " *" * (name in SIMPLE), _tau(cells, name), _interval(cells, name), _tau(done, name),
+                 _tau(replace(cells, gap=cells.loss_gap), name))
             )  # fmt: skip
-    head = (
-        "measure",
-        "τ, accuracy gap",
-        "95\u202f% interval",
-        "converged",
-        "τ, loss gap",
-    )
+    head = ("measure", "τ, accuracy gap", "95\u202f% interval", "converged", "τ, loss gap")
     return table(head, rows, numeric=True)
+
+
+def _tau(cells: Grid, name: str) -> str:
+    return _two(kendall(cells.measures[name], cells.gap)) if len(cells.gap) > 2 else "none"
+
+
+def _interval(cells: Grid, name: str) -> str:
+    if len(cells.gap) < 3:
+        return "none"
+    low, high = np.nanquantile(bootstrap_kendall(cells.measures[name], cells.gap), (0.025, 0.975))
+    return f"{_two(low)} to {_two(high)}"
 
 
 CONDITIONED = (
@@ -106,8 +110,11 @@ CONDITIONED = (
 def conditioning_table(runs):
     """Tau with the gap when something is held fixed: partial, with two-sided p, and along the lines of the grid."""
     rows = []
-    for grid in (one.cells for one in grids(runs)):
+    for every in grids(runs):
         for name in CONDITIONED:
+            grid = every.where(np.isfinite(every.measures[name])).cells
+            if len(grid.gap) < 3:
+                continue
             column = grid.measures[name]
             given = [
                 partial_kendall(column, grid.gap, z, alternative="two-sided")
@@ -139,7 +146,7 @@ def batch_panels(runs):
     for axes, batch in zip(panels.flat, batches, strict=False):
         part = grid.where(grid.batch == batch)
         _scatter(axes, replace(part, batch=part.batch))
-        axes.set_title(f"batch {batch}: τ = {_two(kendall(part.dimension, part.gap))}")
+        axes.set_title(f"batch {batch}: τ = {_tau(part, 'PH dimension')}")
         axes.set_xlabel("dimension")
     for axes in panels[:, 1:].flat:
         axes.set_ylabel("")

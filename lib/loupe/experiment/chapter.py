@@ -140,9 +140,9 @@ class Chapter:
 
     def costs(self) -> render.Block:
         """What the stored results of each experiment took, over all its seeds."""
-        rows = []
+        rows, found = [], self.state.found
         for name in self.stored:
-            made_by = [result.provenance for result in self.state.found if result.experiment == name]
+            made_by = [result.provenance for result in found if result.experiment == name]
             if made_by:
                 cpu, peak = ([one[key] for one in made_by] for key in ("cpu_seconds", "peak_memory_mb"))
                 # A unit that was interrupted and went on has the cost of its last attempt only.

@@ -212,7 +212,7 @@ SMOKE = CPU.override(
         "grid_batches": [16, 64],
         "grid_seeds": [0, 1, 2, 3],
         "loss_samples": 200,
-        "fixed_order_seeds": [0],
+        "fixed_order_seeds": [],
         "penalty_data": "random",
         "penalty_images": 100,
         "penalty_window": 40,

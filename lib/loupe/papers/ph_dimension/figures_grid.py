@@ -10,6 +10,7 @@ from loupe.experiment.claims import t_interval
 from loupe.experiment.render import Block, table
 from loupe.metrics import bootstrap_kendall, granulated_kendall, kendall, partial_kendall, permutation_test
 from loupe.papers.ph_dimension.claims_grid import SIMPLE, Grid, grids
+from loupe.papers.ph_dimension.experiments_networks import fixed_order
 from loupe.papers.ph_dimension.figures import WIDTH
 from loupe.plotting import ORDERED, SERIES, TRUTH, figure, series, show
 
@@ -246,8 +247,11 @@ def regulariser_table(runs):
     return table(head, rows, numeric=True)
 
 
-def order_table(shuffled, fixed):
+def order_table(chapter, shuffled):
     """The same networks with mini-batches drawn anew in each pass and in one fixed order: dimension and gap."""
+    if not chapter.stored.units("fixed_order"):
+        return Block("Not part of this preset.", markdown="*Not part of this preset.*")
+    fixed = chapter.run(fixed_order)
     rows = []
     for word, runs in (("drawn anew in each pass", shuffled), ("one fixed order", fixed)):
         gap = 100 * (runs["train_accuracy"] - runs["test_accuracy"])

@@ -13,7 +13,7 @@ from loupe.errors import LoupeError
 from loupe.experiment import claims as c
 from loupe.experiment import render
 from loupe.experiment.claims import Band, Claim, Measure, at_least, at_most, between
-from loupe.experiment.folders import StoreError
+from loupe.experiment.folders import MissingResultError, StoreError
 
 
 @pytest.mark.parametrize(
@@ -83,14 +83,20 @@ def test_a_damaged_result_is_not_excused():
         c.judge(Claim("X", "s", "Sec.", "p", "exact", "c", broken, ("cpu",)), "cpu", {})
 
 
-def test_missing_results_are_not_a_verdict_on_the_paper():
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (MissingResultError("type `loupe compute`."), "not computed at cpu yet"),
+        (LoupeError("no run converged."), "no run converged."),
+    ],
+)
+def test_what_cannot_be_judged_is_not_a_verdict_on_the_paper(error, reason):
     class Missing(dict):
         def __missing__(self, key):
-            raise LoupeError("type `loupe compute`.")
+            raise error
 
     judged = c.judge(CLAIMS[0], "cpu", Missing())
-    assert judged.verdict == c.NOT_TESTED
-    assert "loupe compute" in judged.reason
+    assert (judged.verdict, judged.reason) == (c.NOT_TESTED, reason)
 
 
 def judgement(kind, value):

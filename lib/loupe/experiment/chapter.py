@@ -12,7 +12,14 @@ from loupe.errors import LoupeError
 from loupe.experiment import claims as judging
 from loupe.experiment import render
 from loupe.experiment.compute import compute
-from loupe.experiment.folders import PRESET_NAMES, StoreError, project_root, published_ledgers, show_path
+from loupe.experiment.folders import (
+    PRESET_NAMES,
+    MissingResultError,
+    StoreError,
+    project_root,
+    published_ledgers,
+    show_path,
+)
 from loupe.experiment.outdated import code_checker
 from loupe.experiment.presets import Preset
 from loupe.experiment.store import Result, Store, compute_command, write_whole
@@ -69,7 +76,7 @@ class Stored(Mapping):
         results = {unit: self.store.find(unit) for unit in units}
         missing = [unit for unit, result in results.items() if result is None]
         if missing:
-            raise LoupeError(self._missing(missing))
+            raise MissingResultError(self._missing(missing))
         return Runs(tuple(results.values()))
 
     def _missing(self, units: list[Unit]) -> str:

@@ -13,7 +13,7 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from loupe.errors import LoupeError
-from loupe.experiment.folders import StoreError
+from loupe.experiment.folders import MissingResultError, StoreError
 
 REPRODUCED, PARTLY, NOT_REPRODUCED = "reproduced", "partly", "not reproduced"
 INCONCLUSIVE, NOT_TESTED = "inconclusive", "not tested here"
@@ -213,6 +213,8 @@ def judge(claim: Claim, preset: str, results: Mapping[str, Any]) -> Judgement:
         measures = tuple(claim.judge(results))
     except StoreError:
         raise  # a damaged result is no reason to let a claim pass untested
+    except MissingResultError:
+        return Judgement(claim, preset, NOT_TESTED, reason=f"not computed at {preset} yet")
     except LoupeError as error:
         return Judgement(claim, preset, NOT_TESTED, reason=str(error))
     return Judgement(claim, preset, combine(measure.outcome for measure in measures), measures)

@@ -15,6 +15,10 @@ class StoreError(LoupeError):
     """A stored file that cannot be read or written."""
 
 
+class MissingResultError(LoupeError):
+    """A result that is asked for and was never computed."""
+
+
 def project_root() -> Path:
     """The checkout that this package is installed from, or else the current folder."""
     checkout = Path(__file__).parents[3]

@@ -88,7 +88,7 @@ class Checkout:
         """``make reproduce`` in a process group of its own."""
         self.ready.touch()
         environment = os.environ | {"PYTHONPATH": str(self.root / "lib"), "HOME": str(self.home)}
-        for name in ("LOUPE_RESULTS", "XDG_CACHE_HOME", "MAKEFLAGS"):
+        for name in ("LOUPE_RESULTS", "XDG_CACHE_HOME", "MAKEFLAGS", "MAKELEVEL"):
             environment.pop(name, None)
         return subprocess.Popen(
             ["make", "reproduce", f"BIN={Path(sys.executable).parent}", f"READY={self.ready}", *variables],

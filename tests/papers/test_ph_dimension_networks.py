@@ -122,6 +122,23 @@ def test_what_batch_size_explains_does_not_survive_it():
     assert measure.outcome == "reproduced"
 
 
+def lonely_ratios(runs):
+    """The same runs at batch sizes whose ratios with the learning rates never coincide."""
+    other = {16: 17, 32: 37, 64: 71, 128: 139}
+    for one in runs:
+        one["batch"] = other[one["batch"]]
+    return runs
+
+
+def test_a_ratio_that_never_repeats_leaves_the_claim_open_and_saves_none_that_fails():
+    survives = lonely_ratios(grid_of(lambda r, b: b - 50 * r, lambda r, b: b - 50 * r))
+    (measure,) = judged(claims._survives_conditioning, survives)
+    assert measure.outcome == "inconclusive"
+    fails = lonely_ratios(grid_of(lambda r, b: b + 1e-3 * r, lambda r, b: b - 1e-3 * r))
+    (measure,) = judged(claims._survives_conditioning, fails)
+    assert measure.outcome == "not reproduced"
+
+
 def test_the_margin_is_over_the_strongest_simple_measure():
     (grid,) = grids(grid_of(lambda r, b: b, lambda r, b: r / b))
     best, margin, low, high = margin_over_simple(grid.cells)

@@ -79,9 +79,8 @@ def main() -> None:
         run_unit(unit, store, device, work)
     except LoupeError as error:
         sys.exit(f"loupe: {error}")
-    except (
-        ValueError
-    ) as error:  # of a value that the settings or the data led to; a mistake of ours is another error
+    except ValueError as error:
+        # Of a value that the settings or the data led to: a sentence. A mistake of ours keeps its traceback.
         sys.exit(f"loupe: {name}: {' '.join(str(error).split()).rstrip('.')}.")
 
 

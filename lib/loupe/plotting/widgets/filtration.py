@@ -7,11 +7,11 @@ there, so the still and the moving picture cannot differ, and without the script
 import hashlib
 import json
 import math
-from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 
 import numpy as np
+
+from loupe.plotting.widgets.fragment import Fragment, beside, check_words
 
 SIDE = 360
 """Width and height of each of the two panels in units of their SVG."""
@@ -22,23 +22,8 @@ STEPS = 500
 NOTE = "Two points join when their discs touch. Orange: the newest edge, and the bar that it closes."
 
 
-@dataclass(frozen=True)
-class FiltrationSlider:
-    """A picture that a notebook shows by itself: as HTML where it can, as one line of text elsewhere.
-
-    Attributes
-    ----------
-    html : str
-        A fragment that needs nothing else: drawing, style, data and script.
-    text : str
-        One line that says what is shown.
-    """
-
-    html: str
-    text: str
-
-    def _repr_mimebundle_(self, include=None, exclude=None) -> dict:
-        return {"text/html": self.html, "text/plain": self.text}
+class FiltrationSlider(Fragment):
+    """A cloud with its barcode, and a slider for the radius."""
 
 
 def filtration_slider(points, edges, lengths, *, title: str, alt: str) -> FiltrationSlider:
@@ -66,9 +51,7 @@ def filtration_slider(points, edges, lengths, *, title: str, alt: str) -> Filtra
     FiltrationSlider
         Shown by a notebook when it is the last value of a cell. Equal data give equal bytes.
     """
-    for name, text in {"title": title, "alt": alt}.items():
-        if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"{name} must be a text that is not empty, got {text!r}")
+    check_words(title=title, alt=alt)
     points, edges, lengths = _checked(points, edges, lengths)
     order = np.argsort(lengths, kind="stable")
     edges, lengths = edges[order], lengths[order]
@@ -93,9 +76,7 @@ def filtration_slider(points, edges, lengths, *, title: str, alt: str) -> Filtra
     barcode = _barcode(lengths, radius, largest, dead)
     count = _count(radius, len(points) - dead, float(lengths[:dead].sum()), digits)
     name = "loupe-filtration-" + hashlib.sha256((title + cloud + barcode + content).encode()).hexdigest()[:10]
-    here = files("loupe.plotting.widgets")
-    style = here.joinpath("filtration.css").read_text(encoding="utf-8")
-    script = here.joinpath("filtration.js").read_text(encoding="utf-8")
+    style, script = beside("filtration.css"), beside("filtration.js")
     heading, position = escape(title), round(STEPS * radius / largest)
     html = f"""<div class="loupe-filtration mathjax_ignore" id="{name}" role="group" aria-label="{heading}">
 <style>{style}</style>

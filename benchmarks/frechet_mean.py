@@ -1,0 +1,395 @@
+"""Weighted Fréchet means in the Poincaré ball, forward and backward: CPU milliseconds on one thread, beside five peers.
+
+    python benchmarks/frechet_mean.py [--quick] [--json FILE]
+
+Gradients are those of points, weights and curvature together. All methods stop at the same tolerance, and none is timed
+before its mean and its gradients agree with the others'. Needs the extra ``loupe[bench]``.
+"""
+
+import argparse
+import gc
+import json
+import math
+import multiprocessing
+import platform
+import statistics
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from peers.frechet_mean import (
+    STEPS,
+    geoopt_ball,
+    gradient_descent,
+    padding,
+    restated_mean,
+    unrolled_mean,
+)
+from rich.console import Console
+from rich.table import Table
+
+from loupe.data import DataError, load
+from loupe.experiment.provenance import hardware
+from loupe.geometry import PoincareBall, frechet_mean, graph_frechet_mean
+
+PACKAGES = ("torch", "geoopt", "loupe")
+SHORT = 0.05  # seconds: a sample repeats calls until it lasts as long
+RADIUS, CURVATURE, WIDTH = 0.9, -1.0, 16
+SIZES = (
+    (2, 10, 10),
+    (64, 10, 10),
+    (256, 16, 16),
+    (1024, 32, 16),
+    (2, 1000, 10),
+    (2, 10, 100),
+    (512, 8, 64),
+)
+PATIENT = (
+    (2, 10, 10),
+    (64, 10, 10),
+    (2, 1000, 10),
+)  # sizes where gradient descent of step 0.01 is worth the wait
+TELLING = ((1024, 32, 16), (512, 8, 64))  # sizes whose peak memory is measured
+PRECISIONS = (torch.float64, torch.float32)
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}
+MEAN_ERROR = {torch.float64: 1e-9, torch.float32: 1e-5}
+GRADIENT_ERROR = {torch.float64: 1e-8, torch.float32: 1e-3}  # of the gradient's length
+NEVER = 3000  # iterations after which a step size counts as too long or too short
+
+OURS, RESTATED, UNROLLED = "loupe", "re-statement, explicit matrices", "autograd through the iterations"
+PADDED = "re-statement, padded"
+
+
+def numbers(shape, generator):
+    """Uniform random numbers of float64 between 0 and 1."""
+    return torch.rand(shape, generator=generator, dtype=torch.float64)
+
+
+def ball_points(shape, generator):
+    """Points of uniform radius up to 0.9, in all directions."""
+    x = torch.randn(shape, generator=generator, dtype=torch.float64)
+    return RADIUS * numbers((*shape[:-1], 1), generator) * x / x.norm(dim=-1, keepdim=True)
+
+
+def ready(points, weights, dtype):
+    """Points, weights and the curvature, all asking for gradients, and a cotangent."""
+    inputs = [one.to(dtype).requires_grad_() for one in (points, weights, torch.tensor(CURVATURE))]
+    generator = torch.Generator().manual_seed(1)
+    nodes = points.shape[:1] if points.ndim == 2 else points.shape[:-2]
+    cotangent = torch.randn(*nodes, points.shape[-1], generator=generator, dtype=torch.float64)
+    return inputs, cotangent.to(dtype)
+
+
+def batch(size, dtype):
+    """A batch of problems of one size (B, n, d)."""
+    generator = torch.Generator().manual_seed(0)
+    return ready(ball_points(size, generator), 0.05 + numbers(size[:2], generator), dtype)
+
+
+def cora(quick):
+    """Message edges (2, E) of a graph, both ways and from each node to itself, and how many nodes there are."""
+    if quick:
+        nodes = 100
+        undirected = torch.randint(nodes, (2, 200), generator=torch.Generator().manual_seed(0))
+    else:
+        graph = load("cora")
+        nodes, undirected = int(graph.num_nodes), torch.as_tensor(graph.edges).long().T
+    loops = torch.arange(nodes).expand(2, -1)
+    return torch.cat([undirected, undirected.flip(0), loops], dim=1), nodes
+
+
+def graph_problem(edges, nodes, dtype):
+    """Points of the nodes, weights of the edges."""
+    generator = torch.Generator().manual_seed(0)
+    points = ball_points((nodes, WIDTH), generator)
+    return ready(points, 0.05 + numbers((edges.shape[1],), generator), dtype)
+
+
+def batch_methods(tolerance):
+    """Functions of (points, weights, curvature) that autograd can differentiate."""
+    return {
+        OURS: lambda x, w, k: frechet_mean(x, w, PoincareBall(curvature=k), tolerance=tolerance),
+        RESTATED: lambda x, w, k: restated_mean(x, w, k, tolerance=tolerance),
+        UNROLLED: lambda x, w, k: unrolled_mean(x, w, k, tolerance=tolerance),
+    }
+
+
+def graph_methods(edges, nodes, tolerance):
+    """The same for the edges of a graph; rows of neighbours are prepared beforehand."""
+    rows, present = padding(edges, nodes)
+    order = edges[1].argsort(stable=True)
+
+    def padded(points, weights, curvature):
+        filled = weights.new_zeros(present.shape).masked_scatter(present, weights[order])
+        # Absent neighbours lie at the origin and weigh nothing. The algorithm starts at the first, which is present.
+        return restated_mean(points[rows] * present[..., None], filled, curvature, tolerance=tolerance)
+
+    return {
+        OURS: lambda x, w, k: graph_frechet_mean(x, edges, w, PoincareBall(curvature=k), tolerance=tolerance),
+        PADDED: padded,
+    }
+
+
+def both_ways(method, problem):
+    """Mean and gradients."""
+    inputs, cotangent = problem
+    mean = method(*inputs)
+    return [one.detach().double() for one in (mean, *torch.autograd.grad(mean, inputs, cotangent))]
+
+
+def check(name, found, right, dtype):
+    """The error of the mean; and an end to all timing where it, or that of a gradient, is too large."""
+    gradients = [
+        ((one - other).norm() / other.norm()).item() for one, other in zip(found[1:], right[1:], strict=True)
+    ]
+    worst = (found[0] - right[0]).norm(dim=-1).max().item()
+    assert worst < MEAN_ERROR[dtype], f"{name}: the mean is off by {worst:.1e}"
+    assert all(error < GRADIENT_ERROR[dtype] for error in gradients), (
+        f"{name}: gradients are off: {gradients}"
+    )
+    return worst
+
+
+def milliseconds(functions, rounds):
+    """CPU milliseconds of each call: medians over rounds in which the functions take turns."""
+
+    def sample(function, calls):
+        start = time.process_time()
+        for _ in range(calls):
+            function()
+        return (time.process_time() - start) / calls
+
+    calls = {name: math.ceil(SHORT / max(sample(run, 1), 1e-6)) for name, run in functions.items()}
+    found = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, run in functions.items():
+            found[name].append(sample(run, calls[name]))
+    return {name: 1e3 * statistics.median(samples) for name, samples in found.items()}
+
+
+def forward_and_backward(methods, problem, rounds):
+    """Milliseconds of each method forwards and backwards, a pair for each."""
+    inputs, cotangent = problem
+    forward = milliseconds({name: lambda run=run: run(*inputs) for name, run in methods.items()}, rounds)
+    backward = {}
+    for name, run in methods.items():  # one graph at a time: some are large
+        mean = run(*inputs)
+
+        def back(mean=mean):
+            return torch.autograd.grad(mean, inputs, cotangent, retain_graph=True)
+
+        backward |= milliseconds({name: back}, rounds)
+        del mean, back
+        gc.collect()
+    return {name: (forward[name], backward[name]) for name in methods}
+
+
+def measured_rows(row, methods, problem, dtype, rounds):
+    """Check and time methods that have gradients; ours is the first."""
+    tighter = [[one.detach().double().requires_grad_() for one in problem[0]], problem[1].double()]
+    right = both_ways(row.pop("exact"), tighter)
+    errors = {name: check(name, both_ways(run, problem), right, dtype) for name, run in methods.items()}
+    times = forward_and_backward(methods, problem, rounds)
+    for name, (forward, backward) in times.items():
+        yield row | {
+            "method": name,
+            "forward, ms": forward,
+            "backward, ms": backward,
+            "forward, times ours": forward / times[OURS][0],
+            "backward, times ours": backward / times[OURS][1],
+            "error": errors[name],
+        }
+
+
+def tuned(points, weights, ball, tolerance):
+    """The step size that takes the fewest iterations, or None."""
+    best, fewest = None, NEVER
+    for step in sorted(
+        STEPS, key=lambda step: abs(step - 0.3)
+    ):  # the likely ones first: others stop at their count
+        _, iterations = gradient_descent(
+            points, weights, ball, step, tolerance=tolerance, max_iterations=fewest
+        )
+        if iterations < fewest:
+            best, fewest = step, iterations
+    return best
+
+
+def descent_rows(row, problem, right, ours, size, dtype, rounds):
+    """Karcher's flow and gradient descent on geoopt's ball: forwards only."""
+    points, weights = (one.detach() for one in problem[0][:2])
+    ball, tolerance = geoopt_ball(CURVATURE, dtype), TOLERANCE[dtype]
+    best = tuned(points, weights, ball, tolerance)
+    steps = {"Karcher flow (geoopt)": 0.5}
+    if best is not None:
+        steps[f"gradient descent, tuned step {best:g} (geoopt)"] = best
+    if size in PATIENT:
+        steps["gradient descent, step 0.01 (geoopt)"] = 0.01
+    runs = {
+        name: lambda step=step: gradient_descent(
+            points, weights, ball, step, tolerance=tolerance, max_iterations=NEVER
+        )
+        for name, step in steps.items()
+    }
+    counts, errors = {}, {}
+    for name, run in list(runs.items()):
+        mean, counts[name] = run()
+        errors[name] = (mean.double() - right).norm(dim=-1).max().item()
+        if counts[name] == NEVER:
+            yield row | {"method": f"{name}: not there after {NEVER} iterations", "error": errors[name]}
+            del runs[name]
+        else:
+            assert errors[name] < MEAN_ERROR[dtype], f"{name}: the mean is off by {errors[name]:.1e}"
+    for name, forward in milliseconds(runs, rounds).items():
+        yield row | {
+            "method": name,
+            "forward, ms": forward,
+            "forward, times ours": forward / ours,
+            "iterations": counts[name],
+            "error": errors[name],
+        }
+
+
+def batch_rows(sizes, rounds):
+    """Batches of means of every size, in both precisions."""
+    exact = batch_methods(1e-15)[RESTATED]
+    for size in sizes:
+        for dtype in PRECISIONS:
+            problem = batch(size, dtype)
+            row = {"task": "means", "size": list(size), "precision": name_of(dtype)}
+            rows = list(
+                measured_rows(row | {"exact": exact}, batch_methods(TOLERANCE[dtype]), problem, dtype, rounds)
+            )
+            yield from rows
+            with torch.no_grad():
+                right = exact(*[one.detach().double() for one in problem[0]])
+            yield from descent_rows(row, problem, right, rows[0]["forward, ms"], size, dtype, rounds)
+
+
+def graph_rows(quick, rounds):
+    """One mean at every node of a graph, of its neighbours and itself."""
+    edges, nodes = cora(quick)
+    for dtype in PRECISIONS:
+        row = {
+            "task": "a small graph" if quick else "Cora",
+            "size": [nodes, edges.shape[1], WIDTH],
+            "precision": name_of(dtype),
+            "exact": graph_methods(edges, nodes, 1e-15)[PADDED],
+        }
+        methods = graph_methods(edges, nodes, TOLERANCE[dtype])
+        yield from measured_rows(row, methods, graph_problem(edges, nodes, dtype), dtype, rounds)
+
+
+def name_of(dtype):
+    """float64, float32."""
+    return str(dtype).removeprefix("torch.")
+
+
+def status(field):
+    """A line of this process's memory as Linux counts it, in MiB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
+
+
+def peak_memory(size, method, dtype):
+    """MiB that a forward and a backward pass need beyond their input, in this fresh process."""
+    torch.set_num_threads(1)
+    for run in batch_methods(TOLERANCE[dtype]).values():
+        both_ways(run, batch((2, 3, 2), dtype))  # what is loaded once
+    if size is None:
+        edges, nodes = cora(False)
+        run, problem = (
+            graph_methods(edges, nodes, TOLERANCE[dtype])[method],
+            graph_problem(edges, nodes, dtype),
+        )
+    else:
+        run, problem = batch_methods(TOLERANCE[dtype])[method], batch(size, dtype)
+    Path("/proc/self/clear_refs").write_text("5")  # forget earlier peaks
+    before = status("VmRSS")
+    both_ways(run, problem)
+    return status("VmHWM") - before
+
+
+def add_memory(rows):
+    """Measure the peak memory of the rows where it tells something, each in a process of its own."""
+    if not Path("/proc/self/clear_refs").exists():
+        return
+    for row in rows:
+        size = None if row["task"] == "Cora" else tuple(row["size"])
+        if "backward, ms" in row and (size is None or size in TELLING):
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+                dtype = getattr(torch, row["precision"])
+                row["peak, MiB"] = fresh.submit(peak_memory, size, row["method"], dtype).result()
+
+
+def environment():
+    """What ran where."""
+    return {
+        "python": platform.python_version(),
+        "hardware": hardware("cpu"),
+        "threads": 1,
+        "tolerance": {name_of(dtype): tolerance for dtype, tolerance in TOLERANCE.items()},
+        "largest radius": RADIUS,
+        "curvature": CURVATURE,
+    } | {package: version(package) for package in PACKAGES}
+
+
+def table(rows, rounds):
+    """A rich table of the measurements."""
+    columns = (
+        "task",
+        "size",
+        "precision",
+        "method",
+        "forward, ms",
+        "backward, ms",
+        "forward, times ours",
+        "backward, times ours",
+        "iterations",
+        "error",
+        "peak, MiB",
+    )
+    shown = Table(title=f"CPU time, one thread, median of {rounds}. Sizes: B, n, d; or nodes, edges, d")
+    for column in columns:
+        shown.add_column(
+            column, justify="left" if column in columns[:4] else "right", no_wrap=column == "size"
+        )
+    for row in rows:
+        values = [row.get(column, "") for column in columns]
+        values[1] = ", ".join(map(str, row["size"]))
+        shown.add_row(*[f"{value:.3g}" if isinstance(value, float) else str(value) for value in values])
+    return shown
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes only: a check that everything agrees"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the measurements to this file too")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    console = Console(width=None if sys.stdout.isatty() else 190)
+    rounds = 1 if options.quick else 7
+    rows = list(batch_rows(SIZES[:1] if options.quick else SIZES, rounds))
+    try:
+        rows += graph_rows(options.quick, rounds)
+    except DataError as error:
+        console.print(f"Cora is left out: {error}")
+    if not options.quick:
+        add_memory(rows)
+    console.print(table(rows, rounds))
+    console.print(
+        f"Gradient descent of step 0.01 runs only at {', '.join(map(str, PATIENT))}: elsewhere it takes minutes."
+    )
+    console.print(", ".join(f"{key} {value}" for key, value in environment().items()))
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump({"environment": environment(), "rows": rows}, file, indent=2)
+
+
+if __name__ == "__main__":
+    main()

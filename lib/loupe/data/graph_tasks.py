@@ -1,0 +1,430 @@
+"""From a graph to an experiment: splits of its edges and nodes, message edges, inputs, and simulated trees."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from loupe.data.errors import DataError
+from loupe.data.graphs import Graph
+
+TASKS = ("link", "node")
+
+# The column of the airport features whose bins are the labels.
+AIRPORT_LABEL_COLUMN = 4
+AIRPORT_DEGREES = 5
+
+# Degree features distinguish 0, 1, 2 to 3, 4 to 7, ..., and 128 or more.
+DEGREE_LEVELS = 9
+
+# An identity matrix of 4,096 nodes has 134 MB; above, nodes are told apart by their degrees only.
+IDENTITY_NODES = 4096
+
+MOST_CHILDREN = 4
+
+
+@dataclass(frozen=True, eq=False)
+class LinkSplit:
+    """Edges to train on, edges to predict, and as many pairs that are no edges.
+
+    Attributes
+    ----------
+    num_nodes : int
+        N.
+    train, valid, test : numpy.ndarray
+        int64 ``(m, 2)``, edges without self loops, smaller index first. Messages run along ``train`` only.
+    valid_negatives, test_negatives : numpy.ndarray
+        int64, as many rows as ``valid`` and ``test``; all different, smaller index first.
+    taken : numpy.ndarray
+        int64, sorted :func:`pair_keys` of all edges and of all negatives above: what no training negative is.
+    """
+
+    num_nodes: int
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+    valid_negatives: np.ndarray
+    test_negatives: np.ndarray
+    taken: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class NodeSplit:
+    """Nodes to train on, to stop by, and to report on.
+
+    Attributes
+    ----------
+    train, valid, test : numpy.ndarray
+        int64 node indices, sorted; no node is in two of them.
+    """
+
+    train: np.ndarray
+    valid: np.ndarray
+    test: np.ndarray
+
+
+def link_split(graph, *, valid=0.05, test=0.10, seed):
+    """Hold out edges for link prediction, and draw as many pairs that are no edges.
+
+    The shares are those of HGCN (Chami et al. 2019): 5 % of the edges to validate, 10 % to test, rounded
+    down, and the rest to train. Unlike there, a node is never paired with itself, neither as an edge nor as a
+    negative.
+
+    Parameters
+    ----------
+    graph : Graph
+    valid, test : float
+        Shares of the edges.
+    seed : int or numpy.random.Generator
+        The same seed gives the same split.
+
+    Returns
+    -------
+    LinkSplit
+
+    Raises
+    ------
+    DataError
+        If a share is not positive, nothing is left to train on or to hold out, or the graph has too few pairs
+        without an edge.
+    """
+    rng = np.random.default_rng(seed)
+    edges = graph.edges[graph.edges[:, 0] != graph.edges[:, 1]]
+    num_valid, num_test = int(valid * len(edges)), int(test * len(edges))
+    if min(num_valid, num_test) < 1 or num_valid + num_test >= len(edges):
+        raise DataError(
+            f"shares valid={valid} and test={test} of {len(edges)} edges must leave at least one edge "
+            "to validate, to test and to train on: give other shares or a larger graph"
+        )
+    held_out = num_valid + num_test
+    parts = np.split(rng.permutation(len(edges)), [num_valid, held_out])
+    valid_edges, test_edges, train_edges = (edges[np.sort(part)] for part in parts)
+    taken = np.unique(pair_keys(edges, graph.num_nodes))
+    negatives = sample_non_edges(graph.num_nodes, taken, held_out, rng, distinct=True)
+    return LinkSplit(
+        graph.num_nodes,
+        train_edges,
+        valid_edges,
+        test_edges,
+        negatives[:num_valid],
+        negatives[num_valid:],
+        np.sort(np.concatenate([taken, pair_keys(negatives, graph.num_nodes)])),
+    )
+
+
+def training_negatives(split, rng):
+    """One random pair for each training edge, to be drawn anew each epoch.
+
+    Neither edges of the full graph nor held-out negatives are drawn. To leave out only the held-out edges would
+    tell them apart, over many epochs, as the pairs that are never negatives; now training has seen neither kind.
+    HGCN leaves out neither, and trains now and then against a held-out edge: one draw in 1,800 (airport) to
+    29,000 (pubmed).
+
+    Parameters
+    ----------
+    split : LinkSplit
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 ``(m, 2)`` for m training edges, smaller index first; repetitions are possible.
+
+    Raises
+    ------
+    DataError
+        If no pair is left.
+    """
+    return sample_non_edges(split.num_nodes, split.taken, len(split.train), rng)
+
+
+def sample_non_edges(num_nodes, taken, count, rng, *, distinct=False):
+    """Uniform random pairs of two nodes, those that are taken excepted.
+
+    Parameters
+    ----------
+    num_nodes : int
+        N.
+    taken : numpy.ndarray
+        int64, sorted, different :func:`pair_keys` of pairs that may not be drawn.
+    count : int
+        Number of pairs.
+    rng : numpy.random.Generator
+    distinct : bool
+        Draw without repetition.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 ``(count, 2)``, smaller index first, in random order.
+
+    Raises
+    ------
+    DataError
+        If there are too few such pairs.
+    """
+    num_pairs = num_nodes * (num_nodes - 1) // 2
+    free = num_pairs - len(taken)
+    needed = count if distinct else min(count, 1)
+    if needed > free:
+        raise DataError(
+            f"{needed} pairs without an edge are needed, and {num_nodes} nodes leave {free}: "
+            "take a sparser graph or smaller shares"
+        )
+    if 2 * (needed + len(taken)) > num_pairs:
+        keys = pair_keys(np.stack(np.triu_indices(num_nodes, k=1), axis=1), num_nodes)
+        keys = rng.choice(np.setdiff1d(keys, taken, assume_unique=True), count, replace=not distinct)
+        return np.stack(np.divmod(keys, num_nodes), axis=1)
+    # Here at least half of all pairs will do, so that a draw or two of the missing number settles it.
+    keys = np.empty(0, np.int64)
+    while len(keys) < count:
+        first = rng.integers(num_nodes, size=count)
+        second = rng.integers(num_nodes - 1, size=count)
+        second += second >= first
+        drawn = pair_keys(np.stack([first, second], axis=1), num_nodes)
+        keys = np.concatenate([keys, drawn[~is_taken(drawn, taken)]])
+        if distinct:
+            # The first of equal keys stays, in the order of the draws: a sorted list would not be random.
+            keys = keys[np.sort(np.unique(keys, return_index=True)[1])]
+    return np.stack(np.divmod(keys[:count], num_nodes), axis=1)
+
+
+def pair_keys(pairs, num_nodes):
+    """One int64 for each unordered pair of N nodes (m, 2): smaller index times N plus larger."""
+    first, second = pairs.T
+    return np.minimum(first, second) * num_nodes + np.maximum(first, second)
+
+
+def is_taken(keys, taken):
+    """Which keys (m,) are among the sorted keys taken, bool (m,)."""
+    # No key is negative: -1 stands for what lies beyond the end.
+    return np.append(taken, -1)[np.searchsorted(taken, keys)] == keys
+
+
+def fixed_node_split(graph):
+    """The graph's own :class:`NodeSplit`, for citations that of Planetoid; DataError if it has none."""
+    if graph.train is None:
+        raise DataError(f"{graph.name} has no split of its own: make one with node_split")
+    return NodeSplit(np.sort(graph.train), np.sort(graph.valid), np.sort(graph.test))
+
+
+def node_split(graph, *, fractions, balanced, seed):
+    """Split the nodes at random for classification.
+
+    HGCN (Chami et al. 2019) takes 30/10/60 %, balanced, for the disease tree and 70/15/15 % for airports. Its
+    rule for airports is the balanced one, written for two classes: with four it puts nodes into two parts, so
+    take ``balanced=False`` there.
+
+    Parameters
+    ----------
+    graph : Graph
+    fractions : tuple of three floats
+        Shares to train, validate and test, which add up to 1.
+    balanced : bool
+        If True, validation and test hold equally many of each class, their shares of the smallest one, and all
+        other nodes are for training. If False, each class is split in these shares.
+    seed : int or numpy.random.Generator
+        The same seed gives the same split.
+
+    Returns
+    -------
+    NodeSplit
+
+    Raises
+    ------
+    DataError
+        If the fractions are not three positive numbers of sum 1, or a part would be empty.
+    """
+    if len(fractions) != 3 or min(fractions) <= 0 or abs(sum(fractions) - 1) > 1e-9:
+        raise DataError(f"fractions must be three positive numbers that add up to 1, got {fractions}")
+    rng = np.random.default_rng(seed)
+    classes = [rng.permutation(np.flatnonzero(graph.labels == label)) for label in np.unique(graph.labels)]
+    sizes = [len(nodes) for nodes in classes]
+    parts = []
+    for nodes, size in zip(classes, [min(sizes)] * len(sizes) if balanced else sizes, strict=True):
+        num_valid, num_test = round(fractions[1] * size), round(fractions[2] * size)
+        parts.append(np.split(nodes, [num_valid, num_valid + num_test]))
+    valid, test, train = (np.sort(np.concatenate(part)) for part in zip(*parts, strict=True))
+    if not (len(train) and len(valid) and len(test)):
+        raise DataError(
+            f"fractions={fractions} of classes of {sizes} nodes leave a part empty: give other fractions"
+        )
+    return NodeSplit(train, valid, test)
+
+
+def message_edges(edges, num_nodes):
+    """Who sends to whom: both directions of each edge, and each node to itself.
+
+    Parameters
+    ----------
+    edges : numpy.ndarray
+        int64 ``(E, 2)``; repetitions and self loops do not matter.
+    num_nodes : int
+        N.
+
+    Returns
+    -------
+    numpy.ndarray
+        int64 ``(2, M)``, sources above destinations, without repetition, sorted by destination and then by
+        source, so that the messages of one node lie together. M = 2E + N for different edges without loops.
+
+    Raises
+    ------
+    DataError
+        If an edge names no node.
+    """
+    if len(edges) and not 0 <= edges.min() <= edges.max() < num_nodes:
+        raise DataError(
+            f"edges name nodes {edges.min()} to {edges.max()}, and num_nodes is {num_nodes}: "
+            "give both of the same graph"
+        )
+    loops = np.arange(num_nodes)
+    sources = np.concatenate([edges[:, 0], edges[:, 1], loops])
+    destinations = np.concatenate([edges[:, 1], edges[:, 0], loops])
+    destinations, sources = np.divmod(np.unique(destinations * num_nodes + sources), num_nodes)
+    return np.stack([sources, destinations])
+
+
+def node_inputs(graph, task, training_edges, *, normalise):
+    """What a network is told about each node.
+
+    A graph with features gives them, and ``airport`` some more. A graph without features, or with features of
+    some nodes only, is known by its structure: each node is told apart from all others (the identity matrix,
+    whose linear layer is a table of rows) where that is at most 4,096 nodes, and else by its degree.
+
+    Parameters
+    ----------
+    graph : Graph
+    task : {"link", "node"}
+        Link prediction or node classification.
+    training_edges : numpy.ndarray
+        int64 ``(m, 2)``; degrees are counted in these, so that held-out edges do not show.
+    normalise : bool
+        Divide each row of features by its sum, before anything is appended (HGCN; off for the disease trees).
+        The sum is signed: a row of negative sum changes its sign, and one whose sum is nearly zero becomes
+        large. A row of sum zero becomes zero. Structure is never normalised.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 ``(N, F)``.
+
+    Raises
+    ------
+    DataError
+        If the task is neither of the two.
+
+    Notes
+    -----
+    As in HGCN (Chami et al. 2019), airport has six more columns that mark the degree 0, 1, ..., 4, and 5 or
+    more, and a constant 1; for classification column 4 is dropped, because the labels are its bins. Degree
+    features mark the degree 0, 1, 2 to 3, 4 to 7, ..., and 128 or more, and hold a constant 1 too.
+    """
+    if task not in TASKS:
+        raise DataError(f"no task {task!r}: one of {', '.join(TASKS)}")
+    degrees = node_degrees(training_edges, graph.num_nodes)
+    if graph.features is None or graph.known is not None:
+        if graph.num_nodes <= IDENTITY_NODES:
+            return np.eye(graph.num_nodes)
+        # frexp writes a degree as m 2^e with 1/2 <= m < 1: the exponent is 0 for 0, and 1 + floor(log2) else.
+        levels = np.frexp(degrees)[1]
+        return with_constant(one_hot(levels, DEGREE_LEVELS))
+    airport = graph.name == "airport"
+    features = graph.features.astype(np.float64)
+    if airport and task == "node":
+        features = np.delete(features, AIRPORT_LABEL_COLUMN, axis=1)
+    if normalise:
+        features = divided_by_sums(features)
+    if airport:
+        features = np.hstack([features, with_constant(one_hot(degrees, AIRPORT_DEGREES + 1))])
+    return features
+
+
+def node_degrees(edges, num_nodes):
+    """Number of edges at each node, int64 (N,); a self loop counts once, as in a sum of an adjacency row."""
+    loops = edges[:, 0] == edges[:, 1]
+    return np.bincount(edges[:, 0], minlength=num_nodes) + np.bincount(edges[~loops, 1], minlength=num_nodes)
+
+
+def one_hot(levels, width):
+    """Rows of a unit matrix, float64 (N, width); higher levels count as the last."""
+    return np.eye(width)[np.minimum(levels, width - 1)]
+
+
+def with_constant(features):
+    """Features and a column of ones."""
+    return np.hstack([features, np.ones((len(features), 1))])
+
+
+def divided_by_sums(features):
+    """Each row divided by its sum; zero where the sum is zero."""
+    sums = features.sum(axis=1, keepdims=True)
+    return np.divide(features, sums, out=np.zeros_like(features), where=sums != 0)
+
+
+def disease_tree(num_nodes, seed):
+    r"""A random tree along which a disease spreads, of any size.
+
+    Each node but the first is attached to a uniformly chosen earlier node with less than 4 children. It has a
+    susceptibility :math:`s_i\sim N(0,1)` and ten further features :math:`s_i a_k+N(0,1)`, the same
+    :math:`a_k\sim N(0,1)` for all. The root is infected; a child is if its parent is and
+    :math:`s_i+N(0,\tfrac14)>-0.3`, which has a chance of about 0.61. So the share of infected nodes falls as
+    the tree gets deeper, and differs much between seeds: ``notes`` says it, and it is ``labels.mean()``.
+
+    Parameters
+    ----------
+    num_nodes : int
+        N, at least 2.
+    seed : int or numpy.random.Generator
+        The same seed gives the same tree.
+
+    Returns
+    -------
+    Graph
+        Named ``disease_tree``; in each edge the smaller index is the parent. ``features`` are float64
+        ``(N, 11)``, susceptibility first; ``labels`` are 1 for infected.
+
+    Raises
+    ------
+    DataError
+        If there are less than 2 nodes.
+
+    Notes
+    -----
+    In the manner of HGCN's simulated disease trees (Chami et al. 2019), but with rules of our own.
+    """
+    if num_nodes < 2:
+        raise DataError(f"a tree needs at least 2 nodes, got num_nodes={num_nodes}")
+    rng = np.random.default_rng(seed)
+    susceptibility = rng.standard_normal(num_nodes)
+    others = np.outer(susceptibility, rng.standard_normal(10)) + rng.standard_normal((num_nodes, 10))
+    catches = susceptibility + rng.normal(0, 0.5, num_nodes) > -0.3
+    choices = rng.random(num_nodes)
+
+    parents, children, infected = (
+        np.zeros(num_nodes, np.int64),
+        np.zeros(num_nodes, int),
+        np.ones(num_nodes, bool),
+    )
+    open_nodes = [0]
+    for i in range(1, num_nodes):
+        place = int(choices[i] * len(open_nodes))
+        parent = parents[i] = open_nodes[place]
+        infected[i] = infected[parent] and catches[i]
+        children[parent] += 1
+        if children[parent] == MOST_CHILDREN:
+            open_nodes[place] = open_nodes[-1]
+            open_nodes.pop()
+        open_nodes.append(i)
+    edges = np.stack([parents[1:], np.arange(1, num_nodes)], axis=1)
+    return Graph(
+        "disease_tree",
+        num_nodes,
+        edges[np.lexsort(edges.T[::-1])],
+        np.column_stack([susceptibility, others]),
+        None,
+        infected.astype(np.int64),
+        None,
+        None,
+        None,
+        f"Simulated; {infected.mean():.1%} of {num_nodes} nodes are infected.",
+    )

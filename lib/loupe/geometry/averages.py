@@ -1,0 +1,165 @@
+"""Averages to compare the Fréchet mean with, and the solvers of its literature, one step at a time."""
+
+import torch
+
+from loupe.geometry.hyperbolic import Hyperboloid, PoincareBall, lorentz, to_ball, to_hyperboloid
+from loupe.geometry.manifolds import Manifold
+from loupe.geometry.series import arsinh_ratio
+
+
+def tangent_mean(points, weights=None, manifold=None):
+    """The average in the tangent space of the origin, as HGCN takes it: close to the mean only near the origin.
+
+    Parameters
+    ----------
+    points : torch.Tensor, shape (..., n, d)
+    weights : torch.Tensor, shape (..., n), optional
+    manifold : Manifold, optional
+        The Poincaré ball of curvature -1 by default.
+
+    Returns
+    -------
+    torch.Tensor, shape (..., d)
+    """
+    manifold = manifold or PoincareBall()
+    origin = manifold.origin_like(points[..., 0, :])
+    logs = manifold.log(origin.unsqueeze(-2), points)
+    return manifold.exp(origin, _average(logs, weights))
+
+
+def einstein_midpoint(points, weights=None, manifold=None):
+    """The weighted sum on the hyperboloid, scaled back onto it; also called Lorentz centroid.
+
+    It minimises the sum of ``cosh(sqrt(c) d)`` in place of ``d**2``.
+
+    Parameters
+    ----------
+    points : torch.Tensor, shape (..., n, d)
+        Of the ball, or of the hyperboloid.
+    weights : torch.Tensor, shape (..., n), optional
+    manifold : PoincareBall or Hyperboloid, optional
+        The ball of curvature -1 by default.
+
+    Returns
+    -------
+    torch.Tensor, shape (..., d)
+    """
+    manifold = manifold or PoincareBall()
+    if isinstance(manifold, Hyperboloid):
+        total = _average(points, weights)
+        return total / (-manifold.c * lorentz(total, total)).sqrt()
+    lifted = to_hyperboloid(points, manifold.curvature)
+    middle = einstein_midpoint(lifted, weights, Hyperboloid(manifold.curvature))
+    return to_ball(middle, manifold.curvature)
+
+
+def ball_step(points, weights, mean, manifold):
+    """One iteration of the paper's Algorithm 1, in the ball.
+
+    ``d**2 = g(t) / c`` is concave in ``t = c |x - y|**2 / ((1 - c |x|**2) (1 - c |y|**2))``: its tangent at the current
+    mean lies above it, and the sum of tangents has a minimum in closed form.
+
+    Parameters
+    ----------
+    points : torch.Tensor, shape (..., n, d)
+    weights : torch.Tensor, shape (..., n)
+    mean : torch.Tensor, shape (..., d)
+    manifold : PoincareBall
+
+    Returns
+    -------
+    torch.Tensor, shape (..., d)
+    """
+    K, c = manifold.curvature, manifold.c
+    y = mean.unsqueeze(-2)
+    room_x, room_y = 1 + K * points.square().sum(-1), 1 + K * y.square().sum(-1)
+    t = c * (points - y).square().sum(-1) / (room_x * room_y)
+    alpha = weights * 4 * arsinh_ratio(t) / room_x  # g'(t) = 4 arsinh(sqrt t) / sqrt(t (1 + t))
+    b = (alpha.unsqueeze(-1) * points).sum(-2)
+    p = (alpha * (1 - K * points.square().sum(-1))).sum(-1, keepdim=True)
+    root = (p.square() + 4 * K * b.square().sum(-1, keepdim=True)).clamp_min(0).sqrt()
+    return 2 * b / (p + root)  # this form of the root is right at the origin too
+
+
+def hyperboloid_step(points, weights, mean, manifold):
+    """One iteration of the paper's Algorithm 2, on the hyperboloid; the same iteration as in the ball, in that chart.
+
+    Parameters
+    ----------
+    points : torch.Tensor, shape (..., n, d + 1)
+    weights : torch.Tensor, shape (..., n)
+    mean : torch.Tensor, shape (..., d + 1)
+    manifold : Hyperboloid
+
+    Returns
+    -------
+    torch.Tensor, shape (..., d + 1)
+    """
+    step = points - mean.unsqueeze(-2)
+    t = (0.25 * manifold.c * lorentz(step, step)[..., 0]).clamp_min(0)
+    total = ((weights * arsinh_ratio(t)).unsqueeze(-1) * points).sum(-2)
+    return total / (-manifold.c * lorentz(total, total)).sqrt()
+
+
+def karcher_step(points, weights, mean, manifold):
+    """One iteration of Karcher flow: to the average of the logarithms, and back onto the manifold."""
+    return gradient_step(points, weights, mean, manifold, 0.5)
+
+
+def gradient_step(points, weights, mean, manifold, step):
+    """One iteration of Riemannian gradient descent on the weighted mean of squared distances.
+
+    Parameters
+    ----------
+    points : torch.Tensor, shape (..., n, d)
+    weights : torch.Tensor, shape (..., n)
+    mean : torch.Tensor, shape (..., d)
+    manifold : Manifold
+    step : float
+        1/2 is Karcher flow.
+
+    Returns
+    -------
+    torch.Tensor, shape (..., d)
+    """
+    descent = 2 * _average(manifold.log(mean.unsqueeze(-2), points), weights)
+    return manifold.exp(mean, step * descent)
+
+
+def karcher_flow(points, weights=None, manifold=None, *, start=None, iterations=100):
+    """The Fréchet mean by Karcher flow, begun at the first point; where autograd records, through all iterations.
+
+    Parameters
+    ----------
+    points : torch.Tensor, shape (..., n, d)
+    weights : torch.Tensor, shape (..., n), optional
+    manifold : Manifold, optional
+        The Poincaré ball of curvature -1 by default.
+    start : torch.Tensor, shape (..., d), optional
+    iterations : int
+
+    Returns
+    -------
+    torch.Tensor, shape (..., d)
+    """
+    return riemannian_gradient_descent(
+        points, weights, manifold, step=0.5, start=start, iterations=iterations
+    )
+
+
+def riemannian_gradient_descent(
+    points, weights=None, manifold: Manifold | None = None, *, step=0.01, start=None, iterations=1000
+):
+    """The Fréchet mean by Riemannian gradient descent with a fixed step; as :func:`karcher_flow` otherwise."""
+    manifold = manifold or PoincareBall()
+    weights = torch.ones_like(points[..., 0]) if weights is None else weights
+    mean = points[..., 0, :] if start is None else start
+    for _ in range(iterations):
+        mean = gradient_step(points, weights, mean, manifold, step)
+    return mean
+
+
+def _average(vectors, weights):
+    if weights is None:
+        return vectors.mean(-2)
+    return (weights.unsqueeze(-1) * vectors).sum(-2) / weights.sum(-1)[..., None]

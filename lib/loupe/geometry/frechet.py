@@ -1,0 +1,369 @@
+"""The Fréchet mean as a function that networks can be trained through, on every manifold of this package.
+
+Lou et al. 2020: the mean has no closed form in hyperbolic space, but a solver without a step size (section 4), and a
+derivative by the implicit function theorem (section 3) that needs none of the solver's iterations. Here the solver is
+the paper's, begun at the Einstein midpoint and seen from there (:mod:`loupe.geometry.unit_ball`); the few means that
+are still open after sixteen iterations are finished by Newton's method, whose Hessian the derivative needs anyway.
+"""
+
+import warnings
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from loupe.geometry import unit_ball
+from loupe.geometry.groups import Batch, Segments
+from loupe.geometry.hyperbolic import Hyperboloid, PoincareBall, lorentz
+from loupe.geometry.manifolds import Euclidean, Manifold, Sphere
+from loupe.geometry.series import HALF, NEAR, arsinh_ratio, power_series
+
+TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-6}
+"""Default tolerances, as lengths in units of the curvature radius."""
+
+_BALL = PoincareBall()
+
+
+def frechet_mean(
+    points: torch.Tensor,
+    weights: torch.Tensor | None = None,
+    manifold: Manifold = _BALL,
+    *,
+    start: torch.Tensor | None = None,
+    max_iterations: int = 1000,
+    tolerance: float | None = None,
+) -> torch.Tensor:
+    """The point with the least weighted sum of squared distances to given points; differentiable once.
+
+    Gradients reach points, weights and curvature, through the implicit function theorem. On the hyperboloid, where
+    points may be moved off the manifold, they are those of ``arcosh(K <x, y>_L) / sqrt(-K)``; project them with
+    ``to_tangent`` for Riemannian ones.
+
+    Parameters
+    ----------
+    points : torch.Tensor, shape (..., n, d)
+        Points of the manifold. Half precision is computed and returned in float32.
+    weights : torch.Tensor, shape (..., n), optional
+        At least 0, and not all 0; they need not sum to 1. Equal weights by default. Broadcast over leading axes.
+    manifold : Manifold
+        :class:`~loupe.geometry.PoincareBall` (the default, of curvature -1), :class:`~loupe.geometry.Hyperboloid`,
+        :class:`~loupe.geometry.Euclidean`, or :class:`~loupe.geometry.Sphere`, where the points are to lie in an open
+        hemisphere.
+    start : torch.Tensor, shape (..., d), optional
+        Where the solver begins, such as the mean of the epoch before.
+    max_iterations : int
+    tolerance : float, optional
+        Of the estimated error of the mean, as a length in units of the curvature radius; 1e-12 in float64, 1e-6 in
+        float32.
+
+    Returns
+    -------
+    torch.Tensor, shape (..., d)
+
+    Raises
+    ------
+    ValueError
+        If shapes do not match, there are no points, a point is off the manifold, or weights are negative, not finite
+        or all 0.
+
+    Warns
+    -----
+    RuntimeWarning
+        If the tolerance was not reached; the mean is returned all the same.
+
+    Examples
+    --------
+    >>> points = torch.tensor([[0.0, 0.0], [0.8, 0.0]])
+    >>> frechet_mean(points)
+    tensor([0.5000, 0.0000])
+    """
+    points, weights = _checked(points, weights, manifold)
+    lead, (n, d) = points.shape[:-2], points.shape[-2:]
+    if start is not None:
+        start = _checked_start(start, (*lead, d), points).reshape(-1, d)
+    found = _mean(
+        Batch(), points.reshape(-1, n, d), weights.reshape(-1, n), manifold, start, max_iterations, tolerance
+    )
+    return found.reshape(*lead, d)
+
+
+def frechet_variance(
+    points: torch.Tensor,
+    weights: torch.Tensor | None = None,
+    manifold: Manifold = _BALL,
+    *,
+    mean: torch.Tensor | None = None,
+    **options,
+) -> torch.Tensor:
+    """The weighted mean of squared distances to the Fréchet mean; differentiable once.
+
+    Parameters
+    ----------
+    points : torch.Tensor, shape (..., n, d)
+    weights : torch.Tensor, shape (..., n), optional
+    manifold : Manifold
+    mean : torch.Tensor, shape (..., d), optional
+        The Fréchet mean, where it is known already.
+    **options
+        As for :func:`frechet_mean`.
+
+    Returns
+    -------
+    torch.Tensor, shape (...)
+    """
+    if mean is None:
+        mean = frechet_mean(points, weights, manifold, **options)
+    points, weights = _checked(points, weights, manifold)
+    squares = manifold.squared_dist(mean.unsqueeze(-2), points)
+    return (weights * squares).sum(-1) / weights.sum(-1)
+
+
+def graph_frechet_mean(
+    points: torch.Tensor,
+    edges: torch.Tensor,
+    weights: torch.Tensor | None = None,
+    manifold: Manifold = _BALL,
+    *,
+    start: torch.Tensor | None = None,
+    max_iterations: int = 1000,
+    tolerance: float | None = None,
+) -> torch.Tensor:
+    """For each node of a graph, the Fréchet mean of the points at the sources of its incoming edges.
+
+    Nothing is padded: the work is proportional to the number of edges. A node without incoming edges keeps its own
+    point. Differentiable once, as :func:`frechet_mean`.
+
+    Parameters
+    ----------
+    points : torch.Tensor, shape (N, d)
+        One point of the manifold at each node.
+    edges : torch.Tensor of int64, shape (2, E)
+        Source and destination of each edge, in any order; fastest if sorted by destination. A self loop makes a
+        node count in its own mean.
+    weights : torch.Tensor, shape (E,), optional
+    manifold : Manifold
+    start : torch.Tensor, shape (N, d), optional
+    max_iterations, tolerance
+        As for :func:`frechet_mean`.
+
+    Returns
+    -------
+    torch.Tensor, shape (N, d)
+
+    Raises
+    ------
+    ValueError
+        As for :func:`frechet_mean`, and if an edge names a node that is not there.
+    """
+    if points.dim() != 2:
+        raise ValueError(f"points must have shape (N, d), one for each node, got {tuple(points.shape)}")
+    nodes = len(points)
+    if edges.dim() != 2 or len(edges) != 2 or edges.dtype not in (torch.int64, torch.int32):
+        raise ValueError(
+            f"edges must be integers of shape (2, E), sources and destinations, got {edges.dtype} of shape "
+            f"{tuple(edges.shape)}"
+        )
+    if edges.numel() and not (int(edges.min()) >= 0 and int(edges.max()) < nodes):
+        raise ValueError(
+            f"edges must name nodes from 0 to {nodes - 1}, got {int(edges.min())} to {int(edges.max())}"
+        )
+    source, owner = edges.long()
+    points, weights = _checked_weights(_full(points), weights, source.shape)
+    manifold.check(points.detach())
+    alone = torch.bincount(owner, minlength=nodes) == 0
+    if alone.any():
+        nobody = alone.nonzero().squeeze(1)
+        source, owner = torch.cat([source, nobody]), torch.cat([owner, nobody])
+        weights = torch.cat([weights, weights.new_ones(len(nobody))])
+    if (owner.diff() < 0).any():
+        order = owner.argsort(stable=True)
+        source, owner, weights = source[order], owner[order], weights[order]
+    groups = Segments(owner, nodes)
+    _check_totals(groups.total(weights.detach()), "node")
+    if start is not None:
+        start = _checked_start(start, points.shape, points)
+    return _mean(groups, points.index_select(0, source), weights, manifold, start, max_iterations, tolerance)
+
+
+def _full(points):
+    return points.float() if points.dtype in (torch.float16, torch.bfloat16) else points
+
+
+def _checked(points, weights, manifold):
+    if points.dim() < 2:
+        raise ValueError(f"points must have shape (..., n, d), got {tuple(points.shape)}")
+    if points.shape[-2] == 0:
+        raise ValueError(f"a mean needs at least one point, got points of shape {tuple(points.shape)}")
+    points = _full(points)
+    points, weights = _checked_weights(points, weights, points.shape[:-1])
+    manifold.check(points.detach())
+    _check_totals(weights.detach().sum(-1), "element")
+    return points, weights
+
+
+def _checked_weights(points, weights, shape):
+    if not points.is_floating_point():
+        raise ValueError(f"points must be floating-point numbers, got {points.dtype}")
+    if weights is None:
+        return points, points.new_ones(shape)
+    weights = weights.to(points.dtype)
+    try:
+        weights = weights.expand(shape)
+    except RuntimeError:
+        raise ValueError(
+            f"weights must have shape {tuple(shape)}, one for each of points {tuple(points.shape)}, "
+            f"got {tuple(weights.shape)}"
+        ) from None
+    low, high = weights.detach().aminmax() if weights.numel() else (0, 0)
+    if not (low >= 0 and high < torch.inf):
+        index = tuple((~((weights >= 0) & (weights < torch.inf))).nonzero()[0].tolist())
+        raise ValueError(
+            f"weights must be at least 0 and finite, got {weights[index].item():g} at index {index}"
+        )
+    return points, weights
+
+
+def _check_totals(totals, what):
+    empty = totals == 0
+    if empty.any():
+        index = tuple(empty.nonzero()[0].tolist())
+        raise ValueError(f"weights must not all be 0, but they are for {what} {index}")
+
+
+def _checked_start(start, shape, points):
+    if tuple(start.shape) != tuple(shape):
+        raise ValueError(f"start must have shape {tuple(shape)}, got {tuple(start.shape)}")
+    return start.detach().to(points)
+
+
+def _mean(groups, points, weights, manifold, start, max_iterations, tolerance):
+    if max_iterations < 1:
+        raise ValueError(f"max_iterations must be at least 1, got {max_iterations}")
+    tolerance = TOLERANCES[points.dtype] if tolerance is None else tolerance
+    for kind, mean in _MEANS.items():
+        if isinstance(manifold, kind):
+            found, error = mean(
+                groups, points, weights, manifold, start, tolerance=tolerance, max_iterations=max_iterations
+            )
+            break
+    else:
+        raise ValueError(
+            f"no Fréchet mean is known on {manifold!r}: choose {', '.join(k.__name__ for k in _MEANS)}"
+        )
+    if (error > tolerance).any():
+        warnings.warn(
+            f"the Fréchet mean has an estimated error of {error.max().item():.3g} after {max_iterations} iterations, "
+            f"above the tolerance of {tolerance:g}: raise max_iterations or the tolerance",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return found
+
+
+def _euclidean_mean(groups, points, weights, manifold, start, *, tolerance, max_iterations):
+    total = groups.total(weights).unsqueeze(-1)
+    return groups.combine(weights, points) / total, torch.zeros_like(total)
+
+
+def _ball_mean(groups, points, weights, manifold, start, **limits):
+    # All of the curvature's gradient comes from this change of scale.
+    unit = torch.as_tensor(manifold.c, dtype=points.dtype, device=points.device).sqrt()
+    start = None if start is None else start * unit.detach()
+    found, error = unit_ball.mean(groups, points * unit, weights, start, **limits)
+    return found / unit, error
+
+
+def _hyperboloid_mean(groups, points, weights, manifold, start, **limits):
+    """By way of the ball, where points far out keep their digits."""
+    curvature = torch.as_tensor(manifold.curvature, dtype=points.dtype, device=points.device)
+    radius = (-curvature).rsqrt()
+    fixed = points.detach()
+
+    def chart(x):
+        return x[..., 1:] / (radius + x[..., :1])
+
+    # Points may leave the hyperboloid, and the hyperboloid the points: by the factor 1 + stretch, whose value is 1.
+    stretch = _as_zero(curvature.detach() * lorentz(points, fixed)[..., 0]) + _as_zero(
+        0.5 * (-curvature).log()
+    )
+    on_manifold = points * (1 - stretch).unsqueeze(-1)
+    with torch.no_grad():
+        start = None if start is None else chart(start)
+        found, error = unit_ball.solve(groups, chart(fixed), weights, start, **limits)
+        t = unit_ball.view(groups, chart(fixed), found).t
+        # A stretched point has K <x, y> greater in proportion; to the mean that is a greater weight.
+        gain = 1 - (1 + 2 * t) * _bend(t) / 2
+    pulled = weights * (1 + gain * stretch)
+    mean = unit_ball.Attached.apply(chart(on_manifold), pulled, found, groups)
+    square = mean.square().sum(-1, keepdim=True)
+    return radius * torch.cat([1 + square, 2 * mean], dim=-1) / (1 - square), error
+
+
+def _bend(t):
+    """Minus the logarithmic derivative of :func:`arsinh_ratio`, t -> 0 included."""
+    h = arsinh_ratio(t)
+    near = t < NEAR
+    slopes = tuple(-k * a for k, a in enumerate(HALF))[1:]
+    series = power_series(slopes, torch.where(near, t, 0.0))
+    far = torch.where(near, 1.0, t)
+    closed = (torch.where(near, 1.0, h) * (1 + 2 * far) - 1) / (2 * far * (1 + far))
+    return torch.where(near, series, closed) / h
+
+
+def _as_zero(value):
+    """0, with the derivative of the value."""
+    return value - value.detach()
+
+
+def _sphere_mean(groups, points, weights, manifold, start, *, tolerance, max_iterations):
+    """Karcher flow, and the implicit derivative as that of one step of Newton's method at its end."""
+    with torch.no_grad():
+        total = groups.total(weights).unsqueeze(-1)
+        mean = manifold.project(groups.combine(weights, points)) if start is None else start
+        for _ in range(max_iterations):
+            velocity = groups.combine(weights, manifold.log(groups.spread(mean), points)) / total
+            mean = manifold.exp(mean, velocity)
+            error = velocity.norm(dim=-1)
+            if (error <= tolerance).all():
+                break
+        log = manifold.log(groups.spread(mean), points)
+        square = log.square().sum(-1)
+        across = _cotangent_ratio(manifold, groups.spread(mean), points)
+        along = (1 - across) / torch.where(square > 0, square, 1.0)
+        hessian = groups.gram(weights * along, log)
+        flat = torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device)
+        normal = mean.unsqueeze(-1) * mean.unsqueeze(-2)
+        # Along the normal, where nothing moves, anything but 0 will do.
+        hessian += (
+            groups.total(weights * across)[:, None, None] * (flat - normal) + total.unsqueeze(-1) * normal
+        )
+    pull = groups.combine(weights, manifold.log(groups.spread(mean), points))
+    newton = torch.linalg.solve(hessian, pull)
+    return _FirstOrder.apply(mean + manifold.to_tangent(mean, _as_zero(newton))), error
+
+
+def _cotangent_ratio(manifold, x, y):
+    """angle / tan(angle), shape (entries,)."""
+    angle = manifold.dist(x, y)
+    near = angle < 1e-4
+    return torch.where(near, 1 - angle.square() / 3, angle / torch.where(near, 1.0, angle).tan())
+
+
+class _FirstOrder(torch.autograd.Function):
+    """The identity, differentiable once."""
+
+    @staticmethod
+    def forward(ctx, mean):
+        return mean.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, cotangent):
+        return cotangent
+
+
+_MEANS = {
+    PoincareBall: _ball_mean,
+    Hyperboloid: _hyperboloid_mean,
+    Euclidean: _euclidean_mean,
+    Sphere: _sphere_mean,
+}

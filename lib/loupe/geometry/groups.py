@@ -1,0 +1,80 @@
+"""Sums over the points of each mean, whether the points lie in a dense batch or along the edges of a graph.
+
+A solver written with these few sums serves both: with :class:`Batch` the entries are ``(B, n)``, with
+:class:`Segments` they are the E edges, each belonging to the node that it points to, and nothing is padded.
+"""
+
+import torch
+
+
+class Batch:
+    """B means of n points each: entries ``(B, n)``, points ``(B, n, d)``, owners ``(B, ...)``."""
+
+    def spread(self, owned):
+        """What belongs to each mean, beside each of its points."""
+        return owned.unsqueeze(1)
+
+    def total(self, values):
+        """Sums of ``(B, n)`` or ``(B, n, d)`` over the points of each mean."""
+        return values.sum(1)
+
+    def dot(self, points, owned):
+        """Inner products of each point with a vector of its mean."""
+        # No product of the size of the points is stored: that would cost more than the sums.
+        return torch.bmm(points, owned.unsqueeze(-1)).squeeze(-1)
+
+    def combine(self, weights, points):
+        """Weighted sums of points, ``(B, d)``."""
+        return torch.bmm(weights.unsqueeze(1), points).squeeze(1)
+
+    def gram(self, weights, points):
+        """Weighted sums of outer products, ``(B, d, d)``, without those of single points."""
+        return torch.bmm((weights.unsqueeze(-1) * points).mT, points)
+
+    def select(self, chosen):
+        """The groups of some means only, and the index that takes their entries."""
+        return self, chosen
+
+
+class Segments:
+    """One mean for each of N nodes, over the entries that belong to it.
+
+    Parameters
+    ----------
+    owner : torch.Tensor of int64, shape (E,)
+        The node to which each entry belongs, in ascending order.
+    nodes : int
+        N.
+    """
+
+    def __init__(self, owner, nodes):
+        self.owner, self.nodes = owner, nodes
+
+    def spread(self, owned):
+        return owned.index_select(0, self.owner)
+
+    def total(self, values):
+        return values.new_zeros(self.nodes, *values.shape[1:]).index_add_(0, self.owner, values)
+
+    def dot(self, points, owned):
+        return torch.linalg.vecdot(points, self.spread(owned))
+
+    def combine(self, weights, points):
+        return self.total(weights.unsqueeze(-1) * points)
+
+    def gram(self, weights, points):
+        # Nodes of equal degree form a dense batch of their own: one product each, and no padding.
+        degrees = torch.bincount(self.owner, minlength=self.nodes)
+        first = degrees.cumsum(0) - degrees
+        weighted, d = weights.unsqueeze(-1) * points, points.shape[-1]
+        grams = points.new_zeros(self.nodes, d, d)
+        for degree in degrees.unique().tolist():
+            nodes = (degrees == degree).nonzero().squeeze(1)
+            entries = first[nodes].unsqueeze(1) + torch.arange(degree, device=points.device)
+            grams[nodes] = torch.bmm(weighted[entries].mT, points[entries])
+        return grams
+
+    def select(self, chosen):
+        entries = chosen[self.owner]
+        renumbered = chosen.cumsum(0) - 1
+        return Segments(renumbered[self.owner[entries]], int(chosen.sum())), entries

@@ -1,0 +1,288 @@
+"""Hyperbolic space in two charts, with a curvature that may be learnt: the Poincaré ball and the hyperboloid.
+
+With ``c = -K`` the ball is ``{|x|**2 < 1/c}`` and the hyperboloid ``{<x, x>_L = -1/c, x_0 > 0}``. All distances go
+through ``t = sinh(sqrt(c) d / 2)**2``, a quotient of sums of positive terms, which keeps its digits both for points that
+nearly coincide and for points near the boundary.
+
+References
+----------
+.. [1] Ganea, Bécigneul and Hofmann, Hyperbolic Neural Networks, 2018: gyrovector formulas of the ball.
+.. [2] Lou et al., Differentiating through the Fréchet Mean, 2020, appendix: both charts.
+"""
+
+import math
+
+import torch
+
+from loupe.geometry.manifolds import Manifold, normal
+from loupe.geometry.series import arsinh_ratio, arsinh_square, artanh_ratio, cosh_root, sinh_ratio, tanh_ratio
+
+
+class _Hyperbolic(Manifold):
+    """What the two charts share: a negative curvature."""
+
+    def __init__(self, curvature=-1.0):
+        tensor = isinstance(curvature, torch.Tensor)
+        if tensor and curvature.numel() != 1:
+            raise ValueError(f"curvature must be one number, got a tensor of shape {tuple(curvature.shape)}")
+        value = float(curvature.detach() if tensor else curvature)
+        if not (value < 0 and math.isfinite(value)):
+            raise ValueError(
+                f"curvature must be negative; got {value:g}: use Euclidean() for 0, Sphere() for 1"
+            )
+        self.curvature = curvature.reshape(()) if tensor else value
+        self._number = value
+
+    @property
+    def c(self):
+        """Minus the curvature; 1/sqrt(c) is the unit of length, and the radius of the ball."""
+        return -self.curvature
+
+    def __repr__(self):
+        return f"{type(self).__name__}(curvature={self._number:g})"
+
+
+def _dot(u, v):
+    return (u * v).sum(-1, keepdim=True)
+
+
+def mobius_add(x, y, c=1.0):
+    """Möbius addition in the ball of radius ``1/sqrt(c)``: ``y`` after the translation that takes 0 to ``x``.
+
+    Parameters
+    ----------
+    x, y : torch.Tensor, shape (..., d)
+    c : float or torch.Tensor
+        Minus the curvature.
+
+    Returns
+    -------
+    torch.Tensor, shape (..., d)
+    """
+    xx, xy, yy = _dot(x, x), _dot(x, y), _dot(y, y)
+    return ((1 + 2 * c * xy + c * yy) * x + (1 - c * xx) * y) / (1 + 2 * c * xy + c * c * xx * yy)
+
+
+def recentred(x, y, c=1.0):
+    """``(-x) + y`` in Möbius's sense, and ``t = sinh(sqrt(c) d(x, y) / 2)**2``, without cancellation.
+
+    Returns
+    -------
+    torch.Tensor, shape (..., d)
+        Where ``y`` is seen when ``x`` is moved to 0.
+    torch.Tensor, shape (..., 1)
+    """
+    step = y - x
+    square, room = c * _dot(step, step), (1 - c * _dot(x, x))
+    both = room * (1 - c * _dot(y, y))
+    return (room * step - square * x) / (both + square), square / both
+
+
+class PoincareBall(_Hyperbolic):
+    """The Poincaré ball: ``|x|**2 < -1/curvature``, with the metric ``(2 / (1 + K |x|**2))**2`` times the Euclidean.
+
+    Parameters
+    ----------
+    curvature : float or torch.Tensor
+        Below 0. A scalar tensor may ask for gradients.
+
+    Raises
+    ------
+    ValueError
+        If the curvature is not negative.
+
+    Examples
+    --------
+    >>> ball = PoincareBall(curvature=-1.0)
+    >>> x = torch.tensor([0.0, 0.0]), torch.tensor([0.5, 0.0])
+    >>> round(ball.dist(*x).item(), 6) == round(2 * math.atanh(0.5), 6)
+    True
+    """
+
+    def conformal_factor(self, x):
+        """``2 / (1 + K |x|**2)``, shape ``(..., 1)``: lengths at ``x`` are this many times the Euclidean ones."""
+        return 2 / (1 - self.c * _dot(x, x))
+
+    def project(self, x, margin=None):
+        """``x``, or the nearest point of norm ``(1 - margin) / sqrt(c)`` where it lies beyond.
+
+        The default margin, the root of the dtype's resolution, leaves ``1 - c |x|**2`` half of its digits.
+        """
+        margin = torch.finfo(x.dtype).eps ** 0.5 if margin is None else margin
+        square = self.c * _dot(x, x)
+        beyond = square > (1 - margin) ** 2
+        return torch.where(beyond, x * ((1 - margin) / torch.where(beyond, square, 1.0).sqrt()), x)
+
+    def to_tangent(self, x, u):
+        return u.expand(torch.broadcast_shapes(x.shape, u.shape))
+
+    def exp(self, x, u):
+        half = self.conformal_factor(x) / 2
+        step = half * tanh_ratio(self.c * half * half * _dot(u, u)) * u
+        return self.project(mobius_add(x, step, self.c))
+
+    def log(self, x, y):
+        seen, t = recentred(x, y, self.c)
+        return (1 - self.c * _dot(x, x)) * (arsinh_ratio(t) * (1 + t)) * seen
+
+    def exp0(self, u):
+        """:meth:`exp` at the origin, for half the work; a vector there has twice its Euclidean length."""
+        return self.project(tanh_ratio(self.c * _dot(u, u)) * u)
+
+    def log0(self, x):
+        """:meth:`log` at the origin."""
+        return artanh_ratio(self.c * _dot(x, x)) * x
+
+    def squared_dist(self, x, y):
+        square = self.c * (y - x).square().sum(-1)
+        both = (1 - self.c * x.square().sum(-1)) * (1 - self.c * y.square().sum(-1))
+        return 4 / self.c * arsinh_square(square / both)
+
+    def inner(self, x, u, v):
+        return self.conformal_factor(x)[..., 0] ** 2 * (u * v).sum(-1)
+
+    def transport(self, x, y, u):
+        scale = self.conformal_factor(x) / self.conformal_factor(y)
+        return scale * gyration(y, -x, u, self.c)
+
+    def random(self, *shape, generator=None, dtype=None, device=None):
+        """The exponential map at 0 of standard normal vectors (in orthonormal coordinates)."""
+        # A vector at 0 has twice its Euclidean length.
+        return self.exp0(0.5 * normal(shape, generator, dtype, device))
+
+    def random_tangent(self, x, generator=None):
+        return normal(x.shape, generator, x.dtype, x.device) / self.conformal_factor(x)
+
+    def origin_like(self, x):
+        return torch.zeros_like(x)
+
+    def check(self, x):
+        square = (x * x).sum(-1)
+        if not (-self._number * square < 1).all():
+            super().check(x)
+            raise ValueError(
+                f"points must lie inside the ball of radius {(-self._number) ** -0.5:.6g}, got one of norm "
+                f"{square.max().sqrt().item():.9g}: use PoincareBall(...).project(points)"
+            )
+
+
+def gyration(u, v, w, c=1.0):
+    """The rotation ``gyr[u, v] w`` by which Möbius addition fails to be associative, in closed form.
+
+    Parameters
+    ----------
+    u, v, w : torch.Tensor, shape (..., d)
+    c : float or torch.Tensor
+
+    Returns
+    -------
+    torch.Tensor, shape (..., d)
+    """
+    uu, vv, uv, uw, vw = _dot(u, u), _dot(v, v), _dot(u, v), _dot(u, w), _dot(v, w)
+    along_u = -c * c * uw * vv + c * vw + 2 * c * c * uv * vw
+    along_v = -c * c * vw * uu - c * uw
+    return w + 2 * (along_u * u + along_v * v) / (1 + 2 * c * uv + c * c * uu * vv)
+
+
+def lorentz(u, v):
+    """The Lorentz product ``-u_0 v_0 + u_1 v_1 + ...``, shape ``(..., 1)``."""
+    return _dot(u[..., 1:], v[..., 1:]) - u[..., :1] * v[..., :1]
+
+
+class Hyperboloid(_Hyperbolic):
+    """The upper sheet ``<x, x>_L = 1/curvature`` in d + 1 coordinates, the time-like one first.
+
+    Parameters
+    ----------
+    curvature : float or torch.Tensor
+        Below 0. A scalar tensor may ask for gradients.
+
+    Raises
+    ------
+    ValueError
+        If the curvature is not negative.
+    """
+
+    def project(self, x):
+        """The point with the same space-like coordinates."""
+        space = x[..., 1:]
+        return torch.cat([(1 / self.c + _dot(space, space)).sqrt(), space], dim=-1)
+
+    def to_tangent(self, x, u):
+        return u + self.c * lorentz(x, u) * x
+
+    def exp(self, x, u):
+        square = self.c * lorentz(u, u).clamp_min(0)
+        return self.project(cosh_root(square) * x + sinh_ratio(square) * u)
+
+    def log(self, x, y):
+        t = self._t(x, y)
+        # arcosh(1 + 2t) / sinh of it; the difference first, for points that nearly coincide.
+        return arsinh_ratio(t) * ((y - x) - 2 * t * x)
+
+    def exp0(self, u):
+        """:meth:`exp` at the origin; ``u`` has first coordinate 0."""
+        return self.exp(self.origin_like(u), u)
+
+    def log0(self, x):
+        """:meth:`log` at the origin; the first coordinate is 0."""
+        return self.log(self.origin_like(x), x)
+
+    def squared_dist(self, x, y):
+        return 4 / self.c * arsinh_square(self._t(x, y)[..., 0])
+
+    def _t(self, x, y):
+        step = y - x
+        return (0.25 * self.c * lorentz(step, step)).clamp_min(0)
+
+    def inner(self, x, u, v):
+        return lorentz(u, v)[..., 0]
+
+    def transport(self, x, y, u):
+        return u + self.c * lorentz(y, u) / (2 + 2 * self._t(x, y)) * (x + y)
+
+    def random(self, *shape, generator=None, dtype=None, device=None):
+        """The exponential map at the origin of standard normal vectors."""
+        u = normal(shape, generator, dtype, device)
+        u[..., 0] = 0
+        return self.exp0(u)
+
+    def random_tangent(self, x, generator=None):
+        u = normal(x.shape, generator, x.dtype, x.device)
+        u[..., 0] = 0
+        return self.transport(self.origin_like(x), x, u)
+
+    def origin_like(self, x):
+        """``(1/sqrt(c), 0, ..., 0)``."""
+        first = torch.as_tensor(self.c, dtype=x.dtype, device=x.device).rsqrt()
+        return torch.cat([first.expand(*x.shape[:-1], 1), torch.zeros_like(x[..., 1:])], dim=-1)
+
+    def check(self, x):
+        super().check(x)
+        # Relative to the size of the terms: far out, <x, x>_L is the small difference of large squares.
+        gap = (1 - self._number * lorentz(x, x)[..., 0]).abs() / (
+            -self._number * x[..., 0].square()
+        ).clamp_min(1)
+        tolerance = max(1e-6, 16 * torch.finfo(x.dtype).eps)
+        if not ((gap <= tolerance) & (x[..., 0] > 0)).all():
+            raise ValueError(
+                f"points must lie on the upper sheet of <x, x>_L = {1 / self._number:.6g}, got one that misses "
+                f"it by {gap.max().item():.3g} (relative): use Hyperboloid(...).project(points)"
+            )
+
+
+def to_ball(x, curvature=-1.0):
+    """The chart map from the hyperboloid ``(..., d + 1)`` to the ball ``(..., d)`` of the same curvature."""
+    radius = _radius(curvature, x)
+    return radius * x[..., 1:] / (radius + x[..., :1])
+
+
+def to_hyperboloid(x, curvature=-1.0):
+    """The chart map from the ball ``(..., d)`` to the hyperboloid ``(..., d + 1)`` of the same curvature."""
+    radius, c = _radius(curvature, x), -curvature
+    square = c * _dot(x, x)
+    return torch.cat([radius * (1 + square), 2 * x], dim=-1) / (1 - square)
+
+
+def _radius(curvature, like):
+    return torch.as_tensor(-curvature, dtype=like.dtype, device=like.device).rsqrt()

@@ -1,0 +1,77 @@
+"""The derivative of a minimiser with respect to what the objective depends on, for any objective and constraint."""
+
+import torch
+
+
+def implicit_argmin_vjp(objective, minimiser, params, constraint=None):
+    """The vector-Jacobian product of ``params -> argmin_y objective(y, *params)``, by the implicit function theorem.
+
+    Lou et al. 2020, section 3, in the form of the bordered system, which also serves constraints that are not linear
+    and parameters that move the constraint. Meant for small d, in float64: the Hessian is formed.
+
+    Parameters
+    ----------
+    objective : callable
+        ``objective(y, *params)`` returns a scalar tensor, twice differentiable.
+    minimiser : torch.Tensor of float64, shape (d,)
+        The minimiser for these parameters.
+    params : sequence of torch.Tensor
+    constraint : callable, optional
+        ``constraint(y, *params)`` returns a tensor of shape ``(m,)`` that is 0 where ``y`` may be.
+
+    Returns
+    -------
+    callable
+        Maps a cotangent of shape ``(d,)`` to a tuple of gradients, one in the shape of each of ``params``.
+
+    Raises
+    ------
+    ValueError
+        If the point is not stationary, is not on the constraint, or is not in float64.
+
+    Examples
+    --------
+    The minimiser of ``(y - a)**2`` is ``a``.
+
+    >>> a = torch.tensor([2.0], dtype=torch.float64)
+    >>> vjp = implicit_argmin_vjp(lambda y, a: (y - a).square().sum(), a, [a])
+    >>> vjp(torch.ones(1, dtype=torch.float64))
+    (tensor([1.], dtype=torch.float64),)
+    """
+    if minimiser.dtype != torch.float64 or minimiser.dim() != 1:
+        raise ValueError(
+            f"the minimiser must be float64 of shape (d,), got {minimiser.dtype} of shape {tuple(minimiser.shape)}"
+        )
+    constraint = constraint or (lambda y, *params: y.new_zeros(0))
+    y = minimiser.detach()
+    params = tuple(param.detach() for param in params)
+    gradient = torch.func.grad(objective)(y, *params)
+    normals = torch.func.jacrev(constraint)(y, *params)  # (m, d)
+    multipliers = torch.linalg.pinv(normals.mT) @ gradient
+    scale = max(1.0, gradient.norm().item())
+    left = (gradient - normals.mT @ multipliers).norm().item()
+    off = constraint(y, *params).abs().sum().item()
+    if not (left <= 1e-6 * scale and off <= 1e-6):
+        raise ValueError(
+            f"the point must be a minimiser on the constraint: the gradient left over is {left:.3g}, and the constraint "
+            f"misses 0 by {off:.3g}"
+        )
+
+    def lagrangian(y, *params):
+        return objective(y, *params) - multipliers @ constraint(y, *params)
+
+    hessian = torch.func.hessian(lagrangian)(y, *params)
+    corner = normals.new_zeros(len(normals), len(normals))
+    bordered = torch.cat([torch.cat([hessian, normals.mT], 1), torch.cat([-normals, corner], 1)])
+
+    def vjp(cotangent):
+        right = torch.cat([cotangent, cotangent.new_zeros(len(normals))])
+        solution = torch.linalg.solve(bordered, right)
+        lam, eta = solution[: len(y)], solution[len(y) :]
+
+        def tested(*params):
+            return -(lam @ torch.func.grad(lagrangian)(y, *params) + eta @ constraint(y, *params))
+
+        return torch.func.grad(tested, argnums=tuple(range(len(params))))(*params)
+
+    return vjp

@@ -1,0 +1,195 @@
+"""What every manifold of the book can do: eight verbs, for points in any leading shape.
+
+Each method takes tensors ``(..., d)`` whose leading shapes broadcast, and returns the dtype that it got. The formulas
+are plain tensor operations, so gradients flow through points, tangent vectors and, in hyperbolic space, curvature;
+they are finite where points coincide.
+
+Why not geoopt's classes? Its manifolds are the reference that our tests and benchmarks compare with, but distances
+and logarithms there are clamped near 0 and near the boundary (at 1e-15 in float64, 1e-4 and more in float32), the ball
+and the hyperboloid take curvature in different ways, and there is no mean to differentiate: exactness is what this
+book is about. Its Riemannian optimisers are sound and should be taken as they are by a chapter whose *parameters* lie
+on a manifold; the networks of this package keep theirs in tangent spaces, where any optimiser of torch will do.
+"""
+
+import torch
+
+from loupe.geometry.series import arcsin_ratio, arcsin_square, cos_root, sin_ratio
+
+
+class Manifold:
+    """A Riemannian manifold of constant curvature, by its verbs.
+
+    Attributes
+    ----------
+    curvature : float or torch.Tensor
+        The sectional curvature; a scalar tensor may ask for gradients.
+    """
+
+    curvature = 0.0
+
+    def project(self, x):
+        """The point of the manifold that stands for ``x (..., d)``, after rounding or a step off it."""
+        raise NotImplementedError
+
+    def to_tangent(self, x, u):
+        """The part of an ambient vector ``u (..., d)`` that is tangent at ``x``."""
+        raise NotImplementedError
+
+    def exp(self, x, u):
+        """The point reached from ``x`` along the geodesic with initial velocity ``u``, after time 1."""
+        raise NotImplementedError
+
+    def log(self, x, y):
+        """The initial velocity at ``x`` of the shortest geodesic that is at ``y`` after time 1."""
+        raise NotImplementedError
+
+    def squared_dist(self, x, y):
+        """The squared geodesic distance, shape ``(...)``; smooth also where points coincide."""
+        raise NotImplementedError
+
+    def dist(self, x, y):
+        """The geodesic distance, shape ``(...)``; its gradient is 0 where points coincide."""
+        square = self.squared_dist(x, y)
+        apart = square > 0
+        return torch.where(apart, torch.where(apart, square, 1.0).sqrt(), 0.0)
+
+    def inner(self, x, u, v):
+        """The inner product of two vectors that are tangent at ``x``, shape ``(...)``."""
+        raise NotImplementedError
+
+    def norm(self, x, u):
+        """The length of a tangent vector, shape ``(...)``; its gradient is 0 at the vector 0."""
+        square = self.inner(x, u, u).clamp_min(0)
+        some = square > 0
+        return torch.where(some, torch.where(some, square, 1.0).sqrt(), 0.0)
+
+    def transport(self, x, y, u):
+        """``u``, tangent at ``x``, carried in parallel along the geodesic to ``y``."""
+        raise NotImplementedError
+
+    def random(self, *shape, generator=None, dtype=None, device=None):
+        """Random points of shape ``shape``, the last number of which is that of the coordinates."""
+        raise NotImplementedError
+
+    def random_tangent(self, x, generator=None):
+        """A standard normal tangent vector at each ``x``: every orthonormal coordinate has variance 1."""
+        raise NotImplementedError
+
+    def origin_like(self, x):
+        """The manifold's chosen origin, in the shape, dtype and place of ``x``."""
+        raise NotImplementedError
+
+    def check(self, x):
+        """Raise ValueError if a point is off the manifold; the message names the worst one and the remedy."""
+        if not torch.isfinite(x).all():
+            raise ValueError(f"points must be finite, got {_first_bad(x)} among them")
+
+    def __repr__(self):
+        return f"{type(self).__name__}()"
+
+
+def _first_bad(x):
+    return x[~torch.isfinite(x)].flatten()[0].item()
+
+
+def normal(shape, generator, dtype, device):
+    """Standard normal numbers; the generator's device where none is named."""
+    if device is None and generator is not None:
+        device = generator.device
+    return torch.randn(shape, generator=generator, dtype=dtype, device=device)
+
+
+class Euclidean(Manifold):
+    """Flat space of any dimension."""
+
+    def project(self, x):
+        return x
+
+    def to_tangent(self, x, u):
+        return u.expand(torch.broadcast_shapes(x.shape, u.shape))
+
+    def exp(self, x, u):
+        return x + u
+
+    def log(self, x, y):
+        return y - x
+
+    def squared_dist(self, x, y):
+        return (y - x).square().sum(-1)
+
+    def inner(self, x, u, v):
+        return (u * v).sum(-1)
+
+    def transport(self, x, y, u):
+        return u.expand(torch.broadcast_shapes(x.shape, y.shape, u.shape))
+
+    def random(self, *shape, generator=None, dtype=None, device=None):
+        """Standard normal points."""
+        return normal(shape, generator, dtype, device)
+
+    def random_tangent(self, x, generator=None):
+        return normal(x.shape, generator, x.dtype, x.device)
+
+    def origin_like(self, x):
+        return torch.zeros_like(x)
+
+
+class Sphere(Manifold):
+    """The unit sphere in d coordinates, that is of dimension d - 1, with curvature 1.
+
+    The logarithm of a point's antipode is not defined; there it is one of the many shortest ways, or 0.
+    """
+
+    curvature = 1.0
+
+    def project(self, x):
+        return x / x.norm(dim=-1, keepdim=True)
+
+    def to_tangent(self, x, u):
+        return u - (x * u).sum(-1, keepdim=True) * x
+
+    def exp(self, x, u):
+        square = u.square().sum(-1, keepdim=True)
+        return self.project(cos_root(square) * x + sin_ratio(square) * u)
+
+    def log(self, x, y):
+        quarter = self._quarter(x, y)[..., None]
+        # cos(angle) = 1 - 2 quarter; the difference first, for points that nearly coincide.
+        direction = (y - x) + 2 * quarter * x
+        return arcsin_ratio(quarter) * direction
+
+    def squared_dist(self, x, y):
+        return 4 * arcsin_square(self._quarter(x, y))
+
+    def _quarter(self, x, y):
+        """A quarter of the squared chord: sin**2 of half the angle."""
+        return (0.25 * (y - x).square().sum(-1)).clamp_max(1)
+
+    def inner(self, x, u, v):
+        return (u * v).sum(-1)
+
+    def transport(self, x, y, u):
+        cosine = 1 - 2 * self._quarter(x, y)[..., None]
+        return u - (y * u).sum(-1, keepdim=True) / (1 + cosine) * (x + y)
+
+    def random(self, *shape, generator=None, dtype=None, device=None):
+        """Uniformly distributed points."""
+        return self.project(normal(shape, generator, dtype, device))
+
+    def random_tangent(self, x, generator=None):
+        return self.to_tangent(x, normal(x.shape, generator, x.dtype, x.device))
+
+    def origin_like(self, x):
+        """The north pole: the first coordinate is 1."""
+        origin = torch.zeros_like(x)
+        origin[..., 0] = 1
+        return origin
+
+    def check(self, x):
+        super().check(x)
+        gap = (x.square().sum(-1) - 1).abs()
+        if (gap > 1e2 * torch.finfo(x.dtype).eps ** 0.75).any():
+            raise ValueError(
+                f"points must lie on the unit sphere, got one of norm {x.norm(dim=-1).flatten()[gap.argmax()].item():.9g}: "
+                "use Sphere().project(points)"
+            )

@@ -1,0 +1,121 @@
+"""Functions of a square or of a distance, smooth where their usual form divides nothing by nothing.
+
+``tanh(r) / r`` and its kin are analytic in ``r**2``, but written with a root they give nan at 0, and their derivatives
+lose all digits near it. Here they are functions of ``r**2``: below a threshold by their power series, above it in
+closed form, each branch on arguments that are safe for it, so that gradients are finite too.
+"""
+
+import torch
+
+NEAR = 1e-2
+"""Arguments below are served by the series: its ten terms then reach float64, and the closed form loses two digits."""
+
+_TERMS = 10
+
+
+def _coefficients(ratio):
+    """Coefficients of a power series from the ratios of its neighbours, starting at 1."""
+    row = [1.0]
+    for k in range(1, _TERMS):
+        row.append(row[-1] * ratio(k))
+    return tuple(row)
+
+
+HALF = _coefficients(lambda k: -2 * k / (2 * k + 1))
+"""Of arsinh(sqrt t) / sqrt(t (1 + t)) in powers of t: 1, -2/3, 8/15, -16/35, ..."""
+
+_TANH = (1, -1 / 3, 2 / 15, -17 / 315, 62 / 2835, -1382 / 155925, 21844 / 6081075, -929569 / 638512875)
+_ARTANH = tuple(1 / (2 * k + 1) for k in range(_TERMS))
+_SINH = _coefficients(lambda k: 1 / (2 * k * (2 * k + 1)))
+_COSH = _coefficients(lambda k: 1 / (2 * k * (2 * k - 1)))
+_SIN = tuple((-1) ** k * a for k, a in enumerate(_SINH))
+_COS = tuple((-1) ** k * a for k, a in enumerate(_COSH))
+_ARCSIN_SQUARE = tuple(abs(a) / (k + 1) for k, a in enumerate(HALF))
+_ARSINH_SQUARE = tuple(a / (k + 1) for k, a in enumerate(HALF))
+
+
+def power_series(coefficients, t):
+    """The polynomial with these coefficients, lowest first, at ``t``."""
+    value = torch.full_like(t, coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        value = value * t + coefficient
+    return value
+
+
+def _smooth(coefficients, closed, t):
+    near = t < NEAR
+    series = power_series(coefficients, torch.where(near, t, 0.0))
+    return torch.where(near, series, closed(torch.where(near, 1.0, t)))
+
+
+def tanh_ratio(square):
+    """tanh(r) / r as a function of ``r**2``."""
+    return _smooth(_TANH, lambda s: s.sqrt().tanh() / s.sqrt(), square)
+
+
+def artanh_ratio(square):
+    """artanh(r) / r as a function of ``r**2 < 1``."""
+    near = square < NEAR
+    series = power_series(_ARTANH, torch.where(near, square, 0.0))
+    root = torch.where(near, 0.5, square).sqrt()
+    return torch.where(near, series, root.atanh() / root)
+
+
+def sinh_ratio(square):
+    """sinh(r) / r as a function of ``r**2``."""
+    return _smooth(_SINH, lambda s: s.sqrt().sinh() / s.sqrt(), square)
+
+
+def cosh_root(square):
+    """cosh(r) as a function of ``r**2``."""
+    return _smooth(_COSH, lambda s: s.sqrt().cosh(), square)
+
+
+def sin_ratio(square):
+    """sin(r) / r as a function of ``r**2``."""
+    return _smooth(_SIN, lambda s: s.sqrt().sin() / s.sqrt(), square)
+
+
+def cos_root(square):
+    """cos(r) as a function of ``r**2``."""
+    return _smooth(_COS, lambda s: s.sqrt().cos(), square)
+
+
+def arsinh_root(t):
+    """arsinh(sqrt t), accurate to a few units in the last place for every ``t >= 0``, not differentiable at 0."""
+    root = t.sqrt()
+    # torch.asinh costs eight times as much, and in float32 loses digits.
+    return torch.log1p(root + t / (1 + (1 + t).sqrt()))
+
+
+def arsinh_square(t):
+    """arsinh(sqrt t)**2: a quarter of the squared distance in hyperbolic space of curvature -1."""
+    near = t < NEAR
+    safe = torch.where(near, t, 0.0)
+    return torch.where(
+        near, safe * power_series(_ARSINH_SQUARE, safe), arsinh_root(torch.where(near, 1.0, t)) ** 2
+    )
+
+
+def arcsin_square(t):
+    """arcsin(sqrt t)**2 for ``0 <= t <= 1``: a quarter of the squared distance on the unit sphere."""
+    near = t < NEAR
+    safe = torch.where(near, t, 0.0)
+    # Near the antipode the arc sine itself is steep; the arc tangent of both legs keeps the digits that t has.
+    far = torch.where(near, 0.5, t)
+    angle = torch.atan2(far.sqrt(), (1 - far).clamp_min(0).sqrt())
+    return torch.where(near, safe * power_series(_ARCSIN_SQUARE, safe), angle**2)
+
+
+def arsinh_ratio(t):
+    """arsinh(sqrt t) / sqrt(t (1 + t)): the derivative of :func:`arsinh_square`, and distance over its sinh."""
+    return _smooth(HALF, lambda s: arsinh_root(s) / (s * (1 + s)).sqrt(), t)
+
+
+def arcsin_ratio(t):
+    """arcsin(sqrt t) / sqrt(t (1 - t)): the derivative of :func:`arcsin_square`, and an angle over its sine."""
+    near = t < NEAR
+    series = power_series(tuple(abs(a) for a in HALF), torch.where(near, t, 0.0))
+    far = torch.where(near, 0.5, t)
+    sine, cosine = far.sqrt(), (1 - far).clamp_min(0).sqrt()
+    return torch.where(near, series, torch.atan2(sine, cosine) / (sine * cosine))

@@ -1,0 +1,238 @@
+"""The weighted Fréchet mean in the ball of curvature -1: solver and implicit derivative.
+
+Every mean of the hyperbolic charts comes here, scaled to curvature -1. Both parts look at the points from the mean (or
+from a guess near it), moved there by a Möbius translation. Seen from there all quantities are sums of positive terms:
+digits survive next to the boundary, in tight clusters, and in single precision, where the formulas in fixed
+coordinates lose them. In what follows ``z`` are the points as seen, ``t = |z|**2 / (1 - |z|**2)`` is
+``sinh(distance / 2)**2``, and ``h = arsinh(sqrt t) / sqrt(t (1 + t))`` is a distance over its hyperbolic sine.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from loupe.geometry.groups import Batch, Segments
+from loupe.geometry.series import (
+    HALF,
+    NEAR,
+    arsinh_ratio,
+    arsinh_root,
+    arsinh_square,
+    power_series,
+    tanh_ratio,
+)
+
+MAJORISATIONS = 16
+"""Iterations of the paper's solver before the means that are still open go on by Newton's method."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Points as seen from a centre: per entry, shapes as the entries of the groups, ``z`` and ``step`` with ``d``."""
+
+    step: torch.Tensor  # x - m
+    square: torch.Tensor  # |x - m|**2
+    centre_room: torch.Tensor  # 1 - |m|**2
+    scale: torch.Tensor  # (1 - |m|**2) (1 - |x|**2) + |x - m|**2
+    z: torch.Tensor
+    t: torch.Tensor
+
+
+def view(groups, x, m):
+    """The points ``x`` after the Möbius translation that takes each mean ``m`` to 0."""
+    m_spread = groups.spread(m)
+    step = x - m_spread
+    square = torch.linalg.vecdot(step, step)
+    centre_room = groups.spread(1 - torch.linalg.vecdot(m, m))
+    both = centre_room * (1 - torch.linalg.vecdot(x, x))
+    scale = both + square
+    z = (centre_room / scale).unsqueeze(-1) * step
+    z.addcmul_((square / scale).unsqueeze(-1), m_spread, value=-1)
+    return View(step, square, centre_room, scale, z, square / both)
+
+
+def moved(m, y):
+    """``m`` after a step that leads from 0 to ``y`` in its own view."""
+    mm, my, yy = (torch.linalg.vecdot(a, b).unsqueeze(-1) for a, b in ((m, m), (m, y), (y, y)))
+    return ((1 + 2 * my + yy) * m + (1 - mm) * y) / (1 + 2 * my + mm * yy)
+
+
+def _lowest(groups, alpha, z, one_plus_square):
+    """The minimum of ``sum alpha |z - y|**2 / (1 - |y|**2)``, in the form that is right at 0."""
+    b, p = groups.combine(alpha, z), groups.total(alpha * one_plus_square)
+    root = (p.square() - 4 * torch.linalg.vecdot(b, b)).clamp_min(0).sqrt()
+    return 2 * b / (p + root).unsqueeze(-1)
+
+
+def midpoint(groups, x, w):
+    """The Einstein midpoint: the centroid on the hyperboloid, normalised."""
+    square = torch.linalg.vecdot(x, x)
+    return _lowest(groups, w / (1 - square), x, 1 + square)
+
+
+def solve(groups, x, w, start=None, *, tolerance, max_iterations):
+    """The means, and for each an estimate of its error as a hyperbolic length.
+
+    Parameters
+    ----------
+    groups : Batch or Segments
+    x : torch.Tensor, shape (entries, d)
+        Points of the open unit ball.
+    w : torch.Tensor, shape (entries)
+        Weights, at least 0, not all 0 for any mean.
+    start : torch.Tensor, shape (means, d), optional
+        Where to begin; the Einstein midpoint otherwise.
+    tolerance : float
+    max_iterations : int
+
+    Returns
+    -------
+    torch.Tensor, shape (means, d)
+    torch.Tensor, shape (means,)
+    """
+    mean = midpoint(groups, x, w) if start is None else start
+    mean, error = _majorise(groups, x, w, mean, tolerance, min(max_iterations, MAJORISATIONS))
+    still = error > tolerance
+    if max_iterations > MAJORISATIONS and still.any():
+        some, entries = groups.select(still)
+        late = _newton(some, x[entries], w[entries], mean[still], tolerance, max_iterations - MAJORISATIONS)
+        mean[still], error[still] = late
+    return mean, error
+
+
+def _majorise(groups, x, w, mean, tolerance, iterations):
+    """The paper's solver: d**2 is concave in t, so its tangent bounds it, and the bound has a closed minimum."""
+    eps, tiny = torch.finfo(x.dtype).eps, torch.finfo(x.dtype).tiny
+    seen = view(groups, x, mean)
+    squares = torch.linalg.vecdot(seen.z, seen.z)
+    # 1 - |z|**2 from its factors: near the boundary the difference has no digits left.
+    room = 1 / (1 + seen.t)
+    scaled, one_plus_square = w / room, 1 + squares
+    y, y_square = torch.zeros_like(mean), mean.new_zeros(len(mean))
+    t, before = seen.t, None
+    error = torch.full_like(y_square, torch.inf)
+    for _ in range(iterations):
+        t = t.clamp_min(tiny)
+        alpha = scaled * (arsinh_root(t) / (t * (1 + t)).sqrt())
+        new = _lowest(groups, alpha, seen.z, one_plus_square)
+        length = 2 * torch.linalg.vector_norm(new - y, dim=-1)
+        rate = 0.5 if before is None else (length / before.clamp_min(tiny)).clamp(0.1, 0.98)
+        # A mean that has settled stays: it does not depend on its neighbours in the batch.
+        going = error > tolerance
+        y = torch.where(going.unsqueeze(-1), new, y)
+        # Steps shrink in a geometric series; what lies ahead is its tail, and rounding the end of it.
+        ahead = torch.where(length <= 8 * eps, length, length * rate / (1 - rate))
+        error, before = torch.where(going, ahead, error), length
+        if (error <= tolerance).all():
+            break
+        y_square = torch.linalg.vecdot(y, y)
+        away = (squares - 2 * groups.dot(seen.z, y) + groups.spread(y_square)).clamp_min(0)
+        t = away / (room * groups.spread(1 - y_square))
+    return moved(mean, y), error
+
+
+def _newton(groups, x, w, mean, tolerance, iterations):
+    """Newton's method on the manifold, each step replaced by one of the solver above where that goes lower."""
+    error = torch.full_like(mean[..., 0], torch.inf)
+    for _ in range(iterations):
+        seen = view(groups, x, mean)
+        h = arsinh_ratio(seen.t)
+        log = (h * (1 + seen.t)).unsqueeze(-1) * seen.z
+        v = _solve_spd(_hessian(groups, seen, w, h), groups.combine(w, log))
+        length = torch.linalg.vector_norm(v, dim=-1)
+        by_newton = tanh_ratio(length.square()).unsqueeze(-1) * v
+        alpha = w * (1 + seen.t) * h
+        by_bound = _lowest(groups, alpha, seen.z, 1 + torch.linalg.vecdot(seen.z, seen.z))
+        lower = _cost(groups, seen, w, by_newton) <= _cost(groups, seen, w, by_bound) * (1 + 1e-12)
+        going = error > tolerance
+        mean = torch.where(
+            going.unsqueeze(-1), moved(mean, torch.where(lower.unsqueeze(-1), by_newton, by_bound)), mean
+        )
+        quadratic = torch.where(lower & (length < 0.1), 10 * length.square(), length)
+        error = torch.where(going, quadratic, error)
+        if (error <= tolerance).all():
+            break
+    return mean, error
+
+
+def _cost(groups, seen, w, y):
+    square = torch.linalg.vecdot(y, y)
+    away = (
+        torch.linalg.vecdot(seen.z, seen.z) - 2 * groups.dot(seen.z, y) + groups.spread(square)
+    ).clamp_min(0)
+    return groups.total(w * arsinh_square(away * (1 + seen.t) / groups.spread(1 - square)))
+
+
+def _hessian(groups, seen, w, h):
+    """Of half the sum of squared distances, at the centre: 1 along each geodesic, d coth d across it."""
+    t = seen.t
+    across = h * (1 + 2 * t)
+    near = t < NEAR
+    # (across - 1) / |z|**2, where |z|**2 = t / (1 + t)
+    series = power_series(
+        [a + 2 * b for a, b in zip((*HALF[1:], 0), HALF, strict=True)], torch.where(near, t, 0.0)
+    )
+    excess = torch.where(near, series, (across - 1) / torch.where(near, 1.0, t)) * (1 + t)
+    hessian = -groups.gram(w * excess, seen.z)
+    hessian.diagonal(dim1=-2, dim2=-1).add_(groups.total(w * across).unsqueeze(-1))
+    return hessian
+
+
+def _solve_spd(matrix, right):
+    factor = torch.linalg.cholesky_ex(matrix)[0]
+    return torch.cholesky_solve(right.unsqueeze(-1), factor).squeeze(-1)
+
+
+class Attached(torch.autograd.Function):
+    """A mean that was found without recording, with its derivative by the implicit function theorem.
+
+    At the mean ``sum w log(z) = 0``, so ``H dmu = sum (w Dlog dz + dw log)``: one solve with the Hessian H, and one
+    pass over the points. No tensor ``(entries, d, d)`` is formed.
+    """
+
+    @staticmethod
+    def forward(ctx, x, w, mean, groups):
+        ctx.save_for_backward(x, w, mean)
+        ctx.groups = groups
+        return mean.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, cotangent):
+        x, w, m = ctx.saved_tensors
+        groups = ctx.groups
+        seen = view(groups, x, m)
+        t, scale, room, square = seen.t, seen.scale, seen.centre_room, seen.square
+        h = arsinh_ratio(t)
+        mm = torch.linalg.vecdot(m, m)
+        lam = _solve_spd(_hessian(groups, seen, w, h), (1 - mm).unsqueeze(-1) * cotangent)
+
+        z_lam = groups.dot(seen.z, lam)
+        log_scale = h * (1 + t)
+        grad_w = log_scale * z_lam
+
+        # The cotangent of z is a lam + b z: tangential derivative of log, and what the radial one adds to it.
+        near = t < NEAR
+        series = -power_series(HALF[1:], torch.where(near, t, 0.0))
+        missing = torch.where(near, series, (1 - h) / torch.where(near, 1.0, t))
+        a = w * log_scale
+        b = w * (1 + t).square() * missing * z_lam
+
+        # Back through the Möbius translation to x, as a combination of x - m, lam and m.
+        z_v = a * z_lam + b * square / scale
+        m_z = (room * groups.dot(seen.step, m) - square * groups.spread(mm)) / scale
+        m_v = a * groups.spread(torch.linalg.vecdot(m, lam)) + b * m_z
+        of_step = (room.square() * b / scale - 2 * m_v - 2 * z_v * groups.spread(mm)) / scale
+        of_m = room * (2 * z_v - b * square / scale) / scale
+        grad_x = of_step.unsqueeze(-1) * seen.step
+        grad_x += (room * a / scale).unsqueeze(-1) * groups.spread(lam)
+        grad_x += of_m.unsqueeze(-1) * groups.spread(m)
+        return grad_x, grad_w, None, None
+
+
+def mean(groups: Batch | Segments, x, w, start=None, *, tolerance, max_iterations):
+    """As :func:`solve`, with gradients in ``x`` and ``w``."""
+    with torch.no_grad():
+        found, error = solve(groups, x, w, start, tolerance=tolerance, max_iterations=max_iterations)
+    return Attached.apply(x, w, found, groups), error

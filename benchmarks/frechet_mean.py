@@ -7,6 +7,7 @@ before its mean and its gradients agree with the others'. Needs the extra ``loup
 """
 
 import argparse
+import ctypes
 import gc
 import json
 import math
@@ -37,6 +38,7 @@ from loupe.geometry import PoincareBall, frechet_mean, graph_frechet_mean
 
 PACKAGES = ("torch", "geoopt", "loupe")
 SHORT = 0.05  # seconds: a sample repeats calls until it lasts as long
+SLOW, FEW = 2.0, 3  # seconds beyond which a call is sampled so many times only
 RADIUS, CURVATURE, WIDTH = 0.9, -1.0, 16
 SIZES = (
     (2, 10, 10),
@@ -90,7 +92,7 @@ def batch(size, dtype):
 
 
 def cora(quick):
-    """Message edges (2, E) of a graph, both ways and from each node to itself, and how many nodes there are."""
+    """Message edges (2, E) of a graph, both ways and from each node to itself, by destination; the number of nodes."""
     if quick:
         nodes = 100
         undirected = torch.randint(nodes, (2, 200), generator=torch.Generator().manual_seed(0))
@@ -98,7 +100,8 @@ def cora(quick):
         graph = load("cora")
         nodes, undirected = int(graph.num_nodes), torch.as_tensor(graph.edges).long().T
     loops = torch.arange(nodes).expand(2, -1)
-    return torch.cat([undirected, undirected.flip(0), loops], dim=1), nodes
+    edges = torch.cat([undirected, undirected.flip(0), loops], dim=1)
+    return edges[:, edges[1].argsort(stable=True)].contiguous(), nodes
 
 
 def graph_problem(edges, nodes, dtype):
@@ -120,10 +123,9 @@ def batch_methods(tolerance):
 def graph_methods(edges, nodes, tolerance):
     """The same for the edges of a graph; rows of neighbours are prepared beforehand."""
     rows, present = padding(edges, nodes)
-    order = edges[1].argsort(stable=True)
 
     def padded(points, weights, curvature):
-        filled = weights.new_zeros(present.shape).masked_scatter(present, weights[order])
+        filled = weights.new_zeros(present.shape).masked_scatter(present, weights)
         # Absent neighbours lie at the origin and weigh nothing. The algorithm starts at the first, which is present.
         return restated_mean(points[rows] * present[..., None], filled, curvature, tolerance=tolerance)
 
@@ -153,6 +155,20 @@ def check(name, found, right, dtype):
     return worst
 
 
+def keep_memory():
+    """Have glibc keep what is freed; whether it did.
+
+    Otherwise every large tensor asks the kernel for new pages. That costs as much as the machine pleases, and here four
+    times what the peers with large tensors compute.
+    """
+    try:
+        change = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    most_mappings, trim_threshold = -4, -1
+    return bool(change(most_mappings, 0) and change(trim_threshold, -1))
+
+
 def milliseconds(functions, rounds):
     """CPU milliseconds of each call: medians over rounds in which the functions take turns."""
 
@@ -162,11 +178,12 @@ def milliseconds(functions, rounds):
             function()
         return (time.process_time() - start) / calls
 
-    calls = {name: math.ceil(SHORT / max(sample(run, 1), 1e-6)) for name, run in functions.items()}
+    first = {name: sample(run, 1) for name, run in functions.items()}
     found = {name: [] for name in functions}
-    for _ in range(rounds):
+    for turn in range(rounds):
         for name, run in functions.items():
-            found[name].append(sample(run, calls[name]))
+            if turn < FEW or first[name] < SLOW:
+                found[name].append(sample(run, math.ceil(SHORT / max(first[name], 1e-6))))
     return {name: 1e3 * statistics.median(samples) for name, samples in found.items()}
 
 
@@ -325,12 +342,13 @@ def add_memory(rows):
                 row["peak, MiB"] = fresh.submit(peak_memory, size, row["method"], dtype).result()
 
 
-def environment():
+def environment(kept):
     """What ran where."""
     return {
         "python": platform.python_version(),
         "hardware": hardware("cpu"),
         "threads": 1,
+        "freed memory": "kept" if kept else "returned",
         "tolerance": {name_of(dtype): tolerance for dtype, tolerance in TOLERANCE.items()},
         "largest radius": RADIUS,
         "curvature": CURVATURE,
@@ -352,7 +370,9 @@ def table(rows, rounds):
         "error",
         "peak, MiB",
     )
-    shown = Table(title=f"CPU time, one thread, median of {rounds}. Sizes: B, n, d; or nodes, edges, d")
+    shown = Table(
+        title=f"CPU time, one thread, median of {rounds} ({FEW} beyond {SLOW:g} s). Sizes: B, n, d; or nodes, edges, d"
+    )
     for column in columns:
         shown.add_column(
             column, justify="left" if column in columns[:4] else "right", no_wrap=column == "size"
@@ -372,6 +392,7 @@ def main(arguments=None):
     parser.add_argument("--json", metavar="FILE", help="write the measurements to this file too")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    kept = keep_memory()
     console = Console(width=None if sys.stdout.isatty() else 190)
     rounds = 1 if options.quick else 7
     rows = list(batch_rows(SIZES[:1] if options.quick else SIZES, rounds))
@@ -385,10 +406,10 @@ def main(arguments=None):
     console.print(
         f"Gradient descent of step 0.01 runs only at {', '.join(map(str, PATIENT))}: elsewhere it takes minutes."
     )
-    console.print(", ".join(f"{key} {value}" for key, value in environment().items()))
+    console.print(", ".join(f"{key} {value}" for key, value in environment(kept).items()))
     if options.json:
         with open(options.json, "w") as file:
-            json.dump({"environment": environment(), "rows": rows}, file, indent=2)
+            json.dump({"environment": environment(kept), "rows": rows}, file, indent=2)
 
 
 if __name__ == "__main__":

@@ -329,15 +329,8 @@ def _sphere_mean(groups, points, weights, manifold, start, *, tolerance, max_ite
         square = log.square().sum(-1)
         across = _cotangent_ratio(manifold, groups.spread(mean), points)
         along = (1 - across) / torch.where(square > 0, square, 1.0)
-        hessian = groups.gram(weights * along, log)
-        flat = torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device)
-        normal = mean.unsqueeze(-1) * mean.unsqueeze(-2)
-        # Along the normal, where nothing moves, anything but 0 will do.
-        hessian += (
-            groups.total(weights * across)[:, None, None] * (flat - normal) + total.unsqueeze(-1) * normal
-        )
     pull = groups.combine(weights, manifold.log(groups.spread(mean), points))
-    newton = torch.linalg.solve(hessian, pull)
+    newton = groups.solve(groups.total(weights * across), weights * along, log, pull)
     return _FirstOrder.apply(mean + manifold.to_tangent(mean, _as_zero(newton))), error
 
 

@@ -7,6 +7,39 @@ A solver written with these few sums serves both: with :class:`Batch` the entrie
 import torch
 
 
+def solve_updated(diagonal, weights, points, right):
+    """Solve ``(diagonal I + sum_l weights_l points_l points_l^T) v = right`` for each mean.
+
+    The smaller of two systems is solved: of size d, or, by Woodbury's identity, of size n. No outer product of a
+    single point is formed.
+
+    Parameters
+    ----------
+    diagonal : torch.Tensor, shape (B,)
+        Not 0 where n < d.
+    weights : torch.Tensor, shape (B, n)
+        Of any sign.
+    points : torch.Tensor, shape (B, n, d)
+    right : torch.Tensor, shape (B, d)
+
+    Returns
+    -------
+    torch.Tensor, shape (B, d)
+    """
+    n, d = points.shape[-2:]
+    weighted = weights.unsqueeze(-1) * points
+    if n >= d:
+        return _solve_shifted(torch.bmm(weighted.mT, points), diagonal, right)
+    seen = torch.bmm(weighted, right.unsqueeze(-1)).squeeze(-1)
+    inner = _solve_shifted(torch.bmm(weighted, points.mT), diagonal, seen)
+    return (right - torch.bmm(inner.unsqueeze(1), points).squeeze(1)) / diagonal.unsqueeze(-1)
+
+
+def _solve_shifted(system, diagonal, right):
+    system.diagonal(dim1=-2, dim2=-1).add_(diagonal.unsqueeze(-1))
+    return torch.linalg.solve_ex(system, right)[0]
+
+
 class Batch:
     """B means of n points each: entries ``(B, n)``, points ``(B, n, d)``, owners ``(B, ...)``."""
 
@@ -27,9 +60,9 @@ class Batch:
         """Weighted sums of points, ``(B, d)``."""
         return torch.bmm(weights.unsqueeze(1), points).squeeze(1)
 
-    def gram(self, weights, points):
-        """Weighted sums of outer products, ``(B, d, d)``, without those of single points."""
-        return torch.bmm((weights.unsqueeze(-1) * points).mT, points)
+    def solve(self, diagonal, weights, points, right):
+        """``(diagonal I + sum weights points points^T)^-1 right`` for each mean; see :func:`solve_updated`."""
+        return solve_updated(diagonal, weights, points, right)
 
     def select(self, chosen):
         """The groups of some means only, and the index that takes their entries."""
@@ -62,17 +95,16 @@ class Segments:
     def combine(self, weights, points):
         return self.total(weights.unsqueeze(-1) * points)
 
-    def gram(self, weights, points):
-        # Nodes of equal degree form a dense batch of their own: one product each, and no padding.
+    def solve(self, diagonal, weights, points, right):
+        # Nodes of equal degree form a dense batch of their own: no padding.
         degrees = torch.bincount(self.owner, minlength=self.nodes)
         first = degrees.cumsum(0) - degrees
-        weighted, d = weights.unsqueeze(-1) * points, points.shape[-1]
-        grams = points.new_zeros(self.nodes, d, d)
+        solution = torch.empty_like(right)
         for degree in degrees.unique().tolist():
             nodes = (degrees == degree).nonzero().squeeze(1)
             entries = first[nodes].unsqueeze(1) + torch.arange(degree, device=points.device)
-            grams[nodes] = torch.bmm(weighted[entries].mT, points[entries])
-        return grams
+            solution[nodes] = solve_updated(diagonal[nodes], weights[entries], points[entries], right[nodes])
+        return solution
 
     def select(self, chosen):
         entries = chosen[self.owner]

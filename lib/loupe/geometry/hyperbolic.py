@@ -220,14 +220,6 @@ class Hyperboloid(_Hyperbolic):
         # arcosh(1 + 2t) / sinh of it; the difference first, for points that nearly coincide.
         return arsinh_ratio(t) * ((y - x) - 2 * t * x)
 
-    def exp0(self, u):
-        """:meth:`exp` at the origin; ``u`` has first coordinate 0."""
-        return self.exp(self.origin_like(u), u)
-
-    def log0(self, x):
-        """:meth:`log` at the origin; the first coordinate is 0."""
-        return self.log(self.origin_like(x), x)
-
     def squared_dist(self, x, y):
         return 4 / self.c * arsinh_square(self._t(x, y)[..., 0])
 

@@ -43,6 +43,14 @@ class Manifold:
         """The initial velocity at ``x`` of the shortest geodesic that is at ``y`` after time 1."""
         raise NotImplementedError
 
+    def exp0(self, u):
+        """:meth:`exp` at the origin."""
+        return self.exp(self.origin_like(u), u)
+
+    def log0(self, x):
+        """:meth:`log` at the origin."""
+        return self.log(self.origin_like(x), x)
+
     def squared_dist(self, x, y):
         """The squared geodesic distance, shape ``(...)``; smooth also where points coincide."""
         raise NotImplementedError

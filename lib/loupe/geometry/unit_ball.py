@@ -26,6 +26,9 @@ from loupe.geometry.series import (
 MAJORISATIONS = 16
 """Iterations of the paper's solver before the means that are still open go on by Newton's method."""
 
+FEW = 64
+"""So many means, or fewer, are not worth regrouping while they settle one by one."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -91,45 +94,59 @@ def solve(groups, x, w, start=None, *, tolerance, max_iterations):
     torch.Tensor, shape (means, d)
     torch.Tensor, shape (means,)
     """
-    mean = midpoint(groups, x, w) if start is None else start
-    mean, error = _majorise(groups, x, w, mean, tolerance, min(max_iterations, MAJORISATIONS))
-    still = error > tolerance
-    if max_iterations > MAJORISATIONS and still.any():
+    mean = (midpoint(groups, x, w) if start is None else start).clone()
+    error = torch.full_like(mean[:, 0], torch.inf)
+    length, still = error.clone(), error > tolerance
+    some, some_x, some_w = groups, x, w
+    left = min(max_iterations, MAJORISATIONS)
+    while left > 0 and still.any():
+        results = _majorise(some, some_x, some_w, mean[still], length[still], tolerance, left)
+        mean[still], error[still], length[still], taken = results
+        left -= taken
+        still = error > tolerance
         some, entries = groups.select(still)
-        late = _newton(some, x[entries], w[entries], mean[still], tolerance, max_iterations - MAJORISATIONS)
+        some_x, some_w = x[entries], w[entries]
+    if max_iterations > MAJORISATIONS and still.any():
+        late = _newton(some, some_x, some_w, mean[still], tolerance, max_iterations - MAJORISATIONS)
         mean[still], error[still] = late
     return mean, error
 
 
-def _majorise(groups, x, w, mean, tolerance, iterations):
-    """The paper's solver: d**2 is concave in t, so its tangent bounds it, and the bound has a closed minimum."""
+def _majorise(groups, x, w, mean, before, tolerance, iterations):
+    """The paper's solver: d**2 is concave in t, so its tangent bounds it, and the bound has a closed minimum.
+
+    Ends early when more than half of many means have settled: the caller goes on with the others. Returns means, errors,
+    lengths of the last steps, and how many steps were taken; ``before`` are the lengths of the steps before.
+    """
     eps, tiny = torch.finfo(x.dtype).eps, torch.finfo(x.dtype).tiny
     seen = view(groups, x, mean)
     squares = torch.linalg.vecdot(seen.z, seen.z)
     # 1 - |z|**2 from its factors: near the boundary the difference has no digits left.
     room = 1 / (1 + seen.t)
     scaled, one_plus_square = w / room, 1 + squares
-    y, y_square = torch.zeros_like(mean), mean.new_zeros(len(mean))
-    t, before = seen.t, None
-    error = torch.full_like(y_square, torch.inf)
-    for _ in range(iterations):
+    y, t = torch.zeros_like(mean), seen.t
+    error = torch.full_like(before, torch.inf)
+    enough = len(mean) // 2 if len(mean) > FEW else 0
+    taken = 0
+    while taken < iterations:
+        taken += 1
         t = t.clamp_min(tiny)
         alpha = scaled * (arsinh_root(t) / (t * (1 + t)).sqrt())
         new = _lowest(groups, alpha, seen.z, one_plus_square)
         length = 2 * torch.linalg.vector_norm(new - y, dim=-1)
-        rate = 0.5 if before is None else (length / before.clamp_min(tiny)).clamp(0.1, 0.98)
+        rate = torch.where(before < torch.inf, length / before.clamp_min(tiny), 0.5).clamp(0.1, 0.98)
         # A mean that has settled stays: it does not depend on its neighbours in the batch.
         going = error > tolerance
         y = torch.where(going.unsqueeze(-1), new, y)
         # Steps shrink in a geometric series; what lies ahead is its tail, and rounding the end of it.
         ahead = torch.where(length <= 8 * eps, length, length * rate / (1 - rate))
         error, before = torch.where(going, ahead, error), length
-        if (error <= tolerance).all():
+        if int((error > tolerance).sum()) <= enough:
             break
         y_square = torch.linalg.vecdot(y, y)
         away = (squares - 2 * groups.dot(seen.z, y) + groups.spread(y_square)).clamp_min(0)
         t = away / (room * groups.spread(1 - y_square))
-    return moved(mean, y), error
+    return moved(mean, y), error, before, taken
 
 
 def _newton(groups, x, w, mean, tolerance, iterations):
@@ -139,7 +156,7 @@ def _newton(groups, x, w, mean, tolerance, iterations):
         seen = view(groups, x, mean)
         h = arsinh_ratio(seen.t)
         log = (h * (1 + seen.t)).unsqueeze(-1) * seen.z
-        v = _solve_spd(_hessian(groups, seen, w, h), groups.combine(w, log))
+        v = _solve_hessian(groups, seen, w, h, groups.combine(w, log))
         length = torch.linalg.vector_norm(v, dim=-1)
         by_newton = tanh_ratio(length.square()).unsqueeze(-1) * v
         alpha = w * (1 + seen.t) * h
@@ -164,8 +181,8 @@ def _cost(groups, seen, w, y):
     return groups.total(w * arsinh_square(away * (1 + seen.t) / groups.spread(1 - square)))
 
 
-def _hessian(groups, seen, w, h):
-    """Of half the sum of squared distances, at the centre: 1 along each geodesic, d coth d across it."""
+def _solve_hessian(groups, seen, w, h, right):
+    """H^-1 right; H, of half the sum of squared distances, is 1 along each geodesic and d coth d across it."""
     t = seen.t
     across = h * (1 + 2 * t)
     near = t < NEAR
@@ -174,14 +191,7 @@ def _hessian(groups, seen, w, h):
         [a + 2 * b for a, b in zip((*HALF[1:], 0), HALF, strict=True)], torch.where(near, t, 0.0)
     )
     excess = torch.where(near, series, (across - 1) / torch.where(near, 1.0, t)) * (1 + t)
-    hessian = -groups.gram(w * excess, seen.z)
-    hessian.diagonal(dim1=-2, dim2=-1).add_(groups.total(w * across).unsqueeze(-1))
-    return hessian
-
-
-def _solve_spd(matrix, right):
-    factor = torch.linalg.cholesky_ex(matrix)[0]
-    return torch.cholesky_solve(right.unsqueeze(-1), factor).squeeze(-1)
+    return groups.solve(groups.total(w * across), -w * excess, seen.z, right)
 
 
 class Attached(torch.autograd.Function):
@@ -206,7 +216,7 @@ class Attached(torch.autograd.Function):
         t, scale, room, square = seen.t, seen.scale, seen.centre_room, seen.square
         h = arsinh_ratio(t)
         mm = torch.linalg.vecdot(m, m)
-        lam = _solve_spd(_hessian(groups, seen, w, h), (1 - mm).unsqueeze(-1) * cotangent)
+        lam = _solve_hessian(groups, seen, w, h, (1 - mm).unsqueeze(-1) * cotangent)
 
         z_lam = groups.dot(seen.z, lam)
         log_scale = h * (1 + t)

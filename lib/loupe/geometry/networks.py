@@ -1,0 +1,281 @@
+"""Layers that live on a manifold, and the encoders of the hyperbolic graph-network literature made of them.
+
+A layer holds its parameters in the tangent space of the origin and is told the manifold at each call, so that one set
+of layers serves every curvature, a learnt one, and flat space: with :class:`~loupe.geometry.Euclidean` the
+hyperbolic network (HNN) is a multi-layer perceptron, and HGCN is a graph convolutional network.
+
+References
+----------
+.. [1] Ganea, Bécigneul and Hofmann, Hyperbolic Neural Networks, 2018.
+.. [2] Chami, Ying, Ré and Leskovec, Hyperbolic Graph Convolutional Neural Networks, 2019.
+.. [3] Lou et al., Differentiating through the Fréchet Mean, 2020, section 5.
+"""
+
+from itertools import pairwise
+
+import torch
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits, dropout
+
+from loupe.geometry.frechet import frechet_mean, graph_frechet_mean
+from loupe.geometry.hyperbolic import PoincareBall, mobius_add
+from loupe.geometry.manifolds import Euclidean
+
+MARGINS = {torch.float32: 4e-3, torch.float64: 1e-5}
+"""How near the boundary of the ball points of a network may come, relative to its radius, as in HGCN."""
+
+FRECHET_TOLERANCE = 1e-6
+"""Of means inside a network, as lengths in units of the curvature radius."""
+
+
+def kept_inside(x, manifold):
+    """Points of a ball, kept off its boundary by the margin of their dtype; other points as they are."""
+    return manifold.project(x, MARGINS[x.dtype]) if isinstance(manifold, PoincareBall) else x
+
+
+class ManifoldLinear(nn.Module):
+    """A linear map in the tangent space of the origin, and a bias added along geodesics.
+
+    In the ball this is Möbius matrix multiplication followed by Möbius addition of ``exp_0(bias)``. Dropout acts on the
+    weights, as in HGCN.
+
+    Parameters
+    ----------
+    inputs, outputs : int
+        Coordinates.
+    rate : float
+        Share of the weights that dropout sets to 0.
+    generator : torch.Generator, optional
+        Of the initial weights.
+    dtype : torch.dtype
+    """
+
+    def __init__(self, inputs, outputs, *, rate=0.0, generator=None, dtype=torch.float64):
+        super().__init__()
+        self.rate = rate
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, dtype=dtype))
+        self.bias = nn.Parameter(torch.zeros(outputs, dtype=dtype))
+        nn.init.xavier_uniform_(self.weight, gain=2**0.5, generator=generator)
+
+    def forward(self, x, manifold):
+        """Map points ``(n, inputs)`` to points ``(n, outputs)`` of the manifold."""
+        return self.from_tangent(manifold.log0(x), manifold)
+
+    def from_tangent(self, u, manifold):
+        """As :meth:`forward`, for points given by their logarithms ``u (n, inputs)`` at the origin."""
+        moved = kept_inside(manifold.exp0(u @ dropout(self.weight, self.rate, self.training).mT), manifold)
+        shift = kept_inside(manifold.exp0(self.bias), manifold)
+        return kept_inside(_translated(moved, shift, manifold), manifold)
+
+
+def _translated(x, shift, manifold):
+    return mobius_add(x, shift, manifold.c) if isinstance(manifold, PoincareBall) else x + shift
+
+
+def tangent_aggregation(x, edges, manifold):
+    """The average of each node's neighbours in the tangent space of the origin, as in HGCN.
+
+    Parameters
+    ----------
+    x : torch.Tensor, shape (N, d)
+    edges : torch.Tensor of int64, shape (2, E)
+        Source and destination, self loops among them; every node has an incoming edge.
+    manifold : Manifold
+
+    Returns
+    -------
+    torch.Tensor, shape (N, d)
+    """
+    source, destination = edges
+    u = manifold.log0(x)
+    sums = torch.zeros_like(u).index_add_(0, destination, u.index_select(0, source))
+    counts = torch.bincount(destination, minlength=len(x)).unsqueeze(1)
+    return kept_inside(manifold.exp0(sums / counts), manifold)
+
+
+def frechet_aggregation(x, edges, manifold):
+    """The Fréchet mean of each node's neighbours with equal weights; as :func:`tangent_aggregation` otherwise."""
+    tolerance = max(FRECHET_TOLERANCE, 16 * torch.finfo(x.dtype).eps)
+    return kept_inside(graph_frechet_mean(x, edges, manifold=manifold, tolerance=tolerance), manifold)
+
+
+AGGREGATIONS = {"none": None, "tangent": tangent_aggregation, "frechet": frechet_aggregation}
+
+
+class RiemannianBatchNorm(nn.Module):
+    """Batch normalisation on a manifold: points are moved to a learnt mean, and scaled to a learnt variance.
+
+    ``exp_m(sqrt(v / (variance + eps)) P log(x))`` with ``P`` the parallel transport from the batch's Fréchet mean to
+    ``m`` (Lou et al. 2020, section 5.2). The running mean moves along geodesics, the running variance is the plain
+    average over updates, and both are buffers, which ``state_dict`` holds.
+
+    Parameters
+    ----------
+    dim : int
+        Coordinates.
+    momentum : float
+        Share of the running mean that is kept at each update.
+    evaluate_with : str
+        Statistics in evaluation mode: ``"batch"``, where all points are seen at once, as the nodes of a graph are, or
+        ``"running"``.
+    eps : float
+    dtype : torch.dtype
+
+    Raises
+    ------
+    ValueError
+        If ``evaluate_with`` is neither.
+    """
+
+    def __init__(self, dim, *, momentum=0.9, evaluate_with="batch", eps=1e-6, dtype=torch.float64):
+        super().__init__()
+        if evaluate_with not in ("batch", "running"):
+            raise ValueError(f"evaluate_with must be 'batch' or 'running', got {evaluate_with!r}")
+        self.momentum, self.evaluate_with, self.eps = momentum, evaluate_with, eps
+        self.mean = nn.Parameter(torch.zeros(dim, dtype=dtype))  # in the tangent space of the origin
+        self.variance = nn.Parameter(torch.ones((), dtype=dtype))
+        # Tangent too: a point would leave the ball when the curvature is learnt.
+        self.register_buffer("running_mean", torch.zeros(dim, dtype=dtype))
+        self.register_buffer("running_variance", torch.zeros((), dtype=dtype))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x, manifold):
+        """Normalise points ``(n, d)`` of the manifold."""
+        if self.training or self.evaluate_with == "batch":
+            mean = frechet_mean(x, manifold=manifold)
+            variance = manifold.squared_dist(mean, x).mean()
+            if self.training:
+                self._update(mean.detach(), variance.detach(), manifold)
+        else:
+            mean, variance = manifold.exp0(self.running_mean), self.running_variance
+        target = manifold.exp0(self.mean)
+        scale = (self.variance / (variance + self.eps)).sqrt()
+        moved = manifold.transport(mean, target, manifold.log(mean, x))
+        return manifold.exp(target, scale * moved)
+
+    def _update(self, mean, variance, manifold):
+        with torch.no_grad():
+            running = manifold.exp0(self.running_mean)
+            first = self.updates == 0
+            step = torch.where(first, 1.0, 1 - self.momentum).to(mean)
+            running = manifold.exp(running, step * manifold.log(running, mean))
+            self.running_mean.copy_(manifold.log0(running))
+            self.updates += 1
+            self.running_variance += (variance - self.running_variance) / self.updates
+
+
+class GraphEncoder(nn.Module):
+    """MLP, GCN, HNN or HGCN, by its manifold and its aggregation: features in, points of the last manifold out.
+
+    Each layer is :class:`ManifoldLinear`, batch normalisation if asked for, aggregation over neighbours, and an
+    activation in the tangent space of the origin that leads into the next layer's curvature.
+
+    Parameters
+    ----------
+    widths : sequence of int
+        Features, then the coordinates after each layer.
+    hyperbolic : bool
+        Ball, or flat space.
+    aggregation : str
+        ``"none"``, ``"tangent"`` or ``"frechet"``.
+    activation : str
+        ``"relu"`` or ``"none"``.
+    rate : float
+        Dropout.
+    learn_curvature : bool
+        Whether each layer's curvature, -1 at first, is learnt (through its logarithm, so that it stays negative).
+    batch_norm : bool
+        Whether :class:`RiemannianBatchNorm` follows each linear layer.
+    seed : int
+        Of the initial weights.
+    dtype : torch.dtype
+
+    Raises
+    ------
+    ValueError
+        If aggregation or activation is unknown.
+    """
+
+    def __init__(
+        self,
+        widths,
+        *,
+        hyperbolic=True,
+        aggregation="none",
+        activation="relu",
+        rate=0.0,
+        learn_curvature=False,
+        batch_norm=False,
+        seed=0,
+        dtype=torch.float64,
+    ):
+        super().__init__()
+        for name, value, known in (
+            ("aggregation", aggregation, tuple(AGGREGATIONS)),
+            ("activation", activation, ("relu", "none")),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        generator = torch.Generator().manual_seed(seed)
+        self.hyperbolic, self.aggregation, self.activation = hyperbolic, aggregation, activation
+        self.linears = nn.ModuleList(
+            ManifoldLinear(a, b, rate=rate, generator=generator, dtype=dtype) for a, b in pairwise(widths)
+        )
+        self.norms = nn.ModuleList(
+            RiemannianBatchNorm(width, dtype=dtype) for width in widths[1:] if batch_norm
+        )
+        self.log_c = nn.Parameter(torch.zeros(len(widths), dtype=dtype), requires_grad=learn_curvature)
+
+    def manifolds(self):
+        """The manifold of the features and of each layer's output."""
+        if not self.hyperbolic:
+            return [Euclidean()] * len(self.log_c)
+        return [PoincareBall(-c) for c in self.log_c.exp()]
+
+    def forward(self, features, edges=None):
+        """Points ``(N, widths[-1])`` of ``manifolds()[-1]`` for features ``(N, widths[0])`` and edges ``(2, E)``."""
+        spaces = self.manifolds()
+        # Features enter as exp_0(features), of which the layer takes the logarithm: only the margin is left of both.
+        u = (
+            features
+            if not self.hyperbolic
+            else spaces[0].log0(kept_inside(spaces[0].exp0(features), spaces[0]))
+        )
+        for index, linear in enumerate(self.linears):
+            x = linear.from_tangent(u, spaces[index])
+            if self.norms:
+                x = kept_inside(self.norms[index](x, spaces[index]), spaces[index])
+            aggregate = AGGREGATIONS[self.aggregation]
+            if aggregate is not None:
+                x = aggregate(x, edges, spaces[index])
+            u = spaces[index].log0(x)
+            if self.activation == "relu":
+                u = u.relu()
+        return kept_inside(spaces[-1].exp0(u), spaces[-1])
+
+
+def link_logits(points, pairs, manifold, *, radius=2.0, temperature=1.0):
+    """Fermi-Dirac scores of pairs of nodes: the logit of ``1 / (exp((d**2 - radius) / temperature) + 1)``.
+
+    Parameters
+    ----------
+    points : torch.Tensor, shape (N, d)
+    pairs : torch.Tensor of int64, shape (m, 2)
+    manifold : Manifold
+    radius, temperature : float
+        2 and 1 in HGCN.
+
+    Returns
+    -------
+    torch.Tensor, shape (m,)
+    """
+    ends = points.index_select(0, pairs.T.reshape(-1)).view(2, len(pairs), -1)
+    return (radius - manifold.squared_dist(*ends)) / temperature
+
+
+def link_loss(positive, negative):
+    """Binary cross-entropy of the logits of edges, and of pairs that are none: the sum of both means."""
+    ones, zeros = torch.ones_like(positive), torch.zeros_like(negative)
+    return binary_cross_entropy_with_logits(positive, ones) + binary_cross_entropy_with_logits(
+        negative, zeros
+    )

@@ -1,0 +1,43 @@
+"""Differentiating through the Fréchet Mean (Lou et al. 2020).
+
+``config`` holds the presets, ``experiments`` what is run, ``claims`` what is judged, ``figures`` what is drawn.
+"""
+
+from loupe.papers import PAPERS
+from loupe.papers.frechet_mean.claims import CLAIMS
+from loupe.papers.frechet_mean.config import PRESETS, Config
+from loupe.papers.frechet_mean.experiments import (
+    hyperbolicity,
+    identities,
+    solver_study,
+    three_points,
+)
+from loupe.papers.frechet_mean.experiments_graphs import (
+    airport_links,
+    batch_norm,
+    cora_links,
+    disease_links,
+    feature_sizes,
+    node_classes,
+    pubmed_links,
+)
+
+PAPER = PAPERS["frechet_mean"]
+
+__all__ = [
+    "CLAIMS",
+    "PAPER",
+    "PRESETS",
+    "Config",
+    "airport_links",
+    "batch_norm",
+    "cora_links",
+    "disease_links",
+    "feature_sizes",
+    "hyperbolicity",
+    "identities",
+    "node_classes",
+    "pubmed_links",
+    "solver_study",
+    "three_points",
+]

@@ -1,0 +1,82 @@
+"""What a training curve says: the score at the published stop, and at the best epoch of the whole run."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where one run stands by one rule.
+
+    Attributes
+    ----------
+    epoch : int
+        At which the test score is read: the best on validation pairs up to the stop.
+    stop : int
+        The last epoch that the rule saw.
+    score : float
+        Test ROC AUC in percent, or test accuracy or F1 in percent, at ``epoch``.
+    """
+
+    epoch: int
+    stop: int
+    score: float
+
+
+def outcome(
+    curve,
+    names,
+    check_every,
+    patience=None,
+    *,
+    validation=("validation ROC", "validation AP"),
+    test="test ROC",
+):
+    """Read a run by a rule: stop after ``patience`` epochs without a better validation score, or never.
+
+    Parameters
+    ----------
+    curve : numpy.ndarray, shape (evaluations, len(names))
+        nan from where the run ended.
+    names : sequence of str
+    check_every : int
+        Epochs between evaluations.
+    patience : int, optional
+        The rule also asks for as many epochs at least.
+    validation : sequence of str
+        Names of the scores whose mean counts on validation data.
+    test : str
+
+    Returns
+    -------
+    Outcome
+    """
+    names = list(names)
+    ran = int(np.isfinite(curve[:, 0]).sum())
+    score = curve[:ran, [names.index(name) for name in validation]].mean(axis=1)
+    epochs = check_every * np.arange(1, ran + 1)
+    best = epochs[np.maximum.accumulate(np.where(score == np.maximum.accumulate(score), np.arange(ran), 0))]
+    if patience is not None:
+        over = (epochs - best >= patience) & (epochs > patience)
+        ran = int(over.argmax()) + 1 if over.any() else ran
+    at = int(score[:ran].argmax())
+    return Outcome(int(epochs[at]), int(epochs[ran - 1]), 100 * float(curve[at, names.index(test)]))
+
+
+def outcomes(runs, method, *, patience):
+    """:func:`outcome` of one method for every seed; ``patience`` True takes the published rule."""
+    index = list(runs.first["methods"]).index(method)
+    return [
+        outcome(
+            curves[index], runs.first["names"], int(runs.first["check_every"]),
+            int(runs.first["patience"]) if patience else None,
+        )
+        for curves in runs["curves"]
+    ]  # fmt: skip
+
+
+def flattened(runs, method):
+    """Whether no run of a method was still improving: none had its best validation score in its last epochs."""
+    patience = int(runs.first["patience"])
+    return all(one.stop - one.epoch >= patience for one in outcomes(runs, method, patience=False))

@@ -1,0 +1,157 @@
+"""Settings of the chapter: the defaults are the paper's where it states them, else those of HGCN, which it builds on."""
+
+from pydantic import Field
+
+from loupe.experiment import Preset
+
+
+class Config(Preset):
+    """Settings of ``frechet_mean``."""
+
+    one_seed: tuple[int, ...] = (0,)
+    """seed of experiments that repeat inside themselves, or are identities"""
+
+    identity_problems: int = Field(20, ge=2)
+    """random problems on which gradients are compared with differences"""
+
+    solver_problems: int = Field(200, ge=2)
+    """random problems on which the solver must converge and descend"""
+
+    trials: int = Field(10, ge=3)
+    """random problems on which the solvers are compared"""
+
+    study_points: int = Field(10, ge=2)
+    """points of each mean in the comparison of solvers"""
+
+    study_dimension: int = Field(10, ge=1)
+    """dimension of the comparison of solvers"""
+
+    study_iterations: int = Field(1500, ge=50)
+    """iterations that each solver may take in the comparison"""
+
+    tuned_steps: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 0.5, 0.7)
+    """step sizes of which gradient descent gets its best"""
+
+    delta_graphs: tuple[str, ...] = ("disease_lp", "airport", "cora", "pubmed_partial")
+    """graphs whose hyperbolicity is measured"""
+
+    delta_samples: int = Field(50_000, ge=100)
+    """4-tuples of nodes drawn for it"""
+
+    delta_sources: int = Field(4000, ge=10)
+    """nodes from which hop distances are counted in a larger graph"""
+
+    tree_nodes: int = Field(2665, ge=20)
+    """nodes of the generated disease tree"""
+
+    tree_seed: int = 4
+    """seed of the generated disease tree"""
+
+    width: int = Field(16, ge=1)
+    """coordinates of each layer's output"""
+
+    learning_rate: float = Field(0.01, gt=0)
+    """learning rate of Adam"""
+
+    epochs: int = Field(5000, ge=1)
+    """largest number of epochs; one epoch is one step on the whole graph"""
+
+    check_every: int = Field(5, ge=1)
+    """epochs between evaluations on validation and test pairs"""
+
+    patience: int = Field(100, ge=1)
+    """epochs without a better validation score after which the published rule stops, after as many at least"""
+
+    grace: int = Field(1000, ge=1)
+    """epochs without a better validation score after which training really ends, to see what the rule missed"""
+
+    methods: tuple[str, ...] = ("MLP", "GCN", "HNN", "HGCN", "Fréchet")
+    """methods that are compared on each graph"""
+
+    disease: str = "disease_lp"
+    """graph of the disease tree: disease_lp, or generated"""
+
+    seeds: tuple[int, ...] = Field(tuple(range(10)), min_length=1)
+    """seeds of link prediction on the disease tree: of its split, of weights and of negatives"""
+
+    airport_seeds: tuple[int, ...] = tuple(range(10))
+    """seeds of link prediction on airport"""
+
+    cora_seeds: tuple[int, ...] = tuple(range(10))
+    """seeds of link prediction on Cora"""
+
+    pubmed_seeds: tuple[int, ...] = tuple(range(10))
+    """seeds of link prediction on PubMed by structure alone"""
+
+    node_graphs: tuple[str, ...] = ("disease_nc_structure", "airport", "cora")
+    """graphs of node classification"""
+
+    node_seeds: tuple[int, ...] = tuple(range(10))
+    """seeds of node classification"""
+
+    scale_seeds: tuple[int, ...] = tuple(range(5))
+    """seeds of link prediction on the disease tree with features of other sizes"""
+
+    feature_scales: tuple[float, ...] = (0.1, 0.3)
+    """factors on the features of the disease tree; 1 is the published setting"""
+
+    norm_graphs: tuple[str, ...] = ("disease_lp", "cora", "pubmed_partial")
+    """graphs on which batch normalisation is compared"""
+
+    norm_seeds: tuple[int, ...] = tuple(range(10))
+    """seeds of the comparison of batch normalisation"""
+
+    norm_epochs: int = Field(500, ge=10)
+    """epochs of the comparison of batch normalisation"""
+
+    norm_area: int = Field(200, ge=5)
+    """first epochs over which the area under the validation curve is taken"""
+
+
+PAPER_SETTINGS = Config()
+GPU = PAPER_SETTINGS.override(
+    {
+        "seeds": [0, 1, 2, 3, 4],
+        "airport_seeds": [0, 1, 2, 3, 4],
+        "cora_seeds": [0, 1, 2, 3, 4],
+        "pubmed_seeds": [0, 1, 2, 3, 4],
+        "node_seeds": [0, 1, 2, 3, 4],
+        "norm_seeds": [0, 1, 2, 3, 4],
+        "norm_graphs": ["disease_lp", "cora"],
+    }
+)
+CPU = GPU.override(
+    {
+        "epochs": 2500,
+        "methods": ["HGCN", "Fréchet"],
+        "delta_graphs": ["disease_lp", "airport", "cora"],
+        "seeds": [0, 1, 2],
+        "airport_seeds": [],
+        "cora_seeds": [],
+        "pubmed_seeds": [],
+        "node_seeds": [],
+        "scale_seeds": [],
+        "norm_graphs": ["disease_lp"],
+        "norm_seeds": [0, 1, 2],
+    }
+)
+SMOKE = CPU.override(
+    {
+        "identity_problems": 8,
+        "solver_problems": 40,
+        "trials": 3,
+        "delta_graphs": ["generated"],
+        "delta_samples": 5000,
+        "tree_nodes": 120,
+        "disease": "generated",
+        "seeds": [0],
+        "node_graphs": ["generated"],
+        "node_seeds": [0],
+        "epochs": 20,
+        "norm_graphs": ["generated"],
+        "norm_seeds": [0],
+        "norm_epochs": 20,
+        "norm_area": 10,
+    }
+)
+PRESETS = {"smoke": SMOKE, "cpu": CPU, "gpu": GPU, "paper": PAPER_SETTINGS}

@@ -9,13 +9,11 @@ are still open after sixteen iterations are finished by Newton's method, whose H
 import warnings
 
 import torch
-from torch.autograd.function import once_differentiable
 
-from loupe.geometry import unit_ball
+from loupe.geometry.charts import MEANS
 from loupe.geometry.groups import Batch, Segments
-from loupe.geometry.hyperbolic import Hyperboloid, PoincareBall, lorentz
-from loupe.geometry.manifolds import Euclidean, Manifold, Sphere
-from loupe.geometry.series import HALF, NEAR, arsinh_ratio, power_series
+from loupe.geometry.hyperbolic import PoincareBall
+from loupe.geometry.manifolds import Manifold
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-6}
 """Default tolerances, as lengths in units of the curvature radius."""
@@ -239,7 +237,7 @@ def _mean(groups, points, weights, manifold, start, max_iterations, tolerance):
     if max_iterations < 1:
         raise ValueError(f"max_iterations must be at least 1, got {max_iterations}")
     tolerance = TOLERANCES[points.dtype] if tolerance is None else tolerance
-    for kind, mean in _MEANS.items():
+    for kind, mean in MEANS.items():
         if isinstance(manifold, kind):
             found, error = mean(
                 groups, points, weights, manifold, start, tolerance=tolerance, max_iterations=max_iterations
@@ -247,7 +245,7 @@ def _mean(groups, points, weights, manifold, start, max_iterations, tolerance):
             break
     else:
         raise ValueError(
-            f"no Fréchet mean is known on {manifold!r}: choose {', '.join(k.__name__ for k in _MEANS)}"
+            f"no Fréchet mean is known on {manifold!r}: choose {', '.join(k.__name__ for k in MEANS)}"
         )
     if (error > tolerance).any():
         warnings.warn(
@@ -257,106 +255,3 @@ def _mean(groups, points, weights, manifold, start, max_iterations, tolerance):
             stacklevel=3,
         )
     return found
-
-
-def _euclidean_mean(groups, points, weights, manifold, start, *, tolerance, max_iterations):
-    total = groups.total(weights).unsqueeze(-1)
-    return groups.combine(weights, points) / total, torch.zeros_like(total)
-
-
-def _ball_mean(groups, points, weights, manifold, start, **limits):
-    # All of the curvature's gradient comes from this change of scale.
-    unit = torch.as_tensor(manifold.c, dtype=points.dtype, device=points.device).sqrt()
-    start = None if start is None else start * unit.detach()
-    found, error = unit_ball.mean(groups, points * unit, weights, start, **limits)
-    return found / unit, error
-
-
-def _hyperboloid_mean(groups, points, weights, manifold, start, **limits):
-    """By way of the ball, where points far out keep their digits."""
-    curvature = torch.as_tensor(manifold.curvature, dtype=points.dtype, device=points.device)
-    radius = (-curvature).rsqrt()
-    fixed = points.detach()
-
-    def chart(x):
-        return x[..., 1:] / (radius + x[..., :1])
-
-    # Points may leave the hyperboloid, and the hyperboloid the points: by the factor 1 + stretch, whose value is 1.
-    stretch = _as_zero(curvature.detach() * lorentz(points, fixed)[..., 0]) + _as_zero(
-        0.5 * (-curvature).log()
-    )
-    on_manifold = points * (1 - stretch).unsqueeze(-1)
-    with torch.no_grad():
-        start = None if start is None else chart(start)
-        found, error = unit_ball.solve(groups, chart(fixed), weights, start, **limits)
-        t = unit_ball.view(groups, chart(fixed), found).t
-        # A stretched point has K <x, y> greater in proportion; to the mean that is a greater weight.
-        gain = 1 - (1 + 2 * t) * _bend(t) / 2
-    pulled = weights * (1 + gain * stretch)
-    mean = unit_ball.Attached.apply(chart(on_manifold), pulled, found, groups)
-    square = mean.square().sum(-1, keepdim=True)
-    return radius * torch.cat([1 + square, 2 * mean], dim=-1) / (1 - square), error
-
-
-def _bend(t):
-    """Minus the logarithmic derivative of :func:`arsinh_ratio`, t -> 0 included."""
-    h = arsinh_ratio(t)
-    near = t < NEAR
-    slopes = tuple(-k * a for k, a in enumerate(HALF))[1:]
-    series = power_series(slopes, torch.where(near, t, 0.0))
-    far = torch.where(near, 1.0, t)
-    closed = (torch.where(near, 1.0, h) * (1 + 2 * far) - 1) / (2 * far * (1 + far))
-    return torch.where(near, series, closed) / h
-
-
-def _as_zero(value):
-    """0, with the derivative of the value."""
-    return value - value.detach()
-
-
-def _sphere_mean(groups, points, weights, manifold, start, *, tolerance, max_iterations):
-    """Karcher flow, and the implicit derivative as that of one step of Newton's method at its end."""
-    with torch.no_grad():
-        total = groups.total(weights).unsqueeze(-1)
-        mean = manifold.project(groups.combine(weights, points)) if start is None else start
-        for _ in range(max_iterations):
-            velocity = groups.combine(weights, manifold.log(groups.spread(mean), points)) / total
-            mean = manifold.exp(mean, velocity)
-            error = velocity.norm(dim=-1)
-            if (error <= tolerance).all():
-                break
-        log = manifold.log(groups.spread(mean), points)
-        square = log.square().sum(-1)
-        across = _cotangent_ratio(manifold, groups.spread(mean), points)
-        along = (1 - across) / torch.where(square > 0, square, 1.0)
-    pull = groups.combine(weights, manifold.log(groups.spread(mean), points))
-    newton = groups.solve(groups.total(weights * across), weights * along, log, pull)
-    return _FirstOrder.apply(mean + manifold.to_tangent(mean, _as_zero(newton))), error
-
-
-def _cotangent_ratio(manifold, x, y):
-    """angle / tan(angle), shape (entries,)."""
-    angle = manifold.dist(x, y)
-    near = angle < 1e-4
-    return torch.where(near, 1 - angle.square() / 3, angle / torch.where(near, 1.0, angle).tan())
-
-
-class _FirstOrder(torch.autograd.Function):
-    """The identity, differentiable once."""
-
-    @staticmethod
-    def forward(ctx, mean):
-        return mean.clone()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, cotangent):
-        return cotangent
-
-
-_MEANS = {
-    PoincareBall: _ball_mean,
-    Hyperboloid: _hyperboloid_mean,
-    Euclidean: _euclidean_mean,
-    Sphere: _sphere_mean,
-}

@@ -156,7 +156,7 @@ def _newton(groups, x, w, mean, tolerance, iterations):
         seen = view(groups, x, mean)
         h = arsinh_ratio(seen.t)
         log = (h * (1 + seen.t)).unsqueeze(-1) * seen.z
-        v = _solve_hessian(groups, seen, w, h, groups.combine(w, log))
+        v = solve_hessian(groups, seen, w, h, groups.combine(w, log))
         length = torch.linalg.vector_norm(v, dim=-1)
         by_newton = tanh_ratio(length.square()).unsqueeze(-1) * v
         alpha = w * (1 + seen.t) * h
@@ -181,7 +181,7 @@ def _cost(groups, seen, w, y):
     return groups.total(w * arsinh_square(away * (1 + seen.t) / groups.spread(1 - square)))
 
 
-def _solve_hessian(groups, seen, w, h, right):
+def solve_hessian(groups, seen, w, h, right):
     """H^-1 right; H, of half the sum of squared distances, is 1 along each geodesic and d coth d across it."""
     t = seen.t
     across = h * (1 + 2 * t)
@@ -216,7 +216,7 @@ class Attached(torch.autograd.Function):
         t, scale, room, square = seen.t, seen.scale, seen.centre_room, seen.square
         h = arsinh_ratio(t)
         mm = torch.linalg.vecdot(m, m)
-        lam = _solve_hessian(groups, seen, w, h, (1 - mm).unsqueeze(-1) * cotangent)
+        lam = solve_hessian(groups, seen, w, h, (1 - mm).unsqueeze(-1) * cotangent)
 
         z_lam = groups.dot(seen.z, lam)
         log_scale = h * (1 + t)

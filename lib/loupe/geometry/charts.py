@@ -1,0 +1,150 @@
+"""How the Fréchet mean of each manifold comes to its solver: what is to be known about a chart, and nothing else.
+
+Every function takes points and weights as entries of groups, and returns the means with estimates of their errors.
+"""
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from loupe.geometry import unit_ball
+from loupe.geometry.hyperbolic import Hyperboloid, PoincareBall
+from loupe.geometry.manifolds import Euclidean, Sphere
+from loupe.geometry.series import HALF, NEAR, arsinh_ratio, power_series
+
+
+def _euclidean_mean(groups, points, weights, manifold, start, *, tolerance, max_iterations):
+    total = groups.total(weights).unsqueeze(-1)
+    return groups.combine(weights, points) / total, torch.zeros_like(total)
+
+
+def _ball_mean(groups, points, weights, manifold, start, **limits):
+    # All of the curvature's gradient comes from this change of scale.
+    unit = torch.as_tensor(manifold.c, dtype=points.dtype, device=points.device).sqrt()
+    start = None if start is None else start * unit.detach()
+    found, error = unit_ball.mean(groups, points * unit, weights, start, **limits)
+    return found / unit, error
+
+
+def _hyperboloid_mean(groups, points, weights, manifold, start, **limits):
+    """By way of the ball, where points far out keep their digits."""
+    curvature = torch.as_tensor(manifold.curvature, dtype=points.dtype, device=points.device)
+    radius = (-curvature).rsqrt()
+    fixed = points.detach()
+
+    def chart(x):
+        return x[..., 1:] / (radius + x[..., :1])
+
+    # When K moves and the points do not, they are off the manifold by a factor 1 + stretch, whose value is 1; with K
+    # <x, y> greater in proportion a point counts as one of greater weight.
+    stretch = _as_zero(0.5 * (-curvature).log())
+    with torch.no_grad():
+        start = None if start is None else chart(start)
+        found, error = unit_ball.solve(groups, chart(fixed), weights, start, **limits)
+        t = unit_ball.view(groups, chart(fixed), found).t
+        gain = 1 - (1 + 2 * t) * _bend(t) / 2
+    mean = unit_ball.Attached.apply(
+        chart(fixed * (1 - stretch)), weights * (1 + gain * stretch), found, groups
+    )
+    square = mean.square().sum(-1, keepdim=True)
+    lifted = radius * torch.cat([1 + square, 2 * mean], dim=-1) / (1 - square)
+    return lifted + _FollowPoints.apply(points, weights.detach(), found, radius.detach(), groups), error
+
+
+class _FollowPoints(torch.autograd.Function):
+    """0, with the derivative of the lifted mean with respect to points of the ambient space.
+
+    Not by way of the chart: its cotangents have a tangential and a normal part that nearly cancel far out. Here the
+    product of a point with the solution of the Hessian's system comes from the recentred view.
+    """
+
+    @staticmethod
+    def forward(ctx, points, weights, mean, radius, groups):
+        ctx.save_for_backward(points, weights, mean, radius)
+        ctx.groups = groups
+        return points.new_zeros(len(mean), points.shape[-1])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, cotangent):
+        points, weights, m, radius = ctx.saved_tensors
+        groups = ctx.groups
+        seen = unit_ball.view(groups, points[..., 1:] / (radius + points[..., :1]), m)
+        h = arsinh_ratio(seen.t)
+        square = m.square().sum(-1, keepdim=True)
+        lifted = torch.cat([1 + square, 2 * m], dim=-1) / (1 - square)
+        # The frame at the mean that Möbius translation carries there from the origin: e_i goes to
+        # (2 m_i / (1 - |m|^2), e_i + 2 m_i m / (1 - |m|^2)).
+        fall = 2 * (cotangent[..., :1] + (m * cotangent[..., 1:]).sum(-1, keepdim=True)) / (1 - square)
+        lam = unit_ball.solve_hessian(groups, seen, weights, h, radius * (cotangent[..., 1:] + fall * m))
+        along = 2 * (m * lam).sum(-1, keepdim=True) / (1 - square)
+        ambient = torch.cat([along, lam + along * m], dim=-1)
+        product = 2 * (1 + seen.t) * groups.dot(seen.z, lam)  # <x, ambient>_L, for a unit point
+        flip = torch.ones_like(cotangent[0])
+        flip[0] = -1
+        gradient = (weights * h).unsqueeze(-1) * groups.spread(flip * ambient)
+        gradient += (weights * _bend(seen.t) * h / 2 * product).unsqueeze(-1) * groups.spread(flip * lifted)
+        return gradient / radius, None, None, None, None
+
+
+def _bend(t):
+    """Minus the logarithmic derivative of :func:`arsinh_ratio`, t -> 0 included."""
+    h = arsinh_ratio(t)
+    near = t < NEAR
+    slopes = tuple(-k * a for k, a in enumerate(HALF))[1:]
+    series = power_series(slopes, torch.where(near, t, 0.0))
+    far = torch.where(near, 1.0, t)
+    closed = (torch.where(near, 1.0, h) * (1 + 2 * far) - 1) / (2 * far * (1 + far))
+    return torch.where(near, series, closed) / h
+
+
+def _as_zero(value):
+    """0, with the derivative of the value."""
+    return value - value.detach()
+
+
+def _sphere_mean(groups, points, weights, manifold, start, *, tolerance, max_iterations):
+    """Karcher flow, and the implicit derivative as that of one step of Newton's method at its end."""
+    with torch.no_grad():
+        total = groups.total(weights).unsqueeze(-1)
+        mean = manifold.project(groups.combine(weights, points)) if start is None else start
+        for _ in range(max_iterations):
+            velocity = groups.combine(weights, manifold.log(groups.spread(mean), points)) / total
+            mean = manifold.exp(mean, velocity)
+            error = velocity.norm(dim=-1)
+            if (error <= tolerance).all():
+                break
+        log = manifold.log(groups.spread(mean), points)
+        square = log.square().sum(-1)
+        across = _cotangent_ratio(manifold, groups.spread(mean), points)
+        along = (1 - across) / torch.where(square > 0, square, 1.0)
+    pull = groups.combine(weights, manifold.log(groups.spread(mean), points))
+    newton = groups.solve(groups.total(weights * across), weights * along, log, pull)
+    return _FirstOrder.apply(mean + manifold.to_tangent(mean, _as_zero(newton))), error
+
+
+def _cotangent_ratio(manifold, x, y):
+    """angle / tan(angle), shape (entries,)."""
+    angle = manifold.dist(x, y)
+    near = angle < 1e-4
+    return torch.where(near, 1 - angle.square() / 3, angle / torch.where(near, 1.0, angle).tan())
+
+
+class _FirstOrder(torch.autograd.Function):
+    """The identity, differentiable once."""
+
+    @staticmethod
+    def forward(ctx, mean):
+        return mean.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, cotangent):
+        return cotangent
+
+
+MEANS = {
+    PoincareBall: _ball_mean,
+    Hyperboloid: _hyperboloid_mean,
+    Euclidean: _euclidean_mean,
+    Sphere: _sphere_mean,
+}

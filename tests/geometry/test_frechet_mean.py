@@ -147,7 +147,7 @@ def test_mean_on_a_circle_is_the_mean_angle():
     near(by_angle, torch.stack([-mean.sin(), mean.cos()])[:, None] * w / w.sum(), 1e-12)
 
 
-@pytest.mark.parametrize("n", [2, 3, 8])
+@pytest.mark.parametrize("n", [2, 5])
 def test_spherical_gradients_agree_with_differences(n):
     """In fewer points than dimensions, and in more."""
     sphere = Sphere()
@@ -298,6 +298,14 @@ def test_a_tight_cluster_next_to_the_boundary():
     assert ball.dist(frechet_mean(x, w), ball.exp(centre, u.mean(0))) < 2e-9
 
 
+@pytest.mark.parametrize("room", [1e-3, 1e-5, 1e-7])
+def test_a_crowd_and_one_point_opposite(room):
+    """The midpoint where the search begins is then far from the mean, by up to half of thirty radii."""
+    x = torch.zeros(101, 2, dtype=DOUBLE)
+    x[:100, 0], x[100, 0] = room - 1, 1 - room
+    near(torch.atanh(frechet_mean(x)[0]), -99 / 101 * torch.atanh(x[100, 0]), 1e-15 / room)
+
+
 def test_points_at_the_origin_and_many_points():
     x = torch.zeros(3, 2, dtype=DOUBLE, requires_grad=True)
     mean = frechet_mean(x)
@@ -331,6 +339,14 @@ def test_a_bad_start_changes_nothing(room, seed):
     lifted = to_hyperboloid(start)
     if room > 1e-7:  # further out the lifted start is not on the hyperboloid to the precision that is checked
         near(to_ball(frechet_mean(to_hyperboloid(x), w, Hyperboloid(), start=lifted)), wanted, 1e-11)
+
+
+def test_a_start_at_the_other_end_changes_nothing():
+    x = torch.tensor([0.6, 0.8], dtype=DOUBLE) * (1 - 1e-6) + 1e-7 * normal(5, 2)
+    wanted = frechet_mean(x)
+    for room in (1e-2, 1e-5, 1e-8):
+        found = frechet_mean(x, start=torch.tensor([-0.6, -0.8], dtype=DOUBLE) * (1 - room))
+        assert PoincareBall().dist(found, wanted) < 1e-9
 
 
 @pytest.mark.parametrize("manifold", [PoincareBall(-0.5), Hyperboloid(-0.5), Sphere(), Euclidean()], ids=repr)
@@ -371,10 +387,9 @@ def test_weights_of_twelve_decades(seed):
 
 
 @curvatures
-@seeds
 @pytest.mark.parametrize(("n", "d"), [(1, 2), (3, 1), (2, 5), (6, 3)])
-def test_gradients_agree_with_differences(K, seed, n, d):
-    x, w = problem(K, seed, (n, d), 0.8)
+def test_gradients_agree_with_differences(K, n, d):
+    x, w = problem(K, n, (n, d), 0.8)
     inputs = [a.clone().requires_grad_() for a in (x, w, torch.tensor(K, dtype=DOUBLE))]
     assert torch.autograd.gradcheck(
         lambda x, w, K: frechet_mean(x, w, PoincareBall(K), tolerance=1e-14), inputs, atol=1e-7, rtol=1e-6

@@ -25,9 +25,11 @@ CURVATURES = (-1.0, -0.5, -2.3)
 SPACES = [
     Euclidean(),
     Sphere(),
-    *(chart(K) for chart in (PoincareBall, Hyperboloid) for K in CURVATURES),
-    PoincareBall(torch.tensor(-0.7, dtype=torch.float64)),
-    Hyperboloid(torch.tensor(-0.7, dtype=torch.float64)),
+    *(
+        chart(K)
+        for chart in (PoincareBall, Hyperboloid)
+        for K in (-1.0, -2.3, torch.tensor(-0.5, dtype=torch.float64))
+    ),
 ]
 HYPERBOLIC = [space for space in SPACES if space.curvature < 0]
 DTYPES = (torch.float64, torch.float32)
@@ -155,12 +157,10 @@ def test_origin_is_a_point_and_curvature_reaches_it(space):
 @spaces
 @dtypes
 @seeds
-@pytest.mark.parametrize("length", [1e-8, 1e-4, 0.1, 1.0, 3.0])
+@pytest.mark.parametrize("length", [1e-8, 1e-4, 0.1, 3.0])
 def test_log_inverts_exp(space, dtype, seed, length):
     x, _, u, _ = random_case(space, seed, dtype)
-    if length < 1e-4 and dtype == torch.float32:
-        pytest.skip("shorter than the spacing of numbers")
-    u = shortened(space, x, u, length)
+    u = shortened(space, x, u, max(length, 1e3 * eps(dtype)))
     y = space.exp(x, u)
     space.check(y)
     # A point far out is known to a unit in the last place of its coordinates only.
@@ -565,8 +565,7 @@ def test_other_dimensions(space, d):
 @pytest.mark.parametrize("K", CURVATURES)
 def test_ball_keeps_its_digits_near_the_boundary(K, room, dtype):
     """Moving a coordinate there by a unit in the last place is a step of eps / room: no verb may lose more."""
-    if room < 1e3 * eps(dtype):
-        pytest.skip("the dtype has no points there")
+    room = max(room, 1e4 * eps(dtype))
     ball = PoincareBall(K)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(60, 3, generator=generator, dtype=torch.float64)

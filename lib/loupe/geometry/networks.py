@@ -95,7 +95,7 @@ def tangent_aggregation(x, edges, manifold):
 
 def frechet_aggregation(x, edges, manifold):
     """The Fréchet mean of each node's neighbours with equal weights; as :func:`tangent_aggregation` otherwise."""
-    tolerance = max(FRECHET_TOLERANCE, 16 * torch.finfo(x.dtype).eps)
+    tolerance = max(FRECHET_TOLERANCE, 64 * torch.finfo(x.dtype).eps)
     return kept_inside(graph_frechet_mean(x, edges, manifold=manifold, tolerance=tolerance), manifold)
 
 

@@ -58,7 +58,14 @@ def view(groups, x, m):
 def moved(m, y):
     """``m`` after a step that leads from 0 to ``y`` in its own view."""
     mm, my, yy = (torch.linalg.vecdot(a, b).unsqueeze(-1) for a, b in ((m, m), (m, y), (y, y)))
-    return ((1 + 2 * my + yy) * m + (1 - mm) * y) / (1 + 2 * my + mm * yy)
+    return clipped(
+        ((1 + 2 * my + yy) * m + (1 - mm) * y) / (1 + 2 * my + mm * yy), 8 * torch.finfo(m.dtype).eps
+    )
+
+
+def clipped(x, margin):
+    """``x``, of norm ``1 - margin`` at most: rounding must not lead over the boundary."""
+    return x * ((1 - margin) / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(1 - margin))
 
 
 def _lowest(groups, alpha, z, one_plus_square):
@@ -94,14 +101,14 @@ def solve(groups, x, w, start=None, *, tolerance, max_iterations):
     torch.Tensor, shape (means, d)
     torch.Tensor, shape (means,)
     """
-    mean = (midpoint(groups, x, w) if start is None else start).clone()
+    mean = midpoint(groups, x, w) if start is None else start
+    # Half of the digits of 1 - |m|**2 are enough to begin with; none would be too few.
+    mean = clipped(mean, torch.finfo(x.dtype).eps ** 0.5)
     error = torch.full_like(mean[:, 0], torch.inf)
-    length, still = error.clone(), error > tolerance
-    some, some_x, some_w = groups, x, w
+    some, some_x, some_w, still = groups, x, w, error > tolerance
     left = min(max_iterations, MAJORISATIONS)
     while left > 0 and still.any():
-        results = _majorise(some, some_x, some_w, mean[still], length[still], tolerance, left)
-        mean[still], error[still], length[still], taken = results
+        mean[still], error[still], taken = _majorise(some, some_x, some_w, mean[still], tolerance, left)
         left -= taken
         still = error > tolerance
         some, entries = groups.select(still)
@@ -112,11 +119,14 @@ def solve(groups, x, w, start=None, *, tolerance, max_iterations):
     return mean, error
 
 
-def _majorise(groups, x, w, mean, before, tolerance, iterations):
+def _majorise(groups, x, w, mean, tolerance, iterations):
     """The paper's solver: d**2 is concave in t, so its tangent bounds it, and the bound has a closed minimum.
 
-    Ends early when more than half of many means have settled: the caller goes on with the others. Returns means, errors,
-    lengths of the last steps, and how many steps were taken; ``before`` are the lengths of the steps before.
+    Its steps shrink in a geometric series, of which two show the ratio: each step but the first is lengthened by what
+    that says is still to come (Anderson's acceleration, of depth one), unless steps have grown.
+
+    Returns means, errors, and how many steps were taken. Ends early when more than half of many means have settled: the
+    caller goes on with the others.
     """
     eps, tiny = torch.finfo(x.dtype).eps, torch.finfo(x.dtype).tiny
     seen = view(groups, x, mean)
@@ -124,8 +134,9 @@ def _majorise(groups, x, w, mean, before, tolerance, iterations):
     # 1 - |z|**2 from its factors: near the boundary the difference has no digits left.
     room = 1 / (1 + seen.t)
     scaled, one_plus_square = w / room, 1 + squares
-    y, t = torch.zeros_like(mean), seen.t
-    error = torch.full_like(before, torch.inf)
+    y, t, before = torch.zeros_like(mean), seen.t, None
+    error = torch.full_like(mean[:, 0], torch.inf)
+    whole, going = torch.ones_like(error), torch.ones_like(error, dtype=torch.bool)
     enough = len(mean) // 2 if len(mean) > FEW else 0
     taken = 0
     while taken < iterations:
@@ -133,20 +144,35 @@ def _majorise(groups, x, w, mean, before, tolerance, iterations):
         t = t.clamp_min(tiny)
         alpha = scaled * (arsinh_root(t) / (t * (1 + t)).sqrt())
         new = _lowest(groups, alpha, seen.z, one_plus_square)
-        length = 2 * torch.linalg.vector_norm(new - y, dim=-1)
-        rate = torch.where(before < torch.inf, length / before.clamp_min(tiny), 0.5).clamp(0.1, 0.98)
-        # A mean that has settled stays: it does not depend on its neighbours in the batch.
-        going = error > tolerance
-        y = torch.where(going.unsqueeze(-1), new, y)
-        # Steps shrink in a geometric series; what lies ahead is its tail, and rounding the end of it.
-        ahead = torch.where(length <= 8 * eps, length, length * rate / (1 - rate))
-        error, before = torch.where(going, ahead, error), length
-        if int((error > tolerance).sum()) <= enough:
-            break
+        step = new - y
+        length = 2 * torch.linalg.vector_norm(step, dim=-1)
+        if before is None:
+            error, longer = length, new
+        else:
+            old_y, old_new, old_step, old_length = before
+            change = step - old_step
+            square = torch.linalg.vecdot(change, change).clamp_min(tiny)
+            # 1 / (1 - ratio), the whole of the series over its first step; the largest seen, since a slow part of the
+            # error may hide behind a fast one.
+            whole = torch.maximum(whole, torch.linalg.vector_norm(y - old_y, dim=-1) / square.sqrt())
+            ahead = torch.where(length <= 8 * eps, length, length * whole)
+            error = torch.where(going, ahead, error)
+            factor = torch.linalg.vecdot(step, change) / square
+            longer = new - factor.unsqueeze(-1) * (new - old_new)
+            sound = (error > tolerance) & (length < old_length) & (torch.linalg.vecdot(longer, longer) < 0.99)
+            longer = torch.where(sound.unsqueeze(-1), longer, new)
+        before = y, new, step, length
+        # A mean that has settled stays: it does not depend on its neighbours in the batch. So does one that is far from
+        # the centre of the view, where digits are lost: it is to be looked at again, from where it is.
+        y = torch.where(going.unsqueeze(-1), longer, y)
         y_square = torch.linalg.vecdot(y, y)
+        error = torch.where(y_square > 0.25, torch.inf, error)
+        going = (error > tolerance) & (error < torch.inf)
+        if int(going.sum()) <= enough:
+            break
         away = (squares - 2 * groups.dot(seen.z, y) + groups.spread(y_square)).clamp_min(0)
         t = away / (room * groups.spread(1 - y_square))
-    return moved(mean, y), error, before, taken
+    return moved(mean, y), error, taken
 
 
 def _newton(groups, x, w, mean, tolerance, iterations):
@@ -161,12 +187,14 @@ def _newton(groups, x, w, mean, tolerance, iterations):
         by_newton = tanh_ratio(length.square()).unsqueeze(-1) * v
         alpha = w * (1 + seen.t) * h
         by_bound = _lowest(groups, alpha, seen.z, 1 + torch.linalg.vecdot(seen.z, seen.z))
-        lower = _cost(groups, seen, w, by_newton) <= _cost(groups, seen, w, by_bound) * (1 + 1e-12)
+        lower = _cost(groups, seen, w, by_newton) <= _cost(groups, seen, w, by_bound) * (
+            1 + 8 * torch.finfo(x.dtype).eps
+        )
         going = error > tolerance
         mean = torch.where(
             going.unsqueeze(-1), moved(mean, torch.where(lower.unsqueeze(-1), by_newton, by_bound)), mean
         )
-        quadratic = torch.where(lower & (length < 0.1), 10 * length.square(), length)
+        quadratic = torch.where(lower & (length < 0.01), 100 * length.square(), length)
         error = torch.where(going, quadratic, error)
         if (error <= tolerance).all():
             break

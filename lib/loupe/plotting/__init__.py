@@ -24,7 +24,7 @@ from loupe.plotting.style import (
     series,
     use_style,
 )
-from loupe.plotting.widgets import filtration_slider
+from loupe.plotting.widgets import filtration_slider, poincare_disk
 
 __all__ = [
     "ACCENT",
@@ -40,6 +40,7 @@ __all__ = [
     "figure",
     "filtration_slider",
     "log_axis",
+    "poincare_disk",
     "series",
     "show",
     "use_style",

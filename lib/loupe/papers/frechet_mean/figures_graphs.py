@@ -1,0 +1,239 @@
+"""The chapter's pictures of networks on graphs, drawn from stored results alone."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from loupe.errors import LoupeError
+from loupe.experiment.claims import t_interval
+from loupe.experiment.render import Block, table
+from loupe.papers.frechet_mean.claims_links import outcome, outcomes
+from loupe.papers.frechet_mean.figures import WIDTH, _graph
+from loupe.plotting import SERIES, figure, series, show
+
+RANK = {"Fréchet": 0, "HGCN": 1, "HNN": 2, "GCN": 3, "MLP": 4}
+LINKS = ("disease_links", "airport_links", "cora_links", "pubmed_links")
+
+_REPORTED_METHODS = ("MLP", "GCN", "HNN", "HGCN", "Fréchet")
+REPORTED = {
+    graph: dict(zip(_REPORTED_METHODS, scores, strict=True))
+    for graph, scores in {
+        "disease_lp": ("72.6 ± 0.6", "64.7 ± 0.5", "75.1 ± 0.3", "90.8 ± 0.3", "93.7 ± 0.4 (recalled)"),
+        "airport": ("89.8 ± 0.5", "89.3 ± 0.4", "90.8 ± 0.2", "96.4 ± 0.1", "not available"),
+        "cora": ("83.1 ± 0.5", "90.4 ± 0.2", "89.0 ± 0.1", "92.9 ± 0.1", "not available"),
+    }.items()
+}
+"""Test ROC AUC as reported by HGCN and reused in the paper."""
+
+
+def stored(chapter, name):
+    """The runs of an experiment at the chapter's preset, or else at ``gpu``; None where there are none."""
+    for preset in dict.fromkeys((chapter.preset, "gpu")):
+        source = (
+            chapter.stored
+            if preset == chapter.preset
+            else replace(chapter.stored, preset=preset, overrides={}, seed=None)
+        )
+        try:
+            return source[name]
+        except LoupeError:
+            continue
+    return None
+
+
+def _absent(what):
+    text = f"No picture: {what} has not been computed yet."
+    return Block(text, markdown=f"*{text}*")
+
+
+def training(chapter, name="disease_links"):
+    """Validation score against epochs, one line a run, for the two aggregations."""
+    runs = stored(chapter, name)
+    if runs is None:
+        return _absent(name)
+    run = runs.first
+    every, column = int(run["check_every"]), list(run["names"]).index("validation ROC")
+    sheet, axes = figure(WIDTH, 3.4)
+    for method in ("HGCN", "Fréchet"):
+        curves = 100 * runs["curves"][:, list(run["methods"]).index(method), :, column]
+        epochs = every * np.arange(1, curves.shape[1] + 1)
+        colour = SERIES[RANK[method]].colour
+        axes.plot(epochs, curves.T, color=colour, linewidth=0.9, alpha=0.8)
+        for curve in runs["curves"]:
+            stop = outcome(
+                curve[list(run["methods"]).index(method)], run["names"], every, int(run["patience"])
+            )
+            height = 100 * curve[list(run["methods"]).index(method), stop.stop // every - 1, column]
+            axes.plot(
+                stop.stop,
+                height,
+                linestyle="none",
+                markersize=6,
+                color=colour,
+                marker="X",
+                markeredgecolor="white",
+            )
+        axes.plot(
+            [], [], color=colour, label={"HGCN": "tangent average (HGCN)", "Fréchet": "Fréchet mean"}[method]
+        )
+    axes.plot([], [], "X", color="#6b7280", label="published rule stops here")
+    axes.set(xlabel="epochs", ylabel="validation ROC AUC, %", title="Who arrives, and when the rule stops")
+    axes.legend(loc="lower right")
+    return show(
+        sheet,
+        alt="Validation AUC against epochs for both aggregations, a line for each seed, with a cross where the published "
+        "stopping rule ends each run.",
+        caption=f"Link prediction on {_graph(run['graph'])}, {len(runs)} seeds; one line a run. A line ends when the score "
+        f"has not risen for as long as we wait. Crosses: no better score for {int(run['patience'])} epochs.",
+    )
+
+
+def link_table(chapter):
+    """Test AUC of every method on every graph that has been computed, by both rules, beside the reported numbers."""
+    rows = []
+    for name in LINKS:
+        runs = stored(chapter, name)
+        if runs is None:
+            continue
+        graph = str(runs.first["graph"])
+        for method in runs.first["methods"]:
+            cells = []
+            for patience in (True, False):
+                scores = [one.score for one in outcomes(runs, method, patience=patience)]
+                cells.append(_mean(scores))
+            epochs = np.mean([one.epoch for one in outcomes(runs, method, patience=False)])
+            cells.append(f"{epochs:,.0f}")
+            rows.append(
+                (
+                    _graph(graph),
+                    str(method),
+                    REPORTED.get(graph, {}).get(str(method), "not available"),
+                    *cells,
+                )
+            )
+    head = ("graph", "method", "reported", "published rule", "best epoch", "that epoch")
+    return table(head, rows, numeric=True)
+
+
+def _mean(scores):
+    low, high = t_interval(scores)
+    return (
+        f"{np.mean(scores):.1f}\u00a0±\u00a0{(high - low) / 2:.1f}"
+        if len(scores) > 1
+        else f"{np.mean(scores):.1f}"
+    )
+
+
+def bars(chapter):
+    """F5: test AUC of each method, graphs ordered by hyperbolicity."""
+    found = {name: stored(chapter, name) for name in LINKS}
+    found = {name: runs for name, runs in found.items() if runs is not None}
+    if not found:
+        return _absent("link prediction")
+    sheet, axes = figure(WIDTH, 3.4)
+    for place, runs in enumerate(found.values()):
+        methods = [method for method in RANK if method in list(runs.first["methods"])]
+        for k, method in enumerate(reversed(methods)):
+            scores = [one.score for one in outcomes(runs, method, patience=False)]
+            x = place + 0.15 * (k - (len(methods) - 1) / 2)
+            axes.plot(
+                np.full(len(scores), x),
+                scores,
+                ".",
+                color=SERIES[RANK[method]].colour,
+                alpha=0.5,
+                markersize=5,
+            )
+            axes.plot(x, np.mean(scores), linestyle="none", markersize=7, **series(RANK[method]))
+    for method in RANK:
+        if any(method in list(runs.first["methods"]) for runs in found.values()):
+            axes.plot([], [], linestyle="none", label=method, **series(RANK[method]))
+    axes.set_xticks(range(len(found)), [_graph(runs.first["graph"]) for runs in found.values()])
+    axes.set_xlim(-0.6, len(found) - 0.4)
+    axes.set(ylabel="test ROC AUC, %", title="From the tree to the least hyperbolic graph")
+    axes.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.1), columnspacing=0.8, handletextpad=0.1)
+    counts = ", ".join(f"{_graph(runs.first['graph'])} {len(runs)}" for runs in found.values())
+    return show(
+        sheet,
+        alt="Test AUC of up to five methods on each graph, dots for single seeds and larger marks for their means.",
+        caption=f"Test ROC AUC at the best validation epoch of the whole run; dots are seeds ({counts}), marks their "
+        "means.",
+    )
+
+
+def sizes_table(chapter):
+    """Beyond the paper: both aggregations on features of other sizes."""
+    runs, plain = stored(chapter, "feature_sizes"), stored(chapter, "disease_links")
+    if runs is None or plain is None:
+        return _absent("the comparison of feature sizes")
+    rows = []
+    for scale in (*runs.first["scales"], 1.0):
+        cells = []
+        for k, method in enumerate(("HGCN", "Fréchet")):
+            if scale == 1.0:
+                cells.append(_mean([one.score for one in outcomes(plain, method, patience=False)]))
+                continue
+            curves = runs[f"{scale:g} curves"][:, k]
+            names = runs.first[f"{scale:g} names"]
+            every = int(runs.first[f"{scale:g} check_every"])
+            cells.append(_mean([outcome(curve, names, every).score for curve in curves]))
+        rows.append((f"{scale:g}", *cells))
+    return table(("features times", "tangent average", "Fréchet mean"), rows, numeric=True)
+
+
+def node_table(chapter):
+    """Node classification: test F1 on the tree, accuracy elsewhere, at the best validation epoch."""
+    runs = stored(chapter, "node_classes")
+    if runs is None:
+        return _absent("node classification")
+    rows, run = [], runs.first
+    for g, graph in enumerate(run["graphs"]):
+        test = "test F1" if str(graph).startswith(("disease", "generated")) else "test accuracy"
+        for m, method in enumerate(run["methods"]):
+            scores = [
+                outcome(
+                    curves[g, m],
+                    run["names"],
+                    int(run["check_every"]),
+                    validation=("validation F1",),
+                    test=test,
+                ).score
+                for curves in runs["curves"]
+            ]
+            rows.append((_graph(graph), str(method), test.removeprefix("test "), _mean(scores)))
+    return table(("graph", "method", "score", "test, %"), rows, numeric=True)
+
+
+def norm_curves(chapter):
+    """F6: validation loss and AUC with and without Riemannian batch normalisation."""
+    runs = stored(chapter, "batch_norm")
+    if runs is None:
+        return _absent("the comparison of batch normalisation")
+    run = runs.first
+    names, every, graphs = list(run["names"]), int(run["check_every"]), run["graphs"]
+    sheet, panels = figure(WIDTH, 4.4, rows=2, columns=len(graphs), sharex=True, squeeze=False)
+    for g, graph in enumerate(graphs):
+        for row, (name, factor, label) in enumerate(
+            (("validation loss", 1, "validation loss"), ("validation ROC", 100, "validation ROC AUC, %"))
+        ):
+            axes = panels[row, g]
+            for with_norm in (1, 0):
+                curves = factor * runs["curves"][:, g, with_norm, :, names.index(name)]
+                epochs = every * np.arange(1, curves.shape[1] + 1)
+                colour = SERIES[1 - with_norm].colour
+                axes.plot(epochs, curves.T, color=colour, linewidth=0.7, alpha=0.5)
+                axes.plot(epochs, curves.mean(0), color=colour, label=("without", "with")[with_norm])
+            if name == "validation loss":
+                axes.set_yscale("log")
+            if g == 0:
+                axes.set_ylabel(label)
+        panels[0, g].set_title(_graph(graph))
+        panels[1, g].set_xlabel("epochs")
+        panels[1, g].axvspan(0, int(run["area"]), color="#f0f9f7", zorder=0)
+    panels[0, 0].legend()
+    return show(
+        sheet,
+        alt="Validation loss above and validation AUC below against epochs, with and without batch normalisation.",
+        caption=f"A hyperbolic network (HNN) with and without Riemannian batch normalisation, {len(runs)} seeds (thin) and "
+        f"their mean (thick). The area that FM9 compares is that below the AUC over the shaded {int(run['area'])} epochs.",
+    )

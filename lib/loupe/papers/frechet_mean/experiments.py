@@ -177,7 +177,7 @@ def solver_study(config, *, seed, device):
                 if (found[-1] < TARGET / 10).all():
                     break
                 mean = step(points, weights, mean, space)
-            ended = [found[-1]] * (config.study_iterations - len(found))
+            ended = [torch.full_like(found[-1], torch.nan)] * (config.study_iterations - len(found))
             return torch.stack(found + ended, dim=-1)
 
         def descent(eta, errors_of=errors_of, points=points):

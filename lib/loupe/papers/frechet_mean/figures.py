@@ -56,11 +56,11 @@ def gradients(runs):
     panels[1].legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.12), handlelength=1)
     show(
         sheet,
-        alt="Left, three coloured points in the Poincaré disk with geodesics to their mean. Right, three nested ellipses "
-        "around the mean, each longest along the geodesic to its point.",
+        alt="Left, three coloured points in the Poincaré disk with geodesics to their mean. Right, three flat ellipses "
+        "around the mean, each tilted in another direction.",
         caption="Left: points A, B, C and their mean (black). Right: where the mean goes when one point runs once around "
-        "a small circle, magnified by one over its radius; lengths are hyperbolic on both sides. Each ellipse is longest "
-        "along the geodesic to its point and narrow across it: sideways moves of a distant point count less.",
+        "a small circle, in units of its radius; lengths are hyperbolic on both sides. Sideways moves of a distant "
+        "point count less than moves towards the mean, and across their own geodesics the other points hold the mean.",
     )
 
 
@@ -70,12 +70,9 @@ def errors(runs):
     sheet, axes = figure(WIDTH, 3.6)
     space = 0
     for rank, k in enumerate((0, 1, 2, 3)):
-        curves = np.maximum(run["errors"][space, k], 1e-16)
-        middle = np.median(curves, axis=0)
-        iterations = np.arange(len(middle))
-        shown = middle > 1e-13
-        axes.plot(iterations[shown], curves.T[shown], color=SERIES[rank].colour, linewidth=0.5, alpha=0.35)
-        axes.plot(iterations[shown], middle[shown], color=SERIES[rank].colour, label=_label(run, k))
+        curves = np.maximum(run["errors"][space, k], 1e-14)
+        axes.plot(curves.T, color=SERIES[rank].colour, linewidth=0.5, alpha=0.35)
+        axes.plot(np.median(curves, axis=0), color=SERIES[rank].colour, label=_label(run, k))
     axes.set_yscale("log")
     axes.set_yticks([1e-12, 1e-9, 1e-6, 1e-3, 1], ["10⁻¹²", "10⁻⁹", "10⁻⁶", "10⁻³", "1"])
     axes.set_xlim(0, 60)
@@ -89,8 +86,8 @@ def errors(runs):
         alt="Four falling lines on a logarithmic axis: the paper's solver falls fastest, gradient descent with its best "
         "step and Karcher flow follow, gradient descent with step 0.01 hardly moves.",
         caption=f"Error after each iteration on {shape[2]} random problems of ten points in ten dimensions, radius up to "
-        "0.9 (thin) and their median (thick). All start at the first point. The best step of gradient descent is the best of "
-        "six on these very problems. On the hyperboloid the curves are the same.",
+        "0.9 (thin) and their median (thick). All start at the first point. The best step of gradient descent is the best "
+        "of six on these very problems. On the hyperboloid the curves are the same.",
     )
 
 
@@ -139,6 +136,11 @@ def _graph(name):
     }.get(str(name), str(name))
 
 
+_SHORT = {
+    "loupe": "ours",
+    "re-statement, explicit matrices": "explicit matrices",
+    "autograd through the iterations": "through the iterations",
+}
 MARK = {"loupe": 0, "re-statement, explicit matrices": 1, "autograd through the iterations": 2}
 
 
@@ -160,7 +162,7 @@ def timing(bench):
                 [times[sizes[k]] for k in drawn],
                 linestyle=":",
                 linewidth=0.8,
-                label=method,
+                label=_SHORT[method],
                 **series(rank),
             )
         log_axis(axes, "y")
@@ -170,7 +172,7 @@ def timing(bench):
     )
     panels[0].set_title("Backward is where matrices cost")
     panels[1].set_xlabel("means × points × dimension")
-    panels[0].legend(loc="upper left")
+    panels[1].legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.62), columnspacing=1)
     about = bench["environment"]
     show(
         sheet,

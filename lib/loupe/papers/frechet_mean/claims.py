@@ -63,22 +63,28 @@ def _works_on_the_sphere(results):
 
 
 def _beats_tangent_aggregation(results):
-    runs = results["disease_links"]
+    return _advantages(results["disease_links"])
+
+
+def _beats_it_away_from_the_boundary(results):
+    return _advantages(results["feature_sizes"], prefix="0.1 ")
+
+
+def _advantages(runs, prefix=""):
+    methods = list(runs.first[prefix + "methods"])
     for method in ("Fréchet", "HGCN"):
-        if not flattened(runs, method):
-            raise LoupeError(
-                f"the runs of {method} were still improving in their last {runs.first['patience']} epochs"
-            )
+        if method in methods and not flattened(runs, method, prefix):
+            raise LoupeError(f"the runs of {method} were still improving when they ended")
     return [
-        _advantage(runs, "published rule", patience=True),
-        _advantage(runs, "best epoch of the whole run", patience=False),
+        _advantage(runs, "published rule", prefix=prefix, patience=True),
+        _advantage(runs, "best epoch of the whole run", prefix=prefix, patience=False),
     ]
 
 
-def _advantage(runs, label, accepts=None, *, patience, confidence=0.8):
+def _advantage(runs, label, accepts=None, *, patience, prefix="", confidence=0.8):
     """Points of test ROC AUC that the Fréchet aggregation is ahead, paired over seeds."""
     ours, theirs = (
-        np.array([one.score for one in outcomes(runs, method, patience=patience)])
+        np.array([one.score for one in outcomes(runs, method, prefix=prefix, patience=patience)])
         for method in ("Fréchet", "HGCN")
     )
     low, high = t_interval((ours - theirs).tolist(), confidence)
@@ -172,6 +178,12 @@ CLAIMS = (
         "Sec. 5.1, link prediction on Disease", "93.7 ± 0.4 against 90.8 ± 0.3 (the first recalled)", "statistical",
         "paired difference of test AUC above 0 with one-sided p < 0.1, after both have stopped improving",
         _beats_tangent_aggregation, FULL, "twenty epochs on a small generated tree only try out the code",
+    ),
+    Claim(
+        "FM6b", "Beyond the paper: it does so when features begin inside the ball, at a tenth of their size.",
+        "ours, after a first look at seed 0", "not in the paper", "statistical",
+        "as FM6, on seeds that the first look had not seen",
+        _beats_it_away_from_the_boundary, FULL, "twenty epochs on a small generated tree only try out the code",
     ),
     Claim(
         "FM7", "There is no such gain on Cora, which is not tree-like.",

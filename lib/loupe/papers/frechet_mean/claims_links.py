@@ -64,19 +64,21 @@ def outcome(
     return Outcome(int(epochs[at]), int(epochs[ran - 1]), 100 * float(curve[at, names.index(test)]))
 
 
-def outcomes(runs, method, *, patience):
-    """:func:`outcome` of one method for every seed; ``patience`` True takes the published rule."""
-    index = list(runs.first["methods"]).index(method)
-    return [
-        outcome(
-            curves[index], runs.first["names"], int(runs.first["check_every"]),
-            int(runs.first["patience"]) if patience else None,
-        )
-        for curves in runs["curves"]
-    ]  # fmt: skip
+def outcomes(runs, method, *, patience, prefix=""):
+    """:func:`outcome` of one method for every seed; ``patience`` True takes the published rule.
+
+    ``prefix`` chooses among several comparisons that one experiment holds.
+    """
+    first = runs.first
+    index = list(first[prefix + "methods"]).index(method)
+    rule = int(first[prefix + "patience"]) if patience else None
+    every, names = int(first[prefix + "check_every"]), first[prefix + "names"]
+    return [outcome(curves[index], names, every, rule) for curves in runs[prefix + "curves"]]
 
 
-def flattened(runs, method):
+def flattened(runs, method, prefix=""):
     """Whether no run of a method was still improving: none had its best validation score in its last epochs."""
-    patience = int(runs.first["patience"])
-    return all(one.stop - one.epoch >= patience for one in outcomes(runs, method, patience=False))
+    patience = int(runs.first[prefix + "patience"])
+    return all(
+        one.stop - one.epoch >= patience for one in outcomes(runs, method, patience=False, prefix=prefix)
+    )

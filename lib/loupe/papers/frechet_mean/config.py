@@ -89,7 +89,7 @@ class Config(Preset):
     node_seeds: tuple[int, ...] = tuple(range(10))
     """seeds of node classification"""
 
-    scale_seeds: tuple[int, ...] = tuple(range(5))
+    scale_seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
     """seeds of link prediction on the disease tree with features of other sizes"""
 
     feature_scales: tuple[float, ...] = (0.1, 0.3)
@@ -130,7 +130,8 @@ CPU = GPU.override(
         "cora_seeds": [],
         "pubmed_seeds": [],
         "node_seeds": [],
-        "scale_seeds": [],
+        "scale_seeds": [1, 2, 3],
+        "feature_scales": [0.1],
         "norm_graphs": ["disease_lp"],
         "norm_seeds": [0, 1, 2],
     }
@@ -145,6 +146,7 @@ SMOKE = CPU.override(
         "tree_nodes": 120,
         "disease": "generated",
         "seeds": [0],
+        "scale_seeds": [1],
         "node_graphs": ["generated"],
         "node_seeds": [0],
         "epochs": 20,

@@ -169,14 +169,13 @@ def sizes_table(chapter):
     rows = []
     for scale in (*runs.first["scales"], 1.0):
         cells = []
-        for k, method in enumerate(("HGCN", "Fréchet")):
+        for method in ("HGCN", "Fréchet"):
             if scale == 1.0:
                 cells.append(_mean([one.score for one in outcomes(plain, method, patience=False)]))
                 continue
-            curves = runs[f"{scale:g} curves"][:, k]
-            names = runs.first[f"{scale:g} names"]
-            every = int(runs.first[f"{scale:g} check_every"])
-            cells.append(_mean([outcome(curve, names, every).score for curve in curves]))
+            cells.append(
+                _mean([one.score for one in outcomes(runs, method, patience=False, prefix=f"{scale:g} ")])
+            )
         rows.append((f"{scale:g}", *cells))
     return table(("features times", "tangent average", "Fréchet mean"), rows, numeric=True)
 

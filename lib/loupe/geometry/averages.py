@@ -77,8 +77,9 @@ def ball_step(points, weights, mean, manifold):
     alpha = weights * 4 * arsinh_ratio(t) / room_x  # g'(t) = 4 arsinh(sqrt t) / sqrt(t (1 + t))
     b = (alpha.unsqueeze(-1) * points).sum(-2)
     p = (alpha * (1 - K * points.square().sum(-1))).sum(-1, keepdim=True)
-    root = (p.square() + 4 * K * b.square().sum(-1, keepdim=True)).clamp_min(0).sqrt()
-    return 2 * b / (p + root)  # this form of the root is right at the origin too
+    q = b / p  # the quotient first: squares of great weights overflow
+    # This form of the root is right at the origin too.
+    return 2 * q / (1 + (1 + 4 * K * q.square().sum(-1, keepdim=True)).clamp_min(0).sqrt())
 
 
 def hyperboloid_step(points, weights, mean, manifold):
@@ -97,7 +98,7 @@ def hyperboloid_step(points, weights, mean, manifold):
     """
     step = points - mean.unsqueeze(-2)
     t = (0.25 * manifold.c * lorentz(step, step)[..., 0]).clamp_min(0)
-    total = ((weights * arsinh_ratio(t)).unsqueeze(-1) * points).sum(-2)
+    total = _average(points, weights * arsinh_ratio(t))
     return total / (-manifold.c * lorentz(total, total)).sqrt()
 
 

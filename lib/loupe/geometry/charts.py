@@ -79,7 +79,7 @@ class _FollowPoints(torch.autograd.Function):
         along = 2 * (m * lam).sum(-1, keepdim=True) / (1 - square)
         ambient = torch.cat([along, lam + along * m], dim=-1)
         product = 2 * (1 + seen.t) * groups.dot(seen.z, lam)  # <x, ambient>_L, for a unit point
-        flip = torch.ones_like(cotangent[0])
+        flip = cotangent.new_ones(cotangent.shape[-1])
         flip[0] = -1
         gradient = (weights * h).unsqueeze(-1) * groups.spread(flip * ambient)
         gradient += (weights * _bend(seen.t) * h / 2 * product).unsqueeze(-1) * groups.spread(flip * lifted)

@@ -77,7 +77,7 @@ def frechet_mean(
     points, weights = _checked(points, weights, manifold)
     lead, (n, d) = points.shape[:-2], points.shape[-2:]
     if start is not None:
-        start = _checked_start(start, (*lead, d), points).reshape(-1, d)
+        start = _checked_start(start, (*lead, d), points, manifold).reshape(-1, d)
     found = _mean(
         Batch(), points.reshape(-1, n, d), weights.reshape(-1, n), manifold, start, max_iterations, tolerance
     )
@@ -178,7 +178,7 @@ def graph_frechet_mean(
     groups = Segments(owner, nodes)
     _check_totals(groups.total(weights.detach()), "node")
     if start is not None:
-        start = _checked_start(start, points.shape, points)
+        start = _checked_start(start, points.shape, points, manifold)
     return _mean(groups, points.index_select(0, source), weights, manifold, start, max_iterations, tolerance)
 
 
@@ -227,10 +227,12 @@ def _check_totals(totals, what):
         raise ValueError(f"weights must not all be 0, but they are for {what} {index}")
 
 
-def _checked_start(start, shape, points):
+def _checked_start(start, shape, points, manifold):
     if tuple(start.shape) != tuple(shape):
         raise ValueError(f"start must have shape {tuple(shape)}, got {tuple(start.shape)}")
-    return start.detach().to(points)
+    start = start.detach().to(points)
+    manifold.check(start)
+    return start
 
 
 def _mean(groups, points, weights, manifold, start, max_iterations, tolerance):
@@ -247,7 +249,7 @@ def _mean(groups, points, weights, manifold, start, max_iterations, tolerance):
         raise ValueError(
             f"no Fréchet mean is known on {manifold!r}: choose {', '.join(k.__name__ for k in MEANS)}"
         )
-    if (error > tolerance).any():
+    if not (error <= tolerance).all():
         warnings.warn(
             f"the Fréchet mean has an estimated error of {error.max().item():.3g} after {max_iterations} iterations, "
             f"above the tolerance of {tolerance:g}: raise max_iterations or the tolerance",

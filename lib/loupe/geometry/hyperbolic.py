@@ -59,8 +59,10 @@ def mobius_add(x, y, c=1.0):
     -------
     torch.Tensor, shape (..., d)
     """
-    xx, xy, yy = _dot(x, x), _dot(x, y), _dot(y, y)
-    return ((1 + 2 * c * xy + c * yy) * x + (1 - c * xx) * y) / (1 + 2 * c * xy + c * c * xx * yy)
+    # In sums of positive terms: the usual form cancels where x and -y lie near the boundary.
+    step, room = x + y, 1 - c * _dot(x, x)
+    square = c * _dot(step, step)
+    return (room * step + square * x) / (room * (1 - c * _dot(y, y)) + square)
 
 
 def recentred(x, y, c=1.0):
@@ -158,7 +160,8 @@ class PoincareBall(_Hyperbolic):
 
     def check(self, x):
         square = (x * x).sum(-1)
-        if not (-self._number * square < 1).all():
+        # Whoever scales the points to radius 1 rounds them once more.
+        if not (-self._number * square < 1 - 4 * torch.finfo(x.dtype).eps).all():
             super().check(x)
             raise ValueError(
                 f"points must lie inside the ball of radius {(-self._number) ** -0.5:.6g}, got one of norm "
@@ -178,10 +181,16 @@ def gyration(u, v, w, c=1.0):
     -------
     torch.Tensor, shape (..., d)
     """
-    uu, vv, uv, uw, vw = _dot(u, u), _dot(v, v), _dot(u, v), _dot(u, w), _dot(v, w)
-    along_u = -c * c * uw * vv + c * vw + 2 * c * c * uv * vw
-    along_v = -c * c * vw * uu - c * uw
-    return w + 2 * (along_u * u + along_v * v) / (1 + 2 * c * uv + c * c * uu * vv)
+    # By a quarter turn in the plane of u and v, written with u + v: the usual closed form cancels near the boundary.
+    step = u + v
+    room_u, room_v, square = 1 - c * _dot(u, u), 1 - c * _dot(v, v), c * _dot(step, step)
+
+    def turned(w):
+        return c * (_dot(v, w) * step - _dot(step, w) * v)
+
+    once = turned(w)
+    half = (room_u + room_v + square) / 2  # 1 + c <u, v>
+    return w + 2 * (half * once + turned(once)) / (room_u * room_v + square)
 
 
 def lorentz(u, v):
@@ -224,11 +233,13 @@ class Hyperboloid(_Hyperbolic):
         return 4 / self.c * arsinh_square(self._t(x, y)[..., 0])
 
     def _t(self, x, y):
-        step = y - x
-        return (0.25 * self.c * lorentz(step, step)).clamp_min(0)
+        step, product = y - x, x[..., :1] * y[..., :1]
+        near = (0.25 * self.c * lorentz(step, step)).clamp_min(0)
+        # Which form has the smaller squares to cancel: that of the difference, or <x, y>_L.
+        return torch.where(step[..., :1].square() <= product, near, -0.5 * (self.c * lorentz(x, y) + 1))
 
     def inner(self, x, u, v):
-        return lorentz(u, v)[..., 0]
+        return lorentz(u, v)[..., 0].expand(torch.broadcast_shapes(x.shape, u.shape, v.shape)[:-1])
 
     def transport(self, x, y, u):
         return u + self.c * lorentz(y, u) / (2 + 2 * self._t(x, y)) * (x + y)
@@ -256,10 +267,15 @@ class Hyperboloid(_Hyperbolic):
             -self._number * x[..., 0].square()
         ).clamp_min(1)
         tolerance = max(1e-6, 16 * torch.finfo(x.dtype).eps)
-        if not ((gap <= tolerance) & (x[..., 0] > 0)).all():
+        if not (x[..., 0] > 0).all():
             raise ValueError(
-                f"points must lie on the upper sheet of <x, x>_L = {1 / self._number:.6g}, got one that misses "
-                f"it by {gap.max().item():.3g} (relative): use Hyperboloid(...).project(points)"
+                f"points must lie on the upper sheet, got one whose first coordinate is {x[..., 0].min().item():.6g}: "
+                "use Hyperboloid(...).project(points)"
+            )
+        if not (gap <= tolerance).all():
+            raise ValueError(
+                f"points must lie on <x, x>_L = {1 / self._number:.6g}, got one that misses it by {gap.max().item():.3g} "
+                "(relative): use Hyperboloid(...).project(points)"
             )
 
 

@@ -60,7 +60,7 @@ def implicit_argmin_vjp(objective, minimiser, params, constraint=None):
     def lagrangian(y, *params):
         return objective(y, *params) - multipliers @ constraint(y, *params)
 
-    hessian = torch.func.hessian(lagrangian)(y, *params)
+    hessian = torch.func.jacrev(torch.func.grad(lagrangian))(y, *params)
     corner = normals.new_zeros(len(normals), len(normals))
     bordered = torch.cat([torch.cat([hessian, normals.mT], 1), torch.cat([-normals, corner], 1)])
 

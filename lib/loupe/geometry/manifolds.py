@@ -126,7 +126,7 @@ class Euclidean(Manifold):
         return (y - x).square().sum(-1)
 
     def inner(self, x, u, v):
-        return (u * v).sum(-1)
+        return (u * v).expand(torch.broadcast_shapes(x.shape, u.shape, v.shape)).sum(-1)
 
     def transport(self, x, y, u):
         return u.expand(torch.broadcast_shapes(x.shape, y.shape, u.shape))
@@ -161,24 +161,24 @@ class Sphere(Manifold):
         return self.project(cos_root(square) * x + sin_ratio(square) * u)
 
     def log(self, x, y):
-        quarter = self._quarter(x, y)[..., None]
-        # cos(angle) = 1 - 2 quarter; the difference first, for points that nearly coincide.
-        direction = (y - x) + 2 * quarter * x
-        return arcsin_ratio(quarter) * direction
+        quarter, rest = (leg[..., None] for leg in self._legs(x, y))
+        # cos(angle) = 1 - 2 quarter; the difference first, or the sum, for points that nearly coincide or oppose.
+        direction = torch.where(quarter < 0.5, (y - x) + 2 * quarter * x, (y + x) - 2 * rest * x)
+        return arcsin_ratio(quarter, rest) * direction
 
     def squared_dist(self, x, y):
-        return 4 * arcsin_square(self._quarter(x, y))
+        return 4 * arcsin_square(*self._legs(x, y))
 
-    def _quarter(self, x, y):
-        """A quarter of the squared chord: sin**2 of half the angle."""
-        return (0.25 * (y - x).square().sum(-1)).clamp_max(1)
+    def _legs(self, x, y):
+        """sin**2 and cos**2 of half the angle: quarters of the squared distances to y and to its antipode."""
+        return 0.25 * (y - x).square().sum(-1), 0.25 * (y + x).square().sum(-1)
 
     def inner(self, x, u, v):
-        return (u * v).sum(-1)
+        return (u * v).expand(torch.broadcast_shapes(x.shape, u.shape, v.shape)).sum(-1)
 
     def transport(self, x, y, u):
-        cosine = 1 - 2 * self._quarter(x, y)[..., None]
-        return u - (y * u).sum(-1, keepdim=True) / (1 + cosine) * (x + y)
+        rest = self._legs(x, y)[1][..., None]
+        return u - (y * u).sum(-1, keepdim=True) / (2 * rest) * (x + y)
 
     def random(self, *shape, generator=None, dtype=None, device=None):
         """Uniformly distributed points."""

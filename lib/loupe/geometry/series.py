@@ -97,14 +97,14 @@ def arsinh_square(t):
     )
 
 
-def arcsin_square(t):
-    """arcsin(sqrt t)**2 for ``0 <= t <= 1``: a quarter of the squared distance on the unit sphere."""
+def arcsin_square(t, rest=None):
+    """arcsin(sqrt t)**2 for ``0 <= t <= 1``: a quarter of the squared distance on the unit sphere.
+
+    ``rest`` is ``1 - t``, where it is known with more digits than the difference has.
+    """
     near = t < NEAR
     safe = torch.where(near, t, 0.0)
-    # Near the antipode the arc sine itself is steep; the arc tangent of both legs keeps the digits that t has.
-    far = torch.where(near, 0.5, t)
-    angle = torch.atan2(far.sqrt(), (1 - far).clamp_min(0).sqrt())
-    return torch.where(near, safe * power_series(_ARCSIN_SQUARE, safe), angle**2)
+    return torch.where(near, safe * power_series(_ARCSIN_SQUARE, safe), _angle(t, rest, near)[0] ** 2)
 
 
 def arsinh_ratio(t):
@@ -112,10 +112,22 @@ def arsinh_ratio(t):
     return _smooth(HALF, lambda s: arsinh_root(s) / (s * (1 + s)).sqrt(), t)
 
 
-def arcsin_ratio(t):
-    """arcsin(sqrt t) / sqrt(t (1 - t)): the derivative of :func:`arcsin_square`, and an angle over its sine."""
+def arcsin_ratio(t, rest=None):
+    """arcsin(sqrt t) / sqrt(t (1 - t)): the derivative of :func:`arcsin_square`, and an angle over its sine.
+
+    ``rest`` as there; where it is 0 the ratio is infinite, and 0 stands for it.
+    """
     near = t < NEAR
     series = power_series(tuple(abs(a) for a in HALF), torch.where(near, t, 0.0))
+    angle, product = _angle(t, rest, near)
+    some = product > 0
+    return torch.where(near, series, torch.where(some, angle / torch.where(some, product, 1.0), 0.0))
+
+
+def _angle(t, rest, near):
+    """arcsin(sqrt t) from both legs, which keeps the digits of the shorter one, and the product of the legs."""
     far = torch.where(near, 0.5, t)
-    sine, cosine = far.sqrt(), (1 - far).clamp_min(0).sqrt()
-    return torch.where(near, series, torch.atan2(sine, cosine) / (sine * cosine))
+    rest = 1 - far if rest is None else torch.where(near, 0.5, rest)
+    some = rest > 0
+    sine, cosine = far.sqrt(), torch.where(some, torch.where(some, rest, 1.0).sqrt(), 0.0)
+    return torch.atan2(sine, cosine), sine * cosine

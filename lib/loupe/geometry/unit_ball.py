@@ -71,8 +71,11 @@ def clipped(x, margin):
 def _lowest(groups, alpha, z, one_plus_square):
     """The minimum of ``sum alpha |z - y|**2 / (1 - |y|**2)``, in the form that is right at 0."""
     b, p = groups.combine(alpha, z), groups.total(alpha * one_plus_square)
-    root = (p.square() - 4 * torch.linalg.vecdot(b, b)).clamp_min(0).sqrt()
-    return 2 * b / (p + root).unsqueeze(-1)
+    # The quotient first: squares of great weights overflow.
+    q = b / p.unsqueeze(-1)
+    y = 2 * q / (1 + (1 - 4 * torch.linalg.vecdot(q, q)).clamp_min(0).sqrt()).unsqueeze(-1)
+    # Where the root is lost to rounding, y is on the boundary or beyond.
+    return clipped(y, torch.finfo(y.dtype).eps ** 0.5)
 
 
 def midpoint(groups, x, w):

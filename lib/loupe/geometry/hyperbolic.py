@@ -274,8 +274,8 @@ class Hyperboloid(_Hyperbolic):
             )
         if not (gap <= tolerance).all():
             raise ValueError(
-                f"points must lie on <x, x>_L = {1 / self._number:.6g}, got one that misses it by {gap.max().item():.3g} "
-                "(relative): use Hyperboloid(...).project(points)"
+                f"points must lie on the upper sheet of <x, x>_L = {1 / self._number:.6g}, got one that misses it by "
+                f"{gap.max().item():.3g} (relative): use Hyperboloid(...).project(points)"
             )
 
 

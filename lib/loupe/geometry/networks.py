@@ -11,6 +11,7 @@ References
 .. [3] Lou et al., Differentiating through the Fréchet Mean, 2020, section 5.
 """
 
+import math
 from itertools import pairwise
 
 import torch
@@ -70,6 +71,20 @@ class ManifoldLinear(nn.Module):
 
 def _translated(x, shift, manifold):
     return mobius_add(x, shift, manifold.c) if isinstance(manifold, PoincareBall) else x + shift
+
+
+def _entered(features, manifold):
+    """``log_0`` of the points ``exp_0(features)``, kept inside: what the first layer sees of its inputs.
+
+    Only the margin is left of the two maps, and of that only where features are long: no pass over wide features.
+    """
+    if not isinstance(manifold, PoincareBall):
+        return features
+    longest = math.atanh(1 - MARGINS[features.dtype]) / manifold.c**0.5
+    norms = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
+    if not (norms > longest).any():
+        return features
+    return features * (longest / norms.clamp_min(1e-30)).clamp_max(1)
 
 
 def tangent_aggregation(x, edges, manifold):
@@ -235,12 +250,7 @@ class GraphEncoder(nn.Module):
     def forward(self, features, edges=None):
         """Points ``(N, widths[-1])`` of ``manifolds()[-1]`` for features ``(N, widths[0])`` and edges ``(2, E)``."""
         spaces = self.manifolds()
-        # Features enter as exp_0(features), of which the layer takes the logarithm: only the margin is left of both.
-        u = (
-            features
-            if not self.hyperbolic
-            else spaces[0].log0(kept_inside(spaces[0].exp0(features), spaces[0]))
-        )
+        u = _entered(features, spaces[0])
         for index, linear in enumerate(self.linears):
             x = linear.from_tangent(u, spaces[index])
             if self.norms:

@@ -16,9 +16,19 @@ from loupe.publishing.notebooks import notebook_file, parameters_cell, read_note
 # The doors of the package in the order of a reader's interest; no names means all that the module gives.
 API = {
     "Opening a chapter": {"loupe.experiment.chapter": "open_chapter, Chapter, Runs"},
+    "Geometry": {
+        "loupe.geometry": "",
+        "loupe.geometry.networks": "ManifoldLinear, GraphEncoder, RiemannianBatchNorm, tangent_aggregation, "
+        "frechet_aggregation, link_logits, link_loss",
+        "loupe.geometry.gromov": "hop_distances, gromov_delta, GromovDelta",
+    },
     "Topology": {"loupe.topology": ""},
     "Metrics": {"loupe.metrics": ""},
-    "Data": {"loupe.data": ""},
+    "Data": {
+        "loupe.data": "",
+        "loupe.data.graph_tasks": "LinkSplit, link_split, training_negatives, sample_non_edges, NodeSplit, node_split, "
+        "fixed_node_split, message_edges, node_inputs, disease_tree",
+    },
     "Training": {"loupe.training": "", "loupe.networks": ""},
     "Presets and experiments": {
         "loupe.experiment.presets": "Preset",
@@ -215,9 +225,9 @@ def api() -> str:
     parts = []
     for title, modules in API.items():
         parts.append(f"## {title}\n")
-        for module in modules:
+        for module, names in modules.items():
             parts.append(
-                f"```{{eval-rst}}\n.. automodule:: {module}\n   :members:\n   :show-inheritance:\n```\n"
+                f"```{{eval-rst}}\n.. automodule:: {module}\n   :members: {names}\n   :show-inheritance:\n```\n"
             )
     return "\n".join(parts)
 

@@ -26,12 +26,14 @@ from loupe.geometry.hyperbolic import (
 )
 from loupe.geometry.implicit import implicit_argmin_vjp
 from loupe.geometry.manifolds import Euclidean, Manifold, Sphere
+from loupe.geometry.networks import RiemannianBatchNorm
 
 __all__ = [
     "Euclidean",
     "Hyperboloid",
     "Manifold",
     "PoincareBall",
+    "RiemannianBatchNorm",
     "Sphere",
     "ball_step",
     "einstein_midpoint",

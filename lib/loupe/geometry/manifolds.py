@@ -4,11 +4,11 @@ Each method takes tensors ``(..., d)`` whose leading shapes broadcast, and retur
 are plain tensor operations, so gradients flow through points, tangent vectors and, in hyperbolic space, curvature;
 they are finite where points coincide.
 
-Why not geoopt's classes? Its manifolds are the reference that our tests and benchmarks compare with, but distances
-and logarithms there are clamped near 0 and near the boundary (at 1e-15 in float64, 1e-4 and more in float32), the ball
-and the hyperboloid take curvature in different ways, and there is no mean to differentiate: exactness is what this
-book is about. Its Riemannian optimisers are sound and should be taken as they are by a chapter whose *parameters* lie
-on a manifold; the networks of this package keep theirs in tangent spaces, where any optimiser of torch will do.
+Why not geoopt's classes? Our benchmarks compare with them, but in its ball the inverse hyperbolic tangent is clamped
+at 1 - 1e-7, points are held 1e-5 (float64) or 4e-3 (float32) away from the boundary, ball and hyperboloid take
+curvature in different ways, and there is no mean to differentiate: exactness is what this book is about. Its Riemannian
+optimisers are sound and should be taken as they are by a chapter whose *parameters* lie on a manifold; the networks of
+this package keep theirs in tangent spaces, where any optimiser of torch will do.
 """
 
 import torch

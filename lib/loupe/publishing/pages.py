@@ -18,7 +18,7 @@ API = {
     "Opening a chapter": {"loupe.experiment.chapter": "open_chapter, Chapter, Runs"},
     "Geometry": {
         "loupe.geometry": "",
-        "loupe.geometry.networks": "ManifoldLinear, GraphEncoder, RiemannianBatchNorm, tangent_aggregation, "
+        "loupe.geometry.networks": "ManifoldLinear, GraphEncoder, tangent_aggregation, "
         "frechet_aggregation, link_logits, link_loss",
         "loupe.geometry.gromov": "hop_distances, gromov_delta, GromovDelta",
     },

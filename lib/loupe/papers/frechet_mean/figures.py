@@ -184,29 +184,32 @@ def timing(bench):
     )
 
 
-def timing_table(bench):
-    """F4 as a table, with the gradient methods where they were run."""
-    rows = []
+def timing_table(bench, part):
+    """F4 as a table: ``forward`` or ``backward`` times, one row a size, one column a method."""
+    columns = dict(_SHORT)
+    if part == "forward":
+        columns |= {"Karcher": "Karcher flow", "tuned": "gradient, best step", "step 0.01": "step 0.01"}
+    times = {}
     for row in bench["rows"]:
-        if row["precision"] != "float64" or row["task"] != "means":
-            continue
-        size = "×".join(map(str, row["size"]))
-        rows.append((size, row["method"], _ms(row.get("forward, ms")), _ms(row.get("backward, ms"))))
-    return table(("size", "method", "forward, ms", "backward, ms"), rows, numeric=True)
+        column = next((label for key, label in columns.items() if key in row["method"]), None)
+        if row["precision"] == "float64" and row["task"] == "means" and column:
+            found = times.setdefault("×".join(map(str, row["size"])), {})
+            found[column] = _ms(row.get(f"{part}, ms")) or "no end"
+    rows = [(size, *(found.get(one, "not run") for one in columns.values())) for size, found in times.items()]
+    return table((f"{part}, ms", *columns.values()), rows, numeric=True)
 
 
 def graph_table(bench):
     """Means over the neighbours of Cora, forward and backward, and peak memory."""
     rows = [
         (
-            row["precision"],
-            row["method"],
+            f"{row['method']}, {row['precision']}",
             *(_ms(row.get(key)) for key in ("forward, ms", "backward, ms", "peak, MiB")),
         )
         for row in bench["rows"]
         if row["task"] == "Cora"
     ]
-    return table(("precision", "method", "forward, ms", "backward, ms", "peak, MiB"), rows, numeric=True)
+    return table(("method", "forward, ms", "backward, ms", "peak, MiB"), rows, numeric=True)
 
 
 def _ms(value):

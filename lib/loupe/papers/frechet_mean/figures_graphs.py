@@ -105,13 +105,12 @@ def link_table(chapter):
             cells.append(f"{epochs:,.0f}")
             rows.append(
                 (
-                    _graph(graph),
-                    str(method),
+                    f"{_graph(graph)}, {method}",
                     REPORTED.get(graph, {}).get(str(method), "not available"),
                     *cells,
                 )
             )
-    head = ("graph", "method", "reported", "published rule", "best epoch", "that epoch")
+    head = ("graph, method", "reported", "published rule", "best epoch", "that epoch")
     return table(head, rows, numeric=True)
 
 
@@ -199,8 +198,8 @@ def node_table(chapter):
                 ).score
                 for curves in runs["curves"]
             ]
-            rows.append((_graph(graph), str(method), test.removeprefix("test "), _mean(scores)))
-    return table(("graph", "method", "score", "test, %"), rows, numeric=True)
+            rows.append((f"{_graph(graph)}, {method}", test.removeprefix("test "), _mean(scores)))
+    return table(("graph, method", "score", "test, %"), rows, numeric=True)
 
 
 def norm_curves(chapter):

@@ -21,6 +21,7 @@ from loupe.papers.frechet_mean.experiments_graphs import (
     node_classes,
     pubmed_links,
 )
+from loupe.papers.frechet_mean.experiments_shortcuts import shortcuts, without_position
 
 PAPER = PAPERS["frechet_mean"]
 
@@ -38,6 +39,8 @@ __all__ = [
     "identities",
     "node_classes",
     "pubmed_links",
+    "shortcuts",
     "solver_study",
     "three_points",
+    "without_position",
 ]

@@ -1,5 +1,7 @@
 """What the chapter judges: FM1, FM2, FM5 and FM10 are identities, FM3 and FM4 about speed, the others about networks."""
 
+import math
+
 import numpy as np
 
 from loupe.errors import LoupeError
@@ -96,6 +98,17 @@ def _advantage(runs, label, accepts=None, *, patience, prefix="", confidence=0.8
     return Measure(f"points of AUC ahead, {label}", float((ours - theirs).mean()), accepts, low, high, basis)
 
 
+def _networks_beat_one_feature(results):
+    runs, shortcuts = results["disease_links"], results["shortcuts"]
+    column = 100 * shortcuts["columns"][:, int(shortcuts.first["position"])]
+    measures = []
+    for method in runs.first["methods"]:
+        scores = np.array([one.score for one in outcomes(runs, method, patience=False)])
+        label = f"{method}: points of AUC above nearness in that feature ({column.mean():.1f})"
+        measures.append(Measure.of_seeds(label, scores - column, at_least(0)))
+    return measures
+
+
 def _no_gain_on_cora(results):
     runs, band = results["cora_links"], between(-2, 1)
     return [_advantage(runs, "published rule", band, patience=True, confidence=0.95)]
@@ -120,8 +133,12 @@ def _batch_norm_helps(results):
     for index, graph in enumerate(runs.first["graphs"]):
         plain, normalised = (areas(runs, index, with_norm) for with_norm in (False, True))
         wins, seeds = int((normalised > plain).sum()), len(plain)
-        needed = 4 if seeds >= 5 else 2
-        basis = f"mean areas {normalised.mean():.3f} with and {plain.mean():.3f} without"
+        needed = 2 if seeds == 3 else math.ceil(0.8 * seeds)
+        chance = sum(math.comb(seeds, k) for k in range(needed, seeds + 1)) / 2**seeds
+        basis = (
+            f"mean areas {normalised.mean():.3f} with and {plain.mean():.3f} without; by chance {needed} or more "
+            f"of {seeds} with probability {chance:.2g}"
+        )
         measures.append(
             Measure(f"{graph}: seeds of {seeds} with a larger area", wins, at_least(needed), basis=basis)
         )
@@ -180,10 +197,16 @@ CLAIMS = (
         _beats_tangent_aggregation, FULL, "twenty epochs on a small generated tree only try out the code",
     ),
     Claim(
-        "FM6b", "Beyond the paper: it does so when features begin inside the ball, at a tenth of their size.",
-        "ours, after a first look at seed 0", "not in the paper", "statistical",
+        "FM6b", "Beyond the paper: it does so when no feature is cut off at the boundary, at a tenth of their size.",
+        "ours, exploratory: after a first look at seed 0", "not in the paper", "statistical",
         "as FM6, on seeds that the first look had not seen",
         _beats_it_away_from_the_boundary, FULL, "twenty epochs on a small generated tree only try out the code",
+    ),
+    Claim(
+        "FM6c", "Beyond the paper: on the disease tree the networks learn more than one feature gives away untrained.",
+        "ours, asked of every benchmark", "not in the paper", "statistical",
+        "test AUC of each network at least that of nearness in the feature that is the place in a drawing",
+        _networks_beat_one_feature, FULL, "twenty epochs on a small generated tree only try out the code",
     ),
     Claim(
         "FM7", "There is no such gain on Cora, which is not tree-like.",
@@ -200,7 +223,7 @@ CLAIMS = (
     Claim(
         "FM9", "Riemannian batch normalisation speeds up and improves the training of hyperbolic networks.",
         "Sec. 5.2, curves", "shown in figures", "statistical",
-        "larger area under the validation AUC of the first epochs in 4 of 5 seeds, or 2 of 3",
+        "larger area under the validation AUC of the first epochs in four fifths of the seeds, or in 2 of 3",
         _batch_norm_helps, FULL, "twenty epochs say nothing",
     ),
     Claim(

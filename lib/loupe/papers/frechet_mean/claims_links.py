@@ -56,9 +56,12 @@ def outcome(
     ran = int(np.isfinite(curve[:, 0]).sum())
     score = curve[:ran, [names.index(name) for name in validation]].mean(axis=1)
     epochs = check_every * np.arange(1, ran + 1)
-    best = epochs[np.maximum.accumulate(np.where(score == np.maximum.accumulate(score), np.arange(ran), 0))]
+    before = np.maximum.accumulate(np.concatenate([[-np.inf], score]))[:-1]
+    best = epochs[
+        np.maximum.accumulate(np.where(score > before, np.arange(ran), 0))
+    ]  # a tie is no better score
     if patience is not None:
-        over = (epochs - best >= patience) & (epochs > patience)
+        over = epochs - best >= patience
         ran = int(over.argmax()) + 1 if over.any() else ran
     at = int(score[:ran].argmax())
     return Outcome(int(epochs[at]), int(epochs[ran - 1]), 100 * float(curve[at, names.index(test)]))

@@ -1,8 +1,13 @@
 """Settings of the chapter: the defaults are the paper's where it states them, else those of HGCN, which it builds on."""
 
-from pydantic import Field
+from typing import Literal
+
+from pydantic import Field, model_validator
 
 from loupe.experiment import Preset
+
+GraphName = Literal["generated", "disease_lp", "disease_nc_structure", "airport", "cora", "pubmed_partial"]
+Method = Literal["MLP", "GCN", "HNN", "HGCN", "Fréchet"]
 
 
 class Config(Preset):
@@ -29,10 +34,10 @@ class Config(Preset):
     study_iterations: int = Field(1500, ge=50)
     """iterations that each solver may take in the comparison"""
 
-    tuned_steps: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3, 0.5, 0.7)
+    tuned_steps: tuple[float, ...] = Field((0.01, 0.03, 0.1, 0.3, 0.5, 0.7), min_length=1)
     """step sizes of which gradient descent gets its best"""
 
-    delta_graphs: tuple[str, ...] = ("disease_lp", "airport", "cora", "pubmed_partial")
+    delta_graphs: tuple[GraphName, ...] = ("disease_lp", "airport", "cora", "pubmed_partial")
     """graphs whose hyperbolicity is measured"""
 
     delta_samples: int = Field(50_000, ge=100)
@@ -65,10 +70,10 @@ class Config(Preset):
     grace: int = Field(1000, ge=1)
     """epochs without a better validation score after which training really ends, to see what the rule missed"""
 
-    methods: tuple[str, ...] = ("MLP", "GCN", "HNN", "HGCN", "Fréchet")
+    methods: tuple[Method, ...] = ("MLP", "GCN", "HNN", "HGCN", "Fréchet")
     """methods that are compared on each graph"""
 
-    disease: str = "disease_lp"
+    disease: Literal["disease_lp", "generated"] = "disease_lp"
     """graph of the disease tree: disease_lp, or generated"""
 
     seeds: tuple[int, ...] = Field(tuple(range(10)), min_length=1)
@@ -83,7 +88,7 @@ class Config(Preset):
     pubmed_seeds: tuple[int, ...] = tuple(range(10))
     """seeds of link prediction on PubMed by structure alone"""
 
-    node_graphs: tuple[str, ...] = ("disease_nc_structure", "airport", "cora")
+    node_graphs: tuple[GraphName, ...] = ("disease_nc_structure", "airport", "cora")
     """graphs of node classification"""
 
     node_seeds: tuple[int, ...] = tuple(range(10))
@@ -95,7 +100,10 @@ class Config(Preset):
     feature_scales: tuple[float, ...] = (0.1, 0.3)
     """factors on the features of the disease tree; 1 is the published setting"""
 
-    norm_graphs: tuple[str, ...] = ("disease_lp", "cora", "pubmed_partial")
+    position_column: int = Field(10, ge=0)
+    """feature of the disease tree that is the node's place in a drawing of the tree; set to 0 in one experiment"""
+
+    norm_graphs: tuple[GraphName, ...] = ("disease_lp", "cora", "pubmed_partial")
     """graphs on which batch normalisation is compared"""
 
     norm_seeds: tuple[int, ...] = tuple(range(10))
@@ -106,6 +114,16 @@ class Config(Preset):
 
     norm_area: int = Field(200, ge=5)
     """first epochs over which the area under the validation curve is taken"""
+
+    @model_validator(mode="after")
+    def _sensible(self):
+        if self.grace < self.patience:
+            raise ValueError(f"grace must be at least patience, got {self.grace} and {self.patience}")
+        if self.norm_area > self.norm_epochs:
+            raise ValueError(
+                f"norm_area must be at most norm_epochs, got {self.norm_area} and {self.norm_epochs}"
+            )
+        return self
 
 
 PAPER_SETTINGS = Config()

@@ -1,11 +1,13 @@
 """The chapter's pictures of networks on graphs, drawn from stored results alone."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from loupe.errors import LoupeError
+from loupe.experiment.chapter import Runs
 from loupe.experiment.claims import t_interval
+from loupe.experiment.folders import StoreError
 from loupe.experiment.render import Block, table
 from loupe.papers.frechet_mean.claims_links import outcome, outcomes
 from loupe.papers.frechet_mean.figures import WIDTH, _graph
@@ -27,18 +29,26 @@ REPORTED = {
 
 
 def stored(chapter, name):
-    """The runs of an experiment at the chapter's preset, or else at ``gpu``; None where there are none."""
+    """The runs of an experiment at the chapter's preset, or else at ``gpu``, with the preset; None where there are none."""
     for preset in dict.fromkeys((chapter.preset, "gpu")):
-        source = (
-            chapter.stored
-            if preset == chapter.preset
-            else replace(chapter.stored, preset=preset, overrides={}, seed=None)
-        )
+        source = chapter.stored
+        if preset != chapter.preset:
+            source = replace(source, preset=preset, overrides={}, seed=None)
         try:
-            return source[name]
+            return Found(source[name], preset)
+        except StoreError:
+            raise  # damaged is not missing
         except LoupeError:
             continue
     return None
+
+
+@dataclass(frozen=True)
+class Found:
+    """The runs of an experiment, and the preset that they are of."""
+
+    runs: Runs
+    preset: str
 
 
 def _absent(what):
@@ -48,10 +58,10 @@ def _absent(what):
 
 def training(chapter, name="disease_links"):
     """Validation score against epochs, one line a run, for the two aggregations."""
-    runs = stored(chapter, name)
-    if runs is None:
+    found = stored(chapter, name)
+    if found is None:
         return _absent(name)
-    run = runs.first
+    runs, run = found.runs, found.runs.first
     every, column = int(run["check_every"]), list(run["names"]).index("validation ROC")
     sheet, axes = figure(WIDTH, 3.4)
     for method in ("HGCN", "Fréchet"):
@@ -84,7 +94,8 @@ def training(chapter, name="disease_links"):
         alt="Validation AUC against epochs for both aggregations, a line for each seed, with a cross where the published "
         "stopping rule ends each run.",
         caption=f"Link prediction on {_graph(run['graph'])}, {len(runs)} seeds; one line a run. A line ends when the score "
-        f"has not risen for as long as we wait. Crosses: no better score for {int(run['patience'])} epochs.",
+        f"has not risen for as long as we wait. Crosses: no better score for {int(run['patience'])} epochs. "
+        f"Preset `{found.preset}`.",
     )
 
 
@@ -92,25 +103,23 @@ def link_table(chapter):
     """Test AUC of every method on every graph that has been computed, by both rules, beside the reported numbers."""
     rows = []
     for name in LINKS:
-        runs = stored(chapter, name)
-        if runs is None:
+        found = stored(chapter, name)
+        if found is None:
             continue
-        graph = str(runs.first["graph"])
+        runs, graph = found.runs, str(found.runs.first["graph"])
         for method in runs.first["methods"]:
-            cells = []
-            for patience in (True, False):
-                scores = [one.score for one in outcomes(runs, method, patience=patience)]
-                cells.append(_mean(scores))
-            epochs = np.mean([one.epoch for one in outcomes(runs, method, patience=False)])
-            cells.append(f"{epochs:,.0f}")
+            by_rule, at_best = (outcomes(runs, method, patience=patience) for patience in (True, False))
             rows.append(
                 (
                     f"{_graph(graph)}, {method}",
                     REPORTED.get(graph, {}).get(str(method), "not available"),
-                    *cells,
+                    _mean([one.score for one in by_rule]),
+                    _mean([one.score for one in at_best]),
+                    f"{np.mean([one.epoch for one in at_best]):,.0f}",
+                    f"{len(runs)}, {found.preset}",
                 )
             )
-    head = ("graph, method", "reported", "published rule", "best epoch", "that epoch")
+    head = ("graph, method", "reported", "published rule", "best epoch", "that epoch", "seeds")
     return table(head, rows, numeric=True)
 
 
@@ -123,68 +132,85 @@ def _mean(scores):
     )
 
 
+def shortcut_table(chapter):
+    """Test AUC on the disease tree without training: by nearness in one feature at a time, and by degree."""
+    found = stored(chapter, "shortcuts")
+    if found is None:
+        return _absent("the look at single features")
+    columns, degree = 100 * found.runs["columns"], 100 * found.runs["degree"]
+    order = np.argsort(-columns.mean(axis=0))
+    rows = [(f"nearness in feature {k}", _mean(columns[:, k])) for k in order[:2]]
+    rows.append((f"nearness in feature {order[-1]}, the worst", _mean(columns[:, order[-1]])))
+    rows.append(("the larger degree of the two nodes", _mean(degree)))
+    return table(("guessed by", "test ROC AUC, %"), rows, numeric=True)
+
+
 def bars(chapter):
-    """F5: test AUC of each method, graphs ordered by hyperbolicity."""
-    found = {name: stored(chapter, name) for name in LINKS}
-    found = {name: runs for name, runs in found.items() if runs is not None}
+    """F5: test AUC of each method on each graph."""
+    found = [one for one in (stored(chapter, name) for name in LINKS) if one is not None]
     if not found:
         return _absent("link prediction")
     sheet, axes = figure(WIDTH, 3.4)
-    for place, runs in enumerate(found.values()):
+    for place, runs in enumerate(one.runs for one in found):
         methods = [method for method in RANK if method in list(runs.first["methods"])]
         for k, method in enumerate(reversed(methods)):
             scores = [one.score for one in outcomes(runs, method, patience=False)]
             x = place + 0.15 * (k - (len(methods) - 1) / 2)
-            axes.plot(
-                np.full(len(scores), x),
-                scores,
-                ".",
-                color=SERIES[RANK[method]].colour,
-                alpha=0.5,
-                markersize=5,
-            )
+            colour = SERIES[RANK[method]].colour
+            axes.plot(np.full(len(scores), x), scores, ".", color=colour, alpha=0.5, markersize=5)
             axes.plot(x, np.mean(scores), linestyle="none", markersize=7, **series(RANK[method]))
     for method in RANK:
-        if any(method in list(runs.first["methods"]) for runs in found.values()):
+        if any(method in list(one.runs.first["methods"]) for one in found):
             axes.plot([], [], linestyle="none", label=method, **series(RANK[method]))
-    axes.set_xticks(range(len(found)), [_graph(runs.first["graph"]) for runs in found.values()])
+    names = [_graph(one.runs.first["graph"]) for one in found]
+    axes.set_xticks(range(len(found)), names)
     axes.set_xlim(-0.6, len(found) - 0.4)
-    axes.set(ylabel="test ROC AUC, %", title="From the tree to the least hyperbolic graph")
+    axes.set(ylabel="test ROC AUC, %", title="Every method on every graph")
     axes.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.1), columnspacing=0.8, handletextpad=0.1)
-    counts = ", ".join(f"{_graph(runs.first['graph'])} {len(runs)}" for runs in found.values())
+    counts = ", ".join(
+        f"{name} {len(one.runs)} at `{one.preset}`" for name, one in zip(names, found, strict=True)
+    )
     return show(
         sheet,
         alt="Test AUC of up to five methods on each graph, dots for single seeds and larger marks for their means.",
-        caption=f"Test ROC AUC at the best validation epoch of the whole run; dots are seeds ({counts}), marks their "
-        "means.",
+        caption="Test ROC AUC at the best validation epoch of the whole run; small dots are seeds, marks their means. "
+        f"Seeds: {counts}.",
     )
 
 
 def sizes_table(chapter):
-    """Beyond the paper: both aggregations on features of other sizes."""
-    runs, plain = stored(chapter, "feature_sizes"), stored(chapter, "disease_links")
-    if runs is None or plain is None:
-        return _absent("the comparison of feature sizes")
+    """Beyond the paper: both aggregations on features of other sizes, and without the one that gives the edges away."""
+    plain, scaled, without = (
+        stored(chapter, name) for name in ("disease_links", "feature_sizes", "without_position")
+    )
     rows = []
-    for scale in (*runs.first["scales"], 1.0):
-        cells = []
-        for method in ("HGCN", "Fréchet"):
-            if scale == 1.0:
-                cells.append(_mean([one.score for one in outcomes(plain, method, patience=False)]))
-                continue
-            cells.append(
-                _mean([one.score for one in outcomes(runs, method, patience=False, prefix=f"{scale:g} ")])
-            )
-        rows.append((f"{scale:g}", *cells))
-    return table(("features times", "tangent average", "Fréchet mean"), rows, numeric=True)
+    if plain is not None:
+        rows.append(("as they are", *_pair(plain.runs), _seeds(plain.runs)))
+    if scaled is not None:
+        for scale in scaled.runs.first["scales"]:
+            rows.append((f"all times {scale:g}", *_pair(scaled.runs, f"{scale:g} "), _seeds(scaled.runs)))
+    if without is not None:
+        rows.append(("without that one", *_pair(without.runs), _seeds(without.runs)))
+    return table(("features", "tangent average", "Fréchet mean", "seeds"), rows, numeric=True)
+
+
+def _pair(runs, prefix=""):
+    return [
+        _mean([one.score for one in outcomes(runs, method, patience=False, prefix=prefix)])
+        for method in ("HGCN", "Fréchet")
+    ]
+
+
+def _seeds(runs):
+    return f"{runs.seeds[0]} to {runs.seeds[-1]}"
 
 
 def node_table(chapter):
     """Node classification: test F1 on the tree, accuracy elsewhere, at the best validation epoch."""
-    runs = stored(chapter, "node_classes")
-    if runs is None:
+    found = stored(chapter, "node_classes")
+    if found is None:
         return _absent("node classification")
-    rows, run = [], runs.first
+    runs, run, rows = found.runs, found.runs.first, []
     for g, graph in enumerate(run["graphs"]):
         test = "test F1" if str(graph).startswith(("disease", "generated")) else "test accuracy"
         for m, method in enumerate(run["methods"]):
@@ -204,10 +230,10 @@ def node_table(chapter):
 
 def norm_curves(chapter):
     """F6: validation loss and AUC with and without Riemannian batch normalisation."""
-    runs = stored(chapter, "batch_norm")
-    if runs is None:
+    found = stored(chapter, "batch_norm")
+    if found is None:
         return _absent("the comparison of batch normalisation")
-    run = runs.first
+    runs, run = found.runs, found.runs.first
     names, every, graphs = list(run["names"]), int(run["check_every"]), run["graphs"]
     sheet, panels = figure(WIDTH, 4.4, rows=2, columns=len(graphs), sharex=True, squeeze=False)
     for g, graph in enumerate(graphs):

@@ -1,0 +1,63 @@
+"""What a tree's features give away without any network, and what is left when they do not."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from loupe.data.graph_tasks import link_split, node_inputs
+from loupe.experiment import experiment
+from loupe.papers.frechet_mean.experiments_graphs import (
+    LINK_SETTINGS,
+    _axes,
+    _encoder,
+    _graph,
+    _link_task,
+    _padded,
+    _train_links,
+)
+
+
+@experiment
+def shortcuts(config, *, seed, device):
+    """Test AUC of link prediction on the disease tree without training: by one feature at a time, and by degree."""
+    from sklearn.metrics import roc_auc_score
+
+    graph = _graph(config, config.disease)
+    split = link_split(graph, seed=seed)
+    features = node_inputs(graph, "link", split.train, normalise=False)
+    pairs = np.concatenate([split.test, split.test_negatives])
+    truth = np.repeat([1, 0], [len(split.test), len(split.test_negatives)])
+    # An edge is guessed where the values of its ends are near each other.
+    nearness = -np.abs(features[pairs[:, 0]] - features[pairs[:, 1]])
+    degree = np.bincount(split.train.ravel(), minlength=graph.num_nodes)
+    return {
+        "columns": np.array([roc_auc_score(truth, column) for column in nearness.T]),
+        "position": config.position_column,
+        "degree": roc_auc_score(truth, degree[pairs].max(axis=1)),
+    }
+
+
+@experiment(seeds="scale_seeds")
+def without_position(config, *, seed, device):
+    """Link prediction on the disease tree without the feature that is the node's place in a drawing of the tree."""
+    task, setting = _link_task(config, config.disease, seed, device), LINK_SETTINGS[config.disease]
+    features = task.features.clone()
+    features[:, config.position_column] = 0
+    task, methods = replace(task, features=features), ("HGCN", "Fréchet")
+    curves = [
+        _train_links(
+            config,
+            _encoder(config, method, task, setting, seed),
+            task,
+            setting,
+            seed,
+            device,
+            config.epochs,
+            config.grace,
+        )
+        for method in methods
+    ]
+    return {
+        "methods": np.array(methods),
+        "curves": np.stack([_padded(curve, config.epochs // config.check_every) for curve in curves]),
+    } | _axes(config)

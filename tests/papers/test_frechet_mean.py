@@ -478,7 +478,7 @@ def test_a_run_ends_when_nothing_has_risen_for_long(monkeypatch):
         return {name: value for name in CURVES[1:]}
 
     monkeypatch.setattr(experiments_graphs, "_link_scores", constant)
-    config = TINY.override({"methods": ["HGCN"], "epochs": 100, "grace": 15})
+    config = TINY.override({"methods": ["HGCN"], "epochs": 100, "patience": 10, "grace": 15})
     curve = computed(room.disease_links, config)["curves"][0]
     assert curve.shape == (20, len(CURVES))
     assert np.isfinite(curve).all(axis=1).tolist() == [True] * 5 + [False] * 15
@@ -541,7 +541,7 @@ def test_what_is_reported_on_chooses_nothing(monkeypatch):
         found = scores(points, space, held_out)
         return found | {"test ROC": 1 - found["test ROC"], "test AP": 0.0}
 
-    config = TINY.override({"methods": ["Fréchet"], "epochs": 40, "grace": 10})
+    config = TINY.override({"methods": ["Fréchet"], "epochs": 40, "patience": 10, "grace": 10})
     plain = computed(room.disease_links, config)["curves"]
     monkeypatch.setattr(experiments_graphs, "_link_scores", spoilt)
     other = computed(room.disease_links, config)["curves"]
@@ -730,7 +730,8 @@ def test_pictures_are_shown_with_their_captions(draw, pictures, tiny, shown):
             ["majorisation", "gradient, best step (0.5)"],
         ),
         (lambda tiny: figures.hyperbolicity_table(tiny["hyperbolicity"]), ["generated tree", "120"]),
-        (lambda tiny: figures.timing_table(bench()), ["2×10×10", "2×20×10", "20,000"]),
+        (lambda tiny: figures.timing_table(bench(), "forward"), ["2×10×10", "2×20×10", "20,000"]),
+        (lambda tiny: figures.timing_table(bench(), "backward"), ["2×10×10", "ours"]),
         (lambda tiny: figures.graph_table(bench()), ["float32"]),
         (
             lambda tiny: figures_graphs.link_table(full_chapter(tiny)),
@@ -739,7 +740,7 @@ def test_pictures_are_shown_with_their_captions(draw, pictures, tiny, shown):
         (lambda tiny: figures_graphs.sizes_table(full_chapter(tiny)), ["0.1", "0.3"]),
         (lambda tiny: figures_graphs.node_table(full_chapter(tiny)), ["generated tree", "F1"]),
     ],
-    ids=["solver", "hyperbolicity", "timing", "graph", "link", "sizes", "node"],
+    ids=["solver", "hyperbolicity", "forward", "backward", "graph", "link", "sizes", "node"],
 )
 def test_tables_are_blocks_with_the_numbers(draw, words, tiny):
     block = draw(tiny)
@@ -760,7 +761,7 @@ def test_the_disk_and_the_thumbnail(tiny, tmp_path):
     assert not plt.get_fignums()
 
 
-@pytest.mark.parametrize("draw", [figures_graphs.training, figures_graphs.bars, figures_graphs.sizes_table,
+@pytest.mark.parametrize("draw", [figures_graphs.training, figures_graphs.bars, figures_graphs.sizes_table, figures_graphs.shortcut_table,
                                   figures_graphs.node_table, figures_graphs.norm_curves])  # fmt: skip
 def test_what_is_not_computed_yet_is_said_in_one_sentence(draw):
     block = draw(chapter_of())
@@ -770,9 +771,5 @@ def test_what_is_not_computed_yet_is_said_in_one_sentence(draw):
 
 def test_a_result_is_that_of_the_preset_or_else_of_gpu():
     chapter = chapter_of(disease_links="own", gpu__disease_links="other", gpu__cora_links="lent")
-    assert [figures_graphs.stored(chapter, name) for name in figures_graphs.LINKS] == [
-        "own",
-        None,
-        "lent",
-        None,
-    ]
+    found = [figures_graphs.stored(chapter, name) for name in figures_graphs.LINKS]
+    assert [one and (one.runs, one.preset) for one in found] == [("own", "cpu"), None, ("lent", "gpu"), None]

@@ -6,7 +6,9 @@ import numpy as np
 
 from loupe.data.graph_tasks import link_split, node_inputs
 from loupe.experiment import experiment
+from loupe.geometry.networks import MARGINS
 from loupe.papers.frechet_mean.experiments_graphs import (
+    DTYPE,
     LINK_SETTINGS,
     _axes,
     _encoder,
@@ -29,10 +31,16 @@ def shortcuts(config, *, seed, device):
     truth = np.repeat([1, 0], [len(split.test), len(split.test_negatives)])
     # An edge is guessed where the values of its ends are near each other.
     nearness = -np.abs(features[pairs[:, 0]] - features[pairs[:, 1]])
+    # exp_0 takes a vector of length r to the distance 2 r.
+    distance = 2 * np.linalg.norm(features, axis=1)
+    margin = 2 * np.arctanh(1 - MARGINS[DTYPE])
     degree = np.bincount(split.train.ravel(), minlength=graph.num_nodes)
     return {
         "columns": np.array([roc_auc_score(truth, column) for column in nearness.T]),
         "position": config.position_column,
+        "median_distance": float(np.median(distance)),
+        "margin": float(margin),
+        "beyond_margin": float((distance > margin).mean()),
         "degree": roc_auc_score(truth, degree[pairs].max(axis=1)),
     }
 

@@ -99,8 +99,8 @@ def majorant():
         axes.legend()
     show(
         sheet,
-        alt="Above, the concave curve g(t) with its tangent. Below, F along a diameter with a bound above it that touches it "
-        "at the current mean; the lowest point of the bound lies nearer to the lowest point of F.",
+        alt="Above, the concave curve g(t) with its tangent. Below, F along a diameter with a bound above it that "
+        "touches it at the current mean; the lowest point of the bound lies nearer to the lowest point of F.",
         caption="Above: the squared distance as a function of $t$ is concave. Below: three points on a diameter; the bound "
         "touches $F$ at the current mean (dot), and going to its lowest point (triangle) can only lower $F$.",
     )

@@ -153,8 +153,8 @@ def feature_sentence(chapter):
     run = found.runs.first
     text = (
         f"The median node begins at a distance of {run['median_distance']:.1f} from the origin (curvature −1), and "
-        f"{100 * run['beyond_margin']:.0f} % of the nodes begin beyond {run['margin']:.1f}, where the margin that keeps single "
-        "precision off the boundary pulls them back, each by a factor of its own."
+        f"{100 * run['beyond_margin']:.0f} % of the nodes begin beyond {run['margin']:.1f}, where the margin that "
+        "keeps single precision off the boundary pulls them back, each by a factor of its own."
     )
     return Block(text, markdown=text)
 
@@ -179,10 +179,8 @@ def bars(chapter):
     names = [_graph(one.runs.first["graph"]) for one in found]
     axes.set_xticks(range(len(found)), names)
     axes.set_xlim(-0.6, len(found) - 0.4)
-    axes.set(
-        ylabel="test ROC AUC, %",
-        title="Every method on every graph" if len(found) > 1 else "Every method on the tree",
-    )
+    title = "Every method on every graph" if len(found) > 1 else "Both averages on the tree"
+    axes.set(ylabel="test ROC AUC, %", title=title)
     axes.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.5, -0.1), columnspacing=0.8, handletextpad=0.1)
     counts = ", ".join(
         f"{name} {len(one.runs)} at `{one.preset}`" for name, one in zip(names, found, strict=True)

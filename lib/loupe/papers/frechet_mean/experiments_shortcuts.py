@@ -33,7 +33,7 @@ def shortcuts(config, *, seed, device):
     nearness = -np.abs(features[pairs[:, 0]] - features[pairs[:, 1]])
     # exp_0 takes a vector of length r to the distance 2 r.
     distance = 2 * np.linalg.norm(features, axis=1)
-    margin = 2 * np.arctanh(1 - MARGINS[torch.float32]  # that of the networks below)
+    margin = 2 * np.arctanh(1 - MARGINS[torch.float32])  # that of the networks here
     degree = np.bincount(split.train.ravel(), minlength=graph.num_nodes)
     return {
         "columns": np.array([roc_auc_score(truth, column) for column in nearness.T]),

@@ -164,7 +164,7 @@ def hyperbolicity_table(runs):
             *(run[key] for key in ("graphs", "nodes", "edges", "diameter", "maximum", "mean")), strict=True
         )
     ]
-    return table(("graph", "nodes", "edges", "diameter", "δ, largest", "δ, mean"), rows, numeric=True)
+    return table(("graph", "nodes", "edges", "diameter", "δ max", "δ mean"), rows, numeric=True)
 
 
 def _graph(name):

@@ -52,7 +52,7 @@ class Found:
 
 
 def _absent(what):
-    text = f"No picture: {what} has not been computed yet."
+    text = f"Nothing to show here: {what} has not been computed yet."
     return Block(text, markdown=f"*{text}*")
 
 

@@ -906,3 +906,19 @@ def test_no_answer_is_not_silent():
     x = torch.tensor([[1.0, 0.0, 0.0], [-1.0, 0.0, 0.0]], dtype=DOUBLE)
     with pytest.warns(RuntimeWarning, match="estimated error of nan"):
         frechet_mean(x, None, Sphere(), max_iterations=3)
+
+
+@pytest.mark.parametrize("space", [PoincareBall(-0.7), Hyperboloid(), Sphere(), Euclidean()], ids=str)
+def test_functional_gradients_are_those_of_autograd(space):
+    x = space.random(5, 3, generator=generator(0), dtype=DOUBLE)
+    if isinstance(space, Sphere):  # within a hemisphere
+        x[:, 0] = x[:, 0].abs()
+    weights = problem(shape=(5, 3))[1]
+
+    def value(x):
+        return (frechet_mean(x, weights, space) ** 3).sum()
+
+    y = x.clone().requires_grad_()
+    (wanted,) = torch.autograd.grad(value(y), y)
+    assert wanted.any()
+    near(torch.func.grad(value)(x), wanted, 1e-13)

@@ -191,7 +191,7 @@ def batch_norm(dim=3, mean=(0.3, -0.2, 0.1), variance=0.7, **options):
     norm = RiemannianBatchNorm(dim, **options)
     with torch.no_grad():
         norm.mean.copy_(torch.tensor(mean))
-        norm.variance.fill_(variance)
+        norm.log_variance.fill_(math.log(variance))
     return norm
 
 
@@ -220,7 +220,7 @@ def test_normalisation_teaches_everything_it_uses():
         return (norm(x, PoincareBall(K)) * normal(20, 3, seed=5)).sum()
 
     loss(K).backward()
-    for one in (K, x, norm.mean, norm.variance):
+    for one in (K, x, norm.mean, norm.log_variance):
         assert one.grad.isfinite().all()
         assert one.grad.any()
     with torch.no_grad():
@@ -235,8 +235,8 @@ def test_in_flat_space_it_is_batch_normalisation_with_one_variance():
     near(batch_norm(1, (0.0,), 1.0)(line, Euclidean()), ordinary(line))
 
 
-@pytest.mark.parametrize(("momentum", "atol"), [(0.75, 1e-12), (0.9, 1e-8)])
-def test_the_running_mean_moves_along_geodesics_and_the_variance_averages(momentum, atol):
+@pytest.mark.parametrize("momentum", [0.75, 0.9])
+def test_the_running_mean_moves_along_geodesics_and_the_variance_averages(momentum):
     space, norm = PoincareBall(-0.6), RiemannianBatchNorm(3, momentum=momentum)
     batches = [points(20, seed=k) for k in range(3)]
     means = [frechet_mean(x, manifold=space) for x in batches]
@@ -246,7 +246,7 @@ def test_the_running_mean_moves_along_geodesics_and_the_variance_averages(moment
         norm(x, space)
         if k:
             running = space.exp(running, (1 - momentum) * space.log(running, means[k]))
-        near(space.exp0(norm.running_mean), running, atol)
+        near(space.exp0(norm.running_mean), running)
         near(norm.running_variance, sum(variances[: k + 1]) / (k + 1))
     assert norm.updates == 3
 
@@ -255,8 +255,8 @@ def test_running_statistics_are_saved_and_evaluation_leaves_them():
     space, norm = PoincareBall(), batch_norm(evaluate_with="running")
     norm(points(20), space)
     state = {name: value.clone() for name, value in norm.state_dict().items()}
-    assert set(state) == {"mean", "variance", "running_mean", "running_variance", "updates"}
-    assert {name for name, _ in norm.named_parameters()} == {"mean", "variance"}
+    assert set(state) == {"mean", "log_variance", "running_mean", "running_variance", "updates"}
+    assert {name for name, _ in norm.named_parameters()} == {"mean", "log_variance"}
     other = points(20, seed=9)
     for evaluate_with in ("running", "batch"):
         copy = RiemannianBatchNorm(3, evaluate_with=evaluate_with)
@@ -513,3 +513,13 @@ def test_the_loss_is_the_cross_entropy_of_both_kinds_of_pairs():
 def test_refusals(build, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         build()
+
+
+def test_before_its_first_update_normalisation_uses_the_origin_and_variance_one():
+    x, space = points(20), PoincareBall()
+    norm = RiemannianBatchNorm(3, evaluate_with="running").eval()
+    near(norm(x, space), x, 1e-5)
+
+
+def test_no_pairs_have_no_scores():
+    assert link_logits(points(4), torch.empty(0, 2, dtype=torch.int64), PoincareBall()).shape == (0,)

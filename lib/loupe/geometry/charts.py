@@ -58,10 +58,13 @@ class _FollowPoints(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, points, weights, mean, radius, groups):
-        ctx.save_for_backward(points, weights, mean, radius)
-        ctx.groups = groups
+    def forward(points, weights, mean, radius, groups):
         return points.new_zeros(len(mean), points.shape[-1])
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        *tensors, ctx.groups = inputs
+        ctx.save_for_backward(*tensors)
 
     @staticmethod
     @once_differentiable
@@ -133,8 +136,12 @@ class _FirstOrder(torch.autograd.Function):
     """The identity, differentiable once."""
 
     @staticmethod
-    def forward(ctx, mean):
+    def forward(mean):
         return mean.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        pass
 
     @staticmethod
     @once_differentiable

@@ -121,8 +121,9 @@ class RiemannianBatchNorm(nn.Module):
     """Batch normalisation on a manifold: points are moved to a learnt mean, and scaled to a learnt variance.
 
     ``exp_m(sqrt(v / (variance + eps)) P log(x))`` with ``P`` the parallel transport from the batch's Fréchet mean to
-    ``m`` (Lou et al. 2020, section 5.2). The running mean moves along geodesics, the running variance is the plain
-    average over updates, and both are buffers, which ``state_dict`` holds.
+    ``m`` (Lou et al. 2020, section 5.2). ``v`` is learnt through its logarithm, so that it stays positive. The running
+    mean moves along geodesics, the running variance is the plain average over updates; before the first they are the
+    origin and 1. Both are buffers, which ``state_dict`` holds.
 
     Parameters
     ----------
@@ -148,10 +149,10 @@ class RiemannianBatchNorm(nn.Module):
             raise ValueError(f"evaluate_with must be 'batch' or 'running', got {evaluate_with!r}")
         self.momentum, self.evaluate_with, self.eps = momentum, evaluate_with, eps
         self.mean = nn.Parameter(torch.zeros(dim, dtype=dtype))  # in the tangent space of the origin
-        self.variance = nn.Parameter(torch.ones((), dtype=dtype))
+        self.log_variance = nn.Parameter(torch.zeros((), dtype=dtype))
         # Tangent too: a point would leave the ball when the curvature is learnt.
         self.register_buffer("running_mean", torch.zeros(dim, dtype=dtype))
-        self.register_buffer("running_variance", torch.zeros((), dtype=dtype))
+        self.register_buffer("running_variance", torch.ones((), dtype=dtype))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def forward(self, x, manifold):
@@ -164,15 +165,14 @@ class RiemannianBatchNorm(nn.Module):
         else:
             mean, variance = manifold.exp0(self.running_mean), self.running_variance
         target = manifold.exp0(self.mean)
-        scale = (self.variance / (variance + self.eps)).sqrt()
+        scale = (self.log_variance.exp() / (variance + self.eps)).sqrt()
         moved = manifold.transport(mean, target, manifold.log(mean, x))
         return manifold.exp(target, scale * moved)
 
     def _update(self, mean, variance, manifold):
         with torch.no_grad():
             running = manifold.exp0(self.running_mean)
-            first = self.updates == 0
-            step = torch.where(first, 1.0, 1 - self.momentum).to(mean)
+            step = torch.where(self.updates == 0, torch.ones_like(variance), 1 - self.momentum)
             running = manifold.exp(running, step * manifold.log(running, mean))
             self.running_mean.copy_(manifold.log0(running))
             self.updates += 1
@@ -279,7 +279,7 @@ def link_logits(points, pairs, manifold, *, radius=2.0, temperature=1.0):
     -------
     torch.Tensor, shape (m,)
     """
-    ends = points.index_select(0, pairs.T.reshape(-1)).view(2, len(pairs), -1)
+    ends = points.index_select(0, pairs.T.reshape(-1)).view(2, len(pairs), points.shape[-1])
     return (radius - manifold.squared_dist(*ends)) / temperature
 
 

@@ -233,10 +233,13 @@ class Attached(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x, w, mean, groups):
-        ctx.save_for_backward(x, w, mean)
-        ctx.groups = groups
+    def forward(x, w, mean, groups):
         return mean.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        *tensors, ctx.groups = inputs
+        ctx.save_for_backward(*tensors)
 
     @staticmethod
     @once_differentiable

@@ -1,5 +1,7 @@
 """What the chapter computes without training: identities, solvers, hyperbolicity, and three points to look at."""
 
+import math
+
 import numpy as np
 import torch
 
@@ -150,7 +152,7 @@ def _batch_norm_errors(K, generator):
     norm = RiemannianBatchNorm(3)
     with torch.no_grad():
         norm.mean.copy_(0.3 * torch.randn(3, generator=generator, dtype=torch.float64))
-        norm.variance.fill_(0.7)
+        norm.log_variance.fill_(math.log(0.7))
         output = norm(points, ball)
         before, after = frechet_variance(points, manifold=ball), frechet_variance(output, manifold=ball)
         expected = 0.7 * before / (before + norm.eps)

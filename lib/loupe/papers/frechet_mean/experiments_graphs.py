@@ -62,37 +62,36 @@ NODE_FRACTIONS = {"airport": (0.70, 0.15, 0.15)}  # others: 30/10/60, balanced
 @experiment
 def disease_links(config, *, seed, device):
     """FM6: link prediction on the disease tree, a graph of hyperbolicity 0."""
-    return _compare_links(config, config.disease, seed, device)
+    return _compare_links(config, _link_task(config, config.disease, seed, device), seed)
 
 
 @experiment(seeds="airport_seeds")
 def airport_links(config, *, seed, device):
     """Link prediction on airport, hyperbolicity 1."""
-    return _compare_links(config, "airport", seed, device)
+    return _compare_links(config, _link_task(config, "airport", seed, device), seed)
 
 
 @experiment(seeds="cora_seeds")
 def cora_links(config, *, seed, device):
     """FM7: link prediction on Cora, the least hyperbolic graph."""
-    return _compare_links(config, "cora", seed, device)
+    return _compare_links(config, _link_task(config, "cora", seed, device), seed)
 
 
 @experiment(seeds="pubmed_seeds")
 def pubmed_links(config, *, seed, device):
     """Link prediction on PubMed, from degrees alone: most of its features cannot be had."""
-    return _compare_links(config, "pubmed_partial", seed, device)
+    return _compare_links(config, _link_task(config, "pubmed_partial", seed, device), seed)
 
 
 @experiment(seeds="scale_seeds")
 def feature_sizes(config, *, seed, device):
     """Beyond the paper: the disease tree with smaller features, which do not begin at the boundary of the ball."""
-    return {
-        f"{scale:g} {name}": value
-        for scale in config.feature_scales
-        for name, value in _compare_links(
-            config, config.disease, seed, device, scale=scale, methods=("HGCN", "Fréchet")
-        ).items()
-    } | {"scales": np.array(config.feature_scales)}
+    found = {"scales": np.array(config.feature_scales)}
+    for scale in config.feature_scales:
+        task = _link_task(config, config.disease, seed, device, scale)
+        compared = _compare_links(config, task, seed, methods=("HGCN", "Fréchet"))
+        found |= {f"{scale:g} {name}": value for name, value in compared.items()}
+    return found
 
 
 @experiment(seeds="norm_seeds")
@@ -103,9 +102,7 @@ def batch_norm(config, *, seed, device):
         task = _link_task(config, graph, seed, device)
         for normalised in (False, True):
             network = _encoder(config, "HNN", task, LINK_SETTINGS[graph], seed, batch_norm=normalised)
-            curves.append(
-                _train_links(config, network, task, LINK_SETTINGS[graph], seed, device, config.norm_epochs)
-            )
+            curves.append(_train_links(config, network, task, seed, config.norm_epochs))
     curves = np.stack([_padded(curve, config.norm_epochs // config.check_every) for curve in curves])
     shape = (len(config.norm_graphs), 2, *curves.shape[1:])
     return {
@@ -142,6 +139,7 @@ CURVES = ("loss", "validation loss", "validation ROC", "validation AP", "test RO
 class LinkTask:
     """A graph with held-out edges, as tensors on the device."""
 
+    name: str
     features: torch.Tensor  # (N, F)
     messages: torch.Tensor  # (2, E)
     train: torch.Tensor  # (m, 2)
@@ -162,6 +160,7 @@ def _link_task(config, name, seed, device, scale=1.0):
         return torch.as_tensor(array, device=device)
 
     return LinkTask(
+        name,
         tensor(scale * inputs).to(DTYPE),
         tensor(message_edges(split.train, graph.num_nodes)),
         tensor(split.train),
@@ -185,30 +184,20 @@ def _encoder(config, method, task, setting, seed, *, layers=2, **options):
     ).to(task.features.device)
 
 
-def _compare_links(config, name, seed, device, *, scale=1.0, methods=None):
-    task, setting = _link_task(config, name, seed, device, scale), LINK_SETTINGS[name]
+def _compare_links(config, task, seed, methods=None):
     methods = methods or config.methods
-    curves = [
-        _train_links(
-            config,
-            _encoder(config, method, task, setting, seed),
-            task,
-            setting,
-            seed,
-            device,
-            config.epochs,
-            config.grace,
-        )
-        for method in methods
-    ]
+    curves = []
+    for method in methods:
+        network = _encoder(config, method, task, LINK_SETTINGS[task.name], seed)
+        curves.append(_train_links(config, network, task, seed, config.epochs, config.grace))
     return {
-        "graph": name,
+        "graph": task.name,
         "methods": np.array(methods),
         "curves": np.stack([_padded(curve, config.epochs // config.check_every) for curve in curves]),
     } | _axes(config)
 
 
-def _train_links(config, network, task, setting, seed, device, epochs, grace=None):
+def _train_links(config, network, task, seed, epochs, grace=None):
     """Curves of one run, shape (evaluations, curves)."""
 
     def batches(step, part, parts):
@@ -224,7 +213,8 @@ def _train_links(config, network, task, setting, seed, device, epochs, grace=Non
             points, space = network(task.features, task.messages), network.manifolds()[-1]
             return _link_scores(points, space, task.held_out) | {"loss": run.losses[run.step - 1]}
 
-    optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, weight_decay=setting.decay)
+    decay, device = LINK_SETTINGS[task.name].decay, task.features.device
+    optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, weight_decay=decay)
     history = History(config.check_every, measure)
     enough = _Enough(history, grace, lambda values: values["validation ROC"] + values["validation AP"])
     fit(network, loss, batches, optimiser, steps=epochs, seed=seed, device=device, hooks=[history, enough])

@@ -8,15 +8,7 @@ import torch
 from loupe.data.graph_tasks import link_split, node_inputs
 from loupe.experiment import experiment
 from loupe.geometry.networks import MARGINS
-from loupe.papers.frechet_mean.experiments_graphs import (
-    LINK_SETTINGS,
-    _axes,
-    _encoder,
-    _graph,
-    _link_task,
-    _padded,
-    _train_links,
-)
+from loupe.papers.frechet_mean.experiments_graphs import _compare_links, _graph, _link_task
 
 
 @experiment
@@ -48,24 +40,7 @@ def shortcuts(config, *, seed, device):
 @experiment(seeds="scale_seeds")
 def without_position(config, *, seed, device):
     """Link prediction on the disease tree without the feature that is the node's place in a drawing of the tree."""
-    task, setting = _link_task(config, config.disease, seed, device), LINK_SETTINGS[config.disease]
+    task = _link_task(config, config.disease, seed, device)
     features = task.features.clone()
     features[:, config.position_column] = 0
-    task, methods = replace(task, features=features), ("HGCN", "Fréchet")
-    curves = [
-        _train_links(
-            config,
-            _encoder(config, method, task, setting, seed),
-            task,
-            setting,
-            seed,
-            device,
-            config.epochs,
-            config.grace,
-        )
-        for method in methods
-    ]
-    return {
-        "methods": np.array(methods),
-        "curves": np.stack([_padded(curve, config.epochs // config.check_every) for curve in curves]),
-    } | _axes(config)
+    return _compare_links(config, replace(task, features=features), seed, methods=("HGCN", "Fréchet"))

@@ -93,6 +93,7 @@ def test_every_file_of_the_mirror_is_in_the_catalog(mirror):
 
 
 def test_every_digest_is_that_of_the_mirror(mirror):
-    checks = [check for check in verify() if check.name != "text8"]
+    # Some sets have only the form that their authors publish, which no mirror holds.
+    checks = [check for check in verify() if CATALOG[check.name].files or check.where == "built in"]
     assert {check.outcome for check in checks} == {"ok"}
     assert sum(check.where == "mirror" for check in checks) == sum(len(entry.files) for entry in ENTRIES)

@@ -4,8 +4,9 @@
 from the mirror folder named by ``LOUPE_DATA``, or from the user's cache, which ``fetch("mnist")`` fills. Only
 ``fetch`` opens a connection, and nothing is ever unpickled.
 
-The modules, by kind: :mod:`~loupe.data.images`, :mod:`~loupe.data.text`, :mod:`~loupe.data.graphs`,
-:mod:`~loupe.data.points`, :mod:`~loupe.data.trajectories`, :mod:`~loupe.data.series`.
+The modules, by kind: :mod:`~loupe.data.images`, :mod:`~loupe.data.text`, :mod:`~loupe.data.token_blocks`,
+:mod:`~loupe.data.graphs`, :mod:`~loupe.data.points`, :mod:`~loupe.data.trajectories`,
+:mod:`~loupe.data.series`.
 """
 
 from importlib import import_module

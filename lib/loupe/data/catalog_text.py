@@ -10,6 +10,32 @@ _SHAKESPEARE_RAW = (
     "https://raw.githubusercontent.com/karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
     "/data/tinyshakespeare/input.txt"
 )
+_GPT2_RAW = "https://openaipublic.blob.core.windows.net/gpt-2"
+# The vocabularies of bert-base-uncased and GPT-2: an id stands for a line, or an entry, of these files.
+_BERT_WORDS = DataFile(
+    "bert/vocab.txt",
+    "sha256:07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+    231_508,
+    (
+        "https://huggingface.co/google-bert/bert-base-uncased/resolve"
+        "/86b5e0934494bd15c9632b12f734a8a67f723594/vocab.txt",
+        "https://s3.amazonaws.com/models.huggingface.co/bert/bert-base-uncased-vocab.txt",
+    ),
+)
+_GPT2_WORDS = (
+    DataFile(
+        "gpt2/encoder.json",
+        "sha256:196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+        1_042_301,
+        (f"{_GPT2_RAW}/encodings/main/encoder.json",),
+    ),
+    DataFile(
+        "gpt2/vocab.bpe",
+        "sha256:1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+        456_318,
+        (f"{_GPT2_RAW}/encodings/main/vocab.bpe",),
+    ),
+)
 
 
 def _text(name, title, file_name, digest, size, licence, citation, homepage, note, public=None, urls=()):
@@ -75,6 +101,91 @@ TEXTS = (
         citation="M. Mahoney: About the test data, 2011",
         homepage="https://mattmahoney.net/dc/textdata.html",
         source_note="Public form only (31 MB). Parts of 90, 5 and 5 million characters, in order.",
+        used_by=("sedd",),
+    ),
+    DataSet(
+        name="lm1b",
+        title="One Billion Words in blocks of 128 word pieces",
+        kind="text",
+        reader="token_blocks:lm1b",
+        public=PublicForm(
+            files=(
+                DataFile(
+                    "lm1b/1-billion-word-language-modeling-benchmark-r13output.tar.gz",
+                    "sha256:01ba60381110baf7f189dfd2b8374de371e8c9a340835793f190bdae9e90a34e",
+                    1_792_209_805,
+                    (
+                        "https://www.statmt.org/lm-benchmark"
+                        "/1-billion-word-language-modeling-benchmark-r13output.tar.gz",
+                    ),
+                ),
+                _BERT_WORDS,
+            ),
+            output="lm1b/lm1b_bert_128_train.npy",
+            also=("lm1b/lm1b_bert_128_test.npy",),
+            converter="lm1b",
+            needs=("tokenizers", "text"),
+        ),
+        licence="packaging Apache-2.0; the texts are the news of the WMT 2011 corpus",
+        citation="C. Chelba et al.: One billion word benchmark for measuring progress in statistical "
+        "language modeling, 2013",
+        homepage="https://www.statmt.org/lm-benchmark/",
+        source_note="Public form only. The sentences as published, in the order of the archive (it is "
+        "shuffled), in the word pieces of bert-base-uncased (its vocab.txt is fetched too), [SEP] after "
+        "each, packed to 128; the test part is all 50 held-out files."
+        " Needs the extra loupe[text]; allow hours.",
+        used_by=("sedd",),
+    ),
+    DataSet(
+        name="openwebtext",
+        title="OpenWebText in blocks of 1,024 byte pairs",
+        kind="text",
+        reader="token_blocks:openwebtext",
+        public=PublicForm(
+            files=(),
+            output="openwebtext/openwebtext_gpt2_1024_train.npy",
+            also=("openwebtext/openwebtext_gpt2_1024_valid.npy",),
+            converter="openwebtext",
+            by_hand="download urlsf_subset00.tar to urlsf_subset20.tar from folder subsets of "
+            "huggingface.co/datasets/Skylion007/openwebtext, and encoder.json and vocab.bpe from "
+            f"{_GPT2_RAW}/encodings/main, into one folder, and give that folder",
+            needs=("tokenizers", "text"),
+        ),
+        licence="packaging CC0; the texts are their authors'",
+        citation="A. Gokaslan, V. Cohen: OpenWebText corpus, 2019",
+        homepage="https://skylion007.github.io/OpenWebTextCorpus/",
+        source_note="By hand (12.9 GB), because no public address with a known digest serves all of it; any "
+        "of its archives will do for less. The byte pairs of GPT-2, <|endoftext|> after each document, "
+        "packed to 1,024; the last of each 100 documents is in the valid part. Needs the extra loupe[text]; "
+        "allow hours, and 18 GB for the blocks.",
+        used_by=("sedd",),
+    ),
+    DataSet(
+        name="lambada",
+        title="LAMBADA test passages in blocks of 1,024 byte pairs",
+        kind="text",
+        reader="token_blocks:lambada",
+        public=PublicForm(
+            files=(
+                DataFile(
+                    "text/lambada_test.jsonl",
+                    "sha256:4aa8d02cd17c719165fc8a7887fddd641f43fcafa4b1c806ca8abc31fabdb226",
+                    1_819_752,
+                    (f"{_GPT2_RAW}/data/lambada_test.jsonl",),
+                ),
+                *_GPT2_WORDS,
+            ),
+            output="text/lambada_gpt2_1024_test.npy",
+            converter="lambada",
+            needs=("tokenizers", "text"),
+        ),
+        licence="CC BY 4.0 (LAMBADA); the file is as GPT-2's authors made it",
+        citation="D. Paperno et al.: The LAMBADA dataset, 2016; A. Radford et al.: Language models are "
+        "unsupervised multitask learners, 2019",
+        homepage="https://github.com/openai/gpt-2",
+        source_note="Public form only. The 5,153 passages, a newline before each and curly double quotes "
+        "made straight, in the byte pairs of GPT-2 (its vocabulary is fetched too), <|endoftext|> after "
+        "each, packed to 1,024. Needs the extra loupe[text].",
         used_by=("sedd",),
     ),
     _text(

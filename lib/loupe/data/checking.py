@@ -6,6 +6,7 @@ from pathlib import Path
 from loupe.data.catalog import CATALOG
 from loupe.data.digests import digest_fault
 from loupe.data.places import Location, cache_root, find, locate, mirror_root, missing_message
+from loupe.data.records import DataFile
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def verify(name=None):
 def _absent(entry):
     """Checks of a set that is complete nowhere: name the files that are missing, look at the others."""
     roots = [("mirror", mirror_root()), ("cache", cache_root())]
-    for file in entry.files or entry.public.files:
+    # Of a public form the files that are read: what they are converted from is not kept.
+    for file in entry.files or [DataFile(output) for output in entry.public.outputs]:
         places = [(where, root / file.path) for where, root in roots if root and (root / file.path).is_file()]
         if not places:
             yield FileCheck(entry.name, file.path, "missing", None, "missing", missing_message(entry))

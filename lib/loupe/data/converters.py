@@ -1,8 +1,8 @@
 """From the files that authors publish to the arrays that Loupe reads.
 
 Each function takes the paths of the downloaded files, or of folders that hold them, and returns the arrays
-of an ``.npz`` file, or the bytes of a text. :func:`loupe.data.fetch` and :func:`loupe.data.adopt` call them
-by name.
+of an ``.npz`` file, or the bytes of a text, or, for what is too large for memory, a function that writes the
+files it is given. :func:`loupe.data.fetch` and :func:`loupe.data.adopt` call them by name.
 """
 
 import io
@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 import numpy as np
 
 from loupe.data.converters_motion import motion_capture
+from loupe.data.converters_text import lambada, lm1b, openwebtext
 from loupe.data.images import CIFAR_CLASSES
 from loupe.data.text import normalise
 from loupe.data.trajectories import SCENES
@@ -23,8 +24,11 @@ __all__ = [
     "cora",
     "eth_ucy",
     "japanesevowels",
+    "lambada",
+    "lm1b",
     "motion_capture",
     "omniglot",
+    "openwebtext",
     "plain27",
     "pubmed",
     "ts_series",

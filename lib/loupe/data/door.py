@@ -71,12 +71,14 @@ def load(name, *, form=None, **options):
           ``train`` and ``test`` (how many images to decode, from the start of each part; None for all);
         - text in 27 symbols: ``split`` (``"train"``, ``"valid"``, ``"test"``, if it has parts) and
           ``characters`` (how many to read from the start; None for all);
-        - text in words: ``split`` (``"valid"``, ``"test"``).
+        - text in words: ``split`` (``"valid"``, ``"test"``);
+        - text in token blocks: ``split`` (``"train"``, ``"test"`` for ``lm1b``; ``"train"``, ``"valid"`` for
+          ``openwebtext``; ``"test"`` for ``lambada``).
 
     Returns
     -------
-    Images, Characters, Graph, Molecule, Motion, Series, Text, Words, dict of str to Points, or dict of str
-    to Scene
+    Images, Characters, Graph, Molecule, Motion, Series, Text, Words, PackedText, dict of str to Points, or
+    dict of str to Scene
         See the modules of each kind.
 
     Raises

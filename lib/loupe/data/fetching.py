@@ -5,6 +5,8 @@ download leaves nothing behind that could be taken for the file.
 """
 
 import contextlib
+import errno
+import importlib.util
 import logging
 import os
 import tempfile
@@ -135,6 +137,7 @@ def _fetch_public(entry):
     if public.converter is None:
         _download_all(public.files, cache_root(), lambda file: file.urls)
         return
+    _check_needs(entry)  # before the download, which may be of gigabytes
     originals = cache_root() / "originals" / entry.name
     downloaded = _download_all(public.files, originals, lambda file: file.urls)
     _convert(entry, downloaded)
@@ -196,30 +199,57 @@ def _quiet(logger):
         logger.setLevel(level)
 
 
+def _check_needs(entry):
+    """Make sure that the package is there that the converter of a set imports."""
+    if entry.public.needs and importlib.util.find_spec(entry.public.needs[0]) is None:
+        package, extra = entry.public.needs
+        raise _CacheError(
+            f"Converting {entry.name!r} needs the package {package}, which is not installed: type "
+            f"`pip install {package}`, or install Loupe with its extra {extra}: `pip install '.[{extra}]'`."
+        )
+
+
 def _convert(entry, paths):
     """Run the converter of a set and store what it gives, whole or not at all."""
+    from loupe.data import converters
+
+    _check_needs(entry)
+    with _converting(entry, paths):
+        content = getattr(converters, entry.public.converter)(paths)
+    targets = [cache_root() / output for output in entry.public.outputs]
+
+    def write(*temporaries):
+        with _converting(entry, paths):
+            content(*temporaries)
+
+    try:
+        store(targets, write if callable(content) else content)
+    except OSError as error:
+        raise _unwritable(targets[0], error) from error
+
+
+@contextlib.contextmanager
+def _converting(entry, paths):
+    """Turn what the authors' files make go wrong into one sentence."""
+    import lzma
     import struct
     import tarfile
     import zipfile
     import zlib
 
-    from loupe.data import converters
-
     foreign = (ValueError, LookupError, TypeError, OSError, EOFError, AttributeError)
-    archive = (tarfile.TarError, zipfile.BadZipFile, struct.error, zlib.error)
+    archive = (tarfile.TarError, zipfile.BadZipFile, struct.error, zlib.error, lzma.LZMAError)
     try:
-        content = getattr(converters, entry.public.converter)(paths)
+        yield
     except (*foreign, *archive) as error:
+        # A full disk is no fault of the files: the caller says so.
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
         raise DataError(
             f"{', '.join(map(str, paths[:3]))} could not be converted to {entry.name!r} ({reason}): "
             "check that they are the files that the authors publish."
         ) from error
-    target = cache_root() / entry.public.output
-    try:
-        store(target, content)
-    except OSError as error:
-        raise _unwritable(target, error) from error
 
 
 class _CacheError(DataError):
@@ -233,35 +263,48 @@ def _unwritable(target, error):
     )
 
 
-def store(target, content):
-    """Write a converted file whole or not at all, with a note of its sha256 beside it.
+def store(targets, content):
+    """Write converted files whole or not at all, with a note of the sha256 beside each.
 
     Parameters
     ----------
-    target : pathlib.Path
-        The file to write.
-    content : dict of str to numpy.ndarray, or bytes
-        Arrays for an ``.npz`` file, or the bytes of any other.
+    targets : sequence of pathlib.Path
+        The files to write.
+    content : dict of str to numpy.ndarray, bytes, or callable
+        Arrays for an ``.npz`` file, or the bytes of any other, where there is one target; or a function that
+        writes to as many paths as there are targets.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=target.name, suffix=".part", dir=target.parent)
-    temporary = Path(name)
+    temporaries = []
     try:
-        with os.fdopen(handle, "wb") as stream:
-            if isinstance(content, bytes):
-                stream.write(content)
-            else:
-                import numpy as np
-
-                np.savez_compressed(stream, **content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        digest = file_digest(temporary).partition(":")[2]
-        # The note first: a file without a note would look incomplete, a note without a file is harmless.
-        digest_note(target).write_text(f"{digest}  {target.name}\n", encoding="ascii")
-        temporary.replace(target)
+        for target in targets:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=target.name, suffix=".part", dir=target.parent)
+            os.close(handle)
+            temporaries.append(Path(name))
+        if callable(content):
+            content(*temporaries)
+        else:
+            _write(*temporaries, content)
+        for target, temporary in zip(targets, temporaries, strict=True):
+            digest = file_digest(temporary).partition(":")[2]
+            # The note first: a file without a note would look incomplete, a note without a file is harmless.
+            digest_note(target).write_text(f"{digest}  {target.name}\n", encoding="ascii")
+            temporary.replace(target)
     finally:
-        temporary.unlink(missing_ok=True)
+        for temporary in temporaries:
+            temporary.unlink(missing_ok=True)
+
+
+def _write(path, content):
+    with path.open("wb") as stream:
+        if isinstance(content, bytes):
+            stream.write(content)
+        else:
+            import numpy as np
+
+            np.savez_compressed(stream, **content)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def _set_aside(path):

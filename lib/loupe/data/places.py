@@ -137,9 +137,9 @@ def locate(name, *, form=None):
             if paths and all(path.is_file() for path in paths):
                 return Location(entry.name, where, "loupe", paths)
     if entry.public and form != "loupe":
-        path = cache / entry.public.output
-        if path.is_file():
-            return Location(entry.name, "cache", "public", (path,))
+        paths = tuple(cache / output for output in entry.public.outputs)
+        if all(path.is_file() for path in paths):
+            return Location(entry.name, "cache", "public", paths)
     return Location(entry.name, "missing")
 
 

@@ -39,12 +39,23 @@ class PublicForm:
         Name of a function of :mod:`loupe.data.converters`; None when `output` is read as published.
     by_hand : str
         What to download by hand and give to :func:`loupe.data.adopt`.
+    also : tuple of str
+        ``FOLDER/FILE`` of further files that the converter writes together with `output`.
+    needs : tuple of str
+        A package that the converter imports and the extra of Loupe that brings it; empty if none.
     """
 
     files: tuple[DataFile, ...]
     output: str
     converter: str | None = None
     by_hand: str = ""
+    also: tuple[str, ...] = ()
+    needs: tuple[str, str] | tuple[()] = ()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """``FOLDER/FILE`` of all files that are read."""
+        return (self.output, *self.also)
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def encode(text):
     Raises
     ------
     DataError
-        If another character occurs.
+        If another character occurs; names up to ten of them.
     """
     raw = text.encode("utf-8") if isinstance(text, str) else text
     codes = np.frombuffer(raw, np.uint8)
@@ -104,9 +104,13 @@ def encode(text):
     ids = table[codes]
     if ids.size and ids.max() == 255:
         at = int(np.argmax(ids == 255))
+        foreign = sorted(set(raw.decode("utf-8", "backslashreplace")) - set(ALPHABET))
+        listed = ", ".join(map(repr, foreign[:10])) + (
+            f" and {len(foreign) - 10} more" if foreign[10:] else ""
+        )
         raise DataError(
-            f"Byte {at} of the text, {raw[at : at + 1]!r}, is not one of the 27 symbols: apply "
-            f"loupe.data.text.normalise."
+            f"Byte {at} of the text, {raw[at : at + 1]!r}, is not one of the 27 symbols (outside them are "
+            f"{listed}): apply loupe.data.text.normalise."
         )
     return ids
 

@@ -25,6 +25,11 @@ from typing import Any
 
 # Rooms that store, draw, judge or start an experiment, and cannot change its values.
 _BYSTANDERS = ("experiment", "plotting", "publishing", "cli", "errors", "__main__")
+# Parts of the data room that find files: what is in them is checked by digest whenever it is read.
+_FINDERS = tuple(
+    f"loupe.data.{part}"
+    for part in ("catalog", "checking", "digests", "errors", "fetching", "places", "records")
+)
 # Modules of a paper's room that hold no code of experiments, or are followed function by function.
 _STANDARD_PARTS = ("config", "claims", "figures", "experiments")
 # Packages whose version a reader may want to know, where the experiment imported them.
@@ -38,7 +43,7 @@ _MODULE_NAMES = {"scikit-learn": "sklearn"}
 def used_modules(loaded: Iterable[str]) -> list[str]:
     """The modules of Loupe among ``loaded`` names that can change an experiment's values, sorted.
 
-    Packages only pass on names, and the data catalog has digests of its own. Of a paper's room, modules other than
+    Packages only pass on names, and what finds data files is held to their digests. Of a paper's room, modules other than
     its standard ones count; the experiments themselves are followed function by function.
     """
     return sorted(name for name in loaded if name.startswith("loupe.") and _can_change_values(name))
@@ -48,7 +53,7 @@ def _can_change_values(module: str) -> bool:
     room, *rest = module.split(".")[1:]
     if room == "papers":
         return len(rest) == 2 and not rest[1].startswith(_STANDARD_PARTS)
-    return room not in _BYSTANDERS and bool(rest) and not module.startswith("loupe.data.catalog")
+    return room not in _BYSTANDERS and bool(rest) and not module.startswith(_FINDERS)
 
 
 def code_digests(function: Callable, modules: Iterable[str]) -> dict[str, str]:
@@ -63,6 +68,8 @@ def is_current(digests: dict[str, str]) -> bool:
     """Whether all the code that made a result is the same today."""
     for name, digest in digests.items():
         module, _, function = name.partition(":")
+        if not function and not _can_change_values(module):
+            continue  # older results recorded more
         if digest != (function_digest(module, function) if function else module_digest(module)):
             return False
     return True

@@ -1,5 +1,6 @@
 """Statistics that several papers judge their measures by."""
 
+from loupe.metrics.mauve import divergence_area, mauve27
 from loupe.metrics.rank_correlation import (
     Correlation,
     GranulatedCorrelation,
@@ -9,13 +10,31 @@ from loupe.metrics.rank_correlation import (
     partial_kendall,
     permutation_test,
 )
+from loupe.metrics.text import (
+    NGramJudge,
+    bigram_distribution,
+    bigram_rate_entropy,
+    bigram_total_variation,
+    loglog_fit,
+    token_entropies,
+    unigram_entropy,
+)
 
 __all__ = [
     "Correlation",
     "GranulatedCorrelation",
+    "NGramJudge",
+    "bigram_distribution",
+    "bigram_rate_entropy",
+    "bigram_total_variation",
     "bootstrap_kendall",
+    "divergence_area",
     "granulated_kendall",
     "kendall",
+    "loglog_fit",
+    "mauve27",
     "partial_kendall",
     "permutation_test",
+    "token_entropies",
+    "unigram_entropy",
 ]

@@ -24,7 +24,7 @@ from loupe.plotting.style import (
     series,
     use_style,
 )
-from loupe.plotting.widgets import filtration_slider, poincare_disk
+from loupe.plotting.widgets import filtration_slider, poincare_disk, reverse_path
 
 __all__ = [
     "ACCENT",
@@ -41,6 +41,7 @@ __all__ = [
     "filtration_slider",
     "log_axis",
     "poincare_disk",
+    "reverse_path",
     "series",
     "show",
     "use_style",

@@ -1,5 +1,6 @@
 """Training networks: one loop for all of them, many at once, and recording where training goes."""
 
+from loupe.training.averaging import MovingAverage
 from loupe.training.batches import Batches
 from loupe.training.ensemble import Ensemble, EnsembleBatches, EnsembleLoss, EnsembleSGD
 from loupe.training.evaluation import History, accuracy, evaluating, logits_of
@@ -14,6 +15,7 @@ __all__ = [
     "EnsembleLoss",
     "EnsembleSGD",
     "History",
+    "MovingAverage",
     "Run",
     "TrajectoryRecorder",
     "accuracy",

@@ -1,13 +1,9 @@
 """The chapter's pictures of networks on graphs, drawn from stored results alone."""
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 
-from loupe.errors import LoupeError
-from loupe.experiment.chapter import Runs
 from loupe.experiment.claims import t_interval
-from loupe.experiment.folders import StoreError
+from loupe.experiment.found import absent, stored
 from loupe.experiment.render import Block, table
 from loupe.papers.frechet_mean.claims_links import outcome, outcomes
 from loupe.papers.frechet_mean.figures import WIDTH, _graph
@@ -28,39 +24,11 @@ REPORTED = {
 """Test ROC AUC as reported by HGCN and reused in the paper."""
 
 
-def stored(chapter, name):
-    """The runs of an experiment at the chapter's preset, or else at ``gpu``, with the preset; None where there are none."""
-    for preset in dict.fromkeys((chapter.preset, "gpu")):
-        source = chapter.stored
-        if preset != chapter.preset:
-            source = replace(source, preset=preset, overrides={}, seed=None)
-        try:
-            return Found(source[name], preset)
-        except StoreError:
-            raise  # damaged is not missing
-        except LoupeError:
-            continue
-    return None
-
-
-@dataclass(frozen=True)
-class Found:
-    """The runs of an experiment, and the preset that they are of."""
-
-    runs: Runs
-    preset: str
-
-
-def _absent(what):
-    text = f"Nothing to show here: {what} has not been computed yet."
-    return Block(text, markdown=f"*{text}*")
-
-
 def training(chapter, name="disease_links"):
     """Validation score against epochs, one line a run, for the two aggregations."""
     found = stored(chapter, name)
     if found is None:
-        return _absent(name)
+        return absent(name)
     runs, run = found.runs, found.runs.first
     every, column = int(run["check_every"]), list(run["names"]).index("validation ROC")
     sheet, axes = figure(WIDTH, 3.4)
@@ -136,7 +104,7 @@ def shortcut_table(chapter):
     """Test AUC on the disease tree without training: by nearness in one feature at a time, and by degree."""
     found = stored(chapter, "shortcuts")
     if found is None:
-        return _absent("the look at single features")
+        return absent("the look at single features")
     columns, degree = 100 * found.runs["columns"], 100 * found.runs["degree"]
     order = np.argsort(-columns.mean(axis=0))
     rows = [(f"nearness in feature {k}", _mean(columns[:, k])) for k in order[:2]]
@@ -149,7 +117,7 @@ def feature_sentence(chapter):
     """Where the features of the disease tree lie, in one sentence."""
     found = stored(chapter, "shortcuts")
     if found is None:
-        return _absent("the look at single features")
+        return absent("the look at single features")
     run = found.runs.first
     text = (
         f"The median node begins at a distance of {run['median_distance']:.1f} from the origin (curvature −1), and "
@@ -163,7 +131,7 @@ def bars(chapter):
     """F5: test AUC of each method on each graph."""
     found = [one for one in (stored(chapter, name) for name in LINKS) if one is not None]
     if not found:
-        return _absent("link prediction")
+        return absent("link prediction")
     sheet, axes = figure(WIDTH, 3.4)
     for place, runs in enumerate(one.runs for one in found):
         methods = [method for method in RANK if method in list(runs.first["methods"])]
@@ -207,7 +175,7 @@ def sizes_table(chapter):
     if without is not None:
         rows.append(("without that one", *_pair(without.runs), _seeds(without.runs)))
     if not rows:
-        return _absent("the comparison of features")
+        return absent("the comparison of features")
     return table(("features", "tangent average", "Fréchet mean", "seeds"), rows, numeric=True)
 
 
@@ -226,7 +194,7 @@ def node_table(chapter):
     """Node classification: test F1 on the tree, accuracy elsewhere, at the best validation epoch."""
     found = stored(chapter, "node_classes")
     if found is None:
-        return _absent("node classification")
+        return absent("node classification")
     runs, run, rows = found.runs, found.runs.first, []
     for g, graph in enumerate(run["graphs"]):
         test = "test F1" if str(graph).startswith(("disease", "generated")) else "test accuracy"
@@ -249,7 +217,7 @@ def norm_curves(chapter):
     """F6: validation loss and AUC with and without Riemannian batch normalisation."""
     found = stored(chapter, "batch_norm")
     if found is None:
-        return _absent("the comparison of batch normalisation")
+        return absent("the comparison of batch normalisation")
     runs, run = found.runs, found.runs.first
     names, every, graphs = list(run["names"]), int(run["check_every"]), run["graphs"]
     sheet, panels = figure(WIDTH, 4.4, rows=2, columns=len(graphs), sharex=True, squeeze=False)

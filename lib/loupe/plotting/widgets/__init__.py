@@ -2,5 +2,13 @@
 
 from loupe.plotting.widgets.filtration import FiltrationSlider, filtration_slider
 from loupe.plotting.widgets.poincare import PoincareDisk, poincare_disk
+from loupe.plotting.widgets.reverse_path import ReversePath, reverse_path
 
-__all__ = ["FiltrationSlider", "PoincareDisk", "filtration_slider", "poincare_disk"]
+__all__ = [
+    "FiltrationSlider",
+    "PoincareDisk",
+    "ReversePath",
+    "filtration_slider",
+    "poincare_disk",
+    "reverse_path",
+]

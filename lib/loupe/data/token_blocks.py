@@ -1,0 +1,471 @@
+"""Token ids in blocks of one length: written as they come, read where they lie, drawn as batches.
+
+A corpus of token ids is one long row: document, end, document, end, and so on. Training sees pieces of one
+length: *blocks*, which do not overlap and lie in an ``.npy`` file that is mapped into memory, or *crops*,
+which start anywhere. :class:`Crops` and :class:`BlockBatches` are functions of the step: equal parts of a
+batch, drawn in different processes, make up the batch that one process draws.
+"""
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from loupe.data.errors import DataError
+
+_AT_ONCE = 1 << 20  # ids gathered before they are checked and written
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What the ids of a corpus stand for.
+
+    Attributes
+    ----------
+    name : str
+        The tokenizer.
+    size : int
+        Ids go from 0 to ``size - 1``.
+    end : int
+        The id after each document.
+    end_piece : str
+        The same in the words of the tokenizer.
+    """
+
+    name: str
+    size: int
+    end: int
+    end_piece: str
+
+
+BERT = Vocabulary("bert-base-uncased", 30_522, 102, "[SEP]")
+GPT2 = Vocabulary("gpt2", 50_257, 50_256, "<|endoftext|>")
+
+
+@dataclass(frozen=True, eq=False)
+class PackedText:
+    """One part of a corpus in blocks of token ids.
+
+    Attributes
+    ----------
+    ids : numpy.memmap
+        uint16 ``(blocks, length)``, read-only; a row is read from the disk when it is used.
+    vocabulary : Vocabulary
+        What the ids stand for.
+    name, split : str
+        The set and its part.
+    """
+
+    ids: np.ndarray
+    vocabulary: Vocabulary
+    name: str
+    split: str
+
+
+class BlockWriter:
+    """A file of blocks that appears when the ``with`` statement ends well, and not at all otherwise.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The ``.npy`` file; its folder must exist.
+    length : int
+        Ids in a block.
+    end : int or None
+        Id put after each document; None puts none.
+    vocabulary : int
+        Ids must lie in ``[0, vocabulary)``.
+    dtype : numpy unsigned integer type
+        Of the file.
+
+    Attributes
+    ----------
+    blocks : int
+        Blocks written so far.
+
+    Raises
+    ------
+    ValueError
+        If length is below 1, or dtype cannot hold the vocabulary, or end is outside it.
+    DataError
+        If an id is outside the vocabulary, or the documents do not fill one block.
+    """
+
+    def __init__(self, path, *, length, end, vocabulary, dtype=np.uint16):
+        dtype = np.dtype(dtype).newbyteorder("<")
+        if length < 1:
+            raise ValueError(f"a block must have at least 1 id, got length={length}")
+        if dtype.kind != "u" or not 1 <= vocabulary <= np.iinfo(dtype).max + 1:
+            raise ValueError(
+                f"{dtype.name} cannot hold ids of a vocabulary of {vocabulary}: choose a larger unsigned type"
+            )
+        if end is not None and not 0 <= end < vocabulary:
+            raise ValueError(
+                f"end={end} is outside the vocabulary: choose an id in [0, {vocabulary}) or None"
+            )
+        self.path, self.length, self.vocabulary, self.dtype = Path(path), length, vocabulary, dtype
+        self.blocks = 0
+        self._end = [] if end is None else [np.array([end], np.int64)]
+        self._waiting, self._count, self._documents = [], 0, 0
+
+    def __enter__(self):
+        handle, name = tempfile.mkstemp(prefix=self.path.name, suffix=".part", dir=self.path.parent)
+        self._temporary, self._stream = Path(name), os.fdopen(handle, "wb")
+        self._write_header()
+        return self
+
+    def add(self, document):
+        """Put one document (a sequence of int; it may be empty) and the end after it."""
+        ids = np.asarray(document)
+        if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+            raise DataError(
+                f"Document {self._documents} has shape {ids.shape} and type {ids.dtype}: give a row of ids."
+            )
+        self._documents += 1
+        # int64 only where nothing is there to tell the type: small types are kept small.
+        self._waiting += [ids if ids.size else ids.astype(np.int64), *self._end]
+        self._count += ids.size + len(self._end)
+        if self._count >= _AT_ONCE:
+            self._flush()
+
+    def __exit__(self, kind, *_):
+        try:
+            if kind is None:
+                self._flush()
+                if not self.blocks:
+                    raise DataError(
+                        f"{self._documents} documents with {self._count} ids do not fill one block of "
+                        f"{self.length}: give more text or shorter blocks."
+                    )
+                self._stream.seek(0)
+                self._write_header()
+                self._stream.flush()
+                os.fsync(self._stream.fileno())
+            self._stream.close()
+            if kind is None:
+                self._temporary.replace(self.path)
+        finally:
+            self._stream.close()
+            self._temporary.unlink(missing_ok=True)
+
+    def _write_header(self):
+        # The format pads the header so that the number of blocks can grow in place.
+        shape = (self.blocks, self.length)
+        fields = {"descr": self.dtype.str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._stream, fields)
+
+    def _flush(self):
+        """Check what waits and write the blocks that it fills; the rest goes on waiting."""
+        if not self._waiting:
+            return
+        ids = np.concatenate(self._waiting)
+        if ids.size and not (ids.min() >= 0 and ids.max() < self.vocabulary):
+            raise DataError(
+                f"The ids of the documents up to number {self._documents} go from {ids.min()} to "
+                f"{ids.max()}: only [0, {self.vocabulary}) are in the vocabulary."
+            )
+        full = len(ids) // self.length
+        self._stream.write(ids[: full * self.length].astype(self.dtype).tobytes())
+        self.blocks += full
+        # The rest has been checked; a copy lets go of what was written.
+        self._waiting = [ids[full * self.length :].astype(self.dtype)]
+        self._count = len(self._waiting[0])
+
+
+def write_blocks(documents, path, *, length, end, vocabulary, dtype=np.uint16):
+    """Pack documents one after another, cut them into blocks and write these to a file.
+
+    The file is written as the documents come, so they may be more than fits in memory. The rest that does not
+    fill a block is dropped. The file appears whole or not at all; a process that is killed leaves at most a
+    ``.part`` file beside it, which may be deleted.
+
+    Parameters
+    ----------
+    documents : iterable of sequence of int
+        Ids of each document.
+    path : str or pathlib.Path
+        The ``.npy`` file, which becomes an array ``(blocks, length)``; its folder must exist.
+    length : int
+        Ids in a block.
+    end : int or None
+        Id put after each document; None puts none.
+    vocabulary : int
+        Ids must lie in ``[0, vocabulary)``.
+    dtype : numpy unsigned integer type
+        Of the file; uint16 holds vocabularies up to 65,536.
+
+    Returns
+    -------
+    int
+        Number of blocks.
+
+    Raises
+    ------
+    ValueError, DataError
+        As :class:`BlockWriter`.
+
+    Examples
+    --------
+    >>> write_blocks([[1, 2, 3], [4, 5]], "/tmp/blocks.npy", length=3, end=0, vocabulary=10)  # doctest: +SKIP
+    2
+    """
+    with BlockWriter(path, length=length, end=end, vocabulary=vocabulary, dtype=dtype) as writer:
+        for document in documents:
+            writer.add(document)
+    return writer.blocks
+
+
+def open_blocks(path, *, length=None):
+    """Map a file of :func:`write_blocks` into memory, without reading it.
+
+    Parameters
+    ----------
+    path : str or pathlib.Path
+        The file.
+    length : int, optional
+        Ids that a block must have.
+
+    Returns
+    -------
+    numpy.memmap
+        ``(blocks, length)``, unsigned integers, read-only.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or it is no whole file of blocks, or they have another length.
+    """
+    again = "write it again with loupe.data.token_blocks.write_blocks."
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise DataError(f"There is no file {str(path)!r}: {again}") from error
+    except (ValueError, EOFError, OSError) as error:
+        raise DataError(f"The file {path} cannot be read as blocks of ids ({error}): {again}") from error
+    if not isinstance(found, np.memmap):
+        found.close()
+        raise DataError(f"The file {path} holds several arrays, not blocks of ids: {again}")
+    if found.ndim != 2 or found.dtype.kind != "u" or not found.size or not found.flags.c_contiguous:
+        raise DataError(
+            f"The file {path} holds {found.dtype} of shape {found.shape}, not blocks of ids: {again}"
+        )
+    if length is not None and found.shape[1] != length:
+        raise DataError(f"The blocks of {path} have {found.shape[1]} ids instead of {length}: {again}")
+    return found
+
+
+def blocks(ids, length):
+    """Cut ids into blocks that do not overlap, without copying; the rest is dropped.
+
+    Parameters
+    ----------
+    ids : numpy.ndarray
+        Integers ``(n,)``, which may be mapped from a file.
+    length : int
+        Ids in a block.
+
+    Returns
+    -------
+    numpy.ndarray
+        View ``(n // length, length)``.
+
+    Raises
+    ------
+    DataError
+        If there are fewer ids than one block, or not one axis.
+    """
+    _check_text(ids, length, "block")
+    count = len(ids) // length
+    return ids[: count * length].reshape(count, length)
+
+
+class Crops:
+    """Random pieces of a long text as a function of the step.
+
+    Each piece starts at any place with equal probability, drawn with replacement.
+
+    Parameters
+    ----------
+    ids : numpy.ndarray
+        Integers ``(n,)``, which may be mapped from a file: only the pieces are read.
+    length : int
+        Ids in a piece.
+    size : int
+        Pieces in a batch, over all processes.
+    seed : int
+        At least 0.
+
+    Raises
+    ------
+    ValueError
+        If size or length is below 1, or the seed below 0.
+    DataError
+        If the text is shorter than a piece, or has not one axis.
+
+    Examples
+    --------
+    >>> crops = Crops(np.arange(100, dtype=np.uint8), length=4, size=6)
+    >>> [tuple(piece.shape) for piece in crops(0, part=1, parts=2)]
+    [(3, 4)]
+    """
+
+    def __init__(self, ids, *, length, size, seed=0):
+        _check_text(ids, length, "crop")
+        _check_batch(size, seed)
+        self.ids, self.length, self.size, self.seed = ids, length, size, seed
+        self._windows = np.lib.stride_tricks.sliding_window_view(ids, length)
+
+    def __call__(self, step, part=0, parts=1):
+        """One of ``parts`` equal parts of the batch of a step.
+
+        Returns
+        -------
+        list of one torch.Tensor
+            int64 ``(size / parts, length)``.
+
+        Raises
+        ------
+        ValueError
+            If the batch cannot be divided so.
+        """
+        share = _share(self.size, part, parts)
+        # All places are drawn in every process: what a part sees must not depend on how many there are.
+        starts = np.random.default_rng([self.seed, step]).integers(len(self._windows), size=self.size)
+        return _as_batch(self._windows[starts[part * share : (part + 1) * share]])
+
+
+class BlockBatches:
+    """Blocks as a function of the step, each once in every pass.
+
+    The blocks stand in an endless row, one seeded permutation after another, and each step takes the next
+    `size` of them. Only the permutation of the latest pass is remembered.
+
+    Parameters
+    ----------
+    rows : numpy.ndarray
+        Integers ``(n, length)``, which may be mapped from a file: only the rows of a batch are read.
+    size : int
+        Blocks in a batch, over all processes.
+    seed : int
+        At least 0.
+    shuffle : bool
+        False takes the blocks in their own order, pass after pass.
+
+    Raises
+    ------
+    ValueError
+        If size is below 1, or the seed below 0.
+    DataError
+        If there is no block, or there are not two axes.
+
+    Examples
+    --------
+    >>> batches = BlockBatches(np.arange(6).reshape(3, 2), size=2, shuffle=False)
+    >>> [batches(step)[0].tolist() for step in range(2)]
+    [[[0, 1], [2, 3]], [[4, 5], [0, 1]]]
+    """
+
+    def __init__(self, rows, *, size, seed=0, shuffle=True):
+        if np.ndim(rows) != 2 or not np.size(rows):
+            raise DataError(f"Batches need blocks of shape (n, length), got {np.shape(rows)}: see blocks().")
+        _check_batch(size, seed)
+        self.rows, self.size, self.seed, self.shuffle = rows, size, seed, shuffle
+        self._turn, self._order = -1, None
+
+    def __len__(self):
+        """Blocks in one pass."""
+        return len(self.rows)
+
+    def __call__(self, step, part=0, parts=1):
+        """One of ``parts`` equal parts of the batch of a step.
+
+        Returns
+        -------
+        list of one torch.Tensor
+            int64 ``(size / parts, length)``.
+
+        Raises
+        ------
+        ValueError
+            If the batch cannot be divided so.
+        """
+        share = _share(self.size, part, parts)
+        start = step * self.size + part * share
+        return _as_batch(self.rows[self.places(start, start + share)])
+
+    def places(self, start, stop):
+        """Which blocks stand at `start` to `stop` of the endless row: int64 ``(stop - start,)``."""
+        n, found = len(self), []
+        while start < stop:
+            turn, first = divmod(start, n)
+            taken = min(stop - start, n - first)
+            found.append(self._pass(turn)[first : first + taken])
+            start += taken
+        return np.concatenate(found)
+
+    def _pass(self, turn):
+        if not self.shuffle:
+            return np.arange(len(self))
+        if turn != self._turn:
+            self._turn, self._order = turn, np.random.default_rng([self.seed, turn]).permutation(len(self))
+        return self._order
+
+
+def _check_text(ids, length, piece):
+    if length < 1:
+        raise ValueError(f"a {piece} must have at least 1 id, got length={length}")
+    if np.ndim(ids) != 1 or len(ids) < length:
+        raise DataError(
+            f"A text of shape {np.shape(ids)} has no {piece} of {length} ids: give a longer text of one "
+            f"axis, or a smaller length."
+        )
+
+
+def _check_batch(size, seed):
+    if size < 1:
+        raise ValueError(f"a batch must have at least 1 sample, got {size}")
+    if seed < 0:
+        raise ValueError(f"a seed must be at least 0, got {seed}")
+
+
+def _share(size, part, parts):
+    """Samples in one of so many equal parts."""
+    if parts < 1 or size % parts:
+        raise ValueError(
+            f"a batch of {size} cannot be split in {parts} equal parts: choose a multiple of {parts}"
+        )
+    if not 0 <= part < parts:
+        raise ValueError(f"there is no part {part} of {parts}: choose 0 to {parts - 1}")
+    return size // parts
+
+
+def _as_batch(rows):
+    import torch  # here, because nothing else in this room needs it and it takes seconds to import
+
+    return [torch.from_numpy(rows.astype(np.int64))]
+
+
+def _packed(source, split, splits, vocabulary, length):
+    if split not in splits:
+        raise DataError(
+            f"The text {source.entry.name!r} has no part {split!r}: it has {', '.join(map(repr, splits))}."
+        )
+    ids = open_blocks(source.path(f"_{split}.npy"), length=length)
+    return PackedText(ids, vocabulary, source.entry.name, split)
+
+
+def lm1b(source, split="train"):
+    """One Billion Words in blocks of 128 word pieces, train or test part, as :class:`PackedText`."""
+    return _packed(source, split, ("train", "test"), BERT, 128)
+
+
+def openwebtext(source, split="train"):
+    """OpenWebText in blocks of 1,024 byte pairs, train or valid part, as :class:`PackedText`."""
+    return _packed(source, split, ("train", "valid"), GPT2, 1024)
+
+
+def lambada(source, split="test"):
+    """LAMBADA in blocks of 1,024 byte pairs, for evaluation only, as :class:`PackedText`."""
+    return _packed(source, split, ("test",), GPT2, 1024)

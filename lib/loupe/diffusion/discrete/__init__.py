@@ -1,0 +1,50 @@
+"""Diffusion of discrete tokens: chains that lose them, scores that say how they were lost, and the ways back.
+
+After Lou, Meng and Ermon, Discrete Diffusion Modeling by Estimating the Ratios of the Data Distribution, 2024, and what
+was found out since about masked diffusion.
+"""
+
+from loupe.diffusion.discrete.bigram import BigramOracle
+from loupe.diffusion.discrete.draws import categorical, exponential_race
+from loupe.diffusion.discrete.enumeration import Enumeration, divergence, total_variation
+from loupe.diffusion.discrete.graphs import Absorbing, Uniform
+from loupe.diffusion.discrete.likelihood import Bound, likelihood_bound
+from loupe.diffusion.discrete.losses import (
+    any_order_nats,
+    autoregressive_nats,
+    concrete_score_loss,
+    d3pm_loss,
+    masked_cross_entropy,
+    score_entropy_loss,
+)
+from loupe.diffusion.discrete.models import Denoiser, ScoreNetwork
+from loupe.diffusion.discrete.noise import GeometricNoise, LogLinearNoise, training_times
+from loupe.diffusion.discrete.samplers import Samples, first_hitting, sample, sample_autoregressive
+
+__all__ = [
+    "Absorbing",
+    "BigramOracle",
+    "Bound",
+    "Denoiser",
+    "Enumeration",
+    "GeometricNoise",
+    "LogLinearNoise",
+    "Samples",
+    "ScoreNetwork",
+    "Uniform",
+    "any_order_nats",
+    "autoregressive_nats",
+    "categorical",
+    "concrete_score_loss",
+    "d3pm_loss",
+    "divergence",
+    "exponential_race",
+    "first_hitting",
+    "likelihood_bound",
+    "masked_cross_entropy",
+    "sample",
+    "sample_autoregressive",
+    "score_entropy_loss",
+    "total_variation",
+    "training_times",
+]

@@ -1,0 +1,172 @@
+"""A text of which everything is known: a Markov chain, whose corrupted scores are exact at any length.
+
+Given the corrupted tokens, clean ones are a hidden Markov model: what the left and the right of a position say about
+it are two messages, each one pass over the sequence, O(L N^2). Messages are normalised at each position and never
+underflow.
+"""
+
+import torch
+from torch.nn.functional import one_hot, pad
+
+from loupe.diffusion.discrete.draws import categorical
+from loupe.diffusion.discrete.graphs import Absorbing, noise_like
+from loupe.diffusion.discrete.models import log_expm1
+
+CHUNK = 2**17
+"""Numbers in a message of one chunk of sequences: few enough to stay in the cache."""
+
+
+class BigramOracle:
+    """The true log-score of a Markov chain after corruption, called as ``oracle(x, total_noise)``; float64.
+
+    Conventions where a sequence cannot come from the chain, as happens when tokens are drawn one by one without each
+    other's knowledge and some transitions are impossible:
+
+    * absorbing, at a mask: what its nearest tokens say, or where nothing fits both, what the left one alone does;
+    * absorbing, at a token that cannot stand there: 0 (samplers and losses do not use this entry).
+
+    Impossible tokens have ``-inf``. The uniform graph knows no impossible sequences while there is noise.
+
+    Parameters
+    ----------
+    initial : torch.Tensor, shape (N,)
+        Law of the first token.
+    transitions : torch.Tensor, shape (N, N)
+        Each row the law of the token that follows.
+    graph : Absorbing or Uniform
+
+    Raises
+    ------
+    ValueError
+        If they are no laws, or of other tokens than the graph's.
+    """
+
+    def __init__(self, initial, transitions, graph):
+        initial, transitions = (torch.as_tensor(each).double() for each in (initial, transitions))
+        N = graph.tokens
+        if initial.shape != (N,) or transitions.shape != (N, N):
+            raise ValueError(
+                f"a chain of {N} tokens has laws of shape ({N},) and ({N}, {N}), "
+                f"got {tuple(initial.shape)} and {tuple(transitions.shape)}"
+            )
+        sums = torch.cat([initial.sum().view(1), transitions.sum(1)])
+        if not (initial.min() >= 0 and transitions.min() >= 0 and (sums - 1).abs().max() < 1e-6):
+            raise ValueError(
+                f"laws must be at least 0 and sum to 1, got sums from {sums.min().item():.6g} to {sums.max().item():.6g}"
+                f" and a least entry of {min(initial.min(), transitions.min()).item():.3g}: normalise each row"
+            )
+        # What was rounded to float32 is made a law again.
+        self.initial, self.transitions = initial / sums[0], transitions / sums[1:, None]
+        self.graph = graph
+
+    def __call__(self, x, total_noise):
+        """The log-score ``(B, L, states)`` of tokens ``x (B, L)`` at total noise ``(B,)`` or one for all, above 0."""
+        noise = noise_like(total_noise, x)[:, :1]
+        if not (noise > 0).all():
+            raise ValueError(f"scores need noise: total_noise must be above 0, got {noise.min().item():g}")
+        self.graph.check_tokens(x, self.graph.states, "x")
+        absorbing = isinstance(self.graph, Absorbing)
+        some = self._absorbing if absorbing else self._uniform
+        size = max(1, CHUNK // self.graph.tokens // max(1, x.shape[1]))
+        found = torch.empty(*x.shape, self.graph.states, dtype=torch.float64, device=x.device)
+        for first in range(0, len(x), size):
+            part = slice(first, first + size)
+            some(x[part].long(), noise[part], found[part])
+        return found
+
+    def _told(self, x, noise):
+        """``p(x_i | a)`` up to a factor of its own at each position, over clean tokens a, shape (L, B, N)."""
+        N, x = self.graph.tokens, x.T
+        if isinstance(self.graph, Absorbing):
+            masked = x == self.graph.mask
+            here = one_hot(x.masked_fill(masked, 0), N).double()
+            return here.masked_fill_(masked.unsqueeze(-1), 1)
+        return -torch.expm1(-noise) / N + (-noise).exp() * one_hot(x, N)
+
+    def _messages(self, told):
+        """What comes to each position from the left and from the right, each (L, B, N)."""
+        A, last = self.transitions.to(told.device), len(told) - 1
+        left, right = torch.empty_like(told), torch.empty_like(told)
+        left[0], right[last] = self.initial.to(told.device), 1
+        for i in range(last):
+            torch.mm(_normalised(left[i] * told[i], told[i]), A, out=left[i + 1])
+        for i in range(last, 0, -1):
+            torch.mm(_normalised(right[i] * told[i], told[i]), A.T, out=right[i - 1])
+        return left, right
+
+    def _cavity(self, told):
+        """``p(a | all other tokens)`` over clean tokens a at each position, up to a factor, shape (L, B, N)."""
+        left, right = self._messages(told)
+        both = left * right
+        lost = both.sum(-1, keepdim=True) == 0
+        return torch.where(lost, left, both) if lost.any() else both
+
+    def _absorbing(self, x, noise, found):
+        cavity = self._cavity(self._told(x, noise)).transpose(0, 1)
+        masked = (x == self.graph.mask).unsqueeze(-1)
+        here = x.unsqueeze(-1).masked_fill(masked, 0)
+        scale = log_expm1(noise).unsqueeze(-1)
+        logs, whole = cavity.log(), cavity.sum(-1, keepdim=True).log()
+        own = torch.where(masked, whole + scale, logs.gather(-1, here))
+        found[..., :-1] = logs - own
+        found[..., -1:] = torch.where(masked, 0, whole + scale - own)
+        found.masked_fill_(own == -torch.inf, 0)
+
+    def _uniform(self, x, noise, found):
+        cavity = self._cavity(self._told(x, noise)).transpose(0, 1)
+        kept, fresh = (-noise).exp().unsqueeze(-1), -torch.expm1(-noise).unsqueeze(-1) / self.graph.tokens
+        logs = (kept * cavity + fresh * cavity.sum(-1, keepdim=True)).log()  # sum_a g(a) p(y | a)
+        torch.sub(logs, logs.gather(-1, x.unsqueeze(-1)), out=found)
+
+    # ---- the chain itself
+
+    def sample(self, shape, generator=None):
+        """Clean sequences of the chain, shape (B, L), int64."""
+        x = torch.empty(shape, dtype=torch.int64)
+        draws = torch.rand(shape, generator=generator, dtype=torch.float64)
+        law = self.initial.expand(shape[0], -1)
+        for i in range(shape[1]):
+            x[:, i] = categorical(law, draws[:, i].contiguous())
+            law = self.transitions[x[:, i]]
+        return x
+
+    def nats(self, x):
+        """Negative log-likelihood of clean sequences ``x (B, L)`` under the chain, exact, shape (B,)."""
+        self.graph.check_tokens(x, self.graph.tokens, "x")
+        x = x.long()
+        logs = self.transitions.log()[x[:, :-1], x[:, 1:]]
+        return -pad(logs, (1, 0)).sum(1) - self.initial.log()[x[:, 0]]
+
+    def stationary(self):
+        """The law of a token far from the start, shape (N,); of one such law if there are several."""
+        N = len(self.initial)
+        system = torch.cat(
+            [self.transitions.T - torch.eye(N, dtype=torch.float64), torch.ones(1, N).double()]
+        )
+        return torch.linalg.lstsq(system, pad(torch.zeros(N, 1).double(), (0, 0, 0, 1), value=1.0)).solution[
+            :, 0
+        ]
+
+    def entropy_rate(self):
+        """Nats per token far from the start."""
+        return (self.stationary() * self._row_entropies()).sum()
+
+    def entropy(self, length):
+        """The mean of :meth:`nats` over sequences of a length, exact."""
+        law, rows = self.initial, self._row_entropies()
+        total = torch.special.entr(law).sum()
+        for _ in range(length - 1):
+            total, law = total + (law * rows).sum(), law @ self.transitions
+        return total
+
+    def _row_entropies(self):
+        return torch.special.entr(self.transitions).sum(1)
+
+
+def _normalised(message, told):
+    """Messages that sum to 1; where one says nothing is possible, what the token itself says."""
+    total = message.sum(-1, keepdim=True)
+    if (total == 0).any():
+        message = torch.where(total > 0, message, told)
+        total = message.sum(-1, keepdim=True)
+    return message / total

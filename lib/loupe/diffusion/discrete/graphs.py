@@ -1,0 +1,331 @@
+"""The two ways in which tokens are lost, each a Markov chain in continuous time acting on every token by itself.
+
+States are numbered from 0. Rates and probabilities are columns of the paper's matrices: what belongs to the state that a
+token is in, over all states, on a new last axis. A *log-score* holds ``log p(x with y at i) / p(x)`` for every position
+i and state y, shape ``(..., L, states)``; its entries at the tokens of x themselves are never used.
+
+References
+----------
+.. [1] Lou, Meng and Ermon, Discrete Diffusion Modeling by Estimating the Ratios of the Data Distribution, 2024.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import one_hot
+
+from loupe.diffusion.discrete.draws import categorical
+from loupe.diffusion.discrete.fused import row_sums, rows_of_piece, score_entropy_rows
+
+METHODS = ("euler", "tweedie")
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What both chains have in common; the states are those of :class:`Absorbing` or :class:`Uniform`."""
+
+    tokens: int
+
+    def __post_init__(self):
+        if self.tokens < 2:
+            raise ValueError(f"a text needs at least 2 different tokens, got {self.tokens}")
+
+    def rate(self, x):
+        """Rates from ``x (...)`` to each state, shape (..., states), float64; they sum to 0."""
+        raise NotImplementedError
+
+    def rate_to(self, x):
+        """Rates from each state to ``x (...)``, shape (..., states), float64."""
+        raise NotImplementedError
+
+    def transition(self, x, total_noise):
+        """Probabilities of each state after ``total_noise (...)`` from ``x (..., L)``, shape (..., L, states), float64."""
+        raise NotImplementedError
+
+    def reverse_rate(self, log_score, x):
+        """Rates of the reversed chain ([1], eq. 4), shape (..., L, states), float64.
+
+        ``Q(x, y) s_y`` to each other state y, and on the diagonal minus their sum.
+        """
+        self.check_score(log_score)
+        here = one_hot(x, self.states).bool()
+        to = self.rate_to(x)
+        # Entries without a rate are not used: infinite ones must not turn into 0 * inf.
+        rates = torch.where(to > 0, to * log_score.double().exp(), 0)
+        return torch.where(here, -rates.sum(-1, keepdim=True), rates)
+
+    def euler_probabilities(self, log_score, x, step):
+        """One step of tau-leaping ([1], eq. 17) over ``step (...)``, the rate times the time.
+
+        Shape (..., L, states), float64; below 0 where the step is too long.
+        """
+        return one_hot(x, self.states) + noise_like(step, x).unsqueeze(-1) * self.reverse_rate(log_score, x)
+
+    def tweedie_probabilities(self, log_score, x, step):
+        """The best step with probabilities of its own for each token ([1], theorem 4.2).
+
+        ``(exp(-step Q) s)_y exp(step Q)(x, y)``, where ``step (...)`` is a difference of total noise. Shape
+        (..., L, states), float64; with scores that are not true, entries may be below 0.
+        """
+        raise NotImplementedError
+
+    def denoise_probabilities(self, log_score, x, total_noise):
+        """The step from ``total_noise (...)`` to none, after which no mask is left; shape (..., L, states), float64."""
+        found = self.tweedie_probabilities(log_score, x, total_noise).clamp_min(0)
+        found[..., self.tokens :] = 0
+        return found / found.sum(-1, keepdim=True)
+
+    def probabilities(self, log_score, x, step, method):
+        """Those of a method, ``"euler"`` or ``"tweedie"``."""
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+        found = getattr(self, f"{method}_probabilities")(log_score, x, step)
+        return found.clamp_min(0)
+
+    def advance(self, log_score, x, step, *, method="tweedie", generator=None):
+        """Draw one step of a method for every token: new tokens ``(..., L)``."""
+        return self._draw(self.probabilities(log_score, x, step, method), generator)
+
+    def denoise(self, log_score, x, total_noise, generator=None):
+        """Draw the last step, after which no mask is left."""
+        return self._draw(self.denoise_probabilities(log_score, x, total_noise), generator)
+
+    def _draw(self, probabilities, generator):
+        flat = probabilities.reshape(-1, self.states)
+        uniform = torch.rand(len(flat), generator=generator, device=flat.device, dtype=torch.float64)
+        return categorical(flat, uniform).view(probabilities.shape[:-1])
+
+    def check_tokens(self, x, states, name):
+        """Raise ValueError unless all of ``x`` are numbers from 0 to ``states - 1``."""
+        if x.dtype != torch.int64:
+            raise ValueError(f"{name} must be of int64, got {x.dtype}: convert whole numbers with .long()")
+        low, high = x.aminmax() if x.numel() else (0, 0)
+        if low < 0 or high >= states:
+            hint = f" ({self.tokens} is the mask)" if states == self.tokens < self.states else ""
+            raise ValueError(f"{name} must be from 0 to {states - 1}, got {int(low)} to {int(high)}{hint}")
+
+    def check_score(self, log_score):
+        """Raise ValueError unless the last axis of the scores counts the states."""
+        if log_score.shape[-1] != self.states:
+            hint = ", the last of them the mask" if self.states > self.tokens else ""
+            raise ValueError(
+                f"{self} has {self.states} states{hint}: the log-score must have as many, got {log_score.shape[-1]}"
+            )
+
+    def _loss_arguments(self, log_score, total_noise, x, x0):
+        self.check_score(log_score)
+        self.check_tokens(x, self.states, "x")
+        self.check_tokens(x0, self.tokens, "x0")
+        if not x.shape == x0.shape == log_score.shape[:-1]:
+            raise ValueError(
+                f"x, x0 and the log-score must agree but for the states, got {tuple(x.shape)}, {tuple(x0.shape)} "
+                f"and {tuple(log_score.shape)}"
+            )
+        noise = noise_like(total_noise, x)
+        if not (noise > 0).all():
+            raise ValueError(
+                f"score entropy is infinite without noise: total_noise must be above 0, got {noise.min().item():g}"
+            )
+        return log_score.reshape(-1, self.states), noise.flatten(), x.flatten(), x0.flatten()
+
+
+class Absorbing(Graph):
+    """Every token turns into a mask at rate 1, and a mask stays one.
+
+    Parameters
+    ----------
+    tokens : int
+        N. The mask is one state more, of number N.
+    """
+
+    @property
+    def states(self):
+        """N + 1."""
+        return self.tokens + 1
+
+    @property
+    def mask(self):
+        """N, the number of the mask."""
+        return self.tokens
+
+    def rate(self, x):
+        self.check_tokens(x, self.states, "x")
+        return (one_hot(torch.full_like(x, self.mask), self.states) - one_hot(x, self.states)).double()
+
+    def rate_to(self, x):
+        self.check_tokens(x, self.states, "x")
+        return (x == self.mask).unsqueeze(-1).double() - one_hot(x, self.states)
+
+    def transition(self, x, total_noise):
+        self.check_tokens(x, self.states, "x")
+        lost = one_hot(torch.full_like(x, self.mask), self.states).double()
+        kept = (-noise_like(total_noise, x)).exp().unsqueeze(-1)
+        return kept * one_hot(x, self.states) + (1 - kept) * lost
+
+    def corrupt(self, x0, total_noise, generator=None):
+        """Tokens ``x0 (..., L)`` after ``total_noise (...)``: a mask each with probability ``1 - exp(-total_noise)``."""
+        self.check_tokens(x0, self.tokens, "x0")
+        draw = torch.rand(x0.shape, generator=generator, device=x0.device, dtype=torch.float64)
+        return torch.where(draw < -torch.expm1(-noise_like(total_noise, x0)), self.mask, x0)
+
+    def limit(self, shape, generator=None, device="cpu"):
+        """Where the chain ends: masks of a shape, int64."""
+        return torch.full(shape, self.mask, device=device)
+
+    def prior_gap(self, total_noise):
+        """``KL(p(x_T | x0) || base)`` of one token in nats, shape of ``total_noise``.
+
+        The base is a mask, but for a token chosen uniformly with the probability ``exp(-total_noise)`` that a token
+        survives: from a mask alone the divergence would be infinite.
+        """
+        return (-torch.as_tensor(total_noise, dtype=torch.float64)).exp() * math.log(self.tokens)
+
+    def score_entropy(self, log_score, total_noise, x, x0):
+        """Denoising score entropy of each token, in nats and without the rate ([1], theorems 3.4 and 3.6).
+
+        ``sum_y s_y - r log s_x0 + r (log r - 1)`` with ``r = 1 / expm1(total_noise)`` at masks, 0 elsewhere.
+
+        Parameters
+        ----------
+        log_score : torch.Tensor, shape (..., L, states)
+            Differentiable, once; computed in float32 at least.
+        total_noise : torch.Tensor, shape (...)
+            Above 0.
+        x, x0 : torch.Tensor of int64, shape (..., L)
+            The corrupted tokens, and the tokens as they were.
+
+        Returns
+        -------
+        torch.Tensor, shape (..., L)
+            Float64 if the log-score is, else float32.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not match, a token is out of range, or there is no noise.
+        """
+        flat, noise, state, token = self._loss_arguments(log_score, total_noise, x, x0)
+        r = 1 / torch.expm1(noise)
+        masked = state == self.mask
+        return score_entropy_rows(flat, masked, state, token, None, r, r * (r.log() - 1)).view(x.shape)
+
+    def tweedie_probabilities(self, log_score, x, step):
+        # A mask turns into y with probability expm1(step) s_y: Euler's step, of another length.
+        return self.euler_probabilities(log_score, x, noise_like(step, x)[..., 0].expm1())
+
+    def advance(self, log_score, x, step, *, method="tweedie", generator=None):
+        """As for every graph, but only rows of masks are looked at, and the law is that of two draws.
+
+        One says whether a mask goes; what it turns into is drawn for those that go.
+        """
+        if method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+        length = noise_like(step, x)
+        return self._unmask(log_score, x, length if method == "euler" else length.expm1(), generator)
+
+    def denoise(self, log_score, x, total_noise=None, generator=None):
+        return self._unmask(log_score, x, torch.full(x.shape, torch.inf, dtype=torch.float64), generator)
+
+    def _unmask(self, log_score, x, factor, generator):
+        self.check_score(log_score)
+        self.check_tokens(x, self.states, "x")
+        flat, states = log_score.reshape(-1, self.states), x.flatten().clone()
+        # Random numbers for every token, masked or not: those of one do not depend on the others' fate.
+        uniform = torch.rand(x.numel(), 2, generator=generator, device=x.device, dtype=torch.float64)
+        masked = states == self.mask
+        sums = row_sums(flat, masked, self.tokens)
+        if not ((sums > 0) & (sums < torch.inf))[masked].all():
+            raise ArithmeticError("scores of masks must be finite and not all 0 at any of them")
+        going = (masked & (uniform[:, 0] < factor.to(x.device).flatten() * sums)).nonzero().squeeze(1)
+        for some in going.split(rows_of_piece(flat)):
+            weights = flat.index_select(0, some)[:, : self.tokens].double().exp()
+            states[some] = categorical(weights, uniform[some, 1])
+        return states.view(x.shape)
+
+
+class Uniform(Graph):
+    """Every token turns into any other at rate 1 / N.
+
+    Parameters
+    ----------
+    tokens : int
+        N, the number of states too.
+    """
+
+    @property
+    def states(self):
+        """N."""
+        return self.tokens
+
+    def rate(self, x):
+        self.check_tokens(x, self.states, "x")
+        return 1 / self.tokens - one_hot(x, self.states).double()
+
+    def rate_to(self, x):
+        return self.rate(x)  # the matrix is symmetric
+
+    def transition(self, x, total_noise):
+        self.check_tokens(x, self.states, "x")
+        noise = noise_like(total_noise, x).unsqueeze(-1)
+        return (-noise).exp() * one_hot(x, self.states) - torch.expm1(-noise) / self.tokens
+
+    def corrupt(self, x0, total_noise, generator=None):
+        """Tokens ``x0 (..., L)`` after ``total_noise (...)``: each drawn anew with probability ``1 - exp(-noise)``."""
+        self.check_tokens(x0, self.tokens, "x0")
+        draw = torch.rand(x0.shape, generator=generator, device=x0.device, dtype=torch.float64)
+        fresh = self.limit(x0.shape, generator, x0.device)
+        return torch.where(draw < -torch.expm1(-noise_like(total_noise, x0)), fresh, x0)
+
+    def limit(self, shape, generator=None, device="cpu"):
+        """Where the chain ends: independent uniform tokens of a shape, int64."""
+        return torch.randint(self.tokens, shape, generator=generator, device=device)
+
+    def prior_gap(self, total_noise):
+        """``KL(p(x_T | x0) || uniform)`` of one token in nats, shape of ``total_noise``."""
+        noise, N = torch.as_tensor(total_noise, dtype=torch.float64), self.tokens
+        other = -torch.expm1(-noise) / N
+        own = (-noise).exp() + other
+        # p log(N p), summed over the token itself and the others
+        return torch.xlogy(own, N * own) + (N - 1) * torch.xlogy(other, N * other)
+
+    def score_entropy(self, log_score, total_noise, x, x0):
+        """Denoising score entropy of each token, in nats and without the rate ([1], theorems 3.4 and 3.6).
+
+        ``(1/N) sum_{y != x} s_y - r_y log s_y + r_y (log r_y - 1)``. With ``e = expm1(total_noise)`` the ratios
+        ``r_y`` are ``e / (e + N)`` at a token that is as it was; at another 1, and ``1 + N / e`` for what it was.
+        Arguments as for :meth:`Absorbing.score_entropy`.
+        """
+        flat, noise, state, token = self._loss_arguments(log_score, total_noise, x, x0)
+        e = torch.expm1(noise)
+        # Not 1 - N / (e + N), which for small noise and many tokens has no digits left.
+        rho = e / (e + self.tokens)
+        kept = state == token
+        others = torch.where(kept, rho, 1.0)
+        extra = torch.where(kept, 0.0, self.tokens / e)
+        constant = torch.where(
+            kept,
+            (self.tokens - 1) * rho * (rho.log() - 1),
+            -(rho.log() + 1) / rho - (self.tokens - 2),
+        )
+        values = score_entropy_rows(flat, None, state, token, others, extra, constant)
+        return (values / self.tokens).view(x.shape)
+
+    def tweedie_probabilities(self, log_score, x, step):
+        self.check_score(log_score)
+        self.check_tokens(x, self.states, "x")
+        step, N = noise_like(step, x).unsqueeze(-1), self.tokens
+        here = one_hot(x, N).bool()
+        s = log_score.double().masked_fill(here, 0).exp()
+        # 1 + grown (s_y - mean s) and so on, in which nothing cancels when the step is small.
+        grown = step.expm1()
+        back = s + grown * (s - s.mean(-1, keepdim=True))
+        return back * ((-step).exp() * here - torch.expm1(-step) / N)
+
+
+def noise_like(noise, x):
+    """``noise (...)``, one for all or one for each sequence, as float64 in the shape of ``x (..., L)``."""
+    noise = torch.as_tensor(noise, dtype=torch.float64, device=x.device)
+    if not (noise >= 0).all():
+        raise ValueError(f"noise must be at least 0, got {noise.min().item():g}")
+    return (noise if noise.dim() == 0 else noise.unsqueeze(-1)).expand(x.shape)

@@ -1,0 +1,176 @@
+"""What the chapter's models are trained on: losses of sequences in nats, shape (B,).
+
+``score(x, total_noise)`` gives a log-score; ``times (B,)`` come from
+:func:`~loupe.diffusion.discrete.noise.training_times`. Where times start at ``start``, the mean over times is the
+integral over them divided by ``1 - start``.
+
+References
+----------
+.. [1] Lou, Meng and Ermon, Discrete Diffusion Modeling by Estimating the Ratios of the Data Distribution, 2024.
+.. [2] Meng et al., Concrete Score Matching, 2022.
+.. [3] Austin et al., Structured Denoising Diffusion Models in Discrete State-Spaces, 2021.
+.. [4] Sahoo et al., Simple and Effective Masked Diffusion Language Models, 2024.
+"""
+
+import torch
+from torch.nn.functional import cross_entropy, one_hot, pad
+
+from loupe.diffusion.discrete.models import log_expm1
+
+
+def score_entropy_loss(score, x0, graph, noise, times, generator=None):
+    """Diffusion-weighted denoising score entropy ([1], eq. 10) at one time for each sequence.
+
+    Parameters
+    ----------
+    score : callable
+    x0 : torch.Tensor of int64, shape (B, L)
+    graph : Absorbing or Uniform
+    noise : GeometricNoise or LogLinearNoise
+    times : torch.Tensor, shape (B,)
+    generator : torch.Generator, optional
+        Of the corruption.
+
+    Returns
+    -------
+    torch.Tensor, shape (B,)
+    """
+    total, rate = noise(times)
+    x = graph.corrupt(x0, total, generator)
+    return rate_weighted(graph.score_entropy(score(x, total), total, x, x0), rate)
+
+
+def concrete_score_loss(score, x0, graph, noise, times, generator=None):
+    """Concrete score matching [2] with the same weights: half the squared distance of scores and ratios.
+
+    ``1/2 sum_{y != x} Q(x, y) (s_y - r_y)**2``. Arguments as for :func:`score_entropy_loss`.
+    """
+    total, rate = noise(times)
+    x = graph.corrupt(x0, total, generator)
+    here = one_hot(x, graph.states).bool()
+    away = graph.rate_to(x).masked_fill(here, 0)
+    # p(y | x0) / p(x | x0): both chains reach y from x0 as likely as their columns say.
+    law = graph.transition(x0, total)
+    ratio = (law / law.gather(-1, x.unsqueeze(-1))).masked_fill(away == 0, 0)
+    gap = score(x, total).double().exp().masked_fill(away == 0, 0) - ratio
+    return rate_weighted(0.5 * (away * gap.square()).sum(-1), rate)
+
+
+def masked_cross_entropy(score, x0, graph, noise, times, generator=None):
+    """The loss of MDLM ([4], eq. 10): cross-entropy at masks, weighted with ``rate / expm1(total_noise)``.
+
+    The scores are to be those of a :class:`~loupe.diffusion.discrete.Denoiser`, which are normalised. Then the loss is
+    that of :func:`score_entropy_loss`, for every draw.
+    """
+    total, rate = noise(times)
+    x = graph.corrupt(x0, total, generator)
+    logs = score(x, total).gather(-1, x0.unsqueeze(-1)).squeeze(-1) + log_expm1(total).unsqueeze(-1)
+    return rate_weighted(-logs.masked_fill(x != graph.mask, 0), rate * (-log_expm1(total)).exp())
+
+
+def d3pm_loss(network, x0, graph, steps, times, generator=None, *, auxiliary=0.0):
+    """``steps`` times one term of the bound of D3PM with masks ([3], eq. 1), at a random step of each sequence.
+
+    After step k of T a share ``t = k / T`` of the tokens is masked. The network gives probabilities of the token behind
+    each mask over all N + 1 states; what it spends on the mask itself is lost, since no mask hides one.
+
+    Parameters
+    ----------
+    network : callable
+        ``network(x, total_noise)`` gives logits (B, L, N + 1).
+    x0 : torch.Tensor of int64, shape (B, L)
+    graph : Absorbing
+    steps : int
+        T.
+    times : torch.Tensor, shape (B,)
+        From 0 to 1, taken up to the next ``k / T``.
+    generator : torch.Generator, optional
+    auxiliary : float
+        Weight of the cross-entropy at masks, which is added to train ([3], eq. 5) and is no part of the bound.
+
+    Returns
+    -------
+    torch.Tensor, shape (B,)
+        In expectation over uniform times a bound of the negative log-likelihood, in nats.
+
+    Raises
+    ------
+    ValueError
+        If there are no steps.
+    """
+    if steps < 1:
+        raise ValueError(f"the chain needs at least 1 step, got {steps}")
+    t = (times.double() * steps).ceil().clamp(1, steps) / steps
+    # The last step has no noise that a number could tell.
+    total = -torch.log1p(-t.clamp_max(1 - 1 / (2 * steps)))
+    draw = torch.rand(x0.shape, generator=generator, device=x0.device, dtype=torch.float64)
+    t, s = t.unsqueeze(-1), (t - 1 / steps).clamp_min(0).unsqueeze(-1)
+    x = torch.where(draw < t, graph.mask, x0)
+    logs = network(x, total).double().log_softmax(-1)
+    right, m = logs.gather(-1, x0.unsqueeze(-1)).squeeze(-1), logs[..., graph.mask].exp()
+    share = 1 / (steps * t)  # of the masks at t, those that were none at s
+    spent = torch.log1p((1 - t) * m / t)
+    stays = torch.log1p((1 - s) * m / torch.where(s > 0, s, 1))
+    nats = share * (spent - right) + torch.where(s > 0, (1 - share) * (spent - stays), 0)
+    return (steps * nats - auxiliary * right).masked_fill(x != graph.mask, 0).sum(-1)
+
+
+def autoregressive_nats(network, x0, start):
+    """Negative log-likelihood of each token given those before it, exact, in nats, shape (B, L).
+
+    Parameters
+    ----------
+    network : callable
+        Causal: ``network(x)`` gives logits (B, L, states) from tokens up to each position.
+    x0 : torch.Tensor of int64, shape (B, L)
+    start : int
+        Stands before the first token.
+    """
+    logits = network(pad(x0[:, :-1], (1, 0), value=start))
+    return cross_entropy(logits.transpose(1, 2), x0, reduction="none")
+
+
+def any_order_nats(score, x0, graph, asked, hidden=None, *, generator=None):
+    """One draw of the any-order bound: nats of the tokens at ``asked`` given those that are neither asked nor hidden.
+
+    The absorbing bound is the mean, over all orders, of the loss of a model that writes the tokens in that order; here
+    k of the n asked are masked, k uniform from 1 to n, and the cross-entropy of the masked counts n / k times. No part
+    of it depends on time.
+
+    Parameters
+    ----------
+    score : callable
+        Its scores at masks are normalised.
+    x0 : torch.Tensor of int64, shape (B, L)
+    graph : Absorbing
+    asked, hidden : torch.Tensor of bool, shape (L,)
+        Positions to be judged, and positions that are always masked and do not count; none by default.
+    generator : torch.Generator, optional
+
+    Returns
+    -------
+    torch.Tensor, shape (B,)
+
+    Raises
+    ------
+    ValueError
+        If no position is asked, or one is asked and hidden.
+    """
+    options = {"generator": generator, "device": x0.device}
+    n = int(asked.sum())
+    if n == 0 or (hidden is not None and (asked & hidden).any()):
+        raise ValueError(f"some positions must be asked and none of them hidden, got {n} asked")
+    k = torch.randint(1, n + 1, x0.shape[:1], **options)
+    order = torch.rand(len(x0), n, **options).argsort(-1)
+    masked = asked.expand(x0.shape).clone()
+    masked[:, asked] = order < k.unsqueeze(-1)
+    gone = masked if hidden is None else masked | hidden
+    share = gone.double().mean(-1).clamp_max(1 - 1e-3)
+    logs = score(torch.where(gone, graph.mask, x0), -torch.log1p(-share))[..., : graph.tokens].log_softmax(-1)
+    right = logs.gather(-1, x0.unsqueeze(-1)).squeeze(-1)
+    return -right.masked_fill(~masked, 0).sum(-1) * n / k
+
+
+def rate_weighted(nats, rate):
+    """Sums over positions of ``nats (B, L)``, times ``rate (B,)``."""
+    return nats.sum(-1) * rate.to(nats.dtype)

@@ -1,0 +1,103 @@
+"""From a network's outputs to scores: modules that are called with tokens ``(B, L)`` and total noise ``(B,)``.
+
+Each gives a log-score ``(B, L, states)``; samplers and bounds take any function of this kind. With the absorbing graph
+a score is the probability of a token given those that are left, divided by ``expm1(total_noise)`` [1]: time enters by a
+factor that is known.
+
+References
+----------
+.. [1] Ou et al., Your Absorbing Discrete Diffusion Secretly Models the Conditional Distributions of Clean Data, 2024.
+.. [2] Sahoo et al., Simple and Effective Masked Diffusion Language Models, 2024.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+from loupe.diffusion.discrete.graphs import Absorbing
+
+
+class ScoreNetwork(nn.Module):
+    """A log-score from a network that is free to choose every entry, as published.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Called with tokens and noise.
+    graph : Absorbing or Uniform
+    scale_by_noise : bool, optional
+        Whether ``log(expm1(total_noise)) + log N`` is taken off, so that a network whose output is 0 gives the score of
+        independent uniform tokens. For the absorbing graph, and by default there.
+
+    Raises
+    ------
+    ValueError
+        If asked to scale with the uniform graph, where outputs of 0 are that score.
+    """
+
+    def __init__(self, network, graph, scale_by_noise=None):
+        super().__init__()
+        absorbing = isinstance(graph, Absorbing)
+        if scale_by_noise and not absorbing:
+            raise ValueError(
+                "scale_by_noise is for the absorbing graph: without it a uniform graph starts right"
+            )
+        self.network, self.graph = network, graph
+        self.scale_by_noise = absorbing if scale_by_noise is None else scale_by_noise
+
+    def forward(self, x, total_noise):
+        """The log-score, 0 at the tokens of ``x``; of float32 at least."""
+        out = self.network(x, total_noise)
+        out = out.float() if out.dtype in (torch.float16, torch.bfloat16) else out
+        if self.scale_by_noise:
+            out = out - (log_expm1(total_noise) + math.log(self.graph.tokens)).to(out.dtype).view(-1, 1, 1)
+        return out.scatter(-1, x.unsqueeze(-1), 0)
+
+
+class Denoiser(nn.Module):
+    """The log-score of a network that gives logits of the token behind each mask, as in MDLM [2] and RADD [1].
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Called with tokens and noise; its last output, for the mask itself, is not used.
+    graph : Absorbing
+
+    Raises
+    ------
+    ValueError
+        If the graph has no masks.
+    """
+
+    def __init__(self, network, graph):
+        super().__init__()
+        if not isinstance(graph, Absorbing):
+            raise ValueError(f"a denoiser tells what masks hide: the graph must be Absorbing, got {graph}")
+        self.network, self.graph = network, graph
+
+    @property
+    def needs_noise(self):
+        """Whether the network is told the noise: if not, its outputs stay true while no token changes."""
+        return bool(self.network.condition)
+
+    def log_probabilities(self, x, total_noise=None):
+        """``log p(x0_i = y | x)`` where tokens are masked, shape (B, L, N)."""
+        out = self.network(x, total_noise)[..., : self.graph.tokens]
+        return (out.float() if out.dtype in (torch.float16, torch.bfloat16) else out).log_softmax(-1)
+
+    def forward(self, x, total_noise):
+        """The log-score; at the mask, and where there is none, it is of no use and 0 or less."""
+        return scaled_score(self.log_probabilities(x, total_noise), total_noise)
+
+
+def scaled_score(log_probabilities, total_noise):
+    """The log-score ``(B, L, N + 1)`` that belongs to log-probabilities ``(B, L, N)`` of what masks hide."""
+    scale = log_expm1(total_noise).to(log_probabilities.dtype).view(-1, 1, 1)
+    return nn.functional.pad(log_probabilities - scale, (0, 1))
+
+
+def log_expm1(total_noise):
+    """``log(expm1(total_noise))``, float64, also for great noise."""
+    noise = torch.as_tensor(total_noise, dtype=torch.float64)
+    return noise + torch.log(-torch.expm1(-noise))

@@ -1,0 +1,106 @@
+"""Noise schedules: how much of the corruption has happened at each time from 0 to 1.
+
+``total_noise`` is the integral of the rate, ``rate`` its derivative. Kernels, scores and networks know the total noise
+only; the rate multiplies the loss and the reverse process.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class GeometricNoise:
+    """``minimum**(1 - t) * maximum**t`` (Lou et al. 2024, appendix C.1), the schedule of the uniform graph.
+
+    Parameters
+    ----------
+    minimum, maximum : float
+        Total noise at times 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        Unless ``0 < minimum < maximum``.
+    """
+
+    minimum: float = 1e-4
+    maximum: float = 20.0
+
+    def __post_init__(self):
+        if not 0 < self.minimum < self.maximum < math.inf:
+            raise ValueError(
+                f"noise must rise from a minimum above 0 to a maximum, got {self.minimum} and {self.maximum}"
+            )
+
+    def __call__(self, t):
+        """Total noise and rate at times ``t``, of float64 and the shape of ``t``."""
+        t = _times(t)
+        span = math.log(self.maximum / self.minimum)
+        total = self.minimum * (t * span).exp()
+        return total, total * span
+
+
+@dataclass(frozen=True)
+class LogLinearNoise:
+    """``-log(1 - (1 - eps) t)``: a token is masked at time t with probability ``(1 - eps) t`` exactly.
+
+    Parameters
+    ----------
+    eps : float
+        Share of the tokens that is still there at time 1.
+
+    Raises
+    ------
+    ValueError
+        Unless ``0 < eps < 1``.
+    """
+
+    eps: float = 1e-3
+
+    def __post_init__(self):
+        if not 0 < self.eps < 1:
+            raise ValueError(f"eps must lie between 0 and 1, got {self.eps}")
+
+    def __call__(self, t):
+        """Total noise and rate at times ``t``, of float64 and the shape of ``t``."""
+        masked = (1 - self.eps) * _times(t)
+        return -torch.log1p(-masked), (1 - self.eps) / (1 - masked)
+
+
+def _times(t):
+    t = torch.as_tensor(t, dtype=torch.float64)
+    if t.numel() and not (t.min() >= 0 and t.max() <= 1):
+        raise ValueError(f"times must lie between 0 and 1, got {t.min().item():g} to {t.max().item():g}")
+    return t
+
+
+def training_times(count, generator=None, *, start=1e-3, stratified=True, device="cpu"):
+    """Random times, each uniform between ``start`` and 1.
+
+    Parameters
+    ----------
+    count : int
+    generator : torch.Generator, optional
+        On the device.
+    start : float
+        Times below are left out, where the loss has no finite variance.
+    stratified : bool
+        One in each of ``count`` equal intervals, in random order, all moved by one random amount; the mean of a
+        function over them has a lower variance. Otherwise independent, as published.
+    device : str or torch.device
+
+    Returns
+    -------
+    torch.Tensor, shape (count,), float64
+    """
+    if not 0 <= start < 1:
+        raise ValueError(f"start must be at least 0 and below 1, got {start}")
+    options = {"generator": generator, "device": device, "dtype": torch.float64}
+    if stratified:
+        order = torch.randperm(count, generator=generator, device=device)
+        share = (order + torch.rand((), **options)) / count
+    else:
+        share = torch.rand(count, **options)
+    return start + (1 - start) * share

@@ -1,0 +1,180 @@
+"""A transformer over tokens: bidirectional and told the noise, as in SEDD, or causal, as in GPT.
+
+Both are one network, so that comparing them compares what they learn and not what they are made of.
+
+References
+----------
+.. [1] Peebles and Xie, Scalable Diffusion Models with Transformers, 2023.
+.. [2] Su et al., RoFormer: Enhanced Transformer with Rotary Position Embedding, 2021.
+.. [3] Lou, Meng and Ermon, Discrete Diffusion Modeling by Estimating the Ratios of the Data Distribution, 2024.
+"""
+
+import math
+import warnings
+
+import torch
+from torch import nn
+from torch.nn.functional import dropout, gelu, scaled_dot_product_attention, silu
+
+LONGEST_WAVE = 10_000
+FREQUENCIES = 256
+
+
+def rotary_angles(length, dim, *, device=None, dtype=torch.float32):
+    """Cosines and sines of the angles by which pairs of coordinates turn at each position, shape (length, dim / 2)."""
+    rates = LONGEST_WAVE ** (-torch.arange(0, dim, 2, device=device, dtype=torch.float64) / dim)
+    angles = torch.arange(length, device=device, dtype=torch.float64).outer(rates)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def rotated(x, cosines, sines):
+    """``x (..., length, heads, dim)``, coordinate i and i + dim / 2 turned together by the angle of the position."""
+    first, second = x.chunk(2, dim=-1)
+    cosines, sines = cosines.unsqueeze(1), sines.unsqueeze(1)
+    return torch.cat([first * cosines - second * sines, second * cosines + first * sines], dim=-1)
+
+
+def noise_features(noise):
+    """Cosines, then sines, of ``noise (B,)`` times falling frequencies, shape (B, 256), float64."""
+    half = FREQUENCIES // 2
+    index = torch.arange(half, device=noise.device, dtype=torch.float64)
+    angles = noise.double().unsqueeze(1) * (-math.log(LONGEST_WAVE) / half * index).exp()
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+class Modulation(nn.Module):
+    """Shift, scale and gate for parts of a block: linear in the condition, or learnt numbers where there is none.
+
+    Linear ones start at 0 [1], so that a block is the identity at first; without a condition gates start at 1.
+    """
+
+    def __init__(self, width, condition, parts):
+        super().__init__()
+        self.parts = parts
+        if condition:
+            self.linear = nn.Linear(condition, parts * width)
+            nn.init.zeros_(self.linear.weight)
+            nn.init.zeros_(self.linear.bias)
+        else:
+            gates = torch.tensor([[0.0], [0.0], [1.0]]).repeat(-(-parts // 3), 1)[:parts]
+            self.constant = nn.Parameter(gates.repeat(1, width).flatten())
+
+    def forward(self, condition):
+        """``parts`` tensors, of shape (B, 1, width) or (width,), for a condition (B, condition) or None."""
+        if condition is None:
+            return self.constant.chunk(self.parts)
+        return self.linear(condition).unsqueeze(1).chunk(self.parts, dim=-1)
+
+
+class Block(nn.Module):
+    """Attention, then a layer at each position; each added to what came in, behind a gate."""
+
+    def __init__(self, width, heads, condition, rate, causal):
+        super().__init__()
+        self.heads, self.rate, self.causal = heads, rate, causal
+        self.modulation = Modulation(width, condition, 6)
+        self.norm1 = nn.LayerNorm(width, bias=False)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.norm2 = nn.LayerNorm(width, bias=False)
+        self.widen = nn.Linear(width, 4 * width)
+        self.narrow = nn.Linear(4 * width, width)
+
+    def forward(self, x, condition, angles):
+        """``x (B, L, width)`` to the same shape."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)
+        h = self._attention(torch.addcmul(shift1, self.norm1(x), 1 + scale1), angles)
+        x = torch.addcmul(x, gate1, dropout(h, self.rate, self.training))
+        h = torch.addcmul(shift2, self.norm2(x), 1 + scale2)
+        h = self.narrow(gelu(self.widen(h), approximate="tanh"))
+        return torch.addcmul(x, gate2, dropout(h, self.rate, self.training))
+
+    def _attention(self, h, angles):
+        B, L, width = h.shape
+        qkv = self.qkv(h).view(B, L, 3 * self.heads, width // self.heads)
+        turning, v = qkv.split([2 * self.heads, self.heads], dim=2)
+        q, k = rotated(turning, *angles).to(v.dtype).chunk(2, dim=2)
+        q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+        h = scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        return self.out(h.transpose(1, 2).reshape(B, L, width))
+
+
+class Transformer(nn.Module):
+    """Tokens in, one number for each state at each position out.
+
+    Parameters
+    ----------
+    states : int
+        Size of the vocabulary, special tokens included: of the input and of the output.
+    width : int
+        Coordinates of a position; a multiple of ``2 * heads``.
+    heads, blocks : int
+    condition : int
+        Coordinates of what is made of the noise, 128 in [3]; 0 for a network that is not told the noise.
+    rate : float
+        Dropout.
+    causal : bool
+        Whether a position sees only itself and those before it.
+    length : int, optional
+        Longest sequence that it will be trained on; a longer one brings a warning, since rotary angles that were never
+        seen lead astray.
+    seed : int
+        Of the initial weights. The output starts at 0.
+
+    Raises
+    ------
+    ValueError
+        If the width does not suit the heads.
+    """
+
+    def __init__(
+        self, states, *, width, heads, blocks, condition=128, rate=0.0, causal=False, length=None, seed=0
+    ):
+        super().__init__()
+        if width % (2 * heads):
+            raise ValueError(f"width must be a multiple of 2 * heads = {2 * heads}, got {width}")
+        self.head_dim, self.condition, self.length = width // heads, condition, length
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            self.embedding = nn.Embedding(states, width)
+            nn.init.kaiming_uniform_(self.embedding.weight, a=math.sqrt(5))
+            if condition:
+                self.noise = nn.Sequential(
+                    nn.Linear(FREQUENCIES, condition), nn.SiLU(), nn.Linear(condition, condition)
+                )
+            self.blocks = nn.ModuleList(Block(width, heads, condition, rate, causal) for _ in range(blocks))
+            self.norm = nn.LayerNorm(width, bias=False)
+            self.modulation = Modulation(width, condition, 2)
+            self.head = nn.Linear(width, states)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self._angles = {}
+
+    def forward(self, tokens, noise=None):
+        """Outputs ``(B, L, states)`` for tokens ``(B, L)`` of int64 and total noise ``(B,)``, or one number for all."""
+        if self.length is not None and tokens.shape[1] > self.length:
+            warnings.warn(
+                f"sequences of {tokens.shape[1]} tokens are longer than the {self.length} of training: expect worse",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        x = self.embedding(tokens)
+        condition = None
+        if self.condition:
+            if noise is None:
+                raise ValueError("this network is told the noise: call it with tokens and total noise (B,)")
+            noise = torch.as_tensor(noise, device=x.device).expand(len(tokens))
+            condition = silu(self.noise(noise_features(noise).to(x.dtype)))
+        angles = self._rotary(tokens.shape[1], x)
+        for block in self.blocks:
+            x = block(x, condition, angles)
+        shift, scale = self.modulation(condition)
+        return self.head(torch.addcmul(shift, self.norm(x), 1 + scale))
+
+    def _rotary(self, length, x):
+        # Tensors made in inference mode cannot be trained with.
+        key = length, x.device, x.dtype, torch.is_inference_mode_enabled()
+        if key not in self._angles:
+            angles = rotary_angles(length, self.head_dim, device=x.device, dtype=x.dtype)
+            self._angles = {key: angles}  # one length at a time is enough
+        return self._angles[key]

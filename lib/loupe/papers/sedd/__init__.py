@@ -1,0 +1,36 @@
+"""Discrete Diffusion Modeling by Estimating the Ratios of the Data Distribution (Lou, Meng and Ermon 2024).
+
+``config`` holds the presets, ``experiments`` what is run, ``claims`` what is judged, ``figures`` what is drawn.
+"""
+
+from loupe.papers import PAPERS
+from loupe.papers.sedd.claims import CLAIMS
+from loupe.papers.sedd.config import PRESETS, Config
+from loupe.papers.sedd.experiments import identities, oracle_samplers
+from loupe.papers.sedd.experiments_text import (
+    autoregressive,
+    concrete_score,
+    d3pm,
+    mdlm,
+    sedd_absorb,
+    sedd_uniform,
+    time_free,
+)
+
+PAPER = PAPERS["sedd"]
+
+__all__ = [
+    "CLAIMS",
+    "PAPER",
+    "PRESETS",
+    "Config",
+    "autoregressive",
+    "concrete_score",
+    "d3pm",
+    "identities",
+    "mdlm",
+    "oracle_samplers",
+    "sedd_absorb",
+    "sedd_uniform",
+    "time_free",
+]

@@ -1,0 +1,244 @@
+"""Settings of the chapter: the defaults are the paper's, for text8."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from loupe.experiment import Preset
+
+TextName = Literal["cpython_topics", "novels27", "text8", "lm1b", "openwebtext"]
+
+
+class Config(Preset):
+    """Settings of ``sedd``."""
+
+    one_seed: tuple[int, ...] = (0,)
+    """seed of experiments that repeat inside themselves, or are identities"""
+
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    """seeds of SEDD with both graphs, D3PM and the autoregressive network: of weights, crops and noise"""
+
+    extra_seeds: tuple[int, ...] = (0, 1, 2)
+    """seeds of MDLM, of the network without time, and of concrete score matching"""
+
+    sample_seeds: tuple[int, ...] = (0,)
+    """those of the seeds whose networks also write text"""
+
+    toy_problems: int = Field(20, ge=2)
+    """random distributions over all short texts on which identities are checked"""
+
+    oracle_sequences: int = Field(50_000, ge=100)
+    """texts that each sampler writes with the exact scores of a bigram chain"""
+
+    oracle_length: int = Field(32, ge=2)
+    """tokens of such a text"""
+
+    oracle_steps: tuple[int, ...] = Field((2, 4, 8, 16, 32, 64), min_length=1)
+    """numbers of steps of such a sampler"""
+
+    text: TextName = "text8"
+    """text to learn"""
+
+    characters: int | None = Field(None, ge=1000)
+    """characters of it to learn from, from the start; all by default"""
+
+    length: int = Field(256, ge=2)
+    """tokens of a sequence"""
+
+    width: int = Field(768, ge=8)
+    """coordinates of a position in the network"""
+
+    heads: int = Field(12, ge=1)
+    """heads of attention"""
+
+    blocks: int = Field(12, ge=1)
+    """blocks of the network"""
+
+    condition: int = Field(128, ge=1)
+    """coordinates of what the network is told of the noise"""
+
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """dropout"""
+
+    batch: int = Field(512, ge=1)
+    """sequences of a step, over all processes"""
+
+    accumulate: int = Field(1, ge=1)
+    """parts in which each process takes its share of a batch"""
+
+    steps: int = Field(1_300_000, ge=1)
+    """steps of training; the paper gives no total, this is the published configuration"""
+
+    learning_rate: float = Field(3e-4, gt=0)
+    """learning rate of AdamW"""
+
+    beta2: float = Field(0.999, gt=0, lt=1)
+    """second decay rate of AdamW; the first is 0.9"""
+
+    warm: int = Field(2500, ge=0)
+    """steps over which the learning rate rises"""
+
+    decay_share: float = Field(0.0, ge=0, le=1)
+    """last share of the steps over which the learning rate falls to 0 in a line"""
+
+    clip: float = Field(1.0, gt=0)
+    """largest norm of a gradient"""
+
+    ema: float = Field(0.9999, ge=0, lt=1)
+    """decay of the moving average of weights, which is what is judged"""
+
+    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    """number format of training"""
+
+    compiled: bool = True
+    """whether the network is compiled"""
+
+    stratified: bool = True
+    """whether the times of a batch are stratified; independent in the published code"""
+
+    d3pm_steps: int = Field(1000, ge=2)
+    """steps of the chain of D3PM"""
+
+    d3pm_auxiliary: float = Field(0.01, ge=0)
+    """weight of the cross-entropy in the loss of D3PM"""
+
+    curve_every: int = Field(10_000, ge=1)
+    """steps between evaluations while training"""
+
+    curve_sequences: int = Field(256, ge=1)
+    """validation sequences of such an evaluation"""
+
+    curve_times: int = Field(8, ge=1)
+    """times for each of them"""
+
+    sequences: int = Field(1024, ge=2)
+    """sequences of each text on which a trained network is judged"""
+
+    times: int = Field(1000, ge=1)
+    """stratified times for each of them"""
+
+    zero_shot: tuple[str, ...] = ("zs_wikitext2", "zs_ptb", "zs_shakespeare", "zs_state_union")
+    """texts that no network has seen anything like"""
+
+    judge_characters: int | None = Field(None, ge=1000)
+    """characters of the text from which the judge of samples counts; all by default"""
+
+    samples: int = Field(1000, ge=2)
+    """texts that each sampler writes"""
+
+    sample_batch: int = Field(256, ge=1)
+    """texts written at once"""
+
+    sample_steps: tuple[int, ...] = Field((32, 64, 128, 256, 512, 1024, 2048), min_length=2)
+    """numbers of steps of the samplers"""
+
+    race_steps: int = Field(1024, ge=1)
+    """steps of samples drawn in fewer digits"""
+
+    infill: int = Field(64, ge=1)
+    """tokens in the middle of a sequence that are to be filled in"""
+
+    orders: int = Field(64, ge=1)
+    """random orders in the bound of their likelihood"""
+
+    @model_validator(mode="after")
+    def _sensible(self):
+        if self.width % (2 * self.heads):
+            raise ValueError(
+                f"width must be a multiple of 2 * heads, got {self.width} and {self.heads} heads"
+            )
+        if self.infill > self.length - 2:
+            raise ValueError(
+                f"infill must leave a token on each side, got {self.infill} of {self.length} tokens"
+            )
+        if not set(self.sample_seeds) <= set(self.seeds):
+            raise ValueError(f"sample_seeds must be among seeds {self.seeds}, got {self.sample_seeds}")
+        return self
+
+
+PAPER_SETTINGS = Config()
+GPU = PAPER_SETTINGS.override(
+    {
+        "seeds": [0],
+        "extra_seeds": [0],
+        "text": "novels27",
+        "width": 512,
+        "heads": 8,
+        "blocks": 8,
+        "dropout": 0.0,
+        "batch": 256,
+        "steps": 2000,
+        "learning_rate": 6e-4,
+        "beta2": 0.99,
+        "warm": 100,
+        "decay_share": 0.3,
+        "ema": 0.995,
+        "curve_every": 200,
+        "times": 64,
+        "samples": 512,
+        "sample_steps": [16, 32, 64, 128, 256, 512, 1024],
+        "race_steps": 256,
+    }
+)
+CPU = GPU.override(
+    {
+        "toy_problems": 10,
+        "oracle_sequences": 10_000,
+        "seeds": [0, 1, 2],
+        "characters": 5_000_000,
+        "judge_characters": 5_000_000,
+        "length": 64,
+        "width": 96,
+        "heads": 4,
+        "blocks": 3,
+        "condition": 32,
+        "batch": 32,
+        "steps": 300,
+        "learning_rate": 2e-3,
+        "warm": 50,
+        "ema": 0.99,
+        "precision": "32-true",
+        "compiled": False,
+        "curve_every": 25,
+        "curve_sequences": 64,
+        "curve_times": 4,
+        "sequences": 256,
+        "times": 16,
+        "samples": 128,
+        "sample_batch": 64,
+        "sample_steps": [4, 8, 16, 32, 64, 128, 256],
+        "race_steps": 64,
+        "infill": 16,
+    }
+)
+SMOKE = CPU.override(
+    {
+        "toy_problems": 3,
+        "oracle_sequences": 1000,
+        "oracle_steps": [2, 4, 8],
+        "seeds": [0],
+        "text": "cpython_topics",
+        "characters": 200_000,
+        "judge_characters": 200_000,
+        "length": 32,
+        "width": 32,
+        "blocks": 2,
+        "condition": 16,
+        "batch": 8,
+        "steps": 20,
+        "warm": 5,
+        "curve_every": 10,
+        "curve_sequences": 8,
+        "curve_times": 2,
+        "sequences": 24,
+        "times": 2,
+        "zero_shot": [],
+        "samples": 20,
+        "sample_batch": 20,
+        "sample_steps": [2, 4, 8],
+        "race_steps": 4,
+        "infill": 8,
+        "orders": 2,
+    }
+)
+PRESETS = {"smoke": SMOKE, "cpu": CPU, "gpu": GPU, "paper": PAPER_SETTINGS}

@@ -1,0 +1,344 @@
+"""The chapter's pictures of noise, losses and samplers whose scores are exact, and the paper's own numbers."""
+
+import numpy as np
+import torch
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullLocator
+
+from loupe.data.text import ALPHABET, encode
+from loupe.diffusion.discrete import Absorbing, GeometricNoise, LogLinearNoise, Uniform
+from loupe.experiment.render import Block, table
+from loupe.papers.sedd.experiments import LAW_STEPS
+from loupe.papers.sedd.reported import LM1B, TEXT8, ZERO_SHOT, ZERO_SHOT_SETS
+from loupe.plotting import GRID, INK, MUTED, ORDERED, SERIES, TRUTH, figure, log_axis, show
+
+WIDTH = 5.2  # inches: still readable when a phone shows it 360 pixels wide
+SENTENCE = "each letter is lost at a time of its own"
+RANK = {
+    "SEDD absorb": 0,
+    "autoregressive": 1,
+    "SEDD uniform": 2,
+    "D3PM": 3,
+    "MDLM": 4,
+    "time-free": 5,
+    "concrete score": 5,
+}
+"""The colour of each method, in every figure; the two that share one differ in their lines."""
+
+MASKS, UNIFORM = SERIES[RANK["SEDD absorb"]].colour, SERIES[RANK["SEDD uniform"]].colour
+NOISES = {
+    "masks, log-linear": (LogLinearNoise(), MASKS, "-"),
+    "uniform, geometric": (GeometricNoise(), UNIFORM, "--"),
+}
+METHODS = {"tweedie": ("Tweedie", "-", "o"), "euler": ("Euler", "--", "s")}
+
+
+# --- noise and losses ---------------------------------------------------------------------------------------
+
+
+def corruption():
+    """F1: one sentence on its way into noise, for both graphs."""
+    times = (0, 0.2, 0.4, 0.6, 0.8, 1)
+    sheet, panels = figure(WIDTH, 3.3, rows=2)
+    kinds = (
+        ("masks", Absorbing(27), LogLinearNoise(), MASKS),
+        ("uniform", Uniform(27), GeometricNoise(), UNIFORM),
+    )
+    for axes, (name, graph, noise, colour) in zip(panels, kinds, strict=True):
+        states = _corrupted(graph, noise, times)
+        for row, (t, state) in enumerate(zip(times, states, strict=True)):
+            axes.text(-0.9, row, f"{t:g}", ha="right", va="center", fontsize=8.5)
+            for column, (token, truth) in enumerate(zip(state, states[0], strict=True)):
+                lost = token != truth
+                if lost:
+                    axes.add_patch(
+                        Rectangle((column - 0.5, row - 0.44), 1, 0.88, color=colour, alpha=0.22, linewidth=0)
+                    )
+                if token < 27:
+                    axes.text(column, row, ALPHABET[token], family="DejaVu Sans Mono", fontsize=9, ha="center",
+                              va="center", color=colour if lost else INK)  # fmt: skip
+        axes.set(xlim=(-0.6, len(SENTENCE) - 0.4), ylim=(len(times) - 0.4, -0.6))
+        axes.set_title(
+            {"masks": "Masks say which letters are lost …", "uniform": "… wrong letters do not"}[name]
+        )
+        axes.axis("off")
+        axes.text(-2.9, (len(times) - 1) / 2, "time", ha="right", va="center", rotation=90, fontsize=9)
+    show(
+        sheet,
+        alt="A sentence of forty letters at six times from 0 to 1. Above, more and more of its letters become blank tinted "
+        "cells until none is left; below, more and more become other letters.",
+        caption="One sentence under both kinds of noise. Above, log-linear noise: at time t a letter is a mask (tinted, "
+        "blank) with a probability of almost t. Below, geometric noise: letters are drawn anew, and those that differ from "
+        "the sentence are tinted, which a network is not told. One draw.",
+    )
+
+
+def _corrupted(graph, noise, times):
+    """The states of one chain at growing times, as tokens ``(times, L)``."""
+    generator = torch.Generator().manual_seed(7)
+    x = torch.from_numpy(encode(SENTENCE).astype(np.int64))
+    totals = noise(torch.tensor(times))[0]
+    states = [x]
+    for step in totals[1:] - totals[:-1]:
+        lost = x >= 27  # a mask stays one, and is no token to start from
+        x = torch.where(lost, x, graph.corrupt(x.clamp_max(26), step, generator))
+        states.append(x)
+    return torch.stack(states).numpy()
+
+
+def schedules():
+    """F2: what both noises do over time."""
+    t = torch.linspace(0, 1, 400, dtype=torch.float64)
+    sheet, panels = figure(WIDTH, 6.0, rows=3, sharex=True)
+    for name, (noise, colour, line) in NOISES.items():
+        total, rate = noise(t)
+        weight = (rate / torch.expm1(total))[1:]
+        panels[0].plot(t[1:], total[1:], line, color=colour, label=name)
+        panels[1].plot(t, -torch.expm1(-total), line, color=colour)
+        panels[2].plot(t[1:], weight, line, color=colour)
+    for axes, label, title in zip(
+        panels,
+        ("total noise", "share of tokens lost", "weight of a score in the loss"),
+        ("One starts early, the other late", "Masks come at an even pace", "Scores count most when little is lost"),
+        strict=True,
+    ):  # fmt: skip
+        axes.set(ylabel=label, title=title)
+    for axes in panels[[0, 2]]:
+        log_axis(axes, "y")
+    panels[0].set_yticks([1e-4, 1e-2, 1], ["0.0001", "0.01", "1"])
+    panels[0].legend(loc="lower right")
+    panels[2].set(xlabel="time t")
+    show(
+        sheet,
+        alt="Three panels over time. Total noise grows gently for log-linear noise and by a factor of 200,000 in a "
+        "straight line on a log axis for geometric noise. The share of lost tokens is a straight line for the one and "
+        "stays near zero until time 0.5 for the other. The weight falls over several decades for both.",
+        caption="Total noise, the share of tokens that it has hit, and the weight of a score in the loss, which is the "
+        "rate of noise over expm1 of the total. For masks and log-linear noise the share is (1 − ε) t, the weight 1 / t.",
+    )
+
+
+def barrier():
+    """F3: score entropy and the squared error around a true ratio of 0.2."""
+    r = 0.2
+    s = np.geomspace(2e-4, 3, 400)
+    entropy = s - r * np.log(s) + r * (np.log(r) - 1)
+    square = (s - r) ** 2 / 2
+    sheet, panels = figure(WIDTH, 4.6, rows=2, sharex=True)
+    curves = (
+        (entropy, 1 - r / s, SERIES[0].colour, "-", "score entropy"),
+        (square, s - r, SERIES[RANK["concrete score"]].colour, "--", "half the squared error"),
+    )
+    for loss, slope, colour, line, label in curves:
+        panels[0].plot(s, loss, line, color=colour)
+        panels[1].plot(s, slope, line, color=colour)
+        panels[0].annotate(label, (s[60], loss[60]), xytext=(8, 4), textcoords="offset points", color=colour)
+    for axes in panels:
+        axes.axvline(r, **TRUTH)
+    panels[0].annotate("true ratio 0.2", (r, 1.5), xytext=(-5, 0), textcoords="offset points", ha="right")
+    panels[0].set(ylim=(-0.05, 1.7), ylabel="loss", title="Score entropy is a wall at 0 …")
+    panels[1].set(ylim=(-4, 3), ylabel="slope of the loss", title="… and its slope has no bound there")
+    log_axis(panels[1], "x")
+    panels[1].set_xlabel("ratio s that a network gives")
+    show(
+        sheet,
+        alt="Two losses of a guessed ratio on a logarithmic axis, both zero at the true ratio 0.2. Towards 0 score entropy "
+        "rises and its slope falls below any bound, while the squared error flattens at 0.02.",
+        caption="One true ratio r = 0.2 and what a guess s costs. Giving a ratio of nearly 0 costs the squared error at "
+        "most r²/2, so a network may call anything rare impossible; score entropy, s − r log s + r (log r − 1), has no "
+        "bound there. Below, the derivatives.",
+    )
+
+
+# --- identities ---------------------------------------------------------------------------------------------
+
+
+def tightness(runs):
+    """F4: the bound of each text against its negative log-likelihood, at true and at wrong scores."""
+    run = runs.first
+    graphs = list(run["graphs"])
+    sheet, panels = figure(WIDTH, 3.1, columns=len(graphs), sharex=True, sharey=True, squeeze=False)
+    for k, axes in enumerate(panels[0]):
+        nats, true, wrong = (run[name][0, k] for name in ("nats", "bound_true", "bound_wrong"))
+        ends = [nats.min(), nats.max()]
+        axes.plot(ends, ends, **TRUTH, zorder=1)
+        axes.plot(nats, wrong, "x", color=SERIES[1].colour, markersize=3.5, alpha=0.8, label="wrong scores")
+        axes.plot(nats, true, "o", color=SERIES[0].colour, markersize=3, label="true scores")
+        axes.set(xlabel="−log p, nats", title=("Masks: exact if true", "Uniform: the same")[k])
+        axes.set_aspect("equal", adjustable="box")
+        axes.set(xticks=range(0, int(ends[1]) + 5, 5), yticks=range(0, int(ends[1]) + 5, 5))
+    panels[0, 0].set_ylabel("bound, nats")
+    panels[0, 0].legend(loc="lower right", handletextpad=0.2, borderpad=0)
+    show(
+        sheet,
+        alt="For both graphs, the bound of 81 texts against their exact negative log-likelihood. With true scores all "
+        "points lie on the diagonal; with wrong scores most lie above it, and a few below.",
+        caption="The bound of theorem 3.6 for each of the 81 texts of one random law (of "
+        f"{run['nats'].shape[0]}), with a quadrature for the integral. With true scores it is the negative log-likelihood "
+        "itself. With wrong scores it lies higher on average; of single texts a wrong model may think better.",
+    )
+
+
+def steps_of_exact_score(runs):
+    """How far from the data's law a sampler ends that takes n steps with the exact scores, without any drawing."""
+    run = runs.first
+    graphs = list(run["graphs"])
+    distances = run["sampler_distances"].reshape(-1, len(graphs), len(METHODS), len(LAW_STEPS))
+    sheet, panels = figure(WIDTH, 3.3, columns=len(graphs), sharey=True, squeeze=False)
+    for k, (axes, graph) in enumerate(zip(panels[0], graphs, strict=True)):
+        colour = MASKS if graph == "absorbing" else UNIFORM
+        for m, (label, line, marker) in enumerate(METHODS.values()):
+            curves = distances[:, k, m]
+            axes.plot(LAW_STEPS, curves.T, line, color=colour, linewidth=0.5, alpha=0.3)
+            axes.plot(LAW_STEPS, np.median(curves, axis=0), line, color=colour, marker=marker, label=label,
+                      markerfacecolor="white" if m else colour)  # fmt: skip
+        axes.set(xlabel="steps", title=("Masks: more steps, nearer", "Uniform: the same")[k])
+        axes.legend(loc="lower left")
+    for axes in panels[0]:
+        log_axis(axes, "xy")
+        axes.set_xticks(LAW_STEPS, LAW_STEPS)
+    panels[0, 0].set_ylabel("total variation from the law")
+    show(
+        sheet,
+        alt="Total variation between what a sampler writes and the law it should write, falling with the number of steps "
+        "on logarithmic axes, for masks and for uniform noise, Tweedie solid and Euler dashed.",
+        caption="The law of a whole text after n steps with exact scores and geometric noise, enumerated: "
+        f"{len(distances)} random laws of 81 texts (thin) and their median (thick). Tweedie steps are the best single "
+        "steps that treat tokens one by one (C4); what n of them give is another question. More steps leave less to guess "
+        "at once.",
+    )
+
+
+def oracle(runs):
+    """C11: samplers with the exact scores of a bigram chain."""
+    run = runs.first
+    names, steps = [str(name).split(", ") for name in run["samplers"]], run["steps"]
+    sheet, panels = figure(WIDTH, 5.6, rows=2, columns=2, sharex=True, sharey="row")
+    for k, (graph, noise, method) in enumerate(names):
+        column, twins = int(graph == "uniform"), noise == "log-linear"
+        if twins and method == "euler":
+            continue  # the same draws as Tweedie's
+        label, line, marker = METHODS[method]
+        colour, label = (
+            (MUTED, "log-linear, both") if twins else ((MASKS, UNIFORM)[column], f"{noise}, {label}")
+        )
+        style = {"color": colour, "linestyle": ":" if twins else line, "marker": "D" if twins else marker,
+                 "markerfacecolor": "white" if method == "euler" else colour, "label": label}  # fmt: skip
+        panels[0, column].plot(steps, run["distances"][k], **style)
+        panels[1, column].errorbar(
+            steps, run["bits"][k] - run["entropy"], 1.96 * run["bits_error"][k], capsize=2, **style
+        )
+    for column, title in enumerate(("Masks", "Uniform")):
+        panels[0, column].axhline(run["floor"], **TRUTH)
+        panels[1, column].axhline(0, **TRUTH)
+        panels[0, column].set_title(title)
+        panels[1, column].set_xlabel("steps")
+        panels[1, column].legend(loc="upper center", bbox_to_anchor=(0.5, -0.24), borderpad=0)
+        log_axis(panels[1, column], "x")
+        panels[1, column].set_xticks(steps, [str(n) for n in steps])
+    panels[0, 0].annotate(
+        "floor", (steps[0], run["floor"]), xytext=(0, 3), textcoords="offset points", fontsize=8.5
+    )
+    log_axis(panels[0, 0], "y")
+    surplus = run["bits"] - run["entropy"]
+    panels[1, 0].set_yscale("symlog", linthresh=0.01, linscale=0.5)
+    ticks = [-1, -0.1, -0.01, 0, 0.01, 0.1, 1, 10]
+    panels[1, 0].set_yticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks], minor=False)
+    panels[1, 0].yaxis.set_minor_locator(NullLocator())
+    panels[1, 0].set_ylim(min(-0.01, 2 * surplus.min()), 2 * surplus.max())
+    panels[0, 0].set_ylabel("distance of bigrams")
+    panels[1, 0].set_ylabel("bits less entropy")
+    shape = run.settings if hasattr(run, "settings") else {}
+    count = f"{shape['oracle_sequences']:,} texts" if "oracle_sequences" in shape else "Texts"
+    show(
+        sheet,
+        alt="Two rows of panels over the number of steps, masks left and uniform noise right. Above, the distance of "
+        "bigrams falls towards a dashed floor; below, the surplus of bits under the chain falls towards zero.",
+        caption=f"{count} of each sampler, written with the exact scores of a bigram chain, so that all error is the "
+        "sampler's. Above: total variation of pairs of letters, and the floor of texts of the chain itself (dashed). "
+        "Below: bits per character under the chain less its entropy, with 95 % intervals; 0 is right. Masks with "
+        "log-linear noise: both methods are the same.",
+    )
+
+
+# --- the paper's numbers ------------------------------------------------------------------------------------
+
+
+def headline_table():
+    """The paper's tables 1 to 3, with what SEDD with masks gains on each row."""
+    ours = {size: rows["SEDD Absorb"] for size, rows in ZERO_SHOT.items()}
+    zero_shot = [
+        (
+            f"{name}, {size}",
+            *(_against(theirs, own, name) for theirs, own in zip(row, ours[size], strict=True)),
+        )
+        for size, rows in ZERO_SHOT.items()
+        for name, row in rows.items()
+    ]
+    lm1b = [
+        (name, f"{value:.2f}", "" if name == "SEDD Absorb" else f"{value / LM1B['SEDD Absorb']:.2f}",
+         "" if name == "SEDD Absorb" else _percent(LM1B["SEDD Absorb"] / value - 1))
+        for name, value in LM1B.items()
+    ]  # fmt: skip
+    text8 = [
+        (name, f"{value:.2f}", "" if name == "SEDD Absorb" else _signed(TEXT8["SEDD Absorb"] - value))
+        for name, value in TEXT8.items()
+    ]
+    blocks = (
+        table(
+            ("zero-shot perplexity (table 1), and SEDD Absorb’s against it", *ZERO_SHOT_SETS),
+            zero_shot,
+            numeric=True,
+        ),
+        table(("text8 (table 2)", "bits per character", "SEDD Absorb less this"), text8, numeric=True),
+        table(
+            ("LM1B (table 3)", "perplexity", "over SEDD Absorb’s", "SEDD Absorb against this"),
+            lm1b,
+            numeric=True,
+        ),
+    )
+    return Block("\n\n".join(map(str, blocks)), "".join(block.html for block in blocks))
+
+
+def _against(theirs, own, name):
+    return f"{theirs:.2f}" if name == "SEDD Absorb" else f"{theirs:.2f} ({_percent(own / theirs - 1)})"
+
+
+def _percent(share):
+    return f"{_signed(100 * share, 0)}\u00a0%"
+
+
+def _signed(value, digits=2):
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+# --- landing page -------------------------------------------------------------------------------------------
+
+
+def thumbnail(chapter, target):
+    """A text coming out of masks, each character in the colour of the step at which it was fixed."""
+    import matplotlib.pyplot as plt
+
+    run = next(run for run in chapter.stored["sedd_absorb"] if "path" in run)
+    columns, rows = 24, 13
+    path = run["path"][0][:, :columns]
+    path = path[np.linspace(0, len(path) - 1, rows).round().astype(int)]
+    fixed = (path < 27).argmax(axis=0)
+    colours = plt.get_cmap(ORDERED)(np.linspace(0, 0.92, rows))
+    sheet = plt.figure(figsize=(6.4, 4.8), layout="none")
+    axes = sheet.add_axes((0.02, 0.02, 0.96, 0.96))
+    for row, column in np.ndindex(path.shape):
+        token = path[row, column]
+        if token >= 27:
+            axes.add_patch(Rectangle((column - 0.42, row - 0.42), 0.84, 0.84, color=GRID, linewidth=0))
+        else:
+            new = row == fixed[column]
+            colour = colours[fixed[column]]
+            if new:
+                axes.add_patch(Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, color=colour, linewidth=0))
+            axes.text(column, row + 0.02, ALPHABET[token], family="DejaVu Sans Mono", fontsize=17, weight="bold",
+                      ha="center", va="center", color="white" if new else colour)  # fmt: skip
+    axes.set(xlim=(-0.6, path.shape[1] - 0.4), ylim=(rows - 0.4, -0.6))
+    axes.axis("off")
+    sheet.savefig(target, dpi=100, facecolor="white", metadata={"Software": None})
+    plt.close(sheet)

@@ -1,0 +1,222 @@
+"""What is drawn of SEDD: every figure on results of a tiny preset, with any number of seeds and of texts."""
+
+import inspect
+import types
+from dataclasses import dataclass, field
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from loupe.errors import LoupeError
+from loupe.experiment.chapter import Runs
+from loupe.experiment.folders import MissingResultError
+from loupe.experiment.found import stored
+from loupe.experiment.render import Block
+from loupe.papers import sedd as room
+from loupe.papers.sedd import PRESETS, figures, figures_text
+from loupe.papers.sedd.figures import LM1B, RANK, SENTENCE
+from loupe.papers.sedd.figures_text import EXPERIMENTS, words
+from loupe.plotting import display
+
+TINY = PRESETS["smoke"].override(
+    {
+        "toy_problems": 2, "oracle_sequences": 100, "oracle_steps": [2, 4], "characters": 20_000,
+        "judge_characters": 20_000, "steps": 4, "curve_every": 2, "sequences": 20, "curve_sequences": 4, "times": 2,
+        "samples": 20, "sample_batch": 20, "sample_steps": [2, 3, 4], "race_steps": 3, "orders": 1,
+    }
+)  # fmt: skip
+CHAPTER_FIGURES = ("curves", "zero_shot", "quality_figure", "evaluations", "races")
+CHAPTER_BLOCKS = ("likelihood_table", "samples_table", "infill_figure", "infill_table")
+
+
+class FakeResult(dict):
+    """A stored result of one seed."""
+
+    def __init__(self, seed, values):
+        super().__init__(values)
+        self.seed = seed
+
+
+@dataclass(frozen=True)
+class FakeStored:
+    """What is stored of a chapter, by preset and experiment."""
+
+    found: dict
+    preset: str = "smoke"
+    overrides: dict = field(default_factory=dict)
+    seed: int | None = None
+
+    def __getitem__(self, name):
+        try:
+            return self.found[self.preset, name]
+        except KeyError:
+            raise MissingResultError(f"{name} is missing.") from None
+
+
+def chapter_of(found, preset="smoke", of="smoke"):
+    """A chapter at a preset, with the results of a preset."""
+    of_preset = {(of, name): runs for name, runs in found.items()}
+    return types.SimpleNamespace(preset=preset, stored=FakeStored(of_preset, preset), config=TINY)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """Every experiment of the chapter once, with the settings TINY."""
+    found = {}
+    for name in ("identities", "oracle_samplers", *EXPERIMENTS.values()):
+        run = getattr(room, name)
+        work = {"work": tmp_path_factory.mktemp(name)} if "work" in inspect.signature(run).parameters else {}
+        found[name] = Runs((FakeResult(0, run(TINY, seed=0, device="cpu", **work)),))
+    return found
+
+
+def enlarged(tiny):
+    """As at larger presets: some methods with two more seeds that wrote nothing, and two more texts for all."""
+    rng, found = np.random.default_rng(0), dict(tiny)
+    for name in EXPERIMENTS.values():
+        first = dict(tiny[name].first)
+        for text in ("wikitext2", "ptb"):
+            first |= {f"{kind}_{text}": first[f"{kind}_valid"] + 0.1 for kind in ("bits", "strict")}
+        first["texts"] = np.array(["valid", "wikitext2", "ptb"])
+        own = ("method", "parameters", "steps", "texts", "curve_", "bits_", "strict_")
+        others = []
+        for seed in (1, 2) if name in ("sedd_absorb", "autoregressive") else ():
+            few = {key: value for key, value in first.items() if key.startswith(own) and "sample" not in key}
+            few["curve_bits"] = few["curve_bits"] + 0.1 * rng.standard_normal()
+            others.append(FakeResult(seed, few))
+        found[name] = Runs((FakeResult(0, first), *others))
+    return found
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Figures are drawn as for a notebook; gives their pictures with captions."""
+    outputs = []
+    monkeypatch.setattr(display, "_in_ipython", lambda: True)
+    monkeypatch.setattr(
+        "IPython.display.display", lambda data, metadata, raw: outputs.append(data), raising=True
+    )
+    yield outputs
+    assert not plt.get_fignums()
+
+
+def one_picture(shown):
+    assert [set(data) for data in shown] == [{"image/png", "text/plain"}, {"text/markdown"}]
+    return shown[0]["text/plain"]
+
+
+@pytest.mark.parametrize("name", ["corruption", "schedules", "barrier"])
+def test_pictures_that_need_no_results(name, shown):
+    getattr(figures, name)()
+    one_picture(shown)
+
+
+@pytest.mark.parametrize(
+    ("draw", "experiment"),
+    [(figures.tightness, "identities"), (figures.steps_of_exact_score, "identities"),
+     (figures.oracle, "oracle_samplers"), (figures_text.excess, "sedd_absorb")],
+)  # fmt: skip
+def test_pictures_of_one_experiment(draw, experiment, tiny, shown):
+    draw(tiny[experiment])
+    one_picture(shown)
+
+
+@pytest.mark.parametrize("name", CHAPTER_FIGURES)
+def test_pictures_of_networks(name, tiny, shown):
+    assert getattr(figures_text, name)(chapter_of(tiny)) is None
+    assert "Preset `smoke`" in one_picture(shown)
+
+
+@pytest.mark.parametrize("name", CHAPTER_FIGURES)
+def test_pictures_of_several_seeds_and_texts(name, tiny, shown):
+    getattr(figures_text, name)(chapter_of(enlarged(tiny)))
+    one_picture(shown)
+
+
+@pytest.mark.parametrize("change", [lambda tiny: tiny, enlarged], ids=["one seed", "three seeds"])
+@pytest.mark.parametrize("name", CHAPTER_BLOCKS)
+def test_blocks_of_networks(name, change, tiny):
+    block = getattr(figures_text, name)(chapter_of(change(tiny)))
+    assert isinstance(block, Block)
+    assert str(block)
+    assert block.html.startswith(('<table class="loupe-', '<div class="loupe-'))  # pages know these
+
+
+@pytest.mark.parametrize("name", [*CHAPTER_FIGURES, *CHAPTER_BLOCKS])
+def test_what_is_not_computed_yet_is_said_in_one_sentence(name):
+    assert str(getattr(figures_text, name)(chapter_of({}))).endswith("has not been computed yet.")
+
+
+def test_curves_do_without_the_text(tiny, shown, monkeypatch):
+    def missing(name, **options):
+        raise LoupeError(f"{name} is not here.")
+
+    monkeypatch.setattr(figures_text, "load", missing)
+    assert figures_text.references(TINY) is None
+    figures_text.curves(chapter_of(tiny))
+    one_picture(shown)
+
+
+def test_methods_are_never_of_two_presets(tiny):
+    """At a preset that has one method only, that one is shown alone; one that has none borrows all of another."""
+    absorb = {("smoke", "sedd_absorb"): tiny["sedd_absorb"]}
+    every = {("cpu", name): tiny[name] for name in EXPERIMENTS.values()}
+    chapter = types.SimpleNamespace(preset="smoke", stored=FakeStored(absorb | every), config=TINY)
+    found = figures_text.trained(chapter)
+    assert (found.preset, list(found.runs), found.config) == ("smoke", ["SEDD absorb"], TINY)
+    chapter = types.SimpleNamespace(preset="smoke", stored=FakeStored(every), config=TINY)
+    found = figures_text.trained(chapter)
+    assert (found.preset, list(found.runs), found.config) == ("cpu", list(RANK), PRESETS["cpu"])
+
+
+def test_results_of_another_preset_say_so():
+    chapter = types.SimpleNamespace(preset="smoke", stored=FakeStored({("cpu", "a"): "runs"}))
+    assert stored(chapter, "a") is None
+    assert stored(chapter, "a", ("gpu", "cpu")).preset == "cpu"
+
+
+def test_seeds_are_counted_in_words(tiny):
+    assert figures_text.trained(chapter_of(tiny)).seeds() == "1 seed of every method"
+    seeds = figures_text.trained(chapter_of(enlarged(tiny))).seeds()
+    assert seeds.startswith("3 seeds of SEDD absorb, autoregressive; 1 seed of SEDD uniform, D3PM")
+
+
+def test_an_interval_is_over_seeds_or_else_over_texts():
+    values = np.array([[1.0, 3.0], [2.0, 4.0]])
+    runs = Runs(tuple(FakeResult(seed, {"bits": row}) for seed, row in enumerate(values)))
+    assert figures_text.mean_and_half(runs, "bits") == (2.5, pytest.approx(12.706 * 0.5, rel=1e-4))
+    mean, half = figures_text.mean_and_half(Runs(runs.results[:1]), "bits")
+    assert (mean, half) == (2.0, pytest.approx(12.706, rel=1e-4))
+
+
+def test_texts_are_shown_as_they_are(tiny):
+    assert words([0, 1, 26, 27]) == " az_"
+    block = figures_text.samples_table(chapter_of(tiny))
+    for text in tiny["sedd_absorb"].first["tweedie 4 tokens"][:2]:
+        assert words(text) in str(block)
+        assert words(text) in block.html
+
+
+def test_a_sentence_is_lost_for_good_under_masks():
+    times = (0, 0.3, 0.6, 1)
+    states = figures._corrupted(*(room.experiments.Absorbing(27), room.experiments.LogLinearNoise()), times)
+    assert words(states[0]) == SENTENCE
+    lost = states == 27
+    assert (lost[1:] >= lost[:-1]).all()
+    assert lost[-1].mean() > 0.9
+
+
+def test_the_paper_s_tables_with_their_ratios():
+    block = figures.headline_table()
+    assert block.html.count("<table") == 3
+    for words_of_it in ("−46\u00a0%", "+13\u00a0%", "+0.16", "1.95", "−49\u00a0%"):
+        assert words_of_it in str(block)
+    assert all(name in str(block) for name in LM1B)
+
+
+def test_the_thumbnail_is_the_same_each_time(tiny, tmp_path):
+    for name in ("one.png", "two.png"):
+        figures.thumbnail(chapter_of(tiny), tmp_path / name)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    assert not plt.get_fignums()

@@ -1,0 +1,125 @@
+"""The glue of the chapter: how networks are trained and judged, at any scale, and what its settings refuse."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from loupe.errors import LoupeError
+from loupe.papers.sedd import PRESETS, experiments_text
+from loupe.papers.sedd.experiments_text import METHODS
+
+TINY = PRESETS["smoke"].override(
+    {"steps": 6, "curve_every": 3, "width": 16, "heads": 2, "blocks": 1, "length": 16, "infill": 4}
+)
+LOG27 = np.log2(27)
+
+
+@pytest.fixture
+def trained(tmp_path):
+    return lambda name, config=TINY, seed=0: experiments_text._train(
+        config, name, seed, "cpu", tmp_path / name
+    )
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_trains_and_is_judged_on_all_texts(trained, name):
+    result = trained(name).result
+    assert result["method"] == name
+    assert len(result["loss"]) == TINY.steps
+    assert list(result["curve_steps"]) == [3, 6]
+    assert list(result["texts"]) == ["valid"]
+    for key in ("bits_valid", "strict_valid"):
+        assert result[key].shape == (TINY.sequences,)
+        assert np.isfinite(result[key]).all()
+    assert (result["strict_valid"] >= result["bits_valid"] - 1e-12).all()
+
+
+@pytest.mark.parametrize("name", ["SEDD absorb", "MDLM", "time-free", "autoregressive", "D3PM"])
+def test_training_starts_at_equally_likely_tokens(trained, name):
+    first = trained(name, TINY.override({"batch": 256})).result["loss"][0]
+    # D3PM spends one of 28 equal parts on the mask.
+    assert first == pytest.approx(np.log2(28) if name in ("D3PM", "autoregressive") else LOG27, abs=0.25)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_others(trained, tmp_path):
+    one, two = (
+        experiments_text._train(TINY, "SEDD uniform", seed, "cpu", tmp_path / str(k)).result["bits_valid"]
+        for k, seed in enumerate((0, 0))
+    )
+    other = experiments_text._train(TINY, "SEDD uniform", 1, "cpu", tmp_path / "2").result["bits_valid"]
+    assert np.array_equal(one, two)
+    assert not np.array_equal(one, other)
+
+
+def test_methods_are_judged_on_the_same_sequences(trained):
+    assert torch.equal(trained("SEDD absorb").held_out, trained("autoregressive").held_out)
+
+
+def test_held_out_sequences_come_from_all_over_the_text():
+    found = experiments_text.held_out_texts(TINY)["valid"]
+    assert found.shape == (TINY.sequences, TINY.length)
+    assert len({tuple(row.tolist()) for row in found}) == TINY.sequences
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"heads": 5}, "width must be a multiple of 2"),
+        ({"infill": 32}, "infill must leave a token on each side"),
+        ({"sample_seeds": [3]}, "sample_seeds must be among seeds"),
+        ({"text": "text9"}, "text"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(values, message):
+    with pytest.raises(LoupeError, match=message):
+        PRESETS["smoke"].override(values)
+
+
+def test_the_paper_preset_on_packed_tokens_is_the_same_in_two_processes(tmp_path):
+    program = tmp_path / "two.py"
+    program.write_text(TWO)
+    losses = []
+    for processes in (1, 2):
+        target = tmp_path / str(processes)
+        target.mkdir()
+        done = subprocess.run(
+            [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}",
+             str(program), str(target), str(4 // processes)],
+            capture_output=True, text=True, cwd=Path(__file__).parents[2],
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        losses.append(np.load(target / "found.npz"))
+    for key in ("loss", "bits"):
+        np.testing.assert_allclose(losses[0][key], losses[1][key], rtol=1e-4)
+    assert losses[0]["loss"][-1] < losses[0]["loss"][0]
+
+
+TWO = """
+import os, sys
+from pathlib import Path
+import numpy as np
+from loupe.data.token_blocks import PackedText, Vocabulary, open_blocks, write_blocks
+from loupe.papers.sedd import PRESETS, experiments_text as room
+
+work, accumulate = Path(sys.argv[1]), int(sys.argv[2])
+rank = int(os.environ["RANK"])
+words = Vocabulary("tiny", 40, 39, "end")
+random = np.random.default_rng(0)
+path = work / f"blocks{rank}.npy"
+documents = ([k % 39 for k in range(first, first + 30)] for first in random.integers(39, size=200))
+write_blocks(documents, path, length=16, end=words.end, vocabulary=words.size)
+room.load = lambda name, split: PackedText(open_blocks(path), words, name, split)
+config = PRESETS["paper"].override({
+    "text": "openwebtext", "zero_shot": [], "length": 16, "width": 16, "heads": 2, "blocks": 1, "condition": 8,
+    "batch": 16, "accumulate": accumulate, "steps": 12, "warm": 2, "learning_rate": 1e-2, "precision": "32-true",
+    "compiled": False, "curve_every": 6, "curve_sequences": 4, "curve_times": 2, "sequences": 8, "times": 2,
+    "infill": 4, "ema": 0.9,
+})
+found = room._train(config, "SEDD absorb", 0, "cpu", work).result
+if rank == 0:
+    np.savez(work / "found.npz", loss=found["loss"], bits=found["bits_valid"])
+"""

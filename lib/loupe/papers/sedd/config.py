@@ -161,6 +161,7 @@ GPU = PAPER_SETTINGS.override(
     {
         "seeds": [0],
         "extra_seeds": [0],
+        "oracle_sequences": 10_000,
         "text": "novels27",
         "width": 512,
         "heads": 8,
@@ -183,7 +184,7 @@ GPU = PAPER_SETTINGS.override(
 CPU = GPU.override(
     {
         "toy_problems": 10,
-        "oracle_sequences": 10_000,
+        "oracle_steps": [2, 4, 8, 16, 32],
         "seeds": [0, 1, 2],
         "characters": 5_000_000,
         "judge_characters": 5_000_000,

@@ -281,7 +281,7 @@ def quality_figure(chapter):
         axes.axhline(np.mean(ours[f"held out {what}"]), **TRUTH, label="held-out text")
     for axes, label, title in zip(
         panels,
-        ("judge’s bits per character", "token entropy, bits", "distance of bigrams"),
+        ("judge’s bits per letter", "token entropy, bits", "distance of bigrams"),
         (
             "More steps write better text …"
             if quality(ours)[0][-1] < quality(ours)[0][0]
@@ -403,7 +403,7 @@ def infill_table(chapter):
     head = (
         "given",
         f"bits per character of the true middle, {found.preset}",
-        "MAUVE-27 of the written texts",
+        "MAUVE-27, middles and three letters around",
     )
     return table(head, rows, numeric=True)
 
@@ -453,7 +453,7 @@ def races(chapter):
     kinds.append(("held-out\ntext", "held out"))
     sheet, panels = figure(WIDTH, 4.6, rows=2, sharex=True)
     for axes, what, label in zip(
-        panels, ("bits", "entropy"), ("judge’s bits per character", "token entropy, bits"), strict=True
+        panels, ("bits", "entropy"), ("judge’s bits per letter", "token entropy, bits"), strict=True
     ):
         found_here = [interval(run[f"{key} {what}"]) for _, key in kinds]
         for place, (mean, half) in enumerate(found_here[:-1]):

@@ -116,7 +116,7 @@ room.load = lambda name, split: PackedText(open_blocks(path), words, name, split
 config = PRESETS["paper"].override({
     "text": "openwebtext", "zero_shot": [], "length": 16, "width": 16, "heads": 2, "blocks": 1, "condition": 8,
     "batch": 16, "accumulate": accumulate, "steps": 12, "warm": 2, "learning_rate": 1e-2, "precision": "32-true",
-    "compiled": False, "curve_every": 6, "curve_sequences": 4, "curve_times": 2, "sequences": 8, "times": 2,
+    "compiled": False, "curve_every": 6, "curve_sequences": 4, "curve_times": 2, "sequences": 20, "times": 2,
     "infill": 4, "ema": 0.9,
 })
 found = room._train(config, "SEDD absorb", 0, "cpu", work).result

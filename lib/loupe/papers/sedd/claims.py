@@ -5,7 +5,7 @@ import numpy as np
 from loupe.experiment import Claim, Measure, at_least, at_most, between
 from loupe.experiment.claims import t_interval
 from loupe.metrics import loglog_fit
-from loupe.papers.sedd.reported import LM1B, ZERO_SHOT
+from loupe.papers.sedd.claims_reported import LM1B, ZERO_SHOT
 
 EVERYWHERE = ("smoke", "cpu", "gpu", "paper")
 FULL = ("cpu", "gpu", "paper")

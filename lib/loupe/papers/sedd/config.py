@@ -111,7 +111,7 @@ class Config(Preset):
     curve_times: int = Field(8, ge=1)
     """times for each of them"""
 
-    sequences: int = Field(1024, ge=2)
+    sequences: int = Field(1024, ge=20)
     """sequences of each text on which a trained network is judged"""
 
     times: int = Field(1000, ge=1)
@@ -123,7 +123,7 @@ class Config(Preset):
     judge_characters: int | None = Field(None, ge=1000)
     """characters of the text from which the judge of samples counts; all by default"""
 
-    samples: int = Field(1000, ge=2)
+    samples: int = Field(1000, ge=20)
     """texts that each sampler writes"""
 
     sample_batch: int = Field(256, ge=1)

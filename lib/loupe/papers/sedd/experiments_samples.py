@@ -27,6 +27,7 @@ def samples_of_scores(config, trained, graph, noise, methods, races=False):
     """Texts of a score network at each number of steps; with ``races``, also drawn in fewer digits."""
     graph, judge = graph(trained.tokens), _judge(config)
     found = {"sample_steps": np.array(config.sample_steps), "sample_methods": np.array(methods)}
+    found["race_steps"] = config.race_steps
     for method in methods:
         for steps in config.sample_steps:
             tokens, _ = _written(config, trained, graph, noise, steps=steps, method=method)

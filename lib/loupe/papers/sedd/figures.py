@@ -9,7 +9,7 @@ from loupe.data.text import ALPHABET, encode
 from loupe.diffusion.discrete import Absorbing, GeometricNoise, LogLinearNoise, Uniform
 from loupe.experiment.render import Block, table
 from loupe.papers.sedd.experiments import LAW_STEPS
-from loupe.papers.sedd.reported import LM1B, TEXT8, ZERO_SHOT, ZERO_SHOT_SETS
+from loupe.papers.sedd.claims_reported import LM1B, TEXT8, ZERO_SHOT, ZERO_SHOT_SETS
 from loupe.plotting import GRID, INK, MUTED, ORDERED, SERIES, TRUTH, figure, log_axis, show
 
 WIDTH = 5.2  # inches: still readable when a phone shows it 360 pixels wide

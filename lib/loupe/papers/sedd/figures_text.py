@@ -16,7 +16,7 @@ from loupe.metrics import bigram_rate_entropy, unigram_entropy
 from loupe.papers.sedd.claims import bits, expected_evaluations, quality
 from loupe.papers.sedd.config import PRESETS
 from loupe.papers.sedd.figures import METHODS, RANK, WIDTH
-from loupe.papers.sedd.reported import TEXT8
+from loupe.papers.sedd.claims_reported import TEXT8
 from loupe.plotting import MUTED, SERIES, TRUTH, figure, log_axis, show
 
 EXPERIMENTS = {name: name.replace(" ", "_").replace("-", "_").lower() for name in RANK}
@@ -446,7 +446,7 @@ def races(chapter):
     run = found and writer(found.runs, "race float64 bits")
     if not run:
         return absent("drawing in fewer digits")
-    steps = run["path"].shape[1] - 1  # the path has as many steps as the races
+    steps = int(run["race_steps"])
     kinds = [(f"race\n{digits}", f"race {digits}") for digits in ("float16", "float32", "float64")]
     if f"tweedie {steps} bits" in run:
         kinds.append(("exact\ndraws", f"tweedie {steps}"))

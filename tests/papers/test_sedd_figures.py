@@ -14,7 +14,7 @@ from loupe.experiment.folders import MissingResultError
 from loupe.experiment.found import stored
 from loupe.experiment.render import Block
 from loupe.papers import sedd as room
-from loupe.papers.sedd import PRESETS, figures, figures_text
+from loupe.papers.sedd import PRESETS, figures, figures_samples, figures_text
 from loupe.papers.sedd.figures import LM1B, RANK, SENTENCE
 from loupe.papers.sedd.figures_text import EXPERIMENTS, words
 from loupe.plotting import display
@@ -101,6 +101,11 @@ def shown(monkeypatch):
     assert not plt.get_fignums()
 
 
+def drawn(name):
+    """A figure or table by name, wherever it lives."""
+    return getattr(figures_samples, name, None) or getattr(figures_text, name)
+
+
 def one_picture(shown):
     assert [set(data) for data in shown] == [{"image/png", "text/plain"}, {"text/markdown"}]
     return shown[0]["text/plain"]
@@ -124,20 +129,20 @@ def test_pictures_of_one_experiment(draw, experiment, tiny, shown):
 
 @pytest.mark.parametrize("name", CHAPTER_FIGURES)
 def test_pictures_of_networks(name, tiny, shown):
-    assert getattr(figures_text, name)(chapter_of(tiny)) is None
+    assert drawn(name)(chapter_of(tiny)) is None
     assert "Preset `smoke`" in one_picture(shown)
 
 
 @pytest.mark.parametrize("name", CHAPTER_FIGURES)
 def test_pictures_of_several_seeds_and_texts(name, tiny, shown):
-    getattr(figures_text, name)(chapter_of(enlarged(tiny)))
+    drawn(name)(chapter_of(enlarged(tiny)))
     one_picture(shown)
 
 
 @pytest.mark.parametrize("change", [lambda tiny: tiny, enlarged], ids=["one seed", "three seeds"])
 @pytest.mark.parametrize("name", CHAPTER_BLOCKS)
 def test_blocks_of_networks(name, change, tiny):
-    block = getattr(figures_text, name)(chapter_of(change(tiny)))
+    block = drawn(name)(chapter_of(change(tiny)))
     assert isinstance(block, Block)
     assert str(block)
     assert block.html.startswith(('<table class="loupe-', '<div class="loupe-'))  # pages know these
@@ -145,7 +150,7 @@ def test_blocks_of_networks(name, change, tiny):
 
 @pytest.mark.parametrize("name", [*CHAPTER_FIGURES, *CHAPTER_BLOCKS])
 def test_what_is_not_computed_yet_is_said_in_one_sentence(name):
-    assert str(getattr(figures_text, name)(chapter_of({}))).endswith("has not been computed yet.")
+    assert str(drawn(name)(chapter_of({}))).endswith("has not been computed yet.")
 
 
 def test_curves_do_without_the_text(tiny, shown, monkeypatch):
@@ -192,7 +197,7 @@ def test_an_interval_is_over_seeds_or_else_over_texts():
 
 def test_texts_are_shown_as_they_are(tiny):
     assert words([0, 1, 26, 27]) == " az_"
-    block = figures_text.samples_table(chapter_of(tiny))
+    block = figures_samples.samples_table(chapter_of(tiny))
     for text in tiny["sedd_absorb"].first["tweedie 4 tokens"][:2]:
         assert words(text) in str(block)
         assert words(text) in block.html

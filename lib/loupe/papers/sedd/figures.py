@@ -8,8 +8,8 @@ from matplotlib.ticker import NullLocator
 from loupe.data.text import ALPHABET, encode
 from loupe.diffusion.discrete import Absorbing, GeometricNoise, LogLinearNoise, Uniform
 from loupe.experiment.render import Block, table
-from loupe.papers.sedd.experiments import LAW_STEPS
 from loupe.papers.sedd.claims_reported import LM1B, TEXT8, ZERO_SHOT, ZERO_SHOT_SETS
+from loupe.papers.sedd.experiments import LAW_STEPS
 from loupe.plotting import GRID, INK, MUTED, ORDERED, SERIES, TRUTH, figure, log_axis, show
 
 WIDTH = 5.2  # inches: still readable when a phone shows it 360 pixels wide
@@ -310,6 +310,24 @@ def _percent(share):
 
 def _signed(value, digits=2):
     return f"{value:+.{digits}f}".replace("-", "−")
+
+
+# --- speed --------------------------------------------------------------------------------------------------
+
+
+def loss_table(bench):
+    """Score entropy of 50,257 tokens, forward and backward together."""
+    rows = [
+        (
+            f"{row['graph']}, {row['lost tokens, share']:.0%} lost" if row["method"] == "loupe" else "",
+            row["method"].replace("loupe", "ours"),
+            f"{row['both, ms']:.1f}",
+            f"{row['peak, score tensors']:.1f}" if "peak, score tensors" in row else "",
+        )
+        for row in bench["rows"]
+        if row["task"] == "Score entropy" and row["sequences, length, states"][2] > 1000
+    ]
+    return table(("chain", "method", "ms", "memory"), rows, numeric=True)
 
 
 # --- landing page -------------------------------------------------------------------------------------------

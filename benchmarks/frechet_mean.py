@@ -7,20 +7,17 @@ before its mean and its gradients agree with the others'. Needs the extra ``loup
 """
 
 import argparse
-import ctypes
 import gc
 import json
-import math
 import multiprocessing
 import platform
-import statistics
 import sys
-import time
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from measuring import FEW, SLOW, keep_memory, milliseconds
 from peers.frechet_mean import (
     STEPS,
     geoopt_ball,
@@ -37,8 +34,6 @@ from loupe.experiment.provenance import hardware
 from loupe.geometry import PoincareBall, frechet_mean, graph_frechet_mean
 
 PACKAGES = ("torch", "geoopt", "loupe")
-SHORT = 0.05  # seconds: a sample repeats calls until it lasts as long
-SLOW, FEW = 2.0, 3  # seconds beyond which a call is sampled so many times only
 RADIUS, CURVATURE, WIDTH = 0.9, -1.0, 16
 SIZES = (
     (2, 10, 10),
@@ -153,38 +148,6 @@ def check(name, found, right, dtype):
         f"{name}: gradients are off: {gradients}"
     )
     return worst
-
-
-def keep_memory():
-    """Have glibc keep what is freed; whether it did.
-
-    Otherwise every large tensor asks the kernel for new pages. That costs as much as the machine pleases, and here four
-    times what the peers with large tensors compute.
-    """
-    try:
-        change = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False
-    most_mappings, trim_threshold = -4, -1
-    return bool(change(most_mappings, 0) and change(trim_threshold, -1))
-
-
-def milliseconds(functions, rounds):
-    """CPU milliseconds of each call: medians over rounds in which the functions take turns."""
-
-    def sample(function, calls):
-        start = time.process_time()
-        for _ in range(calls):
-            function()
-        return (time.process_time() - start) / calls
-
-    first = {name: sample(run, 1) for name, run in functions.items()}
-    found = {name: [] for name in functions}
-    for turn in range(rounds):
-        for name, run in functions.items():
-            if turn < FEW or first[name] < SLOW:
-                found[name].append(sample(run, math.ceil(SHORT / max(first[name], 1e-6))))
-    return {name: 1e3 * statistics.median(samples) for name, samples in found.items()}
 
 
 def forward_and_backward(methods, problem, rounds):

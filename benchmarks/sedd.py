@@ -7,7 +7,6 @@ transformer. Nothing is timed before its values, gradients or probabilities agre
 """
 
 import argparse
-import ctypes
 import gc
 import json
 import math
@@ -22,6 +21,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
+from measuring import keep_memory, milliseconds
 from peers.sedd import (
     PlainGPT,
     absorbing_score_entropy,
@@ -51,7 +51,6 @@ from loupe.experiment.provenance import hardware
 from loupe.networks.transformer import Transformer
 
 PACKAGES = ("torch", "loupe")
-SHORT = 0.05  # seconds: a sample repeats calls until it lasts as long
 LENGTH = 64
 WORDS, LETTERS = 50_257, 27
 LOSSES = (  # graph, tokens, sequences, how much is lost
@@ -463,36 +462,6 @@ def evaluation_rows(steps, count):
             "min(n, L)": min(n, LENGTH),
             "saved, times": found[False].mean().item() / mean,
         }
-
-
-def keep_memory():
-    """Have glibc keep what is freed; whether it did.
-
-    Otherwise every large tensor asks the kernel for new pages, which costs as much as the machine pleases.
-    """
-    try:
-        change = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False
-    most_mappings, trim_threshold = -4, -1
-    return bool(change(most_mappings, 0) and change(trim_threshold, -1))
-
-
-def milliseconds(functions, rounds):
-    """CPU milliseconds of each call: medians over rounds in which the functions take turns."""
-
-    def timed(function, calls):
-        start = time.process_time()
-        for _ in range(calls):
-            function()
-        return (time.process_time() - start) / calls
-
-    calls = {name: math.ceil(SHORT / max(timed(run, 1), 1e-6)) for name, run in functions.items()}
-    found = {name: [] for name in functions}
-    for _ in range(rounds):
-        for name, run in functions.items():
-            found[name].append(timed(run, calls[name]))
-    return {name: 1e3 * statistics.median(samples) for name, samples in found.items()}
 
 
 def name_of(dtype):

@@ -184,7 +184,7 @@ GPU = PAPER_SETTINGS.override(
 CPU = GPU.override(
     {
         "toy_problems": 10,
-        "oracle_steps": [2, 4, 8, 16, 32],
+        "oracle_steps": [2, 4, 8, 16],
         "seeds": [0, 1, 2],
         "characters": 5_000_000,
         "judge_characters": 5_000_000,

@@ -62,6 +62,9 @@ class _ScoreEntropy(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx, inputs, output):
         ctx.save_for_backward(*inputs[:-1])
+        ctx.set_materialize_grads(
+            False
+        )  # zeros for what is kept would be one more tensor of the size of the scores
         ctx.kept = output[1]
         if ctx.kept is not None:
             ctx.mark_non_differentiable(ctx.kept)
@@ -69,6 +72,8 @@ class _ScoreEntropy(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, cotangent, _):
+        if cotangent is None:
+            return (None,) * 7
         log_score, active, x, x0, others, extra = ctx.saved_tensors
         # Once only: a second pass through a retained graph computes them again.
         kept, ctx.kept = ctx.kept, None

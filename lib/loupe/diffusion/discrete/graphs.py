@@ -28,8 +28,10 @@ class Graph:
     tokens: int
 
     def __post_init__(self):
-        if self.tokens < 2:
-            raise ValueError(f"a text needs at least 2 different tokens, got {self.tokens}")
+        if not isinstance(self.tokens, int) or self.tokens < 2:
+            raise ValueError(
+                f"a text needs at least 2 different tokens, in a whole number, got {self.tokens}"
+            )
 
     def rate(self, x):
         """Rates from ``x (...)`` to each state, shape (..., states), float64; they sum to 0."""

@@ -230,7 +230,8 @@ def oracle(runs):
         )
     for column, title in enumerate(("Masks", "Uniform")):
         panels[0, column].axhline(run["floor"], **TRUTH)
-        panels[1, column].axhline(0, **TRUTH)
+        if np.nanmin(run["bits"]) <= run["entropy"]:
+            panels[1, column].axhline(0, **TRUTH)
         panels[0, column].set_title(title)
         panels[1, column].set_xlabel("steps")
         panels[1, column].legend(loc="upper center", bbox_to_anchor=(0.5, -0.24), borderpad=0)
@@ -241,11 +242,14 @@ def oracle(runs):
     )
     log_axis(panels[0, 0], "y")
     surplus = run["bits"] - run["entropy"]
-    panels[1, 0].set_yscale("symlog", linthresh=0.01, linscale=0.5)
-    ticks = [-1, -0.1, -0.01, 0, 0.01, 0.1, 1, 10]
-    panels[1, 0].set_yticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks], minor=False)
-    panels[1, 0].yaxis.set_minor_locator(NullLocator())
-    panels[1, 0].set_ylim(min(-0.01, 2 * surplus.min()), 2 * surplus.max())
+    if np.nanmin(surplus) > 0:
+        log_axis(panels[1, 0], "y")
+    else:
+        panels[1, 0].set_yscale("symlog", linthresh=0.01, linscale=0.5)
+        ticks = [-1, -0.1, -0.01, 0, 0.01, 0.1, 1, 10]
+        panels[1, 0].set_yticks(ticks, [f"{tick:g}".replace("-", "−") for tick in ticks], minor=False)
+        panels[1, 0].yaxis.set_minor_locator(NullLocator())
+        panels[1, 0].set_ylim(min(-0.01, 2 * np.nanmin(surplus)), 2 * np.nanmax(surplus))
     panels[0, 0].set_ylabel("distance of bigrams")
     panels[1, 0].set_ylabel("bits less entropy")
     shape = run.settings if hasattr(run, "settings") else {}

@@ -133,11 +133,18 @@ def _sedd_beats_d3pm(results):
 def _concrete_score_fails(results):
     ours, theirs = results["sedd_absorb"], results["concrete_score"]
     seeds = [seed for seed in theirs.seeds if seed in ours.seeds]
-    ratios = [
-        bits(theirs)[list(theirs.seeds).index(seed)] / bits(ours)[list(ours.seeds).index(seed)]
-        for seed in seeds
-    ]
-    return [Measure.of_seeds("bits over those of score entropy", ratios, at_least(1.5))]
+    a, b = (
+        np.stack([runs["bits_valid"][list(runs.seeds).index(seed)] for seed in seeds])
+        for runs in (ours, theirs)
+    )
+    label, accepts = "bits over those of score entropy", at_least(1.5)
+    if len(seeds) > 1:
+        return [Measure.of_seeds(label, b.mean(axis=1) / a.mean(axis=1), accepts)]
+    ratio = b.mean() / a.mean()
+    # The ratio of means varies as the mean of (b - ratio a) / mean a.
+    half = 1.96 * (b - ratio * a).std(ddof=1) / (a.mean() * a.size**0.5)
+    basis = f"one seed, 95 % interval over {a.size} texts; {b.mean():.2f} and {a.mean():.2f}"
+    return [Measure(label, float(ratio), accepts, ratio - half, ratio + half, basis)]
 
 
 def _transfers(results):
@@ -202,9 +209,9 @@ def _tweedie_beats_euler(results):
     run = results["oracle_samplers"].first
     names, steps = list(run["samplers"]), list(run["steps"])
     distance = {name: row for name, row in zip(names, run["distances"], strict=True)}
-    twins = np.abs(
-        distance["absorbing, log-linear, tweedie"] - distance["absorbing, log-linear, euler"]
-    ).max()
+    twins = np.nanmax(
+        np.abs(distance["absorbing, log-linear, tweedie"] - distance["absorbing, log-linear, euler"])
+    )
     measures = [
         Measure(
             "absorbing, log-linear: largest difference", float(twins), at_most(1e-3), basis="exact scores"
@@ -242,11 +249,11 @@ def _cache_saves(results):
     measures = []
     for steps, asked in zip(run["sample_steps"], run["evaluations"], strict=True):
         wanted = float(expected_evaluations(steps, run["length"]))
-        # Tokens go at independent times: the spread of the mean is at most that of so many draws.
-        margin = 3 * asked.std(ddof=1) / len(asked) ** 0.5 + 1e-9
+        # Where no evaluation is ever saved there is no spread: a mean over texts is as exact as one of them in all.
+        margin = 3 * asked.std(ddof=1) / len(asked) ** 0.5 + 1 / len(asked)
         measures.append(
             Measure(f"{steps} steps: evaluations of a text, expected {wanted:.1f}", float(asked.mean()),
-                    between(wanted - margin, wanted + margin), basis=f"{len(asked)} texts, within three standard errors")
+                    between(wanted - margin, wanted + margin), basis=f"{len(asked)} texts")
         )  # fmt: skip
     return measures
 
@@ -324,7 +331,8 @@ CLAIMS = (
     ),
     Claim(
         "C15", "Beyond the paper: a network without time is asked n (1 − (1 − 1/n)ᴸ) times for a text.",
-        "later work: RADD", "not in the paper", "statistical", "mean evaluations within three standard errors",
+        "later work: RADD", "not in the paper", "statistical",
+        "mean evaluations within three standard errors, and one among all texts",
         _cache_saves, FULL, FEW_STEPS,
     ),
 )  # fmt: skip

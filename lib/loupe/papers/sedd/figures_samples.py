@@ -173,7 +173,7 @@ def infill_table(chapter):
     for label, name in (
         ("both sides", "both"),
         ("only before", "before"),
-        ("middle of another text", "strangers"),
+        ("the same middles, interchanged", "strangers"),
     ):
         cost = "none"
         if name != "strangers":

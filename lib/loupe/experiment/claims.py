@@ -142,8 +142,8 @@ class Claim:
     paper
         What the paper reports, as text for the ledger.
     kind
-        ``exact`` (an identity, must hold at every preset), ``statistical``, ``timing`` (judged in
-        ``benchmarks/``) or ``reported`` (shown, never judged).
+        ``exact`` (an identity, must hold at every preset), ``arithmetic`` (on the paper's own numbers, which may not
+        bear it out), ``statistical``, ``timing`` (judged in ``benchmarks/``) or ``reported`` (shown, never judged).
     criterion
         When the claim counts as reproduced, in words.
     judge
@@ -158,7 +158,7 @@ class Claim:
     statement: str
     source: str
     paper: str
-    kind: Literal["exact", "statistical", "timing", "reported"]
+    kind: Literal["exact", "arithmetic", "statistical", "timing", "reported"]
     criterion: str
     judge: Callable[[Mapping[str, Any]], list[Measure]] | None = None
     at: tuple[str, ...] = ()

@@ -2,11 +2,9 @@
 
 Both are one network, so that comparing them compares what they learn and not what they are made of.
 
-References
-----------
-.. [1] Peebles and Xie, Scalable Diffusion Models with Transformers, 2023.
-.. [2] Su et al., RoFormer: Enhanced Transformer with Rotary Position Embedding, 2021.
-.. [3] Lou, Meng and Ermon, Discrete Diffusion Modeling by Estimating the Ratios of the Data Distribution, 2024.
+After Peebles and Xie, Scalable Diffusion Models with Transformers, 2023, with the rotary positions of Su et al.,
+RoFormer, 2021, in the sizes of Lou, Meng and Ermon, Discrete Diffusion Modeling by Estimating the Ratios of the Data
+Distribution, 2024.
 """
 
 import math
@@ -45,7 +43,7 @@ def noise_features(noise):
 class Modulation(nn.Module):
     """Shift, scale and gate for parts of a block: linear in the condition, or learnt numbers where there is none.
 
-    Linear ones start at 0 [1], so that a block is the identity at first; without a condition gates start at 1.
+    Linear ones start at 0, so that a block is the identity at first; without a condition gates start at 1.
     """
 
     def __init__(self, width, condition, parts):
@@ -110,7 +108,7 @@ class Transformer(nn.Module):
         Coordinates of a position; a multiple of ``2 * heads``.
     heads, blocks : int
     condition : int
-        Coordinates of what is made of the noise, 128 in [3]; 0 for a network that is not told the noise.
+        Coordinates of what is made of the noise, 128 in the paper of SEDD; 0 for a network that is not told the noise.
     rate : float
         Dropout.
     causal : bool

@@ -214,8 +214,8 @@ CPU = GPU.override(
 )
 SMOKE = CPU.override(
     {
-        "toy_problems": 3,
-        "oracle_sequences": 1000,
+        "toy_problems": 2,
+        "oracle_sequences": 300,
         "oracle_steps": [2, 4, 8],
         "seeds": [0],
         "text": "cpython_topics",

@@ -1,0 +1,51 @@
+"""Diffusion that stays in the cube: walls that reflect, scores that know them, and the ways back.
+
+After Lou and Ermon, Reflected Diffusion Models, 2023, beside the same diffusion without walls.
+"""
+
+from loupe.diffusion.reflected.flow import Flow, LogLikelihood, bump, flow, log_likelihood
+from loupe.diffusion.reflected.kernel import fold, kernel_log_density, kernel_score, sample_kernel, unfolded
+from loupe.diffusion.reflected.losses import bits_per_dimension, denoising_loss, likelihood_bound
+from loupe.diffusion.reflected.mixture import KernelMixture, cell_probabilities, corner_mixture
+from loupe.diffusion.reflected.samplers import euler_reflected, interior_tweedie, sample
+from loupe.diffusion.reflected.scores import (
+    ScoreNetwork,
+    classifier_free,
+    classifier_guided,
+    conditional,
+    thresholded,
+)
+from loupe.diffusion.reflected.sde import ExplodingSDE, ReflectedSDE
+from loupe.diffusion.reflected.simplex import from_simplex, simplex_log_det, to_simplex
+
+__all__ = [
+    "ExplodingSDE",
+    "Flow",
+    "KernelMixture",
+    "LogLikelihood",
+    "ReflectedSDE",
+    "ScoreNetwork",
+    "bits_per_dimension",
+    "bump",
+    "cell_probabilities",
+    "classifier_free",
+    "classifier_guided",
+    "conditional",
+    "corner_mixture",
+    "denoising_loss",
+    "euler_reflected",
+    "flow",
+    "fold",
+    "from_simplex",
+    "interior_tweedie",
+    "kernel_log_density",
+    "kernel_score",
+    "likelihood_bound",
+    "log_likelihood",
+    "sample",
+    "sample_kernel",
+    "simplex_log_det",
+    "thresholded",
+    "to_simplex",
+    "unfolded",
+]

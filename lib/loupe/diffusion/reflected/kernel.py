@@ -1,0 +1,245 @@
+r"""The heat kernel of an interval whose walls reflect: its density, its score, its samples.
+
+Noise of standard deviation sigma is added to ``x0`` in [0, 1], and what leaves the interval is folded back. There are
+two series for the density of where it lands ([1], section 3), each the Poisson dual of the other:
+
+.. math::
+
+   p(x\mid x_0)&=\frac1\sigma\sum_k\varphi\Bigl(\frac{x-2k-x_0}\sigma\Bigr)+\varphi\Bigl(\frac{x-2k+x_0}\sigma\Bigr)\\
+   &=1+2\sum_{k\ge1}e^{-k^2\pi^2\sigma^2/2}\cos(k\pi x_0)\cos(k\pi x).
+
+The images of ``x0`` serve where sigma is small, the cosines where it is large; they balance at sigma^2 = 1 / pi. In a
+cube coordinates do not know each other, so everything here is elementwise.
+
+References
+----------
+.. [1] Lou and Ermon, Reflected Diffusion Models, 2023.
+"""
+
+import math
+
+import torch
+
+FEW_IMAGES = 0.15
+"""Largest sigma at which five images are enough, in double precision too."""
+
+BALANCE = math.pi**-0.5
+"""From this sigma on cosines are summed, and below it images."""
+
+REACH = {torch.float32: 2, torch.float64: 3}  # images 2k + x0 and 2k - x0 for k from -reach to reach
+COSINES = {torch.float32: 4, torch.float64: 5}
+PIECE = 32_768  # elements that are worked on at once: a dozen such tensors stay in the cache
+
+
+def fold(u):
+    """Fold the line onto [0, 1] like a strip of paper, at every whole number; what is inside stays.
+
+    Parameters
+    ----------
+    u : torch.Tensor of floats, any shape
+
+    Returns
+    -------
+    torch.Tensor
+        Of the same shape. Its derivative is 1 or -1.
+
+    Examples
+    --------
+    >>> fold(torch.tensor([0.3, -0.25, 1.5, 2.25]))
+    tensor([0.3000, 0.2500, 0.5000, 0.2500])
+    """
+    v = u.abs() % 2
+    return torch.where(v <= 1, v, 2 - v)
+
+
+def unfolded(u):
+    """Where points of the line lie on the folded strip, and which way it runs there.
+
+    Returns
+    -------
+    x, direction : torch.Tensor
+        ``fold(u)``, and 1 or -1, the derivative of it.
+    """
+    backwards = (u.abs() % 2 > 1) != (u < 0)
+    return fold(u), 1 - 2 * backwards.to(u.dtype)
+
+
+def sample_kernel(x0, sigma, generator=None):
+    """Add Gaussian noise to points of the cube and fold it back: draws from the kernel, exactly, in one step.
+
+    Parameters
+    ----------
+    x0 : torch.Tensor, shape (B, ...)
+        Values in [0, 1].
+    sigma : torch.Tensor, shape (B,), or float
+    generator : torch.Generator, optional
+
+    Returns
+    -------
+    torch.Tensor
+        Shape and dtype of ``x0``.
+
+    Raises
+    ------
+    ValueError
+        As :func:`kernel_score`.
+    """
+    _, x0, sigma = _checked(x0, x0, sigma)
+    noise = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
+    return fold(x0 + per_row(sigma, x0) * noise)
+
+
+def kernel_log_density(x, x0, sigma):
+    """Logarithm of the kernel's density, coordinate by coordinate; their sum is that of the point.
+
+    Parameters and errors are those of :func:`kernel_score`.
+
+    Returns
+    -------
+    torch.Tensor
+        Natural logarithms, shape of ``x``.
+    """
+
+    def images(x, x0, sigma, reach):
+        total, _ = _image_sums(x, x0, sigma, reach)
+        return total.log() - ((x - x0) / sigma) ** 2 / 2 - (sigma * math.sqrt(2 * math.pi)).log()
+
+    def cosines(x, x0, sigma):
+        return _cosine_sums(x, x0, sigma)[0].log()
+
+    return _by_size(images, cosines, *_checked(x, x0, sigma))
+
+
+def kernel_score(x, x0, sigma):
+    """Derivative of the kernel's log-density by ``x``: where a noisy point most probably came from.
+
+    Exact to rounding, for all noise levels and however far ``x`` is from ``x0``; 0 at both walls. It can be
+    differentiated again.
+
+    Parameters
+    ----------
+    x, x0 : torch.Tensor, shape (B, ...)
+        Noisy and clean points, values in [0, 1], float32 or float64; half precision is taken to float32. On a GPU the
+        values are not checked, since looking at them would wait for it.
+    sigma : torch.Tensor, shape (B,), or float
+        Standard deviation of the noise of each row, above 0.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape of ``x``; in units of 1 / x.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, sigma is not positive, or values lie outside [0, 1] or are whole numbers.
+    """
+
+    def images(x, x0, sigma, reach):
+        total, moment = _image_sums(x, x0, sigma, reach)
+        return -((x - x0) + moment / total) / sigma**2
+
+    def cosines(x, x0, sigma):
+        density, slope = _cosine_sums(x, x0, sigma)
+        return slope / density
+
+    return _by_size(images, cosines, *_checked(x, x0, sigma))
+
+
+def _image_sums(x, x0, sigma, reach):
+    """Sums of w and of w (x0 - y) over images y of x0, w being the density at x of y's bell over that of x0's own.
+
+    No image is nearer to x than x0 itself, so that w never exceeds 1, and no score is lost where the density is too
+    small a number: the sums are the denominator and the numerator of a softmax whose largest term is 1.
+    """
+    few = reach == 0
+    rate = -2 / sigma**2
+    step = x - x0
+    total, moment = 1.0, 0.0
+    for k in (-1, 1) if few else [k for k in range(-reach, reach + 1) if k]:
+        weight = ((k - step) * (k * rate)).exp()  # y = 2k + x0
+        total, moment = total + weight, moment - 2 * k * weight
+    for k in (0, 1) if few else range(-reach, reach + 1):
+        to_go = k - x0
+        weight = ((k - x) * to_go * rate).exp()  # y = 2k - x0
+        total, moment = total + weight, moment - 2 * to_go * weight
+    return total, moment
+
+
+def _cosine_sums(x, x0, sigma):
+    """The density and its derivative, from multiples of angles by Chebyshev's recurrence."""
+    angle, angle0 = math.pi * x, math.pi * x0
+    cosine, sine, cosine0 = angle.cos(), angle.sin(), angle0.cos()
+    c, s, c0 = cosine, sine, cosine0
+    before, s_before, before0 = 1.0, 0.0, 1.0
+    density, slope = 1.0, 0.0
+    for k in range(1, COSINES[x.dtype] + 1):
+        weight = 2 * torch.exp(-((k * math.pi * sigma) ** 2) / 2) * c0
+        density, slope = density + weight * c, slope - (k * math.pi) * weight * s
+        c, before = 2 * cosine * c - before, c
+        s, s_before = 2 * cosine * s - s_before, s
+        c0, before0 = 2 * cosine0 * c0 - before0, c0
+    return density, slope
+
+
+def _by_size(images, cosines, x, x0, sigma):
+    """Each row by the series that suits its sigma."""
+    reach = REACH[x.dtype]
+    if x.device.type != "cpu":
+        # To sort rows would wait for the GPU, which has time for both series.
+        broad = sigma >= BALANCE
+        row = per_row(sigma, x)
+        fine = images(x, x0, row.clamp(max=BALANCE), reach)
+        return torch.where(per_row(broad, x), cosines(x, x0, row.clamp(min=BALANCE)), fine)
+    shape, x, x0 = x.shape, x.reshape(len(x), -1), x0.reshape(len(x), -1)
+    order = sigma.argsort()
+    ends = torch.searchsorted(sigma[order], sigma.new_tensor([FEW_IMAGES, BALANCE])).tolist()
+    rows = max(1, PIECE // max(1, x.shape[1]))
+    found = []
+    for few, chosen in zip((True, False, None), order.tensor_split(ends), strict=True):
+        for part in chosen.split(rows) if len(chosen) else ():
+            given = x[part], x0[part], sigma[part].unsqueeze(1)
+            found.append(cosines(*given) if few is None else images(*given, 0 if few else reach))
+    if not found:
+        return x.reshape(shape)
+    return torch.cat(found)[order.argsort()].reshape(shape)
+
+
+def per_row(values, x):
+    """``values (B,)`` with as many axes as ``x (B, ...)``."""
+    return values.reshape(-1, *(1,) * (x.ndim - 1))
+
+
+def check_cube(x, name):
+    """Raise ValueError unless ``x`` holds floating-point numbers in [0, 1]; on a GPU its values are not looked at."""
+    if not torch.is_floating_point(x):
+        hint = ": divide by 255" if x.dtype == torch.uint8 else ""
+        raise ValueError(f"{name} must hold floating-point numbers in [0, 1], got {x.dtype}{hint}")
+    if x.device.type == "cpu" and x.numel():
+        low, high = (value.item() for value in x.detach().aminmax())
+        if not (low >= 0 and high <= 1):
+            raise ValueError(f"{name} must lie in the cube: expects [0, 1], got {low:g} to {high:g}")
+
+
+def checked_sigma(sigma, x):
+    """Noise levels of the rows of ``x``, shape (B,), of its dtype and device."""
+    sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+    if sigma.ndim == 0:
+        sigma = sigma.expand(len(x))
+    if sigma.shape != (len(x),):
+        raise ValueError(f"sigma must be one number or have shape ({len(x)},), got {tuple(sigma.shape)}")
+    if sigma.device.type == "cpu" and not ((sigma > 0) & sigma.isfinite()).all():
+        worst = sigma[~((sigma > 0) & sigma.isfinite())][0].item()
+        raise ValueError(f"sigma must be above 0 and finite, got {worst:g}")
+    return sigma
+
+
+def _checked(x, x0, sigma):
+    if x.shape != x0.shape or x.ndim == 0:
+        raise ValueError(f"x and x0 must have one shape (B, ...), got {tuple(x.shape)} and {tuple(x0.shape)}")
+    check_cube(x0, "x0")
+    if x is not x0:
+        check_cube(x, "x")
+    dtype = torch.promote_types(torch.promote_types(x.dtype, x0.dtype), torch.float32)
+    x, x0 = x.to(dtype), x0.to(dtype)
+    return x, x0, checked_sigma(sigma, x)

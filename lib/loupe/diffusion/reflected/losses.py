@@ -1,0 +1,119 @@
+"""Constrained denoising score matching, and the bound of the likelihood that it is.
+
+References
+----------
+.. [1] Lou and Ermon, Reflected Diffusion Models, 2023, sections 4 and 6.
+"""
+
+import math
+
+import torch
+
+from loupe.diffusion.discrete.noise import training_times
+from loupe.diffusion.reflected.kernel import per_row
+from loupe.diffusion.reflected.sde import ReflectedSDE, checked_data
+
+EARLIEST = 1e-5
+"""Earliest time of training."""
+
+WEIGHTINGS = ("variance", "likelihood")
+CLOSEST = 8
+"""Standard deviations of the first noise that must fit between two grey levels, if it is not to mix them."""
+
+
+def denoising_loss(score, x0, sde, t=None, generator=None, *, weighting="variance"):
+    r"""Half the weighted squared error of a score against that of the kernel, for each point ([1], equation 9).
+
+    .. math:: \tfrac12\lambda_t\,\bigl\|s_\theta(x,\sigma_t)-\nabla_x\log p_t(x\mid x_0)\bigr\|^2,\quad x\sim p_t(\cdot\mid x_0)
+
+    The weight is :math:`\lambda=\sigma^2` or :math:`\lambda=g^2`, which for this schedule differ by the constant
+    factor :math:`2\ln(\sigma_{\max}/\sigma_{\min})`. Its minimum is the score of the data with noise.
+
+    Parameters
+    ----------
+    score : callable
+        ``(x, sigma)`` to scores of the shape of ``x``.
+    x0 : torch.Tensor, shape (B, ...)
+        Clean points, for a reflected process in [0, 1].
+    sde : ReflectedSDE or ExplodingSDE
+    t : torch.Tensor, shape (B,), optional
+        Times in [0, 1]; stratified over the batch by default.
+    generator : torch.Generator, optional
+        On the device of ``x0``.
+    weighting : str
+        ``"variance"`` (:math:`\sigma^2`, for samples) or ``"likelihood"`` (:math:`g^2`: nats).
+
+    Returns
+    -------
+    torch.Tensor, shape (B,)
+
+    Raises
+    ------
+    ValueError
+        For data outside the cube, or another weighting.
+    """
+    if weighting not in WEIGHTINGS:
+        raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}, got {weighting!r}")
+    x0 = checked_data(x0, sde)
+    if t is None:
+        t = training_times(len(x0), generator, start=EARLIEST, device=x0.device)
+    sigma = sde.sigma(t).to(x0.dtype)
+    x = sde.noised(x0, sigma, generator)
+    # Times sigma both are numbers of order 1, whatever the noise.
+    error = per_row(sigma, x) * (score(x, sigma) - sde.kernel_score(x, x0, sigma))
+    values = error.square().flatten(1).sum(1) / 2
+    return values if weighting == "variance" else 2 * sde.growth * values
+
+
+def likelihood_bound(score, x0, sde, *, times=20, levels=256, batch=256, generator=None):
+    """An upper bound of the negative log-likelihood of grey levels, in nats ([1], section 6).
+
+    It is the loss with its likelihood weighting over all times. The term of the end is below 1e-50; that of the
+    beginning is, too, where the first noise cannot mix two grey levels, which is why ``sigma_min`` has to be small.
+
+    Parameters
+    ----------
+    score : callable
+        ``(x, sigma)`` to scores.
+    x0 : torch.Tensor, shape (n, ...)
+        Grey levels divided by ``levels - 1``.
+    sde : ReflectedSDE
+    times : int
+        Stratified times for each point.
+    levels : int
+        Grey levels from 0 to 1.
+    batch : int
+        Noisy points in one call of the score.
+    generator : torch.Generator, optional
+
+    Returns
+    -------
+    torch.Tensor, shape (n,), float64
+        Unbiased for the bound of each point. Divide by d ln 2 for bits per dimension.
+
+    Raises
+    ------
+    ValueError
+        If the process is not reflected, its first noise mixes grey levels, or data lie outside the cube.
+    """
+    if not isinstance(sde, ReflectedSDE):
+        raise ValueError(f"the bound is that of a ReflectedSDE, got {type(sde).__name__}")
+    most = 1 / (CLOSEST * (levels - 1))
+    if sde.sigma_min > most:
+        raise ValueError(
+            f"sigma_min = {sde.sigma_min:g} mixes neighbours among {levels} grey levels, so that the loss bounds "
+            f"nothing: take at most {most:.2g}, or dequantise and use log_likelihood"
+        )
+    shares = torch.rand(len(x0), times, generator=generator, device=x0.device, dtype=torch.float64)
+    t = ((shares + torch.arange(times, device=x0.device)) / times).flatten()
+    rows = torch.arange(len(x0), device=x0.device).repeat_interleave(times)
+    parts = []
+    with torch.no_grad():
+        for row, at in zip(rows.split(batch), t.split(batch), strict=True):
+            parts.append(denoising_loss(score, x0[row], sde, at, generator, weighting="likelihood").double())
+    return torch.cat(parts).view(len(x0), times).mean(1)
+
+
+def bits_per_dimension(nats, dimensions):
+    """Nats of a whole point as bits for each of its dimensions."""
+    return nats / (dimensions * math.log(2))

@@ -1,0 +1,175 @@
+"""From noise back to data: steps of the reverse process, with walls that fold or clip.
+
+References
+----------
+.. [1] Lou and Ermon, Reflected Diffusion Models, 2023, section 5.
+"""
+
+import math
+
+import torch
+
+from loupe.diffusion.reflected.kernel import fold
+from loupe.diffusion.reflected.sde import ReflectedSDE
+
+WALLS = {"fold": fold, "clip": lambda x: x.clamp(0, 1)}
+"""What becomes of a step that leaves the cube: reflection, of order 1, or projection, of order 1/2."""
+
+LAST_TIME = 1e-5  # of the published sampler
+
+
+def reverse_times(steps, device="cpu"):
+    """Times from 1 to 0 in equal steps, shape (steps + 1,), float64."""
+    if steps < 1:
+        raise ValueError(f"a sampler needs at least 1 step, got {steps}")
+    return torch.linspace(1, 0, steps + 1, dtype=torch.float64, device=device)
+
+
+def sample(
+    score,
+    sde,
+    shape,
+    *,
+    steps,
+    walls="fold",
+    start=None,
+    denoise=True,
+    compat=None,
+    correct=0,
+    generator=None,
+    device="cpu",
+    dtype=torch.float32,
+    watch=None,
+):
+    r"""Follow the reverse process from noise to data by Euler-Maruyama steps ([1], algorithm 1).
+
+    From noise :math:`\sigma` to :math:`\sigma'` a step is
+    :math:`x\gets\mathrm{fold}\bigl(x+(\sigma^2-\sigma'^2)\,s(x,\sigma)+\sqrt{\sigma^2-\sigma'^2}\,z\bigr)`: the variance is
+    exact, and the noise levels lie evenly in their logarithm.
+
+    Parameters
+    ----------
+    score : callable
+        ``(x, sigma)`` to scores; see :mod:`loupe.diffusion.reflected.scores` for guidance and thresholds.
+    sde : ReflectedSDE or ExplodingSDE
+        The latter has no walls.
+    shape : tuple of int
+        Of the samples, (B, ...).
+    steps : int
+    walls : str
+        ``"fold"`` or ``"clip"``: thresholding after each step is the latter.
+    start : torch.Tensor, optional
+        Noise to start from; drawn by default.
+    denoise : bool
+        Whether what noise is left, of ``sigma_min``, is taken away at the end by ``x + sigma^2 s`` and a clip to the
+        cube. Tweedie's formula holds where no wall is near; with walls it is an approximation.
+    compat : str, optional
+        ``"official"`` for the steps as published: g^2 / steps in place of the difference of variances, times from 1 to
+        1e-5 of which the last is not stepped from, and no denoising, so that samples keep some noise.
+    correct : int
+        Langevin steps after each step of that sampler, of signal-to-noise ratio 0.01.
+    generator : torch.Generator, optional
+        On the device.
+    device : str or torch.device
+    dtype : torch.dtype
+    watch : callable, optional
+        ``watch(k, x)`` sees the points after k steps, first the noise.
+
+    Returns
+    -------
+    torch.Tensor of ``shape``
+
+    Raises
+    ------
+    ValueError
+        For words that are not known, no steps, or corrections without the published sampler.
+    RuntimeError
+        If a score is not finite; the message names the step and the noise.
+    """
+    if walls not in WALLS:
+        raise ValueError(f"walls must be one of {', '.join(WALLS)}, got {walls!r}")
+    if compat not in (None, "official"):
+        raise ValueError(f"compat must be None or 'official', got {compat!r}")
+    if correct and compat is None:
+        raise ValueError("corrections belong to the published sampler: give compat='official' too")
+    times = reverse_times(steps)
+    bounded = WALLS[walls] if isinstance(sde, ReflectedSDE) else sde.folded
+    options = {"generator": generator, "device": device, "dtype": dtype}
+    x = sde.limit(shape, **options) if start is None else start.to(device, dtype)
+    watch = watch or _look_away
+    watch(0, x)
+
+    def asked(x, t, k):
+        sigma = sde.sigma(t).to(device, dtype).expand(len(x))
+        found = score(x, sigma)
+        if not found.isfinite().all():
+            raise RuntimeError(f"a score is not finite, at step {k} and sigma {sigma[0].item():.3g}")
+        return found
+
+    if compat == "official":
+        times = torch.linspace(1, LAST_TIME, steps, dtype=torch.float64)[:-1]
+        added = sde.diffusion(times) ** 2 / steps
+    else:
+        added = -(sde.sigma(times) ** 2).diff()
+        times = times[:-1]
+    for k, (t, variance) in enumerate(zip(times, added.tolist(), strict=True)):
+        noise = torch.randn(shape, **options)
+        x = bounded(x + variance * asked(x, t, k) + math.sqrt(variance) * noise)
+        for _ in range(correct):
+            x = _langevin(lambda x, t=t, k=k: asked(x, t, k), x, bounded, options)
+        watch(k + 1, x)
+    if denoise and compat is None:
+        x = interior_tweedie(score, x, sde)
+    return x
+
+
+def interior_tweedie(score, x, sde):
+    """Take the last noise away, ``x + sigma_min^2 s``, and clip to the cube.
+
+    The formula is that of a diffusion without walls: with walls it holds for coordinates many ``sigma_min`` from both.
+    """
+    sigma = torch.full((len(x),), sde.sigma_min, device=x.device, dtype=x.dtype)
+    return (x + sde.sigma_min**2 * score(x, sigma)).clamp(0, 1)
+
+
+def _langevin(score, x, bounded, options, ratio=0.01):
+    """A step of Langevin dynamics at one noise level, as in the published sampler: norms are means over the batch."""
+    noise, slope = torch.randn(x.shape, **options), score(x)
+    size, strength = (each.flatten(1).norm(dim=1).mean() for each in (noise, slope))
+    step = 2 * (ratio * size / strength) ** 2
+    return bounded(x + step * slope + (2 * step).sqrt() * noise)
+
+
+def euler_reflected(drift, diffusion, x, *, time, steps, walls="fold", generator=None):
+    """Run a reflected process with a drift forwards in [0, 1], by Euler-Maruyama steps.
+
+    Parameters
+    ----------
+    drift : callable
+        ``x`` to its drift.
+    diffusion : float
+        Constant g.
+    x : torch.Tensor
+        Where paths begin, any shape.
+    time : float
+    steps : int
+    walls : str
+        ``"fold"`` or ``"clip"``.
+    generator : torch.Generator, optional
+
+    Returns
+    -------
+    torch.Tensor
+        Where they end.
+    """
+    if walls not in WALLS:
+        raise ValueError(f"walls must be one of {', '.join(WALLS)}, got {walls!r}")
+    step = time / steps
+    for _ in range(steps):
+        noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
+        x = WALLS[walls](x + step * drift(x) + diffusion * math.sqrt(step) * noise)
+    return x
+
+
+def _look_away(k, x):
+    """Nobody watches."""

@@ -1,0 +1,157 @@
+"""Two diffusions with one schedule: one stays in the cube, the other runs away from it.
+
+Both add noise whose standard deviation grows from ``sigma_min`` to ``sigma_max`` as time runs from 0 to 1. They share
+their methods, so that a loss, a sampler or a network works with either.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from loupe.diffusion.reflected.kernel import (
+    check_cube,
+    checked_sigma,
+    fold,
+    kernel_score,
+    per_row,
+    sample_kernel,
+    unfolded,
+)
+
+
+@dataclass(frozen=True)
+class GeometricSchedule:
+    """Noise that grows by the same factor in equal times (the variance-exploding schedule).
+
+    Parameters
+    ----------
+    sigma_min, sigma_max : float
+        Standard deviation of the noise at times 0 and 1.
+
+    Raises
+    ------
+    ValueError
+        Unless ``0 < sigma_min < sigma_max``.
+    """
+
+    sigma_min: float = 0.01
+    sigma_max: float = 5.0
+
+    def __post_init__(self):
+        if not 0 < self.sigma_min < self.sigma_max < math.inf:
+            raise ValueError(
+                f"noise must grow from a sigma_min above 0 to a sigma_max, got {self.sigma_min} and {self.sigma_max}"
+            )
+
+    @property
+    def growth(self):
+        """Logarithm of ``sigma_max / sigma_min``."""
+        return math.log(self.sigma_max / self.sigma_min)
+
+    def sigma(self, t):
+        """Standard deviation ``sigma_min**(1 - t) * sigma_max**t`` of all noise up to time t, shape of ``t``."""
+        return (math.log(self.sigma_min) + self.growth * torch.as_tensor(t)).exp()
+
+    def diffusion(self, t):
+        """Coefficient g of the noise: g^2 is the derivative of sigma^2 by time."""
+        return math.sqrt(2 * self.growth) * self.sigma(t)
+
+    def time(self, sigma):
+        """When the noise has this standard deviation."""
+        return (torch.as_tensor(sigma).log() - math.log(self.sigma_min)) / self.growth
+
+
+@dataclass(frozen=True)
+class ReflectedSDE(GeometricSchedule):
+    """Brownian motion in [0, 1]^d with walls that reflect ([1], section 3); what it forgets towards is uniform.
+
+    It has no drift. Use ``sigma_min = 0.01`` for samples, and 1e-4 for the bound of the likelihood of grey levels.
+
+    References
+    ----------
+    .. [1] Lou and Ermon, Reflected Diffusion Models, 2023.
+    """
+
+    def noised(self, x0, sigma, generator=None):
+        """Draw from the kernel; shape of ``x0 (B, ...)``, for ``sigma (B,)``."""
+        return sample_kernel(x0, sigma, generator)
+
+    def kernel_score(self, x, x0, sigma):
+        """Score of the kernel, shape of ``x``."""
+        return kernel_score(x, x0, sigma)
+
+    def limit(self, shape, generator=None, device="cpu", dtype=torch.float32):
+        """Draw from the uniform law, where the noise has taken everything at time 1."""
+        return torch.rand(shape, generator=generator, device=device, dtype=dtype)
+
+    def limit_log_density(self, x):
+        """Log-density of that law, shape (B,): 0."""
+        return x.new_zeros(len(x))
+
+    def inputs(self, x, sigma):
+        """What a network is shown of ``x``: the cube from -1 to 1."""
+        return 2 * x - 1
+
+    def chart(self, x):
+        """Points of the cube for points of the line, and the direction in which the fold runs there (1 or -1)."""
+        return unfolded(x)
+
+    def folded(self, x):
+        """Points of the cube for points of the line."""
+        return fold(x)
+
+
+@dataclass(frozen=True)
+class ExplodingSDE(GeometricSchedule):
+    """The same noise without walls: the variance-exploding diffusion, the baseline.
+
+    Parameters
+    ----------
+    sigma_min, sigma_max : float
+    centre, spread : float
+        Mean and standard deviation of the data, about: where the last noise is centred, and by what a network's input
+        is scaled. The defaults are those of the unit interval.
+    """
+
+    centre: float = 0.5
+    spread: float = 0.5
+
+    def noised(self, x0, sigma, generator=None):
+        """Add noise; shape of ``x0 (B, ...)``, for ``sigma (B,)``."""
+        noise = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
+        return x0 + per_row(checked_sigma(sigma, x0), x0) * noise
+
+    def kernel_score(self, x, x0, sigma):
+        """Score ``(x0 - x) / sigma^2`` of the Gaussian kernel, shape of ``x``."""
+        return (x0 - x) / per_row(checked_sigma(sigma, x), x) ** 2
+
+    def limit(self, shape, generator=None, device="cpu", dtype=torch.float32):
+        """Draw from the normal law that stands for what is there at time 1."""
+        noise = torch.randn(shape, generator=generator, device=device, dtype=dtype)
+        return self.centre + self.sigma_max * noise
+
+    def limit_log_density(self, x):
+        """Log-density of that law, shape (B,)."""
+        scaled = ((x - self.centre) / self.sigma_max).flatten(1)
+        constant = math.log(self.sigma_max * math.sqrt(2 * math.pi))
+        return -(scaled.square() / 2 + constant).sum(1)
+
+    def inputs(self, x, sigma):
+        """What a network is shown of ``x``: centred, and divided by its standard deviation at this noise."""
+        return (x - self.centre) / (per_row(sigma, x) ** 2 + self.spread**2).sqrt()
+
+    def chart(self, x):
+        """The point itself, and 1: there is nothing to fold."""
+        return x, 1.0
+
+    def folded(self, x):
+        """The point itself."""
+        return x
+
+
+def checked_data(x0, sde):
+    """Clean points of shape (B, ...); in the cube, if the process is."""
+    if isinstance(sde, ReflectedSDE):
+        check_cube(x0, "x0")
+    return x0

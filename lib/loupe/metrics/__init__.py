@@ -1,5 +1,12 @@
 """Statistics that several papers judge their measures by."""
 
+from loupe.metrics.images import (
+    class_score,
+    energy_distance,
+    frechet_distance,
+    inception_scores,
+    sliced_wasserstein,
+)
 from loupe.metrics.mauve import divergence_area, mauve27
 from loupe.metrics.rank_correlation import (
     Correlation,
@@ -28,13 +35,18 @@ __all__ = [
     "bigram_rate_entropy",
     "bigram_total_variation",
     "bootstrap_kendall",
+    "class_score",
     "divergence_area",
+    "energy_distance",
+    "frechet_distance",
     "granulated_kendall",
+    "inception_scores",
     "kendall",
     "loglog_fit",
     "mauve27",
     "partial_kendall",
     "permutation_test",
+    "sliced_wasserstein",
     "token_entropies",
     "unigram_entropy",
 ]

@@ -24,7 +24,7 @@ from loupe.plotting.style import (
     series,
     use_style,
 )
-from loupe.plotting.widgets import filtration_slider, poincare_disk, reverse_path
+from loupe.plotting.widgets import filtration_slider, folding_kernel, poincare_disk, reverse_path
 
 __all__ = [
     "ACCENT",
@@ -39,6 +39,7 @@ __all__ = [
     "Series",
     "figure",
     "filtration_slider",
+    "folding_kernel",
     "log_axis",
     "poincare_disk",
     "reverse_path",

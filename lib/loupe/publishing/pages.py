@@ -23,15 +23,23 @@ API = {
         "loupe.geometry.gromov": "hop_distances, gromov_delta, GromovDelta",
     },
     "Topology": {"loupe.topology": ""},
-    "Diffusion": {"loupe.diffusion.discrete": ""},
+    "Diffusion": {"loupe.diffusion.discrete": "", "loupe.diffusion.reflected": ""},
     "Metrics": {"loupe.metrics": ""},
     "Data": {
         "loupe.data": "",
         "loupe.data.graph_tasks": "LinkSplit, link_split, training_negatives, sample_non_edges, NodeSplit, node_split, "
         "fixed_node_split, message_edges, node_inputs, disease_tree",
+        "loupe.data.pixels": "unit_interval",
         "loupe.data.token_blocks": "Crops, BlockBatches, write_blocks, open_blocks, PackedText",
     },
-    "Training": {"loupe.training": "", "loupe.networks": "", "loupe.networks.transformer": "Transformer"},
+    "Training": {
+        "loupe.training": "",
+        "loupe.networks": "",
+        "loupe.networks.transformer": "Transformer",
+        "loupe.networks.unet": "UNet, DiffusersUNet, make_unet",
+        "loupe.networks.perceptron": "NoisePerceptron",
+        "loupe.networks.feature_classifier": "FeatureClassifier, WideResNet",
+    },
     "Presets and experiments": {
         "loupe.experiment.presets": "Preset",
         "loupe.experiment.units": "experiment, Unit, units_of",

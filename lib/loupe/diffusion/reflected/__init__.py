@@ -4,7 +4,14 @@ After Lou and Ermon, Reflected Diffusion Models, 2023, beside the same diffusion
 """
 
 from loupe.diffusion.reflected.flow import Flow, LogLikelihood, bump, flow, log_likelihood
-from loupe.diffusion.reflected.kernel import fold, kernel_log_density, kernel_score, sample_kernel, unfolded
+from loupe.diffusion.reflected.kernel import (
+    fold,
+    kernel_cdf,
+    kernel_log_density,
+    kernel_score,
+    sample_kernel,
+    unfolded,
+)
 from loupe.diffusion.reflected.losses import bits_per_dimension, denoising_loss, likelihood_bound
 from loupe.diffusion.reflected.mixture import KernelMixture, cell_probabilities, corner_mixture
 from loupe.diffusion.reflected.samplers import euler_reflected, interior_tweedie, sample
@@ -38,6 +45,7 @@ __all__ = [
     "fold",
     "from_simplex",
     "interior_tweedie",
+    "kernel_cdf",
     "kernel_log_density",
     "kernel_score",
     "likelihood_bound",

@@ -17,12 +17,11 @@ from loupe.diffusion.reflected.sde import checked_data
 MOLLIFIER = 200.0
 """Width of the mollifier in the published sampler."""
 
-SIDE = 0.01
-"""How far from the walls the published sampler starts."""
-
 METHODS = ("dopri5", "dopri8", "bosh3", "adaptive_heun", "euler", "midpoint", "heun2", "rk4")
 FIXED = ("euler", "midpoint", "heun2", "rk4")
 SMALLEST = 1e-12
+SHORTEST = 1e-4
+"""Steps never get shorter: where a score pushes through a wall, the flow slides along it in such steps."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +71,7 @@ def bump(x, width=MOLLIFIER):
     return ((4 - 1 / (x * (1 - x)).clamp(min=SMALLEST)) / width).exp()
 
 
+@torch.no_grad()
 def flow(
     score,
     sde,
@@ -111,7 +111,7 @@ def flow(
         Steps of the latter.
     times : sequence of float, optional
         Times at which points are wanted, from ``start`` to ``end``, in place of the end alone: ``x`` of the result then
-        has them as its first axis.
+        has them as its first axis. Between steps it is interpolated.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def flow(
         positive or has no walls.
     """
     velocity = _Velocity(score, sde, mollifier)
-    options = _solver(method, rtol, atol, steps, start, end)
+    options = _solver(method, rtol, atol, steps)
     grid = torch.tensor([start, end] if times is None else list(times), dtype=x.dtype, device=x.device)
     path = sde.folded(odeint(velocity, x, grid, **options))
     return Flow(path[-1] if times is None else path, velocity.evaluations)
@@ -174,7 +174,7 @@ def log_likelihood(
     if probes is not None and probes < 1:
         raise ValueError(f"probes must be at least 1, or None for the exact divergence, got {probes}")
     velocity = _Velocity(score, sde, mollifier)
-    options = _solver(method, rtol, atol, steps, 0.0, 1.0)
+    options = _solver(method, rtol, atol, steps)
     shape = (probes or 0, *x0.shape)
     signs = 1 - 2 * torch.randint(2, shape, generator=generator, device=x0.device).to(x0.dtype)
 
@@ -227,7 +227,7 @@ def _divergence(v, x, signs):
     return total
 
 
-def _solver(method, rtol, atol, steps, start, end):
+def _solver(method, rtol, atol, steps):
     """Options of ``odeint``."""
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
@@ -241,7 +241,17 @@ def _solver(method, rtol, atol, steps, start, end):
     if steps is not None:
         if steps < 1:
             raise ValueError(f"a solver needs at least 1 step, got {steps}")
-        return {"method": method, "options": {"step_size": abs(end - start) / steps}}
+        return {"method": method, "options": {"grid_constructor": _equal_steps(steps)}}
     if not min(rtol, atol) > 0:
         raise ValueError(f"rtol and atol must be above 0, got {rtol} and {atol}")
-    return {"method": method, "rtol": rtol, "atol": atol}
+    return {"method": method, "rtol": rtol, "atol": atol, "options": {"min_step": SHORTEST}}
+
+
+def _equal_steps(steps):
+    """The grid of torchdiffeq; with a step size in its place, rounding would sometimes make it one step more."""
+
+    def grid(function, x, times):
+        shares = torch.linspace(0, 1, steps + 1, dtype=times.dtype, device=times.device)
+        return torch.lerp(times[0], times[-1], shares)
+
+    return grid

@@ -48,7 +48,7 @@ def fold(u):
     >>> fold(torch.tensor([0.3, -0.25, 1.5, 2.25]))
     tensor([0.3000, 0.2500, 0.5000, 0.2500])
     """
-    v = u.abs() % 2
+    v = torch.where(u < 0, -u, u) % 2  # the derivative of abs is lost at 0
     return torch.where(v <= 1, v, 2 - v)
 
 
@@ -77,7 +77,7 @@ def sample_kernel(x0, sigma, generator=None):
     Returns
     -------
     torch.Tensor
-        Shape and dtype of ``x0``.
+        Shape and dtype of ``x0``; half precision is taken to float32.
 
     Raises
     ------
@@ -146,6 +146,34 @@ def kernel_score(x, x0, sigma):
     return _by_size(images, cosines, *_checked(x, x0, sigma))
 
 
+def kernel_cdf(x, x0, sigma):
+    """Probability that the kernel's draw lies below ``x``, coordinate by coordinate.
+
+    Parameters and errors are those of :func:`kernel_score`.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape of ``x``; 0 and 1 at the walls to rounding.
+    """
+
+    def images(x, x0, sigma, reach):
+        scale = sigma * math.sqrt(2)
+        near = 2 if reach == 0 else reach
+        places = [2 * k + sign * x0 for k in range(-near, near + 1) for sign in (1, -1)]
+        return sum(torch.erf((x - y) / scale) + torch.erf(y / scale) for y in places) / 2
+
+    def cosines(x, x0, sigma):
+        waves = range(1, COSINES[x.dtype] + 1)
+        strength = [2 / (k * math.pi) * torch.exp(-((k * math.pi * sigma) ** 2) / 2) for k in waves]
+        angle, angle0 = math.pi * x, math.pi * x0
+        return x + sum(
+            s * (k * angle0).cos() * (k * angle).sin() for k, s in zip(waves, strength, strict=True)
+        )
+
+    return _by_size(images, cosines, *_checked(x, x0, sigma))
+
+
 def _image_sums(x, x0, sigma, reach):
     """Sums of w and of w (x0 - y) over images y of x0, w being the density at x of y's bell over that of x0's own.
 
@@ -154,10 +182,11 @@ def _image_sums(x, x0, sigma, reach):
     """
     few = reach == 0
     rate = -2 / sigma**2
-    step = x - x0
     total, moment = 1.0, 0.0
     for k in (-1, 1) if few else [k for k in range(-reach, reach + 1) if k]:
-        weight = ((k - step) * (k * rate)).exp()  # y = 2k + x0
+        # Summed so that a small x0 is not lost beside a whole number, and the score vanishes at both walls.
+        away = (k - x) + x0 if k > 0 else (k + x0) - x
+        weight = (away * (k * rate)).exp()  # y = 2k + x0
         total, moment = total + weight, moment - 2 * k * weight
     for k in (0, 1) if few else range(-reach, reach + 1):
         to_go = k - x0
@@ -191,7 +220,8 @@ def _by_size(images, cosines, x, x0, sigma):
         row = per_row(sigma, x)
         fine = images(x, x0, row.clamp(max=BALANCE), reach)
         return torch.where(per_row(broad, x), cosines(x, x0, row.clamp(min=BALANCE)), fine)
-    shape, x, x0 = x.shape, x.reshape(len(x), -1), x0.reshape(len(x), -1)
+    shape = x.shape
+    x, x0 = ((each if each.ndim > 1 else each.unsqueeze(1)).flatten(1) for each in (x, x0))
     order = sigma.argsort()
     ends = torch.searchsorted(sigma[order], sigma.new_tensor([FEW_IMAGES, BALANCE])).tolist()
     rows = max(1, PIECE // max(1, x.shape[1]))

@@ -17,6 +17,9 @@ EARLIEST = 1e-5
 """Earliest time of training."""
 
 WEIGHTINGS = ("variance", "likelihood")
+ENOUGH = 2.0
+"""Last noise after which the law is uniform to 1e-17."""
+
 CLOSEST = 8
 """Standard deviations of the first noise that must fit between two grey levels, if it is not to mix them."""
 
@@ -24,10 +27,11 @@ CLOSEST = 8
 def denoising_loss(score, x0, sde, t=None, generator=None, *, weighting="variance"):
     r"""Half the weighted squared error of a score against that of the kernel, for each point ([1], equation 9).
 
-    .. math:: \tfrac12\lambda_t\,\bigl\|s_\theta(x,\sigma_t)-\nabla_x\log p_t(x\mid x_0)\bigr\|^2,\quad x\sim p_t(\cdot\mid x_0)
+    .. math:: \tfrac12\lambda_t\,\bigl\|s_\theta(x,\sigma_t)-\nabla_x\log p_t(x\mid x_0)\bigr\|^2
 
-    The weight is :math:`\lambda=\sigma^2` or :math:`\lambda=g^2`, which for this schedule differ by the constant
-    factor :math:`2\ln(\sigma_{\max}/\sigma_{\min})`. Its minimum is the score of the data with noise.
+    for a noisy point :math:`x\sim p_t(\cdot\mid x_0)`. The weight is :math:`\lambda=\sigma^2` or :math:`\lambda=g^2`,
+    which for this schedule differ by the constant factor :math:`2\ln(\sigma_{\max}/\sigma_{\min})`. Its minimum is the
+    score of the data with noise.
 
     Parameters
     ----------
@@ -68,8 +72,9 @@ def denoising_loss(score, x0, sde, t=None, generator=None, *, weighting="varianc
 def likelihood_bound(score, x0, sde, *, times=20, levels=256, batch=256, generator=None):
     """An upper bound of the negative log-likelihood of grey levels, in nats ([1], section 6).
 
-    It is the loss with its likelihood weighting over all times. The term of the end is below 1e-50; that of the
-    beginning is, too, where the first noise cannot mix two grey levels, which is why ``sigma_min`` has to be small.
+    It is the loss with its likelihood weighting over all times. What it leaves out is, in nats for each dimension, less
+    than 1e-17 at the end, for ``sigma_max`` of 2 or more, and at the beginning less than 2e-4 for the largest
+    ``sigma_min`` that is accepted and 1e-50 for 1e-4: there the first noise cannot mix two grey levels.
 
     Parameters
     ----------
@@ -94,8 +99,11 @@ def likelihood_bound(score, x0, sde, *, times=20, levels=256, batch=256, generat
     Raises
     ------
     ValueError
-        If the process is not reflected, its first noise mixes grey levels, or data lie outside the cube.
+        If the process is not reflected, its first noise mixes grey levels, its last one leaves something of the data,
+        or data lie outside the cube.
     """
+    if levels < 2:
+        raise ValueError(f"levels must be at least 2, got {levels}")
     if not isinstance(sde, ReflectedSDE):
         raise ValueError(f"the bound is that of a ReflectedSDE, got {type(sde).__name__}")
     most = 1 / (CLOSEST * (levels - 1))
@@ -103,6 +111,10 @@ def likelihood_bound(score, x0, sde, *, times=20, levels=256, batch=256, generat
         raise ValueError(
             f"sigma_min = {sde.sigma_min:g} mixes neighbours among {levels} grey levels, so that the loss bounds "
             f"nothing: take at most {most:.2g}, or dequantise and use log_likelihood"
+        )
+    if sde.sigma_max < ENOUGH:
+        raise ValueError(
+            f"sigma_max must be at least {ENOUGH:g} for nothing of the data to be left, got {sde.sigma_max:g}"
         )
     shares = torch.rand(len(x0), times, generator=generator, device=x0.device, dtype=torch.float64)
     t = ((shares + torch.arange(times, device=x0.device)) / times).flatten()

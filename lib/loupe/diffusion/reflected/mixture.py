@@ -1,10 +1,14 @@
 """A law in the cube that can be noised exactly: points with noise, folded at the walls."""
 
-import math
-
 import torch
 
-from loupe.diffusion.reflected.kernel import checked_sigma, kernel_log_density, sample_kernel, unfolded
+from loupe.diffusion.reflected.kernel import (
+    checked_sigma,
+    kernel_cdf,
+    kernel_log_density,
+    sample_kernel,
+    unfolded,
+)
 
 
 class KernelMixture:
@@ -87,7 +91,9 @@ class KernelMixture:
     def _total(self, x, sigma):
         if x.ndim != 2 or x.shape[1] != self.means.shape[1]:
             raise ValueError(f"x must have shape (B, {self.means.shape[1]}), got {tuple(x.shape)}")
-        sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(len(x))
+        sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+        if (sigma < 0).any():
+            raise ValueError(f"sigma must be at least 0, got {sigma.min().item():g}")
         return checked_sigma(sigma.square().add(self.width**2).sqrt(), x)
 
 
@@ -111,10 +117,14 @@ def cell_probabilities(mixture, levels=256):
     -------
     torch.Tensor, shape (levels, levels), float64
     """
+    if mixture.means.shape[1] != 2:
+        raise ValueError(
+            f"cells are those of a square: the mixture must have d = 2, got {mixture.means.shape[1]}"
+        )
     edges = ((torch.arange(levels + 1, dtype=torch.float64) - 0.5) / (levels - 1)).clamp(0, 1)
+    B, K = levels + 1, len(mixture.means)
     found = []
     for mean in mixture.means.double().T:  # (K,) for each axis
-        images = torch.stack([2 * k + sign * mean for k in range(-2, 3) for sign in (1, -1)])  # (20, K)
-        reached = torch.special.erf((edges.view(-1, 1, 1) - images) / (mixture.width * math.sqrt(2))) / 2
-        found.append(reached.sum(1).diff(dim=0))  # (levels, K)
+        reached = kernel_cdf(edges.repeat_interleave(K), mean.repeat(B), mixture.width).view(B, K)
+        found.append(reached.diff(dim=0))  # (levels, K)
     return torch.einsum("k,ak,bk->ab", mixture.log_weights.double().exp(), *found)

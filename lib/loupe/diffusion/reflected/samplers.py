@@ -25,6 +25,7 @@ def reverse_times(steps, device="cpu"):
     return torch.linspace(1, 0, steps + 1, dtype=torch.float64, device=device)
 
 
+@torch.no_grad()
 def sample(
     score,
     sde,
@@ -93,6 +94,10 @@ def sample(
     if correct and compat is None:
         raise ValueError("corrections belong to the published sampler: give compat='official' too")
     times = reverse_times(steps)
+    if start is not None and tuple(start.shape) != tuple(shape):
+        raise ValueError(
+            f"start must have the shape of the samples, {tuple(shape)}, got {tuple(start.shape)}"
+        )
     bounded = WALLS[walls] if isinstance(sde, ReflectedSDE) else sde.folded
     options = {"generator": generator, "device": device, "dtype": dtype}
     x = sde.limit(shape, **options) if start is None else start.to(device, dtype)
@@ -119,7 +124,7 @@ def sample(
             x = _langevin(lambda x, t=t, k=k: asked(x, t, k), x, bounded, options)
         watch(k + 1, x)
     if denoise and compat is None:
-        x = interior_tweedie(score, x, sde)
+        x = interior_tweedie(lambda x, sigma: asked(x, times.new_zeros(()), steps), x, sde)
     return x
 
 
@@ -136,7 +141,8 @@ def _langevin(score, x, bounded, options, ratio=0.01):
     """A step of Langevin dynamics at one noise level, as in the published sampler: norms are means over the batch."""
     noise, slope = torch.randn(x.shape, **options), score(x)
     size, strength = (each.flatten(1).norm(dim=1).mean() for each in (noise, slope))
-    step = 2 * (ratio * size / strength) ** 2
+    # Where there is hardly a score left, the step would have no end.
+    step = (2 * (ratio * size / strength) ** 2).clamp(max=1)
     return bounded(x + step * slope + (2 * step).sqrt() * noise)
 
 
@@ -164,6 +170,8 @@ def euler_reflected(drift, diffusion, x, *, time, steps, walls="fold", generator
     """
     if walls not in WALLS:
         raise ValueError(f"walls must be one of {', '.join(WALLS)}, got {walls!r}")
+    if steps < 1:
+        raise ValueError(f"a sampler needs at least 1 step, got {steps}")
     step = time / steps
     for _ in range(steps):
         noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)

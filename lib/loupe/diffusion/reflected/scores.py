@@ -4,6 +4,8 @@ A score is any callable: points ``x (B, ...)`` and noise levels ``sigma (B,)`` g
 that noise, of the shape of ``x``. Everything here takes such functions and gives them.
 """
 
+import math
+
 import torch
 
 from loupe.diffusion.reflected.kernel import checked_sigma, per_row
@@ -20,16 +22,34 @@ class ScoreNetwork(torch.nn.Module):
         ``network(inputs, sigma)`` or ``network(inputs, sigma, labels)``, of the shape of the inputs.
     sde : ReflectedSDE or ExplodingSDE
         Whose points it sees, scaled by ``sde.inputs``.
+    levels : int, optional
+        Grey levels of data of which the likelihood is wanted: the network is then also shown where between two of them
+        each coordinate lies (:func:`level_features`), and has three times as many inputs as outputs along axis 1.
     """
 
-    def __init__(self, network, sde):
+    def __init__(self, network, sde, levels=None):
         super().__init__()
-        self.network, self.sde = network, sde
+        self.network, self.sde, self.levels = network, sde, levels
 
     def forward(self, x, sigma, labels=None):
         """Scores of the shape of ``x (B, ...)`` for ``sigma (B,)`` and, if the network has classes, labels (B,)."""
         given = () if labels is None else (labels,)
-        return self.network(self.sde.inputs(x, sigma), sigma, *given) / per_row(sigma, x)
+        inputs = self.sde.inputs(x, sigma)
+        if self.levels is not None:
+            inputs = torch.cat([inputs, level_features(x, sigma, self.levels)], 1)
+        return self.network(inputs, sigma, *given) / per_row(sigma, x)
+
+
+def level_features(x, sigma, levels):
+    """Sine and cosine of the place between two grey levels, twice the channels of ``x (B, C, ...)``.
+
+    Without them a network would have to tell 256 levels apart in a number between 0 and 1. The sine is divided by its
+    standard deviation for noise around a level: at little noise it is the noise, in its own units.
+    """
+    phase = 2 * math.pi * (levels - 1) * x
+    angle = 2 * math.pi * (levels - 1) * per_row(sigma, x)
+    spread = (-torch.expm1(-2 * angle**2) / 2).sqrt()
+    return torch.cat([phase.sin() / spread, phase.cos()], 1)
 
 
 def conditional(score, labels):
@@ -116,10 +136,12 @@ def classifier_guided(score, log_probability, labels, weight):
     weight = _checked_weight(weight)
 
     def guided(x, sigma):
+        # A likelihood differentiates by x once more.
+        again = torch.is_grad_enabled() and x.requires_grad
         with torch.enable_grad():
-            at = x.detach().requires_grad_()
+            at = x if again else x.detach().requires_grad_()
             chosen = log_probability(at, sigma).gather(1, labels.unsqueeze(1))
-            (slope,) = torch.autograd.grad(chosen.sum(), at)
+            (slope,) = torch.autograd.grad(chosen.sum(), at, create_graph=again)
         return score(x, sigma) + (1 + weight) * slope
 
     return guided

@@ -81,9 +81,14 @@ class ReflectedSDE(GeometricSchedule):
         """Score of the kernel, shape of ``x``."""
         return kernel_score(x, x0, sigma)
 
-    def limit(self, shape, generator=None, device="cpu", dtype=torch.float32):
-        """Draw from the uniform law, where the noise has taken everything at time 1."""
-        return torch.rand(shape, generator=generator, device=device, dtype=dtype)
+    def limit(self, shape, generator=None, device="cpu", dtype=torch.float32, side=0.0):
+        """Draw from the uniform law, where the noise has taken everything at time 1.
+
+        With ``side`` no coordinate is nearer to a wall than that: a mollified flow hardly moves what begins there, and
+        the published sampler begins 0.01 away.
+        """
+        drawn = torch.rand(shape, generator=generator, device=device, dtype=dtype)
+        return side + (1 - 2 * side) * drawn if side else drawn
 
     def limit_log_density(self, x):
         """Log-density of that law, shape (B,): 0."""

@@ -47,7 +47,7 @@ def from_simplex(x, margin=MARGIN):
     """
     total = x.sum(-1)
     slack = 16 * torch.finfo(x.dtype).eps * max(1, x.shape[-1])
-    if x.numel() and (x.min() < 0 or total.max() > 1 + slack):
+    if x.numel() and not (x.min() >= 0 and total.max() <= 1 + slack):
         raise ValueError(
             f"points of the simplex have values of at least 0 with a sum of at most 1, got a least value of "
             f"{x.min().item():g} and a largest sum of {total.max().item():g}"
@@ -61,5 +61,5 @@ def from_simplex(x, margin=MARGIN):
 def simplex_log_det(u):
     """Logarithm of the volume by which :func:`to_simplex` stretches, ``sum_i (d - i) log(1 - u_i)`` with i from 1."""
     d = u.shape[-1]
-    powers = torch.arange(d - 1, -1, -1, device=u.device, dtype=u.dtype)
-    return (powers * torch.log1p(-u)).sum(-1)
+    powers = torch.arange(d - 1, 0, -1, device=u.device, dtype=u.dtype)
+    return (powers * torch.log1p(-u[..., :-1])).sum(-1)

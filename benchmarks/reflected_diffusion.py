@@ -1,0 +1,328 @@
+"""Reflected diffusion on one thread: the score of its kernel, a U-Net, and the share of the one in training the other.
+
+    python benchmarks/reflected_diffusion.py [--quick] [--json FILE]
+
+CPU milliseconds in float32 unless said, beside a re-statement of the published function and the U-Net of the package
+diffusers. No score is timed before it agrees with the kernel's definition in float64.
+"""
+
+import argparse
+import ctypes
+import gc
+import json
+import multiprocessing
+import platform
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from measuring import keep_memory, milliseconds
+from peers.reflected_diffusion import by_powers_of_two, heat_kernel_score, score_by_definition
+from rich.console import Console
+from rich.table import Table
+
+from loupe.diffusion.discrete import training_times
+from loupe.diffusion.reflected import ReflectedSDE, ScoreNetwork, conditional, denoising_loss, kernel_score
+from loupe.diffusion.reflected.losses import EARLIEST
+from loupe.experiment.provenance import hardware
+from loupe.networks.unet import make_unet
+
+PACKAGES = ("torch", "diffusers", "loupe")
+COLOUR, LARGE, GREY = (128, 3, 32, 32), (32, 3, 64, 64), (64, 1, 16, 16)
+NOISE = {  # smallest and largest sigma; their logarithms are spread evenly over the rows
+    "training, from 0.01": (0.01, 5.0),
+    "training, from 0.0001": (1e-4, 5.0),
+    "five images": (0.01, 0.15),
+    "all images": (0.15, 0.564),
+    "cosines": (0.565, 5.0),
+}
+SCORES = (  # shape, noise, aim in milliseconds
+    (COLOUR, "training, from 0.01", 40),
+    (COLOUR, "training, from 0.0001", 40),
+    (COLOUR, "five images", None),
+    (COLOUR, "all images", 60),
+    (COLOUR, "cosines", None),
+    (LARGE, "training, from 0.01", None),
+    (LARGE, "training, from 0.0001", None),
+    (GREY, "training, from 0.01", None),
+    (GREY, "training, from 0.0001", None),
+)
+ACCURACY = ((4096, 16), (1e-3, 5.0))  # shape, smallest and largest sigma
+AIMS = {torch.float32: 1e-4, torch.float64: 1e-9}  # largest error of sigma |score|
+RESTATED_ERROR = {torch.float32: 1e-2, torch.float64: 1e-5}  # its guard is felt in the tails
+
+CLASSES = 10
+NETWORKS = {  # options, images in a batch
+    "grey, 16 × 16": (
+        {"channels": 1, "width": 16, "multipliers": (1, 2, 2), "blocks": 1, "attention": (), "size": 16},
+        64,
+    ),
+    "colour, 32 × 32, attention": (
+        {"channels": 3, "width": 32, "multipliers": (1, 2, 2), "blocks": 1, "attention": (16,), "size": 32},
+        16,
+    ),
+}
+LAYOUTS = {"channels last": torch.channels_last, "channels first": torch.contiguous_format}
+CHAPTER = "channels last"  # how the chapter trains
+EQUAL = 0.05  # numbers of parameters differ by less
+
+OURS, RESTATED, RESTATED2, DIFFUSERS = "loupe", "re-statement", "re-statement with exp2", "diffusers"
+METHODS = {
+    OURS: kernel_score,
+    RESTATED: heat_kernel_score,
+    RESTATED2: lambda x, x0, sigma: heat_kernel_score(x, x0, sigma, by_powers_of_two),
+}
+
+
+def random_numbers(seed=0):
+    """A generator of its own for each task."""
+    return torch.Generator().manual_seed(seed)
+
+
+def grey_levels(shape, generator):
+    """Images of random grey levels in [0, 1], black and white among them."""
+    return torch.randint(256, shape, generator=generator) / 255
+
+
+def score_problem(shape, levels, dtype=torch.float32):
+    """Noisy points, clean ones, noise levels: those of a batch in training."""
+    generator, sde = random_numbers(), ReflectedSDE(*levels)
+    x0 = grey_levels(shape, generator).to(dtype)
+    sigma = sde.sigma(training_times(shape[0], generator, start=EARLIEST)).to(dtype)
+    return sde.noised(x0, sigma, generator), x0, sigma
+
+
+def largest_error(method, problem):
+    """Of sigma |score|, a number of order 1 at all noise levels; stop if it is too large."""
+    x, _, sigma = problem
+    difference = METHODS[method](*problem).double() - score_by_definition(*problem)
+    error = (sigma.double() * difference.abs().flatten(1).amax(1)).max().item()
+    most = (AIMS if method == OURS else RESTATED_ERROR)[x.dtype]
+    assert error < most, f"{method}, {name_of(x.dtype)}: scores are off by {error:.1e}"
+    return error
+
+
+def accuracy_rows(count):
+    """Errors at all noise levels in both precisions."""
+    shape, levels = ACCURACY
+    for dtype, aim in AIMS.items():
+        problem = score_problem((count, *shape[1:]), levels, dtype)
+        for method in METHODS:
+            yield {
+                "precision": name_of(dtype),
+                "noise levels": list(levels),
+                "points": problem[0].numel(),
+                "method": method,
+                "largest error of sigma |score|": largest_error(method, problem),
+            } | ({"aim": aim} if method == OURS else {})
+
+
+def score_rows(cases, rounds):
+    """Scores of a batch."""
+    for shape, noise, aim in cases:
+        problem = score_problem(shape, NOISE[noise])
+        errors = {method: largest_error(method, problem) for method in METHODS}
+        times = milliseconds({name: partial(run, *problem) for name, run in METHODS.items()}, rounds)
+        for method, error in errors.items():
+            yield {
+                "shape": list(shape),
+                "noise": noise,
+                "sigma from, to": list(NOISE[noise]),
+                "method": method,
+                "ms": times[method],
+                "times ours": times[method] / times[OURS],
+                "largest error of sigma |score|": error,
+            } | ({"aim, ms": aim} if aim and method == OURS else {})
+
+
+def status(field):
+    """A line of this process's memory as Linux counts it, in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
+
+
+def peak_memory(shape, noise, method):
+    """Memory of a call beyond its input, in tensors of its shape, in this fresh process; the result is one of them."""
+    torch.set_num_threads(1)
+    METHODS[method](*score_problem((16, 8), NOISE[noise]))  # what is loaded once
+    problem = score_problem(shape, NOISE[noise])
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # or else what made the problem lends its pages, which are not counted
+    Path("/proc/self/clear_refs").write_text("5")  # forget earlier peaks
+    before = status("VmRSS")
+    METHODS[method](*problem)
+    return (status("VmHWM") - before) / (problem[0].numel() * problem[0].element_size())
+
+
+def add_memory(rows):
+    """Measure the peak memory for the first shape, each time in a process of its own."""
+    if not (Path("/proc/self/clear_refs").exists() and hasattr(ctypes.CDLL(None), "malloc_trim")):
+        return
+    for row in rows:
+        if row["shape"] == list(COLOUR) and row["method"] != RESTATED2:
+            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+                case = row["shape"], row["noise"], row["method"]
+                row["peak, input tensors"] = fresh.submit(peak_memory, *case).result()
+
+
+class Training:
+    """A network in training: its batch, a step, and what there is to time of a step."""
+
+    def __init__(self, options, batch, *, backbone=OURS, layout=CHAPTER):
+        generator, shape = random_numbers(), (batch, options["channels"], *[options["size"]] * 2)
+        self.sde, self.generator = ReflectedSDE(), random_numbers(1)
+        self.x0 = grey_levels(shape, generator).contiguous(memory_format=LAYOUTS[layout])
+        self.labels = torch.randint(CLASSES, (batch,), generator=generator)
+        self.sigma = self.sde.sigma(training_times(batch, generator, start=EARLIEST)).to(self.x0.dtype)
+        self.x = self.sde.noised(self.x0, self.sigma, generator)
+        network = make_unet(backbone=backbone, classes=CLASSES, **options)
+        self.score = ScoreNetwork(network, self.sde).to(memory_format=LAYOUTS[layout])
+        self.parameters = sum(one.numel() for one in network.parameters())
+        self.optimiser = torch.optim.Adam(self.score.parameters(), lr=1e-3)
+        for _ in range(3):  # the optimiser's memory, and an output that is no longer 0
+            assert self.step().isfinite()
+
+    def step(self):
+        """Noise, forward, loss, backward, Adam."""
+        self.optimiser.zero_grad()
+        score = conditional(self.score, self.labels)
+        loss = denoising_loss(score, self.x0, self.sde, generator=self.generator).mean()
+        loss.backward()
+        self.optimiser.step()
+        return loss.detach()
+
+    @torch.inference_mode()
+    def forward(self):
+        """Scores of the batch."""
+        return self.score(self.x, self.sigma, self.labels)
+
+    def noising(self):
+        """Noisy points for the batch."""
+        return self.sde.noised(self.x0, self.sigma, self.generator)
+
+    def kernel(self):
+        """What the network is to learn of them."""
+        return self.sde.kernel_score(self.x, self.x0, self.sigma)
+
+
+def network_rows(networks, rounds):
+    """Images a second of both U-Nets, whose channels come last in memory or first."""
+    for case, (options, batch) in networks.items():
+        found = {
+            (backbone, layout): Training(options, batch, backbone=backbone, layout=layout)
+            for backbone in (OURS, DIFFUSERS)
+            for layout in LAYOUTS
+        }
+        ours, theirs = (found[backbone, CHAPTER].parameters for backbone in (OURS, DIFFUSERS))
+        assert abs(theirs / ours - 1) < EQUAL, f"{case}: {theirs} parameters beside {ours}"
+        runs = {("forward", *one): training.forward for one, training in found.items()}
+        runs |= {("step", *one): training.step for one, training in found.items()}
+        times = milliseconds(runs, rounds)
+        for (backbone, layout), training in found.items():
+            forward, step = (times[part, backbone, layout] for part in ("forward", "step"))
+            yield {
+                "network": case,
+                "images in a batch": batch,
+                "method": backbone,
+                "layout": layout,
+                "parameters": training.parameters,
+                "forward, ms": forward,
+                "forward, images a second": 1e3 * batch / forward,
+                "step, ms": step,
+                "step, images a second": 1e3 * batch / step,
+                "step, times ours": step / times["step", OURS, layout],
+            }
+
+
+def share_rows(networks, rounds):
+    """What noise and the kernel's score take of a training step, as the chapter trains."""
+    for case, (options, batch) in networks.items():
+        training = Training(options, batch)
+        times = milliseconds(
+            {"noising": training.noising, "kernel": training.kernel, "step": training.step}, rounds
+        )
+        yield {
+            "network": case,
+            "images in a batch": batch,
+            "noising, ms": times["noising"],
+            "kernel score, ms": times["kernel"],
+            "step, ms": times["step"],
+            "share of noising and score": (times["noising"] + times["kernel"]) / times["step"],
+        }
+
+
+def name_of(dtype):
+    """float64, float32."""
+    return str(dtype).removeprefix("torch.")
+
+
+def environment(kept):
+    """What ran where."""
+    return {
+        "python": platform.python_version(),
+        "hardware": hardware("cpu"),
+        "threads": 1,
+        "freed memory": "kept" if kept else "returned",
+    } | {package: version(package) for package in PACKAGES}
+
+
+def table(title, rows):
+    """A rich table of measurements."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    shown = Table(title=title)
+    for column in columns:
+        words = isinstance(rows[0].get(column), str)
+        shown.add_column(column, justify="left" if words else "right")
+    for row in rows:
+        shown.add_row(*[written(row.get(column, "")) for column in columns])
+    return shown
+
+
+def written(value):
+    """A number in three digits, several with commas."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return (
+        f"{value:.3g}"
+        if isinstance(value, float) and abs(value) < 1000
+        else (f"{value:.0f}" if isinstance(value, float) else str(value))
+    )
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--quick", action="store_true", help="small sizes only: a check that everything agrees"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the measurements to this file too")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    kept = keep_memory()
+    rounds = 1 if options.quick else 9
+    scores = list(score_rows([case for case in SCORES if case[0] == GREY or not options.quick], rounds))
+    if not options.quick:
+        add_memory(scores)
+    networks = dict(list(NETWORKS.items())[:1]) if options.quick else NETWORKS
+    tables = {
+        "Accuracy of the kernel's score": list(accuracy_rows(256 if options.quick else ACCURACY[0][0])),
+        "The kernel's score": scores,
+        "U-Nets": list(network_rows(networks, rounds)),
+        "The kernel in a training step": list(share_rows(networks, rounds)),
+    }
+    console = Console(width=None if sys.stdout.isatty() else 190)
+    for title, rows in tables.items():
+        timed = any("ms" in column for column in rows[0])
+        console.print(table(f"{title}{': CPU time, one thread, medians' if timed else ''}", rows))
+    about = environment(kept)
+    console.print(", ".join(f"{key} {value}" for key, value in about.items()))
+    if options.json:
+        rows = [{"task": title} | row for title, part in tables.items() for row in part]
+        with open(options.json, "w") as file:
+            json.dump({"environment": about, "rows": rows}, file, indent=2)
+
+
+if __name__ == "__main__":
+    main()

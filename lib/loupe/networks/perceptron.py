@@ -1,0 +1,85 @@
+"""A small network for diffusion on vectors, such as densities in the plane."""
+
+import torch
+from torch import nn
+from torch.nn.functional import silu
+
+from loupe.networks.noise_embedding import NoiseEmbedding
+
+
+class NoisePerceptron(nn.Module):
+    """Noisy vectors in, vectors of the same or of another size out, told the noise and the class at every hidden layer.
+
+    Parameters
+    ----------
+    dim : int
+        Coordinates of a vector.
+    outputs : int, optional
+        Coordinates of an output; as many by default.
+    width : int
+        Coordinates of each hidden layer.
+    layers : int
+        Hidden layers, the first of which reads the vectors.
+    condition : int
+        Coordinates of what is made of noise and class. As wide as the hidden layers, it would make
+        steps take half as long again.
+    classes : int
+        Labels are 0 to ``classes - 1``; ``classes`` itself is the null class, no label. With 0 there are no labels.
+    seed : int
+        Of the initial weights. The output starts at 0.
+
+    Raises
+    ------
+    ValueError
+        For numbers that are not positive, or a negative number of classes.
+
+    Examples
+    --------
+    >>> sum(p.numel() for p in NoisePerceptron(2).parameters())
+    48066
+    """
+
+    def __init__(self, dim, *, outputs=None, width=128, layers=3, condition=32, classes=0, seed=0):
+        super().__init__()
+        outputs = dim if outputs is None else outputs
+        sizes = {"dim": dim, "outputs": outputs, "width": width, "layers": layers, "condition": condition}
+        for name, value in sizes.items():
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a positive whole number, got {value!r}")
+        if not isinstance(classes, int) or classes < 0:
+            raise ValueError(f"classes must be a whole number, 0 for none, got {classes!r}")
+        self.dim = dim
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            self.embedding = NoiseEmbedding(condition, classes=classes, few=True)
+            self.hidden = nn.ModuleList(nn.Linear(width if k else dim, width) for k in range(layers))
+            self.condition = nn.ModuleList(nn.Linear(condition, width, bias=False) for _ in range(layers))
+            self.head = nn.Linear(width, outputs)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, x, sigma, labels=None):
+        """Output (B, outputs).
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            Of shape (B, dim), of the dtype of the weights.
+        sigma : torch.Tensor or float
+            Noise levels of shape (B,), or one for all. That they are positive is not checked.
+        labels : torch.Tensor, optional
+            int64 of shape (B,), in [0, classes]; without them every sample is of the null class.
+
+        Raises
+        ------
+        ValueError
+            For another shape of any of them, labels outside their range, or labels where there are no classes.
+        """
+        if x.dim() != 2 or x.shape[1] != self.dim:
+            raise ValueError(
+                f"vectors must be of shape (B, {self.dim}) for this network, got {tuple(x.shape)}: make it with another dim"
+            )
+        vector = self.embedding(sigma, labels, len(x))
+        for hidden, condition in zip(self.hidden, self.condition, strict=True):
+            x = silu(hidden(x) + condition(vector))
+        return self.head(x)

@@ -1,0 +1,352 @@
+"""A compact U-Net for diffusion on images, and one of the package diffusers behind the same call.
+
+After Ho, Jain and Abbeel, Denoising Diffusion Probabilistic Models, 2020, with the modulation of Dhariwal and Nichol,
+Diffusion Models Beat GANs on Image Synthesis, 2021, and the sums over the square root of 2 of Song et al., Score-Based
+Generative Modeling through Stochastic Differential Equations, 2021.
+"""
+
+import math
+
+import torch
+from torch import nn
+from torch.nn.functional import avg_pool2d, dropout, interpolate, scaled_dot_product_attention, silu
+
+from loupe.errors import LoupeError
+from loupe.networks.noise_embedding import LOG_SCALE, NoiseEmbedding, check_labels, noise_levels
+
+CHANNELS_OF_A_HEAD = 64
+BACKBONES = ("loupe", "diffusers")
+
+
+def group_norm(channels):
+    """Group normalisation with 32 groups, 8 for at most 64 channels, or the next smaller number that divides them."""
+    return nn.GroupNorm(largest_divisor(channels, 8 if channels <= 64 else 32), channels)
+
+
+def largest_divisor(number, limit):
+    """The largest divisor of a number that is not over the limit."""
+    return next(d for d in range(min(number, limit), 0, -1) if number % d == 0)
+
+
+def zeroed(layer):
+    """The layer, with weights and biases 0."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
+
+
+class ResidualBlock(nn.Module):
+    """Two normalised convolutions, the second told the condition; added to what came in, over the square root of 2."""
+
+    def __init__(self, fan_in, fan_out, condition, rate):
+        super().__init__()
+        self.rate = rate
+        self.norm1 = group_norm(fan_in)
+        self.conv1 = nn.Conv2d(fan_in, fan_out, 3, padding=1)
+        self.film = nn.Linear(condition, 2 * fan_out)
+        self.norm2 = group_norm(fan_out)
+        self.conv2 = zeroed(nn.Conv2d(fan_out, fan_out, 3, padding=1))
+        self.skip = nn.Conv2d(fan_in, fan_out, 1) if fan_in != fan_out else nn.Identity()
+
+    def forward(self, x, condition):
+        """``x (B, fan_in, H, W)`` and ``condition (B, condition)`` to (B, fan_out, H, W)."""
+        h = self.conv1(silu(self.norm1(x)))
+        scale, shift = self.film(condition)[..., None, None].chunk(2, dim=1)
+        h = silu(torch.addcmul(shift, self.norm2(h), 1 + scale))
+        h = self.conv2(dropout(h, self.rate, self.training))
+        return (self.skip(x) + h) * math.sqrt(0.5)
+
+
+class Attention(nn.Module):
+    """Self-attention of the pixels, one head for every 64 channels; added, over the square root of 2."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.heads = largest_divisor(channels, max(1, channels // CHANNELS_OF_A_HEAD))
+        self.norm = group_norm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.out = zeroed(nn.Linear(channels, channels))
+
+    def forward(self, x, condition=None):
+        """``x (B, C, H, W)`` to the same shape; the condition is not looked at."""
+        B, C, H, W = x.shape
+        # Pixels are the rows of one matrix, as they lie in memory where channels come last.
+        qkv = self.qkv(self.norm(x).permute(0, 2, 3, 1)).reshape(B, H * W, 3, self.heads, C // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        h = self.out(scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, H, W, C))
+        return (x + h.permute(0, 3, 1, 2)) * math.sqrt(0.5)
+
+
+class Stage(nn.Module):
+    """A residual block, and attention after it where it is wanted."""
+
+    def __init__(self, fan_in, fan_out, condition, rate, attends):
+        super().__init__()
+        self.block = ResidualBlock(fan_in, fan_out, condition, rate)
+        self.attention = Attention(fan_out) if attends else nn.Identity()
+
+    def forward(self, x, condition):
+        """``x (B, fan_in, H, W)`` and ``condition (B, condition)`` to (B, fan_out, H, W)."""
+        return self.attention(self.block(x, condition))
+
+
+class UNet(nn.Module):
+    """Noisy images in, images of the same size out, told the noise and the class.
+
+    An encoder of one level for each multiplier, each of ``blocks`` residual blocks and followed by pooling of 2 x 2
+    pixels; a middle of two blocks, with attention between them if there is attention anywhere; a decoder of ``blocks +
+    1`` residual blocks a level, each of which also sees one output of the encoder.
+
+    Parameters
+    ----------
+    channels : int
+        Of the images.
+    out_channels : int, optional
+        Of the output; as many as of the images, if not given.
+    width : int
+        Channels of a level whose multiplier is 1: with fewer than 16, groups of the normalisation are single channels,
+        which forget their means. The condition has four times as many coordinates.
+    multipliers : sequence of int
+        Channels of each level, over the width.
+    blocks : int
+        Residual blocks of a level of the encoder.
+    attention : sequence of int
+        Sides, in pixels, of the levels whose blocks are followed by self-attention.
+    size : int
+        Height and width of the images.
+    classes : int
+        Labels are 0 to ``classes - 1``; ``classes`` itself is the null class, no label. With 0 there are no labels.
+    dropout : float
+        Share of the inputs of the second convolution of a block that training drops, in [0, 1).
+    seed : int
+        Of the initial weights. The output starts at 0.
+
+    Raises
+    ------
+    ValueError
+        For a size that cannot be halved as often as there are levels, attention where there is no level, numbers that
+        are not positive, or a share outside [0, 1).
+
+    Examples
+    --------
+    >>> sum(p.numel() for p in UNet(1, width=16, blocks=1, attention=(), size=16, classes=10).parameters())
+    268785
+    """
+
+    def __init__(
+        self,
+        channels=3,
+        *,
+        out_channels=None,
+        width=128,
+        multipliers=(1, 2, 2),
+        blocks=2,
+        attention=(16,),
+        size=32,
+        classes=0,
+        dropout=0.0,
+        seed=0,
+    ):
+        super().__init__()
+        out_channels = channels if out_channels is None else out_channels
+        sides = check_options(
+            channels, out_channels, width, multipliers, blocks, attention, size, classes, dropout
+        )
+        self.channels, self.size = channels, size
+        condition, wide = 4 * width, [width * m for m in multipliers]
+
+        def stage(fan_in, fan_out, attends):
+            return Stage(fan_in, fan_out, condition, dropout, attends)
+
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            self.embedding = NoiseEmbedding(condition, classes=classes)
+            self.stem = nn.Conv2d(channels, width, 3, padding=1)
+            self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()
+            now, kept = width, [width]
+            for level, side in zip(wide, sides, strict=True):
+                self.encoder.append(nn.ModuleList())
+                for _ in range(blocks):
+                    self.encoder[-1].append(stage(now, level, side in attention))
+                    now = level
+                    kept.append(now)
+                if side != sides[-1]:
+                    kept.append(now)  # what is pooled, too, is seen by the level below
+            self.middle = nn.ModuleList([stage(now, now, bool(attention)), stage(now, now, False)])
+            for level, side in zip(reversed(wide), reversed(sides), strict=True):
+                self.decoder.append(nn.ModuleList())
+                for _ in range(blocks + 1):
+                    self.decoder[-1].append(stage(now + kept.pop(), level, side in attention))
+                    now = level
+            self.norm = group_norm(now)
+            self.head = zeroed(nn.Conv2d(now, out_channels, 3, padding=1))
+
+    def forward(self, x, sigma, labels=None):
+        """Output (B, out_channels, size, size).
+
+        Parameters
+        ----------
+        x : torch.Tensor
+            Of shape (B, channels, size, size), of the dtype of the weights.
+        sigma : torch.Tensor or float
+            Noise levels of shape (B,), or one for all. That they are positive is not checked.
+        labels : torch.Tensor, optional
+            int64 of shape (B,), in [0, classes]; without them every sample is of the null class.
+
+        Raises
+        ------
+        ValueError
+            For another shape of any of them, labels outside their range, or labels where there are no classes.
+        """
+        check_input(x, self.channels, self.size)
+        condition = self.embedding(sigma, labels, len(x))
+        x = self.stem(x)
+        kept = [x]
+        for k, level in enumerate(self.encoder):
+            if k:
+                x = avg_pool2d(x, 2)
+                kept.append(x)
+            for stage in level:
+                x = stage(x, condition)
+                kept.append(x)
+        for stage in self.middle:
+            x = stage(x, condition)
+        for k, level in enumerate(self.decoder):
+            if k:
+                x = interpolate(x, scale_factor=2.0, mode="nearest")
+            for stage in level:
+                x = stage(torch.cat([x, kept.pop()], dim=1), condition)
+        return self.head(silu(self.norm(x)))
+
+
+class DiffusersUNet(nn.Module):
+    """The U-Net of the package diffusers, behind the call and the options of :class:`UNet`.
+
+    It is theirs in its details: one number of groups for all normalisations, learnt convolutions to halve the image and
+    after doubling it, plain sums, the condition added and not multiplied, as many sinusoids as the first level has
+    channels, and an output that is not 0 at first.
+
+    Raises
+    ------
+    LoupeError
+        If diffusers is not installed.
+    ValueError
+        As for :class:`UNet`.
+    """
+
+    def __init__(
+        self,
+        channels=3,
+        *,
+        out_channels=None,
+        width=128,
+        multipliers=(1, 2, 2),
+        blocks=2,
+        attention=(16,),
+        size=32,
+        classes=0,
+        dropout=0.0,
+        seed=0,
+    ):
+        super().__init__()
+        out_channels = channels if out_channels is None else out_channels
+        sides = check_options(
+            channels, out_channels, width, multipliers, blocks, attention, size, classes, dropout
+        )
+        try:
+            from diffusers import UNet2DModel
+        except ImportError as error:
+            raise LoupeError(
+                "backbone='diffusers' needs the package diffusers, which is not installed: "
+                "`pip install 'loupe[diffusers]'`, in a checkout `pip install -e '.[diffusers]'`."
+            ) from error
+        self.channels, self.size, self.classes = channels, size, classes
+        wide = [width * m for m in multipliers]
+        kinds = ["Attn" if side in attention else "" for side in sides]
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            self.net = UNet2DModel(
+                sample_size=size,
+                in_channels=channels,
+                out_channels=out_channels,
+                block_out_channels=tuple(wide),
+                layers_per_block=blocks,
+                down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
+                up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
+                add_attention=bool(attention),
+                attention_head_dim=largest_divisor(math.gcd(*wide), CHANNELS_OF_A_HEAD),
+                norm_num_groups=largest_divisor(math.gcd(*wide), 32),
+                num_class_embeds=classes + 1 if classes else None,
+                dropout=dropout,
+            )
+
+    def forward(self, x, sigma, labels=None):
+        """Output (B, out_channels, size, size), as of :meth:`UNet.forward`."""
+        check_input(x, self.channels, self.size)
+        check_labels(labels, self.classes, len(x))
+        if self.classes and labels is None:
+            labels = torch.full((len(x),), self.classes, device=x.device)
+        steps = LOG_SCALE * noise_levels(sigma, len(x), x.device).double().log()
+        return self.net(x, steps.to(x.dtype), class_labels=labels).sample
+
+
+def make_unet(*, backbone="loupe", **options):
+    """A U-Net of this package or of diffusers: the same options and the same call.
+
+    Parameters
+    ----------
+    backbone : {"loupe", "diffusers"}
+    **options
+        As for :class:`UNet`.
+
+    Returns
+    -------
+    torch.nn.Module
+        Called with images, noise levels and, optionally, labels: see :meth:`UNet.forward`.
+
+    Raises
+    ------
+    LoupeError
+        If diffusers is wanted and not installed.
+    ValueError
+        For another backbone, or options that do not suit.
+    """
+    if backbone not in BACKBONES:
+        raise ValueError(f"backbone must be one of {', '.join(map(repr, BACKBONES))}, got {backbone!r}")
+    return (UNet if backbone == "loupe" else DiffusersUNet)(**options)
+
+
+def check_options(channels, out_channels, width, multipliers, blocks, attention, size, classes, dropout):
+    """The side of the images at each level, in pixels; ValueError for options that make no network."""
+    numbers = [("channels", channels), ("out_channels", out_channels), ("width", width), ("blocks", blocks)]
+    numbers += [("size", size), *(("each of multipliers", m) for m in multipliers)]
+    for name, value in numbers:
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{name} must be a positive whole number, got {value!r}")
+    if not multipliers:
+        raise ValueError("multipliers must name at least one level, got none: (1,) makes one")
+    if not isinstance(classes, int) or classes < 0:
+        raise ValueError(f"classes must be a whole number, 0 for none, got {classes!r}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
+    factor = 2 ** (len(multipliers) - 1)
+    if size % factor:
+        raise ValueError(
+            f"size must be a multiple of {factor} for {len(multipliers)} levels, got {size}: pad the images, or take "
+            "fewer levels"
+        )
+    sides = [size // 2**k for k in range(len(multipliers))]
+    if strange := [side for side in attention if side not in sides]:
+        raise ValueError(
+            f"attention must name sides among {', '.join(map(str, sides))}, those of the levels, got {strange[0]}"
+        )
+    return sides
+
+
+def check_input(x, channels, size):
+    """Raise ValueError unless ``x`` has shape (B, channels, size, size)."""
+    if x.dim() != 4 or x.shape[1:] != (channels, size, size):
+        raise ValueError(
+            f"images must be of shape (B, {channels}, {size}, {size}) for this network, got {tuple(x.shape)}: resize "
+            "them, or make the network for them"
+        )

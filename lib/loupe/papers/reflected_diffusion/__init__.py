@@ -1,0 +1,40 @@
+"""Reflected Diffusion Models (Lou and Ermon 2023).
+
+``config`` holds the presets, ``experiments`` what is run, ``claims`` what is judged, ``figures`` what is drawn.
+"""
+
+from loupe.papers import PAPERS
+from loupe.papers.reflected_diffusion.claims import CLAIMS
+from loupe.papers.reflected_diffusion.config import PRESETS, Config
+from loupe.papers.reflected_diffusion.experiments import identities, thresholding
+from loupe.papers.reflected_diffusion.experiments_images import (
+    image_bound,
+    images_exploding,
+    images_reflected,
+)
+from loupe.papers.reflected_diffusion.experiments_toys import (
+    grey_bound,
+    simplex,
+    toys_exploding,
+    toys_logit,
+    toys_reflected,
+)
+
+PAPER = PAPERS["reflected_diffusion"]
+
+__all__ = [
+    "CLAIMS",
+    "PAPER",
+    "PRESETS",
+    "Config",
+    "grey_bound",
+    "identities",
+    "image_bound",
+    "images_exploding",
+    "images_reflected",
+    "simplex",
+    "thresholding",
+    "toys_exploding",
+    "toys_logit",
+    "toys_reflected",
+]

@@ -1,0 +1,275 @@
+"""Settings of the chapter: the defaults are the paper's, for CIFAR-10."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from loupe.experiment import Preset
+
+
+class Config(Preset):
+    """Settings of ``reflected_diffusion``."""
+
+    one_seed: tuple[int, ...] = (0,)
+    """seed of experiments that repeat inside themselves, or are identities"""
+
+    seeds: tuple[int, ...] = Field((0, 1, 2, 3, 4), min_length=1)
+    """seeds of networks in the square: of weights, data and noise"""
+
+    grey_seeds: tuple[int, ...] = (0, 1, 2)
+    """seeds of the networks whose bound is compared with an entropy"""
+
+    image_seeds: tuple[int, ...] = (0, 1, 2)
+    """seeds of image networks"""
+
+    bound_seeds: tuple[int, ...] = (0,)
+    """seeds of the image network that is trained for its likelihood"""
+
+    sigma_min: float = Field(0.01, gt=0)
+    """first noise of networks that are trained for samples"""
+
+    sigma_max: float = Field(5.0, gt=0)
+    """last noise"""
+
+    bound_sigma_min: float = Field(1e-4, gt=0)
+    """first noise of networks that are trained for their likelihood"""
+
+    draws: int = Field(200_000, ge=1000)
+    """draws from the kernel for each test of its sampler"""
+
+    paths: int = Field(400_000, ge=1000)
+    """paths of the reflected process with a drift"""
+
+    path_steps: tuple[int, ...] = Field((8, 16, 32, 64, 128, 256), min_length=3)
+    """numbers of steps of such a path"""
+
+    toy_width: int = Field(128, ge=4)
+    """width of networks in the square"""
+
+    toy_layers: int = Field(3, ge=1)
+    """hidden layers of such a network"""
+
+    toy_batch: int = Field(256, ge=1)
+    """fresh points in a step of their training"""
+
+    toy_steps: int = Field(2500, ge=1)
+    """steps of their training"""
+
+    toy_rate: float = Field(2e-3, gt=0)
+    """their learning rate"""
+
+    toy_ema: float = Field(0.998, ge=0, lt=1)
+    """decay of the moving average of their weights"""
+
+    toy_points: int = Field(5000, ge=50)
+    """points that each of them draws, and held-out points that they are compared with"""
+
+    toy_sampler_steps: int = Field(100, ge=2)
+    """steps of these draws"""
+
+    toy_likelihood_points: int = Field(1000, ge=10)
+    """points whose likelihood is computed"""
+
+    grey_times: int = Field(100, ge=1)
+    """stratified times for each point of the bound in the square"""
+
+    images: Literal["cifar10", "mnist", "digits"] = "cifar10"
+    """image set"""
+
+    image_size: int = Field(32, ge=4)
+    """height and width of an image in pixels"""
+
+    flips: bool = True
+    """whether images are flipped at random"""
+
+    width: int = Field(128, ge=4)
+    """channels of the first level of the U-Net"""
+
+    multipliers: tuple[int, ...] = Field((1, 2, 2, 2), min_length=1)
+    """channels of each level in multiples of it"""
+
+    blocks: int = Field(8, ge=1)
+    """residual blocks a level"""
+
+    attention: tuple[int, ...] = (16,)
+    """sizes in pixels at which positions attend to each other"""
+
+    dropout: float = Field(0.1, ge=0, lt=1)
+    """dropout"""
+
+    backbone: Literal["loupe", "diffusers"] = "loupe"
+    """whose U-Net"""
+
+    label_drop: float = Field(0.2, ge=0, lt=1)
+    """share of labels that training hides"""
+
+    batch: int = Field(128, ge=1)
+    """images in a step, over all processes"""
+
+    steps: int = Field(1_300_000, ge=1)
+    """steps of training"""
+
+    learning_rate: float = Field(2e-4, gt=0)
+    """learning rate of Adam"""
+
+    warm: int = Field(5000, ge=0)
+    """steps over which it rises"""
+
+    last_rate: float = Field(1.0, gt=0, le=1)
+    """share of it that is left at the end, where it falls to in a line"""
+
+    clip: float = Field(1.0, gt=0)
+    """largest norm of a gradient"""
+
+    ema: float = Field(0.9999, ge=0, lt=1)
+    """decay of the moving average of weights, which is what is judged"""
+
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """number format of training"""
+
+    compiled: bool = True
+    """whether the network is compiled"""
+
+    judge: Literal["small", "wide"] = "wide"
+    """the classifier whose features samples are compared in: three convolutions, or a wide residual network"""
+
+    judge_widths: tuple[int, ...] = Field((32, 64, 128), min_length=1)
+    """channels of the small one"""
+
+    judge_epochs: int = Field(10, ge=1)
+    """passes of its training"""
+
+    samples: int = Field(50_000, ge=20)
+    """images that each sampler draws"""
+
+    sample_batch: int = Field(500, ge=1)
+    """images drawn at once"""
+
+    sampler_steps: int = Field(1000, ge=2)
+    """steps of the samplers"""
+
+    tolerance: float = Field(1e-5, gt=0)
+    """tolerances of the flow, relative and absolute"""
+
+    mollifier: float = Field(200.0, gt=0)
+    """width of the mollifier at the walls"""
+
+    weights: tuple[float, ...] = Field((0.0, 1.0, 2.5, 5.0, 10.0), min_length=2)
+    """weights of guidance"""
+
+    guided: int = Field(1000, ge=10)
+    """images for each of them"""
+
+    guided_steps: int = Field(1000, ge=2)
+    """steps of the guided samplers"""
+
+    likelihood_images: int = Field(10_000, ge=10)
+    """test images whose likelihood is computed"""
+
+    bound_times: int = Field(20, ge=1)
+    """stratified times for each of them in the bound"""
+
+    inception: bool = False
+    """whether Inception scores are computed too, which needs its weights"""
+
+    @model_validator(mode="after")
+    def _sensible(self):
+        if not max(self.sigma_min, self.bound_sigma_min) < self.sigma_max:
+            raise ValueError(
+                f"sigma_max must be above sigma_min and bound_sigma_min, got {self.sigma_max} against "
+                f"{self.sigma_min} and {self.bound_sigma_min}"
+            )
+        if self.image_size % 2 ** (len(self.multipliers) - 1):
+            raise ValueError(
+                f"image_size must be a multiple of {2 ** (len(self.multipliers) - 1)}, got {self.image_size}"
+            )
+        if self.inception and self.images != "cifar10":
+            raise ValueError(
+                f"Inception scores are those of colour images: images must be cifar10, got {self.images}"
+            )
+        return self
+
+
+PAPER_SETTINGS = Config()
+GPU = PAPER_SETTINGS.override(
+    {
+        "multipliers": [1, 2, 2],
+        "blocks": 2,
+        "dropout": 0.0,
+        "batch": 512,
+        "steps": 2000,
+        "learning_rate": 5e-4,
+        "warm": 500,
+        "last_rate": 0.05,
+        "ema": 0.9995,
+        "precision": "bf16-mixed",
+        "samples": 5000,
+        "sampler_steps": 250,
+        "tolerance": 1e-3,
+        "guided": 200,
+        "guided_steps": 250,
+        "likelihood_images": 1000,
+    }
+)
+CPU = GPU.override(
+    {
+        "image_seeds": [0],
+        "bound_seeds": [],
+        "images": "mnist",
+        "image_size": 16,
+        "flips": False,
+        "width": 16,
+        "blocks": 1,
+        "attention": [],
+        "batch": 64,
+        "steps": 2500,
+        "learning_rate": 2e-3,
+        "warm": 100,
+        "ema": 0.998,
+        "precision": "32-true",
+        "compiled": False,
+        "judge": "small",
+        "judge_widths": [16, 32, 64],
+        "judge_epochs": 3,
+        "samples": 1000,
+        "sampler_steps": 100,
+        "guided": 80,
+        "guided_steps": 100,
+        "likelihood_images": 192,
+    }
+)
+SMOKE = CPU.override(
+    {
+        "seeds": [0],
+        "grey_seeds": [0],
+        "draws": 20_000,
+        "paths": 20_000,
+        "path_steps": [8, 16, 32],
+        "toy_width": 32,
+        "toy_layers": 2,
+        "toy_batch": 128,
+        "toy_steps": 60,
+        "toy_points": 200,
+        "toy_sampler_steps": 20,
+        "toy_likelihood_points": 20,
+        "grey_times": 10,
+        "images": "digits",
+        "image_size": 8,
+        "width": 16,
+        "multipliers": [1, 2],
+        "batch": 16,
+        "steps": 30,
+        "warm": 5,
+        "judge_widths": [8, 16],
+        "judge_epochs": 1,
+        "samples": 40,
+        "sample_batch": 50,
+        "sampler_steps": 10,
+        "weights": [0.0, 10.0],
+        "guided": 10,
+        "guided_steps": 10,
+        "likelihood_images": 10,
+        "tolerance": 1e-2,
+    }
+)
+PRESETS = {"smoke": SMOKE, "cpu": CPU, "gpu": GPU, "paper": PAPER_SETTINGS}

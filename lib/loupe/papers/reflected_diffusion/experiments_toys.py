@@ -1,0 +1,226 @@
+"""Networks in the square and the triangle: laws whose samples, densities and bounds can be checked."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from loupe.diffusion.reflected import (
+    ExplodingSDE,
+    ReflectedSDE,
+    ScoreNetwork,
+    bits_per_dimension,
+    cell_probabilities,
+    corner_mixture,
+    denoising_loss,
+    flow,
+    from_simplex,
+    likelihood_bound,
+    log_likelihood,
+    sample,
+    thresholded,
+    to_simplex,
+)
+from loupe.experiment import experiment
+from loupe.metrics import energy_distance
+from loupe.networks.perceptron import NoisePerceptron
+from loupe.training import MovingAverage, fit
+
+SHOWN = 1500  # points that are stored for pictures
+FAR = 1_000_000  # seeds of held-out points lie as far from those of training
+LOGIT_MARGIN = 1e-3
+LEVELS = 256
+TINY = 1e-6
+
+
+@dataclass(frozen=True)
+class Toy:
+    """A law to draw from: ``draw(n, generator)`` gives points (n, 2), float32."""
+
+    name: str
+    draw: Callable
+
+
+def edge_squares(n, generator):
+    """Points of the dark cells of a chessboard of four by four, half of which touch a wall."""
+    row = torch.randint(4, (n,), generator=generator)
+    column = 2 * torch.randint(2, (n,), generator=generator) + row % 2
+    inside = torch.rand(n, 2, generator=generator)
+    return ((torch.stack([row, column], 1) + inside) / 4).clamp(0, 1)
+
+
+def corners(n, generator):
+    """Points of the mixture that is known exactly."""
+    return corner_mixture(torch.float32).sample(n, generator)[0]
+
+
+def dirichlets(n, generator):
+    """Points of the triangle: half of them Dirichlet (1, 2, 8), half (10, 2, 2); the third piece is left out."""
+    shape = torch.tensor([[1.0, 2.0, 8.0], [10.0, 2.0, 2.0]])
+    chosen = shape[torch.randint(2, (n,), generator=generator)]
+    pieces = torch._standard_gamma(chosen, generator=generator)
+    return (pieces / pieces.sum(1, keepdim=True))[:, :2]
+
+
+SQUARES, CORNERS = Toy("squares", edge_squares), Toy("corners", corners)
+
+
+@experiment
+def toys_reflected(config, *, seed, device):
+    """R8, R7: trained with walls; sampled with walls that fold, with walls that clip, and by the flow."""
+    found = {}
+    for toy in (SQUARES, CORNERS):
+        sde = ReflectedSDE(config.sigma_min, config.sigma_max)
+        network = train(config, toy.draw, sde, seed)
+        drawn = {walls: run(config, network, sde, seed, walls=walls) for walls in ("fold", "clip")}
+        for name, side, mollifier in (("flow", 0.0, None), ("mollified", 0.01, config.mollifier)):
+            generator = torch.Generator().manual_seed(seed)
+            start = sde.limit((config.toy_points, 2), generator, side=side)
+            with torch.no_grad():
+                drawn[name] = flow(network, sde, start, mollifier=mollifier, rtol=1e-4, atol=1e-4).x
+        found |= compared(config, toy, drawn, seed)
+    return found | _learned_density(config, network, sde, seed)
+
+
+@experiment
+def toys_exploding(config, *, seed, device):
+    """R8: the same network, trained without walls; with no threshold, a static and a dynamic one."""
+    found = {}
+    for toy in (SQUARES, CORNERS):
+        sde = ExplodingSDE(config.sigma_min, config.sigma_max)
+        network = train(config, toy.draw, sde, seed)
+        drawn = {"none": run(config, network, sde, seed)}
+        for how in ("static", "dynamic"):
+            drawn[how] = run(config, thresholded(network, how), sde, seed)
+        found |= compared(config, toy, drawn, seed)
+    return found
+
+
+@experiment
+def toys_logit(config, *, seed, device):
+    """The same network on logits of the data, which have no walls: they are infinitely far away."""
+    found = {}
+    # A logit of the margin is 6.9 from the middle: eight times the data's spread of the square, and so is the noise.
+    sde = ExplodingSDE(8 * config.sigma_min, 8 * config.sigma_max, centre=0.0, spread=4.0)
+    for toy in (SQUARES, CORNERS):
+
+        def logits(n, generator, toy=toy):
+            return (LOGIT_MARGIN + (1 - 2 * LOGIT_MARGIN) * toy.draw(n, generator)).logit()
+
+        network = train(config, logits, sde, seed)
+        end = run(config, network, sde, seed, denoise=False)
+        back = ((end.sigmoid() - LOGIT_MARGIN) / (1 - 2 * LOGIT_MARGIN)).clamp(0, 1)
+        found |= compared(config, toy, {"logit": back}, seed)
+    return found
+
+
+@experiment
+def simplex(config, *, seed, device):
+    """A triangle by way of the square, and without any walls."""
+    walls = ReflectedSDE(config.sigma_min, config.sigma_max)
+    broken = train(config, lambda n, generator: from_simplex(dirichlets(n, generator)), walls, seed)
+    free = ExplodingSDE(config.sigma_min, config.sigma_max, centre=1 / 3, spread=0.3)
+    plain = train(config, dirichlets, free, seed)
+    drawn = {
+        "reflected": to_simplex(run(config, broken, walls, seed)),
+        "none": run(config, plain, free, seed, denoise=False),
+    }
+    outside = (drawn["none"].min(1).values < 0) | (drawn["none"].sum(1) > 1)
+    return compared(config, Toy("simplex", dirichlets), drawn, seed) | {
+        "outside": float(outside.double().mean())
+    }
+
+
+@experiment(seeds="grey_seeds")
+def grey_bound(config, *, seed, device):
+    """R7: the bound of 256 grey levels in each direction, against their entropy."""
+    law = cell_probabilities(corner_mixture(), LEVELS)
+    flat = law.flatten()
+
+    def cells(n, generator):
+        chosen = torch.multinomial(flat, n, replacement=True, generator=generator)
+        return torch.stack([chosen // LEVELS, chosen % LEVELS], 1).float() / (LEVELS - 1)
+
+    sde = ReflectedSDE(config.bound_sigma_min, config.sigma_max)
+    network = train(config, cells, sde, seed, levels=LEVELS)
+    generator = torch.Generator().manual_seed(seed + FAR)
+    held_out = cells(config.toy_likelihood_points, generator)
+    nats = likelihood_bound(network, held_out, sde, times=config.grey_times, batch=8192, generator=generator)
+    row, column = (held_out * (LEVELS - 1)).round().long().T
+    surprise = -law[row, column].log()  # of the very same points
+    entropy = -(flat * flat.clamp(min=torch.finfo(flat.dtype).tiny).log()).sum()
+    return {
+        "bound": bits_per_dimension(nats, 2).numpy(),
+        "surprise": bits_per_dimension(surprise, 2).numpy(),
+        "entropy": float(bits_per_dimension(entropy, 2)),
+    }
+
+
+# --- training and judging -----------------------------------------------------------------------------------
+
+
+def train(config, draw, sde, seed, levels=None):
+    """A network's score after training on fresh points; the moving average, in evaluation mode."""
+    network = NoisePerceptron(
+        6 if levels else 2, outputs=2, width=config.toy_width, layers=config.toy_layers, seed=seed
+    )
+    model = ScoreNetwork(network, sde, levels)
+    average = MovingAverage(model, config.toy_ema)
+
+    def loss(network, batch, generator):
+        x0 = draw(config.toy_batch, generator)
+        return denoising_loss(network, x0, sde, generator=generator).mean()
+
+    fit(
+        model, loss, _no_data, torch.optim.Adam(model.parameters(), lr=config.toy_rate), steps=config.toy_steps,
+        seed=seed, schedule=lambda step: 1 - 0.95 * step / config.toy_steps, clip=1.0, hooks=[average],
+    )  # fmt: skip
+    return average.network
+
+
+def _no_data(step, part=0, parts=1):
+    """Points are drawn in the loss: the data have no end."""
+    return []
+
+
+def run(config, score, sde, seed, **options):
+    """Draws of a sampler."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        return sample(
+            score, sde, (config.toy_points, 2), steps=config.toy_sampler_steps, generator=generator, **options
+        )
+
+
+def compared(config, toy, drawn, seed):
+    """Energy distances to held-out points, beside that of other points of the same law; and points to draw."""
+    generator = torch.Generator().manual_seed(seed + FAR)
+    held_out, others = (toy.draw(config.toy_points, generator) for _ in range(2))
+    found = {
+        f"{toy.name} data": held_out[:SHOWN].numpy(),
+        f"{toy.name} floor": energy_distance(others, held_out),
+    }
+    for name, points in drawn.items():
+        found |= {
+            f"{toy.name} {name}": points[:SHOWN].numpy(),
+            f"{toy.name} {name} distance": energy_distance(points, held_out),
+            f"{toy.name} {name} at walls": float(((points < 0.01) | (points > 0.99)).any(1).double().mean()),
+        }
+    walls = (held_out < 0.01) | (held_out > 0.99)
+    return found | {f"{toy.name} data at walls": float(walls.any(1).double().mean())}
+
+
+def _learned_density(config, network, sde, seed):
+    """Log-densities by the flow of the network trained on corners, against the true ones with the first noise."""
+    mixture = corner_mixture(torch.float32)
+    x, _ = mixture.sample(config.toy_likelihood_points, torch.Generator().manual_seed(seed + FAR))
+    x = sde.noised(x, sde.sigma_min, torch.Generator().manual_seed(seed + FAR + 1))
+    found = log_likelihood(network, sde, x, mollifier=config.mollifier, rtol=1e-4, atol=1e-4)
+    plain = log_likelihood(network, sde, x, rtol=1e-4, atol=1e-4)
+    right = corner_mixture().log_density(x.double(), sde.sigma_min)
+    return {
+        "log_density": plain.nats.numpy(),
+        "log_density_mollified": found.nats.numpy(),
+        "true_log_density": right.numpy(),
+        "likelihood_evaluations": plain.evaluations,
+    }

@@ -1,0 +1,279 @@
+"""The chapter's pictures of the kernel, of walls in discrete time, and of flows with an exact score."""
+
+import math
+
+import numpy as np
+import torch
+
+from loupe.diffusion.reflected import (
+    ReflectedSDE,
+    bump,
+    corner_mixture,
+    fold,
+    kernel_log_density,
+    kernel_score,
+)
+from loupe.diffusion.reflected.kernel import BALANCE, FEW_IMAGES
+from loupe.experiment.render import table
+from loupe.papers.reflected_diffusion.claims import orders
+from loupe.plotting import (
+    MUTED,
+    SERIES,
+    TRUTH,
+    figure,
+    folding_kernel,
+    log_axis,
+    series,
+    show,
+)
+
+WIDTH = 5.2  # inches: still readable when a phone shows it 360 pixels wide
+RANK = {"reflected": 0, "static": 1, "dynamic": 2, "logit": 3, "clip": 4, "none": 5}
+"""The colour of each way to treat walls, in every figure."""
+
+OURS, PLAIN = SERIES[0].colour, SERIES[RANK["none"]].colour
+SIGMAS = (0.05, 0.15, 0.4, 1.0)
+START = 0.1
+
+
+# --- the kernel ---------------------------------------------------------------------------------------------
+
+
+def folding():
+    """F1, to play with: noise that is folded at the walls."""
+    x = torch.linspace(0, 1, 101, dtype=torch.float64)
+    sigmas = torch.tensor(
+        sorted({round(float(s), 2) for s in np.geomspace(0.05, 1.5, 44)}), dtype=torch.float64
+    )
+    starts = (0.1, 0.3, 0.5)
+    density = [
+        kernel_log_density(
+            x.expand(len(sigmas), -1), torch.full((len(sigmas), 101), start, dtype=x.dtype), sigmas
+        ).exp()
+        for start in starts
+    ]
+    return folding_kernel(
+        x.numpy(), sigmas.numpy(), starts, torch.stack(density).numpy(),
+        title="Noise between walls is noise on a line, folded",
+        alt="A bell curve over the line from minus 2 to 3, cut at the whole numbers. Its pieces, folded onto the interval "
+        "from 0 to 1, add up to the density between reflecting walls.",
+    )  # fmt: skip
+
+
+def kernel():
+    """F2: density and score of the kernel at four noise levels."""
+    x = torch.linspace(0, 1, 401, dtype=torch.float64)
+    sheet, panels = figure(WIDTH, 5.6, rows=2, sharex=True)
+    start = torch.full_like(x, START)
+    for k, sigma in enumerate(SIGMAS):
+        colour = SERIES[(0, 2, 3, 1)[k]].colour
+        panels[0].plot(x, kernel_log_density(x, start, sigma).exp(), color=colour, label=f"σ = {sigma:g}")
+        bell = torch.exp(-(((x - START) / sigma) ** 2) / 2) / (sigma * math.sqrt(2 * math.pi))
+        panels[0].plot(x, bell, ":", color=colour, linewidth=1)
+        panels[1].plot(x, sigma * kernel_score(x, start, sigma), color=colour)
+        panels[1].plot(x, (START - x) / sigma, ":", color=colour, linewidth=1)
+    panels[0].axvline(START, **TRUTH)
+    panels[0].set(ylabel="density", ylim=(0, 6), title="Near a wall the density piles up …")
+    panels[0].legend(loc="upper right")
+    panels[1].set(
+        ylabel="σ · score", xlabel="x", ylim=(-3.2, 1.2), title="… and its score vanishes at both walls"
+    )
+    show(
+        sheet,
+        alt="Above, densities over the interval from 0 to 1 for four noise levels: a narrow peak at 0.1, wider ones that "
+        "are higher at the left wall than a bell curve, and nearly a flat line. Below, their scores, which all are zero "
+        "at both walls, where the straight lines of bell curves are not.",
+        caption="Density and score of the kernel from $x_0=0.1$ (dashed), at four noise levels; dotted, without walls. "
+        "The score is multiplied by $\\sigma$, which is about what a network has to learn.",
+    )
+
+
+def truncation(identities):
+    """F3: what leaving out terms costs, for both series."""
+    run = identities.first
+    sigma = run["truncation_sigma"]
+    sheet, axes = figure(WIDTH, 3.8)
+    for rest, reach in zip(run["truncation_images"], (0, 1, 2, 3), strict=True):
+        axes.plot(sigma, np.maximum(rest, 1e-30), color=OURS, linewidth=1.2)
+        at = int(np.argmin(np.abs(np.log(np.maximum(rest, 1e-30)) - math.log(1e-15))))
+        axes.annotate(
+            f"{2 * (2 * reach + 1)}", (sigma[at], 1e-15), color=OURS, fontsize=8.5, ha="right", va="bottom"
+        )
+    for rest, terms in zip(run["truncation_cosines"], (1, 2, 4, 5, 20), strict=True):
+        axes.plot(sigma, np.maximum(rest, 1e-30), "--", color=SERIES[1].colour, linewidth=1.2)
+        at = int(np.argmin(np.abs(np.log(np.maximum(rest, 1e-30)) - math.log(1e-11))))
+        axes.annotate(
+            f"{terms}", (sigma[at], 1e-11), color=SERIES[1].colour, fontsize=8.5, ha="left", va="bottom"
+        )
+    axes.axvline(BALANCE, **TRUTH)
+    axes.plot([], [], color=OURS, label="images")
+    axes.plot([], [], "--", color=SERIES[1].colour, label="cosines")
+    axes.set(ylim=(1e-18, 10), xlabel="noise σ", ylabel="largest error of the density")
+    axes.set_title("Each series is short on its side of $\\sigma^2=1/\\pi$")
+    log_axis(axes, "xy")
+    axes.legend(loc="lower left")
+    show(
+        sheet,
+        alt="Errors on a log axis against noise. Solid lines for images rise steeply to the right, dashed lines for "
+        "cosines fall steeply to the right; with 14 images and 5 cosines they cross near rounding error.",
+        caption="What is left out with so many terms (numbers at the lines), at the worst place of a 21 by 21 grid of $x$ "
+        "and $x_0$. Dashed: where the two change places. With 14 images to its left and 5 cosines to its right nothing "
+        "is left out that double precision could see.",
+    )
+
+
+def boundary(identities):
+    """F5: the score that two forms of score matching find in polynomials of degree five."""
+    run = identities.first
+    sheet, axes = figure(WIDTH, 3.6)
+    axes.plot(run["fit_x"], run["fit_score"], **TRUTH, label="true score")
+    axes.plot(run["fit_x"], run["explicit_fit"], color=OURS, label="denoising, or explicit")
+    axes.plot(
+        run["fit_x"],
+        run["implicit_fit"],
+        color=SERIES[1].colour,
+        linestyle="-.",
+        label="implicit, no boundary term",
+    )
+    axes.set(xlabel="x", ylabel="score", title="Without the boundary term the walls are learnt wrongly")
+    axes.set_ylim(*(np.array([-1.6, 1.6]) * np.abs(run["fit_score"]).max()))
+    axes.legend(loc="lower left")
+    show(
+        sheet,
+        alt="Three curves over the interval. The fit by denoising lies on the true score, the fit by implicit score "
+        "matching leaves it and runs off the picture near both walls.",
+        caption="The polynomial of degree 5 that minimises each form exactly (by quadrature), for the first coordinate "
+        "of the corner mixture with noise of 0.3.",
+    )
+
+
+# --- walls in discrete time ---------------------------------------------------------------------------------
+
+
+def forward():
+    """F4: the corner mixture under both diffusions."""
+    times = (0, 0.25, 0.5, 0.75, 1)
+    sde, generator = ReflectedSDE(), torch.Generator().manual_seed(0)
+    x, _ = corner_mixture().sample(700, generator)
+    noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
+    sheet, panels = figure(WIDTH, 5.6, rows=2, columns=3)
+    shown = (0, 2, 4)
+    for row, walls in zip(panels, (True, False), strict=True):
+        for axes, k in zip(row, shown, strict=True):
+            points = x + sde.sigma(times[k]) * noise
+            points = fold(points) if walls else points
+            axes.plot(*points.T, ".", markersize=1.6, color=OURS if walls else PLAIN)
+            axes.plot([0, 1, 1, 0, 0], [0, 0, 1, 1, 0], **TRUTH)
+            half = 0.55 if walls else max(0.55, 2.2 * float(sde.sigma(times[k])))
+            axes.set(xlim=(0.5 - half, 0.5 + half), ylim=(0.5 - half, 0.5 + half), aspect="equal")
+            axes.set_title(f"σ = {float(sde.sigma(times[k])):.2g}", fontsize=9)
+            axes.tick_params(labelsize=7.5)
+    panels[0, 0].set_ylabel("with walls")
+    panels[1, 0].set_ylabel("without")
+    show(
+        sheet,
+        alt="Two rows of three scatter plots. Above, four clusters in a square spread out and fill the square evenly. "
+        "Below, they spread far beyond the square, which in the end is a speck in the middle.",
+        caption="700 points of the corner mixture at times 0, 0.5 and 1, with the same noise. Above the reflected process: "
+        "it ends uniform. Below the same without walls; mind the axes. Dashed: the square. One draw.",
+    )
+
+
+def convergence(thresholding):
+    """F6: distances from the exact law against the number of steps."""
+    run = thresholding.first
+    fold_slope, clip_slope = orders(run)
+    sheet, axes = figure(WIDTH, 3.8)
+    axes.plot(
+        run["path_steps"],
+        run["distance_clip"],
+        **series(RANK["clip"]),
+        label=f"clipping, slope −{-clip_slope:.2f}",
+    )
+    axes.plot(
+        run["path_steps"], run["distance_fold"], **series(0), label=f"folding, slope −{-fold_slope:.2f}"
+    )
+    axes.axhline(run["noise_floor"], **TRUTH)
+    axes.annotate("exact draws", (run["path_steps"][0], run["noise_floor"]), va="bottom", fontsize=8.5)
+    log_axis(axes, "xy")
+    axes.set_xticks(run["path_steps"], [str(n) for n in run["path_steps"]])
+    axes.set(
+        xlabel="steps", ylabel="Wasserstein distance", title="Folding is of order 1, clipping of order 1/2"
+    )
+    axes.legend(loc="upper right")
+    show(
+        sheet,
+        alt="Two falling lines on log axes. That of clipping falls by about the square root of the number of steps, that "
+        "of folding in proportion to it, to near the level of exact draws.",
+        caption=f"A reflected process on [0, 1] that is pulled towards 0.1, after time 1 from its stationary law: distance "
+        f"from that law, {int(run['paths']):,} paths, the same noise for both. Slopes by least squares.",
+    )
+
+
+# --- flows --------------------------------------------------------------------------------------------------
+
+
+def flows(identities):
+    """F7: paths of the probability flow with an exact score, over the score at one noise level."""
+    run, mixture = identities.first, corner_mixture()
+    sheet, axes = figure(WIDTH, 5.0)
+    grid = torch.linspace(0.03, 0.97, 17, dtype=torch.float64)
+    places = torch.cartesian_prod(grid, grid)
+    arrows = 0.15 * mixture.score(places, 0.15)
+    size = arrows.norm(dim=1, keepdim=True)
+    arrows = arrows / size * size.clamp(max=1.0)
+    axes.quiver(*places.T, *arrows.T, color=MUTED, alpha=0.55, width=0.003, scale=26)
+    paths = run["flow_paths"]
+    for path in paths.transpose(1, 0, 2):
+        axes.plot(*path.T, color=OURS, linewidth=0.8, alpha=0.8)
+    axes.plot(*paths[0].T, ".", color=SERIES[3].colour, markersize=4, label="noise")
+    axes.plot(*paths[-1].T, "o", color=OURS, markersize=3.5, label="end")
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
+    axes.set_title("The flow slides along walls and never through them")
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    show(
+        sheet,
+        alt="A square with sixty curves that start all over it and end in four clusters, two of them in or at a corner "
+        "and two at or near an edge. Arrows of the score run along the edges, never across them.",
+        caption="Sixty paths of the probability flow with the exact score of the corner mixture, from uniform noise to "
+        "data. Arrows: the score at σ = 0.15, long ones shortened.",
+    )
+
+
+def mollifier():
+    """F8: the function by which the velocity is multiplied near walls."""
+    x = torch.linspace(0, 1, 801, dtype=torch.float64)
+    sheet, axes = figure(WIDTH, 2.6)
+    for rank, width in enumerate((20.0, 200.0, 2000.0)):
+        axes.plot(x, bump(x, width), color=SERIES[rank].colour, label=f"{width:g}")
+    axes.set(xlabel="x", ylabel="factor", title="The mollifier stops the flow at the walls")
+    axes.legend(title="width", loc="lower center")
+    show(
+        sheet,
+        alt="Three curves that are 1 over most of the interval and fall to 0 at both walls, the more steeply the greater "
+        "their width.",
+        caption="The factor $\\exp\\bigl((4-1/x(1-x))/m\\bigr)$ for three widths $m$; the paper's is 200.",
+    )
+
+
+def speed_table(bench):
+    """What the kernel costs, beside a re-statement of the published algorithm."""
+    return table(
+        ("rows", "ours, ms", "re-statement, ms", "ratio", "our error", "its error"),
+        [
+            (row["rows"], *(f"{row[key]:.1f}" for key in ("ours", "peer", "ratio")),
+             *(f"{row[key]:.0e}" for key in ("error", "peer_error")))
+            for row in bench["kernel"]
+        ],
+        numeric=True,
+    )  # fmt: skip
+
+
+def series_table():
+    """Which series is summed where, and how many terms of it."""
+    rows = [
+        (f"σ ≤ {FEW_IMAGES:g}", "images", "5", "5"),
+        (f"σ < {BALANCE:.3f}", "images", "10", "14"),
+        ("above", "cosines", "4", "5"),
+    ]
+    return table(("noise", "series", "terms, float32", "terms, float64"), rows, numeric=False)

@@ -1,0 +1,306 @@
+"""The glue of the chapter: how its networks are trained, sampled and judged, at any scale, and what settings refuse."""
+
+import numpy as np
+import pytest
+import torch
+
+from loupe.diffusion.reflected import ExplodingSDE, ReflectedSDE
+from loupe.errors import LoupeError
+from loupe.experiment.chapter import Runs
+from loupe.papers.reflected_diffusion import CLAIMS, PRESETS, claims, experiments_images, experiments_toys
+from loupe.papers.reflected_diffusion.figures_images import mosaic
+
+TINY = PRESETS["smoke"].override(
+    {"steps": 4, "toy_steps": 4, "toy_width": 8, "toy_points": 60, "judge_epochs": 1}
+)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Both image experiments at their smallest."""
+    work = tmp_path_factory.mktemp("work")
+    config = TINY.override({"judge_widths": [8], "samples": 20})
+    run = {
+        "seed": 0,
+        "device": "cpu",
+    }
+    return {
+        name: getattr(experiments_images, name)(config, **run, work=work)
+        for name in ("images_reflected", "images_exploding")
+    }
+
+
+def test_what_walls_keep_inside_is_inside(images):
+    run = images["images_reflected"]
+    outside = {key: value for key, value in run.items() if key.endswith((" outside", " overshoot"))}
+    assert len(outside) == 2 * (4 + 3 * len(TINY.weights))
+    assert set(outside.values()) == {0.0}
+
+
+def test_without_walls_much_is_outside(images):
+    assert images["images_exploding"]["flow outside"] > 0.1
+    assert images["images_exploding"]["none overshoot"] > 0
+
+
+def test_both_networks_are_judged_by_one_classifier(images):
+    one, two = images.values()
+    assert one["judge_digest"] == two["judge_digest"]
+    assert one["parameters"] == two["parameters"]
+    for name in ("train", "noise"):
+        assert one[f"{name} distance"] == two[f"{name} distance"]
+
+
+def test_bits_are_finite_numbers_of_every_image(images):
+    for run in images.values():
+        assert run["bits"].shape == (TINY.likelihood_images,)
+        assert np.isfinite(run["bits"]).all()
+
+
+def test_the_same_seed_gives_the_same_images(images, tmp_path):
+    config = TINY.override({"judge_widths": [8], "samples": 20})
+    again = experiments_images.images_reflected(config, seed=0, device="cpu", work=tmp_path)
+    for name in ("fold", "clip", "flow", "fold w=10", "bits"):
+        assert np.array_equal(again[name], images["images_reflected"][name]), name
+
+
+def test_images_of_every_class_are_drawn_in_turn():
+    trained = experiments_images.Trained(
+        lambda x, sigma, labels: torch.zeros_like(x), (1, 4, 4), 10, "cpu", 0, {}
+    )
+    config = TINY.override({"sample_batch": 7})
+    drawn = experiments_images._draw(config, trained, ReflectedSDE(), 23, 2)
+    assert drawn.labels.tolist() == [k % 10 for k in range(23)]
+    assert drawn.raw.shape == drawn.clean.shape == (23, 1, 4, 4)
+    # Batches do not repeat each other.
+    assert not torch.equal(drawn.raw[:7], drawn.raw[7:14])
+
+
+def test_hidden_labels_reach_the_network(monkeypatch, tmp_path):
+    seen = []
+
+    class Spy(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(()))
+
+        def forward(self, x, sigma, labels=None):
+            seen.extend(labels.tolist())
+            return self.scale * x
+
+    monkeypatch.setattr(experiments_images, "make_unet", lambda **options: Spy())
+    config = TINY.override({"steps": 40, "batch": 32})
+    experiments_images._train(config, ReflectedSDE(), 0, "cpu", tmp_path / "run.pt")
+    share = np.mean(np.array(seen) == 10)
+    assert abs(share - config.label_drop) < 0.05
+    assert set(seen) == set(range(11))
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_step(monkeypatch, tmp_path):
+    class Broken(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.ones(()))
+            self.calls = 0
+
+        def forward(self, x, sigma, labels=None):
+            self.calls += 1
+            return self.scale * x * (float("nan") if self.calls > 9 else 1.0)
+
+    monkeypatch.setattr(experiments_images, "make_unet", lambda **options: Broken())
+    config = TINY.override({"steps": 300})
+    with pytest.raises(RuntimeError, match="the loss is not finite at step 10"):
+        experiments_images._train(config, ReflectedSDE(), 0, "cpu", tmp_path / "run.pt")
+
+
+def test_the_likelihood_network_bounds_grey_levels(tmp_path):
+    config = TINY.override({"bound_seeds": [0]})
+    run = experiments_images.image_bound(config, seed=0, device="cpu", work=tmp_path)
+    assert run["bits"].shape == (config.likelihood_images,)
+    assert (run["bits"] > 0).all()
+
+
+# ---- toys
+
+
+@pytest.mark.parametrize(
+    ("draw", "inside"),
+    [
+        (experiments_toys.edge_squares, lambda x: ((x * 4).floor().clamp(max=3).sum(1) % 2 == 0).all()),
+        (experiments_toys.corners, lambda x: ((x >= 0) & (x <= 1)).all()),
+        (experiments_toys.dirichlets, lambda x: (x >= 0).all() and (x.sum(1) <= 1 + 1e-6).all()),
+    ],
+)
+def test_laws_draw_where_they_say(draw, inside):
+    points = draw(2000, torch.Generator().manual_seed(0))
+    assert points.shape == (2000, 2)
+    assert points.dtype == torch.float32
+    assert inside(points)
+
+
+def test_the_chessboard_is_even():
+    points = experiments_toys.edge_squares(80_000, torch.Generator().manual_seed(0))
+    cells = (points * 4).floor().clamp(max=3).long()
+    counts = torch.bincount(cells[:, 0] * 4 + cells[:, 1], minlength=16).double()
+    assert (counts > 0).sum() == 8
+    assert ((counts[counts > 0] - 10_000).abs() < 500).all()
+
+
+def test_the_dirichlet_mixture_has_its_means():
+    points = experiments_toys.dirichlets(40_000, torch.Generator().manual_seed(0)).double()
+    wanted = torch.tensor([(1 / 11 + 10 / 14) / 2, (2 / 11 + 2 / 14) / 2], dtype=torch.float64)
+    assert (points.mean(0) - wanted).abs().max() < 0.01
+
+
+@pytest.mark.parametrize("name", ["toys_reflected", "toys_exploding", "toys_logit", "simplex"])
+def test_toys_are_compared_with_held_out_points(name):
+    run = getattr(experiments_toys, name)(TINY, seed=0, device="cpu")
+    distances = [value for key, value in run.items() if key.endswith("distance")]
+    assert distances
+    assert np.isfinite(distances).all()
+    for key in ("floor", "data"):
+        assert any(name.endswith(key) for name in run)
+
+
+def test_held_out_points_are_the_same_for_both_twins():
+    one, two = (
+        experiments_toys.compared(TINY, experiments_toys.SQUARES, {}, 3)["squares data"] for _ in range(2)
+    )
+    assert np.array_equal(one, two)
+
+
+def test_networks_of_grey_levels_see_more(monkeypatch):
+    widths = []
+    made = experiments_toys.NoisePerceptron
+
+    def spy(dim, **options):
+        widths.append((dim, options["outputs"]))
+        return made(dim, **options)
+
+    monkeypatch.setattr(experiments_toys, "NoisePerceptron", spy)
+    run = experiments_toys.grey_bound(TINY, seed=0, device="cpu")
+    assert widths == [(6, 2)]
+    assert run["bound"].mean() > run["surprise"].mean()
+    assert 5 < run["entropy"] < 8
+
+
+# ---- claims
+
+
+class One(dict):
+    def __init__(self, seed, **values):
+        super().__init__(values)
+        self.seed = seed
+
+
+def judged(identity, results):
+    claim = next(claim for claim in CLAIMS if claim.id == identity)
+    return [measure.outcome for measure in claim.judge(results)]
+
+
+def distances(ours, theirs):
+    return {
+        "toys_reflected": Runs(
+            tuple(One(k, **{"squares fold distance": value}) for k, value in enumerate(ours))
+        ),
+        "toys_exploding": Runs(
+            tuple(One(k, **{"squares static distance": value}) for k, value in enumerate(theirs))
+        ),
+    }
+
+
+def test_walls_win_only_where_they_win_in_every_way_that_counts():
+    better = distances([1.0, 1.1, 0.9, 1.0, 1.05], [2.0, 2.2, 1.9, 2.1, 2.0])
+    assert judged("R8a", better) == ["reproduced"]
+    assert judged("R8a", distances([1.0, 2.0, 3.0], [1.1, 1.9, 3.0])) == ["not reproduced"]
+    worse = {"toys_reflected": better["toys_exploding"], "toys_exploding": better["toys_reflected"]}
+    with pytest.raises(KeyError):
+        judged("R8a", worse)
+
+
+def test_images_of_one_seed_are_not_judged():
+    one = Runs((One(0, judge_digest="a"),))
+    with pytest.raises(LoupeError, match="asked of 3 seeds, and 1 is stored"):
+        judged("R8b", {"images_reflected": one, "images_exploding": one})
+
+
+def test_images_are_judged_by_one_classifier_only():
+    runs = [Runs(tuple(One(k, judge_digest=digest) for k in range(3))) for digest in ("a", "b")]
+    with pytest.raises(LoupeError, match="different classifiers"):
+        judged("R8b", dict(zip(("images_reflected", "images_exploding"), runs, strict=True)))
+
+
+def test_images_with_walls_may_be_a_tenth_worse():
+    def runs(name, values):
+        return Runs(tuple(One(k, **{"judge_digest": "a", name: v}) for k, v in enumerate(values)))
+
+    theirs = runs("static distance", [1.0, 1.01, 0.99])
+    assert judged(
+        "R8b", {"images_reflected": runs("fold distance", [1.0, 1.0, 1.0]), "images_exploding": theirs}
+    ) == ["reproduced"]
+    assert judged(
+        "R8b", {"images_reflected": runs("fold distance", [1.3, 1.3, 1.3]), "images_exploding": theirs}
+    ) == ["not reproduced"]
+
+
+def guided(name, **values):
+    keys = ("dark", "bright")
+    return {f"{name} w={w} {key}": values[key][w] for key in keys for w in ("0", "10")} | {
+        f"{name} w={w} {what}": values.get(what, {"0": 0.0, "10": 0.0})[w]
+        for what in ("outside", "overshoot")
+        for w in ("0", "10")
+    }
+
+
+def test_a_pixel_outside_fails_the_claim():
+    base = {}
+    for name in ("flow", "mollified", "fold"):
+        base |= guided(name, dark={"0": 0.1, "10": 0.1}, bright={"0": 0.1, "10": 0.1})
+    assert judged("R9a", {"images_reflected": Runs((One(0, **base),))}) == ["reproduced"]
+    base["mollified w=10 outside"] = 1e-6
+    assert judged("R9a", {"images_reflected": Runs((One(0, **base),))}) == ["not reproduced"]
+
+
+def test_saturation_is_that_beyond_the_data():
+    run = {"train dark": 0.8, "train bright": 0.01, "fold dark": 0.85, "fold bright": 0.03}
+    assert claims.excess(run, "fold") == pytest.approx(0.07)
+
+
+def test_weights_are_found_in_the_order_of_their_size():
+    run = {f"flow w={w:g} dark": 0.0 for w in (10.0, 2.5, 0.0)} | {"flow dark": 0.0}
+    assert claims.guidance_weights(run) == ["0", "2.5", "10"]
+
+
+# ---- settings and pictures
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"sigma_min": 6.0}, "sigma_max must be above sigma_min"),
+        ({"bound_sigma_min": 5.0}, "sigma_max must be above sigma_min"),
+        ({"image_size": 9}, "image_size must be a multiple of 2"),
+        ({"inception": True}, "nception scores are those of colour images"),
+        ({"images": "imagenet"}, "images"),
+        ({"mollifier": 0}, "mollifier"),
+        ({"tolerance": 0}, "tolerance"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(values, message):
+    with pytest.raises(LoupeError, match=message):
+        PRESETS["smoke"].override(values)
+
+
+def test_images_stand_in_rows_with_white_gaps():
+    images = np.zeros((5, 1, 2, 3), np.uint8)
+    sheet = mosaic(images, columns=3)
+    assert sheet.shape == (5, 11)
+    assert (sheet[:2, :3] == 0).all()
+    assert (sheet[2] == 255).all()
+    assert (sheet[:, 3] == 255).all()
+    assert (sheet[3:, 8:] == 255).all()
+    assert mosaic(np.zeros((2, 3, 4, 4), np.uint8)).shape == (4, 49, 3)
+
+
+def test_a_free_diffusion_is_shown_scaled_inputs():
+    x, sigma = torch.randn(4000, 1) * 5 + 0.5, torch.full((4000,), 5.0)
+    assert abs(ExplodingSDE().inputs(x, sigma).std().item() - 1) < 0.05

@@ -53,6 +53,7 @@ SCORES = (  # shape, noise, aim in milliseconds
 ACCURACY = ((4096, 16), (1e-3, 5.0))  # shape, smallest and largest sigma
 AIMS = {torch.float32: 1e-4, torch.float64: 1e-9}  # largest error of sigma |score|
 RESTATED_ERROR = {torch.float32: 1e-2, torch.float64: 1e-5}  # its guard is felt in the tails
+SMALL = 2**15  # bytes
 
 CLASSES = 10
 NETWORKS = {  # options, images in a batch
@@ -147,10 +148,11 @@ def status(field):
 def peak_memory(shape, noise, method):
     """Memory of a call beyond its input, in tensors of its shape, in this fresh process; the result is one of them."""
     torch.set_num_threads(1)
-    METHODS[method](*score_problem((16, 8), NOISE[noise]))  # what is loaded once
+    mapped_from = -3
+    ctypes.CDLL(None).mallopt(mapped_from, SMALL)  # larger tensors take fresh pages, and give them back
+    METHODS[method](*score_problem((16, 512), NOISE[noise]))  # what is loaded once
     problem = score_problem(shape, NOISE[noise])
     gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)  # or else what made the problem lends its pages, which are not counted
     Path("/proc/self/clear_refs").write_text("5")  # forget earlier peaks
     before = status("VmRSS")
     METHODS[method](*problem)
@@ -159,7 +161,7 @@ def peak_memory(shape, noise, method):
 
 def add_memory(rows):
     """Measure the peak memory for the first shape, each time in a process of its own."""
-    if not (Path("/proc/self/clear_refs").exists() and hasattr(ctypes.CDLL(None), "malloc_trim")):
+    if not (Path("/proc/self/clear_refs").exists() and hasattr(ctypes.CDLL(None), "mallopt")):
         return
     for row in rows:
         if row["shape"] == list(COLOUR) and row["method"] != RESTATED2:

@@ -2,7 +2,7 @@
 
 References
 ----------
-.. [1] Lou and Ermon, Reflected Diffusion Models, 2023, sections 5 and 6.
+.. [1] Lou and Ermon, Reflected Diffusion Models, 2023.
 .. [2] Hutchinson, A stochastic estimator of the trace of the influence matrix, 1990.
 """
 
@@ -86,7 +86,7 @@ def flow(
     steps=None,
     times=None,
 ):
-    r"""Follow :math:`\dot x=-\tfrac12g(t)^2s(x,\sigma_t)` ([1], equation 14), backwards from noise by default.
+    r"""Follow :math:`\dot x=-\tfrac12g(t)^2s(x,\sigma_t)` ([1]), backwards from noise by default.
 
     For a reflected process it is solved on the unfolded line and folded at the end, so that stages of a solver may
     step over a wall and points may not.
@@ -143,7 +143,7 @@ def log_likelihood(
     steps=None,
     generator=None,
 ):
-    r"""Log-density of points under the probability flow ([1], section 6).
+    r"""Log-density of points under the probability flow ([1]).
 
     .. math:: \log p_0(x_0)=\log p_1(x_1)+\int_0^1\nabla\cdot v\,\mathrm dt,\qquad v=-\tfrac12g^2s
 

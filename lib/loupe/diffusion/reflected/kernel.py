@@ -1,7 +1,7 @@
 r"""The heat kernel of an interval whose walls reflect: its density, its score, its samples.
 
 Noise of standard deviation sigma is added to ``x0`` in [0, 1], and what leaves the interval is folded back. There are
-two series for the density of where it lands ([1], section 3), each the Poisson dual of the other:
+two series for the density of where it lands ([1]), each the Poisson dual of the other:
 
 .. math::
 

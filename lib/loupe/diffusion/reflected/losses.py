@@ -2,7 +2,7 @@
 
 References
 ----------
-.. [1] Lou and Ermon, Reflected Diffusion Models, 2023, sections 4 and 6.
+.. [1] Lou and Ermon, Reflected Diffusion Models, 2023.
 """
 
 import math
@@ -25,7 +25,7 @@ CLOSEST = 8
 
 
 def denoising_loss(score, x0, sde, t=None, generator=None, *, weighting="variance"):
-    r"""Half the weighted squared error of a score against that of the kernel, for each point ([1], equation 9).
+    r"""Half the weighted squared error of a score against that of the kernel, for each point ([1]).
 
     .. math:: \tfrac12\lambda_t\,\bigl\|s_\theta(x,\sigma_t)-\nabla_x\log p_t(x\mid x_0)\bigr\|^2
 
@@ -70,7 +70,7 @@ def denoising_loss(score, x0, sde, t=None, generator=None, *, weighting="varianc
 
 
 def likelihood_bound(score, x0, sde, *, times=20, levels=256, batch=256, generator=None):
-    """An upper bound of the negative log-likelihood of grey levels, in nats ([1], section 6).
+    """An upper bound of the negative log-likelihood of grey levels, in nats ([1]).
 
     It is the loss with its likelihood weighting over all times. What it leaves out is, in nats for each dimension, less
     than 1e-17 at the end, for ``sigma_max`` of 2 or more, and at the beginning less than 2e-4 for the largest

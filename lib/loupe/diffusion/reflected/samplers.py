@@ -2,7 +2,7 @@
 
 References
 ----------
-.. [1] Lou and Ermon, Reflected Diffusion Models, 2023, section 5.
+.. [1] Lou and Ermon, Reflected Diffusion Models, 2023.
 """
 
 import math
@@ -42,7 +42,7 @@ def sample(
     dtype=torch.float32,
     watch=None,
 ):
-    r"""Follow the reverse process from noise to data by Euler-Maruyama steps ([1], algorithm 1).
+    r"""Follow the reverse process from noise to data by Euler-Maruyama steps ([1]).
 
     From noise :math:`\sigma` to :math:`\sigma'` a step is
     :math:`x\gets\mathrm{fold}\bigl(x+(\sigma^2-\sigma'^2)\,s(x,\sigma)+\sqrt{\sigma^2-\sigma'^2}\,z\bigr)`: the variance is

@@ -2,6 +2,10 @@
 
 A score is any callable: points ``x (B, ...)`` and noise levels ``sigma (B,)`` give the gradient of the log-density at
 that noise, of the shape of ``x``. Everything here takes such functions and gives them.
+
+References
+----------
+.. [1] Lou and Ermon, Reflected Diffusion Models, 2023.
 """
 
 import math
@@ -65,10 +69,10 @@ def conditional(score, labels):
 
 
 def classifier_free(score, labels, weight, *, classes):
-    """Guidance without a classifier: ``(1 + w) s(x, label) - w s(x, no label)`` ([1], section 5).
+    """Guidance without a classifier: ``(1 + w) s(x, label) - w s(x, no label)`` ([1]).
 
     In a reflected process it stays a score within the cube whatever the weight. The network is asked about both at
-    once, in a batch of twice the size.
+    once, in a batch of twice the size. (The published code feeds class 0 where this feeds no label.)
 
     Parameters
     ----------
@@ -91,10 +95,6 @@ def classifier_free(score, labels, weight, *, classes):
     ------
     ValueError
         If there are no classes, a label is none of them, or the weight is not a number.
-
-    References
-    ----------
-    .. [1] Lou and Ermon, Reflected Diffusion Models, 2023. Its code feeds class 0 where this feeds no label.
     """
     weight = _checked_weight(weight)
     if classes < 1:

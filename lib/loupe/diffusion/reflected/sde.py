@@ -2,6 +2,10 @@
 
 Both add noise whose standard deviation grows from ``sigma_min`` to ``sigma_max`` as time runs from 0 to 1. They share
 their methods, so that a loss, a sampler or a network works with either.
+
+References
+----------
+.. [1] Lou and Ermon, Reflected Diffusion Models, 2023.
 """
 
 import math
@@ -64,13 +68,9 @@ class GeometricSchedule:
 
 @dataclass(frozen=True)
 class ReflectedSDE(GeometricSchedule):
-    """Brownian motion in [0, 1]^d with walls that reflect ([1], section 3); what it forgets towards is uniform.
+    """Brownian motion in [0, 1]^d with walls that reflect ([1]); what it forgets towards is uniform.
 
     It has no drift. Use ``sigma_min = 0.01`` for samples, and 1e-4 for the bound of the likelihood of grey levels.
-
-    References
-    ----------
-    .. [1] Lou and Ermon, Reflected Diffusion Models, 2023.
     """
 
     def noised(self, x0, sigma, generator=None):

@@ -2,7 +2,7 @@
 
 References
 ----------
-.. [1] Lou and Ermon, Reflected Diffusion Models, 2023, section 3 and its appendix.
+.. [1] Lou and Ermon, Reflected Diffusion Models, 2023.
 """
 
 import torch

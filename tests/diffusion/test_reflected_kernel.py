@@ -388,9 +388,11 @@ def test_rows_in_any_order(function):
         alone = function(x[k : k + 1], x0[k : k + 1], sigma[k : k + 1])
         torch.testing.assert_close(found[k : k + 1], alone, rtol=1e-6, atol=1e-6)
     order = torch.randperm(97, generator=generator(5))
-    assert torch.equal(function(x[order], x0[order], sigma[order]), found[order])
+    # Powers differ in their last digit by where they stand in a vector register.
+    near = {"rtol": 1e-6, "atol": 1e-6}
+    torch.testing.assert_close(function(x[order], x0[order], sigma[order]), found[order], **near)
     flat = function(x.flatten(1), x0.flatten(1), sigma)
-    assert torch.equal(flat.view(shape), found)
+    torch.testing.assert_close(flat.view(shape), found, **near)
 
 
 @functions

@@ -13,7 +13,7 @@ from loupe.diffusion.reflected import (
     kernel_log_density,
     kernel_score,
 )
-from loupe.diffusion.reflected.kernel import BALANCE, FEW_IMAGES
+from loupe.diffusion.reflected.kernel import BALANCE, COSINES, FEW_IMAGES, REACH
 from loupe.experiment.render import table
 from loupe.papers.reflected_diffusion.claims import orders
 from loupe.plotting import (
@@ -271,9 +271,10 @@ def speed_table(bench):
 
 def series_table():
     """Which series is summed where, and how many terms of it."""
+    digits = (torch.float32, torch.float64)
     rows = [
         (f"σ ≤ {FEW_IMAGES:g}", "images", "5", "5"),
-        (f"σ < {BALANCE:.3f}", "images", "10", "14"),
-        ("above", "cosines", "4", "5"),
+        (f"σ < {BALANCE:.3f}", "images", *(str(4 * REACH[each] + 1) for each in digits)),
+        ("above", "cosines", *(str(COSINES[each]) for each in digits)),
     ]
     return table(("noise", "series", "terms, float32", "terms, float64"), rows, numeric=False)

@@ -67,7 +67,7 @@ NETWORKS = {  # options, images in a batch
     ),
 }
 LAYOUTS = {"channels last": torch.channels_last, "channels first": torch.contiguous_format}
-CHAPTER = "channels last"  # how the chapter trains
+CHAPTER = "channels first"  # how the chapter trains on a processor
 EQUAL = 0.05  # numbers of parameters differ by less
 
 OURS, RESTATED, RESTATED2, DIFFUSERS = "loupe", "re-statement", "re-statement with exp2", "diffusers"

@@ -128,15 +128,13 @@ def test_the_change_from_one_series_to_another_is_not_seen(dtype):
 def test_what_the_sums_leave_out():
     """The first image and the first cosine that are not summed, at the worst sigma of each branch."""
 
-    def image(reach, sigma, distance=0.0):
-        # The nearest image that is left out is at least 2 reach + 1 from [0, 1] on either side, the own at most 1.
-        return math.exp(-((2 * reach + 1) ** 2 - distance) / (2 * sigma**2))
+    def image(reach, sigma):
+        # The nearest that are left out mirror x0 at -reach and at reach + 1: from x = x0 at a wall, 2 reach away.
+        return math.exp(-((2 * reach) ** 2) / (2 * sigma**2))
 
-    assert (
-        4 * image(1, kernel.FEW_IMAGES, 1) < 1e-70
-    )  # five images: -2 + x0 and 2 + x0 are in, and 2 k - x0 to k = 1
-    assert 4 * image(kernel.REACH[torch.float32], kernel.BALANCE, 1) < 1e-15
-    assert 4 * image(kernel.REACH[DOUBLE], kernel.BALANCE, 1) < 1e-31
+    assert 4 * image(1, kernel.FEW_IMAGES) < 1e-38
+    assert 4 * image(kernel.REACH[torch.float32], kernel.BALANCE) < 1e-10
+    assert 4 * image(kernel.REACH[DOUBLE], kernel.BALANCE) < 2e-24
     for dtype, most in ((torch.float32, 1e-15), (DOUBLE, 1e-22)):
         k = kernel.COSINES[dtype] + 1
         assert k * math.exp(-((k * math.pi * kernel.BALANCE) ** 2) / 2) < most

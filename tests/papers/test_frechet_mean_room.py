@@ -3,12 +3,12 @@
 import dataclasses
 import os
 import types
-from dataclasses import dataclass, field
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from fakes import FakeResult, FakeStored
 from sklearn.metrics import roc_auc_score
 
 from loupe.data import load
@@ -41,14 +41,6 @@ mirror = pytest.mark.skipif(
     not os.environ.get("LOUPE_DATA"),
     reason="LOUPE_DATA is not set: no mirror folder to read the real files from",
 )
-
-
-class FakeResult(dict):
-    """A stored result of one seed."""
-
-    def __init__(self, seed, values):
-        super().__init__(values)
-        self.seed = seed
 
 
 def runs_of(*results):
@@ -646,22 +638,6 @@ def test_presets_ask_for_what_the_claims_need():
 
 
 # --- figures ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class FakeStored:
-    """What is stored of a chapter, by preset and experiment."""
-
-    found: dict
-    preset: str = "cpu"
-    overrides: dict = field(default_factory=dict)
-    seed: int | None = None
-
-    def __getitem__(self, name):
-        try:
-            return self.found[self.preset, name]
-        except KeyError:
-            raise MissingResultError(f"{name} is missing.") from None
 
 
 def chapter_of(preset="cpu", **found):

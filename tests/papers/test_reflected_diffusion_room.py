@@ -33,7 +33,7 @@ def images(tmp_path_factory):
 def test_what_walls_keep_inside_is_inside(images):
     run = images["images_reflected"]
     outside = {key: value for key, value in run.items() if key.endswith((" outside", " overshoot"))}
-    assert len(outside) == 2 * (4 + 3 * len(TINY.weights))
+    assert len(outside) == 2 * (5 + 3 * len(TINY.weights))
     assert set(outside.values()) == {0.0}
 
 
@@ -276,7 +276,7 @@ def test_weights_are_found_in_the_order_of_their_size():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"sigma_min": 6.0}, "sigma_max must be above sigma_min"),
+        ({"sigma_min": 6.0}, "short_sigma must lie between sigma_min and sigma_max"),
         ({"bound_sigma_min": 5.0}, "sigma_max must be above sigma_min"),
         ({"image_size": 9}, "image_size must be a multiple of 2"),
         ({"inception": True}, "nception scores are those of colour images"),

@@ -2,15 +2,14 @@
 
 import inspect
 import types
-from dataclasses import dataclass, field
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from fakes import FakeResult, FakeStored
 
 from loupe.errors import LoupeError
 from loupe.experiment.chapter import Runs
-from loupe.experiment.folders import MissingResultError
 from loupe.experiment.found import stored
 from loupe.experiment.render import Block
 from loupe.papers import sedd as room
@@ -28,30 +27,6 @@ TINY = PRESETS["smoke"].override(
 )  # fmt: skip
 CHAPTER_FIGURES = ("curves", "zero_shot", "quality_figure", "evaluations", "races")
 CHAPTER_BLOCKS = ("likelihood_table", "samples_table", "infill_figure", "infill_table")
-
-
-class FakeResult(dict):
-    """A stored result of one seed."""
-
-    def __init__(self, seed, values):
-        super().__init__(values)
-        self.seed = seed
-
-
-@dataclass(frozen=True)
-class FakeStored:
-    """What is stored of a chapter, by preset and experiment."""
-
-    found: dict
-    preset: str = "smoke"
-    overrides: dict = field(default_factory=dict)
-    seed: int | None = None
-
-    def __getitem__(self, name):
-        try:
-            return self.found[self.preset, name]
-        except KeyError:
-            raise MissingResultError(f"{name} is missing.") from None
 
 
 def chapter_of(found, preset="smoke", of="smoke"):

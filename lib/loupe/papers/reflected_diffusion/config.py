@@ -16,6 +16,9 @@ class Config(Preset):
     seeds: tuple[int, ...] = Field((0, 1, 2, 3, 4), min_length=1)
     """seeds of networks in the square: of weights, data and noise"""
 
+    extra_seeds: tuple[int, ...] = (0, 1, 2)
+    """seeds of networks on logits, and of those on the simplex"""
+
     grey_seeds: tuple[int, ...] = (0, 1, 2)
     """seeds of the networks whose bound is compared with an entropy"""
 
@@ -30,6 +33,9 @@ class Config(Preset):
 
     sigma_max: float = Field(5.0, gt=0)
     """last noise"""
+
+    short_sigma: float = Field(1.5, gt=0)
+    """noise from which one of the samplers begins, where the law is as good as uniform"""
 
     bound_sigma_min: float = Field(1e-4, gt=0)
     """first noise of networks that are trained for their likelihood"""
@@ -49,10 +55,10 @@ class Config(Preset):
     toy_layers: int = Field(3, ge=1)
     """hidden layers of such a network"""
 
-    toy_batch: int = Field(256, ge=1)
+    toy_batch: int = Field(512, ge=1)
     """fresh points in a step of their training"""
 
-    toy_steps: int = Field(2500, ge=1)
+    toy_steps: int = Field(3000, ge=1)
     """steps of their training"""
 
     toy_rate: float = Field(2e-3, gt=0)
@@ -174,6 +180,11 @@ class Config(Preset):
 
     @model_validator(mode="after")
     def _sensible(self):
+        if not self.sigma_min < self.short_sigma <= self.sigma_max:
+            raise ValueError(
+                f"short_sigma must lie between sigma_min and sigma_max, got {self.short_sigma} for "
+                f"{self.sigma_min} and {self.sigma_max}"
+            )
         if not max(self.sigma_min, self.bound_sigma_min) < self.sigma_max:
             raise ValueError(
                 f"sigma_max must be above sigma_min and bound_sigma_min, got {self.sigma_max} against "
@@ -231,7 +242,7 @@ CPU = GPU.override(
         "judge": "small",
         "judge_widths": [16, 32, 64],
         "judge_epochs": 3,
-        "samples": 1000,
+        "samples": 800,
         "sampler_steps": 100,
         "guided": 80,
         "guided_steps": 100,
@@ -241,6 +252,7 @@ CPU = GPU.override(
 SMOKE = CPU.override(
     {
         "seeds": [0],
+        "extra_seeds": [0],
         "grey_seeds": [0],
         "draws": 20_000,
         "paths": 20_000,

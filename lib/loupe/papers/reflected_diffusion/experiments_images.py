@@ -50,6 +50,14 @@ def images_reflected(config, *, seed, device, work):
     found = {
         "fold": plain(),
         "clip": plain(walls="clip"),
+        # The same network, from where hardly anything of the data is left.
+        "short": _draw(
+            config,
+            trained,
+            ReflectedSDE(config.sigma_min, config.short_sigma),
+            config.samples,
+            config.sampler_steps,
+        ),
         "mollified": _follow(config, trained, sde, config.samples, mollifier=config.mollifier),
         "flow": _follow(config, trained, sde, config.samples),
     }

@@ -12,6 +12,7 @@ OTHERS = ("gpu", "cpu")
 SAMPLERS = {  # words: experiment, name of the samples
     "reflected, fold": ("images_reflected", "fold"),
     "reflected, clip each step": ("images_reflected", "clip"),
+    "reflected, fold, from less noise": ("images_reflected", "short"),
     "reflected, flow": ("images_reflected", "flow"),
     "reflected, mollified flow": ("images_reflected", "mollified"),
     "no walls, clip at the end": ("images_exploding", "none"),
@@ -220,7 +221,7 @@ def guidance_curves(chapter):
     for words, (experiment, name, rank, line) in GUIDED.items():
         runs = found[experiment]
         look = series(RANK[rank]) | {"linestyle": line, "label": words}
-        over = [100 * float(np.mean(excess_of(runs, name, w))) for w in weights]
+        over = [100 * float(np.mean(runs[f"{name} w={w} bright"] - runs["train bright"])) for w in weights]
         right = [100 * float(np.mean(runs[f"{name} w={w} accuracy"])) for w in weights]
         panels[1].plot(x, over, **look)
         panels[2].plot(x, right, **look)
@@ -228,7 +229,7 @@ def guidance_curves(chapter):
             panels[0].plot(x, [float(np.mean(runs[f"{name} w={w} overshoot"])) for w in weights], **look)
     panels[0].set(ylabel="mean overshoot", title="Without walls the flow leaves the cube")
     panels[1].axhline(0, **TRUTH)
-    panels[1].set(ylabel="excess, % of pixels", title="Pixels that are as dark or bright as can be")
+    panels[1].set(ylabel="excess, % of pixels", title="Pixels as bright as can be")
     panels[2].set(ylabel="right class, %", xlabel="weight of guidance w", title="What the classifier says")
     lines, labels = panels[1].get_legend_handles_labels()
     sheet.legend(lines, labels, loc="outside lower center", ncols=3, fontsize=7.5)
@@ -238,14 +239,9 @@ def guidance_curves(chapter):
         alt="Three panels over the weight of guidance: the overshoot of flows, the share of saturated pixels beyond that "
         "of the data, and the share of images that the classifier puts into the class that was asked for.",
         caption="Above: by how much a mean pixel lies outside [0, 1] at the end of a flow, before any clip; with walls 0. "
-        "Middle: shares of fully dark and fully bright pixels together, less that of training images. Below: how often "
+        "Middle: the share of pixels within 0.02 of full brightness, less that of training images. Below: how often "
         f"the judging classifier, {100 * run['judge_accuracy']:.1f} % right on test images, sees the class asked for.",
     )
-
-
-def excess_of(runs, name, weight):
-    """Excess of saturated pixels at one weight."""
-    return excess(runs, f"{name} w={weight}")
 
 
 # --- likelihood ---------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ OTHERS = ("gpu", "cpu")
 METHODS = {  # sampler: experiment, name of its points, words
     "reflected": ("toys_reflected", "fold", "reflected, fold"),
     "clip": ("toys_reflected", "clip", "reflected, clip each step"),
+    "short": ("toys_reflected", "short", "reflected, fold, from less noise"),
     "flow": ("toys_reflected", "flow", "reflected, flow"),
     "mollified": ("toys_reflected", "mollified", "reflected, mollified flow"),
     "none": ("toys_exploding", "none", "no walls, clip at the end"),

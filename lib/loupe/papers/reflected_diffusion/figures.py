@@ -136,8 +136,9 @@ def boundary(identities):
         label="implicit, no boundary term",
     )
     axes.set(xlabel="x", ylabel="score", title="Without the boundary term the walls are learnt wrongly")
-    axes.set_ylim(*(np.array([-1.6, 1.6]) * np.abs(run["fit_score"]).max()))
-    axes.legend(loc="lower left")
+    reach = 1.15 * np.abs(run["implicit_fit"][5:-5]).max()
+    axes.set_ylim(-reach, reach)
+    axes.legend(loc="upper center")
     show(
         sheet,
         alt="Three curves over the interval. The fit by denoising lies on the true score, the fit by implicit score "

@@ -136,7 +136,7 @@ def quality_table(chapter):
         rows.append((words, *_measures(anchors, name), ""))
     head = (
         "images",
-        "Fréchet distance",
+        f"Fréchet distance{_copy(anchors)}",
         "class score",
         "right class, %",
         "sliced W₂",
@@ -144,6 +144,12 @@ def quality_table(chapter):
         "evaluations",
     )
     return table(head, rows, numeric=True)
+
+
+def _copy(runs):
+    """What must be said beside a distance or a likelihood of images that are not the original ones."""
+    variant = str(runs.first["variant"])
+    return f" ({variant})" if "lossy" in variant else ""
 
 
 def _mean(runs, name, form, factor=1.0):
@@ -189,13 +195,14 @@ def guidance_grid(chapter):
     chosen = [weights[0], weights[len(weights) // 2], weights[-1]]
     chosen = list(dict.fromkeys(chosen))
     names = (
+        "reflected, fold",
         "reflected, flow",
         "reflected, mollified",
         "no walls, flow",
         "no walls, static",
         "no walls, dynamic",
     )
-    sheet, panels = figure(WIDTH, 0.62 * len(names) * (len(chosen) + 0.7), rows=len(names))
+    sheet, panels = figure(WIDTH, len(names) * (0.53 * len(chosen) + 0.3), rows=len(names))
     for axes, words in zip(panels, names, strict=True):
         experiment, name, _, _ = GUIDED[words]
         run = found[experiment].first
@@ -203,8 +210,9 @@ def guidance_grid(chapter):
         axes.set_title(words, fontsize=9)
     show(
         sheet,
-        alt="Four blocks of images, by sampler, in rows of growing guidance. Strokes become even and bold with the weight; "
-        "without walls they become blocks of pure black and white.",
+        alt="Blocks of images, by sampler, in rows of growing guidance. Strokes become bold with the weight. At the "
+        "largest one the mollified flow leaves single white pixels, the flow without walls grey specks, and the dynamic "
+        "threshold grey grounds and broken shapes.",
         caption=f"Ten images, one of each class, with weights of guidance {', '.join(chosen)} from top to bottom of each "
         "block, the same noise in every row. Shown after the last denoising and clip.",
     )
@@ -264,7 +272,12 @@ def likelihood_table(chapter):
         rows.append(
             ("reflected, bound", f"{bits.mean():.2f} ± {bits.std(ddof=1) / np.sqrt(bits.size):.2f}", "")
         )
-    return table(("network", "bits per dimension ± standard error", "evaluations"), rows, numeric=True)
+    head = (
+        "network",
+        f"bits per dimension{_copy(found['images_reflected'])} ± standard error",
+        "evaluations",
+    )
+    return table(head, rows, numeric=True)
 
 
 def losses(chapter):

@@ -11,9 +11,9 @@ from loupe.experiment.render import Block
 
 @dataclass(frozen=True)
 class Found:
-    """The runs of an experiment, and the preset that they are of."""
+    """The runs of an experiment, or those of several by name, and the preset that they are of."""
 
-    runs: Runs
+    runs: Runs | dict[str, Runs]
     preset: str
 
 
@@ -23,16 +23,32 @@ def stored(chapter: Chapter, name: str, others: Sequence[str] = ("gpu",)) -> Fou
     ``None`` if no preset has them. What is found says its preset: captions that show it must say so too.
     """
     for preset in dict.fromkeys((chapter.preset, *others)):
-        source = chapter.stored
-        if preset != chapter.preset:
-            source = replace(source, preset=preset, overrides={}, seed=None)
-        try:
-            return Found(source[name], preset)
-        except StoreError:
-            raise  # damaged is not missing
-        except LoupeError:
-            continue
+        runs = stored_at(chapter, name, preset)
+        if runs is not None:
+            return Found(runs, preset)
     return None
+
+
+def stored_together(chapter: Chapter, names: Sequence[str], others: Sequence[str] = ("gpu",)) -> Found | None:
+    """The runs of several experiments by name, all of one preset: the chapter's, or the first of ``others`` with all."""
+    for preset in dict.fromkeys((chapter.preset, *others)):
+        runs = {name: stored_at(chapter, name, preset) for name in names}
+        if None not in runs.values():
+            return Found(runs, preset)
+    return None
+
+
+def stored_at(chapter: Chapter, name: str, preset: str) -> Runs | None:
+    """The runs of an experiment at this preset and no other; ``None`` where it has none."""
+    source = chapter.stored
+    if preset != chapter.preset:
+        source = replace(source, preset=preset, overrides={}, seed=None)
+    try:
+        return source[name]
+    except StoreError:
+        raise  # damaged is not missing
+    except LoupeError:
+        return None
 
 
 def absent(what: str) -> Block:

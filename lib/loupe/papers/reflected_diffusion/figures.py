@@ -2,6 +2,7 @@
 
 import math
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
@@ -34,6 +35,7 @@ RANK = {"reflected": 0, "static": 1, "dynamic": 2, "logit": 3, "clip": 4, "none"
 OURS, PLAIN = SERIES[0].colour, SERIES[RANK["none"]].colour
 SIGMAS = (0.05, 0.15, 0.4, 1.0)
 START = 0.1
+COLUMNS = 10  # of a mosaic
 
 
 # --- the kernel ---------------------------------------------------------------------------------------------
@@ -73,7 +75,7 @@ def kernel():
         panels[1].plot(x, sigma * kernel_score(x, start, sigma), color=colour)
         panels[1].plot(x, (START - x) / sigma, ":", color=colour, linewidth=1)
     panels[0].axvline(START, **TRUTH)
-    panels[0].set(ylabel="density", ylim=(0, 6), title="Near a wall the density piles up …")
+    panels[0].set(ylabel="density", ylim=(0, 9), title="Near a wall the density piles up …")
     panels[0].legend(loc="upper right")
     panels[1].set(
         ylabel="σ · score", xlabel="x", ylim=(-3.2, 1.2), title="… and its score vanishes at both walls"
@@ -189,10 +191,13 @@ def convergence(thresholding):
         run["path_steps"],
         run["distance_clip"],
         **series(RANK["clip"]),
-        label=f"clipping, slope −{-clip_slope:.2f}",
+        label=f"clipping, slope {clip_slope:.2f}".replace("-", "−"),
     )
     axes.plot(
-        run["path_steps"], run["distance_fold"], **series(0), label=f"folding, slope −{-fold_slope:.2f}"
+        run["path_steps"],
+        run["distance_fold"],
+        **series(0),
+        label=f"folding, slope {fold_slope:.2f}".replace("-", "−"),
     )
     axes.axhline(run["noise_floor"], **TRUTH)
     axes.annotate("exact draws", (run["path_steps"][0], run["noise_floor"]), va="bottom", fontsize=8.5)
@@ -234,8 +239,8 @@ def flows(identities):
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     show(
         sheet,
-        alt="A square with sixty curves that start all over it and end in four clusters, two of them in or at a corner "
-        "and two at or near an edge. Arrows of the score run along the edges, never across them.",
+        alt="A square with sixty curves that start all over it and end in four clusters, one of them in a corner, "
+        "two at an edge and one inside. Arrows of the score run along the edges, never across them.",
         caption="Sixty paths of the probability flow with the exact score of the corner mixture, from uniform noise to "
         "data. Arrows: the score at σ = 0.15, long ones shortened.",
     )
@@ -291,10 +296,17 @@ def network_table(bench):
 
 def kernel_share(bench):
     """The share of noising and the kernel's score in a training step."""
-    (row,) = (row for row in bench["rows"] if row["task"] == "The kernel in a training step")
-    rows = [(f"{row[key]:.2f}" for key in ("noising, ms", "kernel score, ms", "step, ms"))]
-    rows = [(*rows[0], f"{100 * row['share of noising and score']:.1f} %")]
-    return table(("noising, ms", "kernel's score, ms", "step, ms", "share of both"), rows, numeric=True)
+    rows = [
+        (
+            row["network"],
+            *(f"{row[key]:.2f}" for key in ("noising, ms", "kernel score, ms", "step, ms")),
+            f"{100 * row['share of noising and score']:.1f} %",
+        )
+        for row in bench["rows"]
+        if row["task"] == "The kernel in a training step"
+    ]
+    head = ("configuration", "noising, ms", "kernel's score, ms", "step, ms", "share of both")
+    return table(head, rows, numeric=True)
 
 
 def series_table():
@@ -306,3 +318,32 @@ def series_table():
         ("above", "cosines", *(str(COSINES[each]) for each in digits)),
     ]
     return table(("noise", "series", "terms, float32", "terms, float64"), rows, numeric=False)
+
+
+# --- images -------------------------------------------------------------------------------------------------
+
+
+def mosaic(images, columns=COLUMNS, gap=1):
+    """Images (n, C, H, W) of uint8 in rows, with white gaps: (height, width) or (height, width, 3)."""
+    images = np.moveaxis(np.asarray(images), 1, -1)
+    n, height, width, channels = images.shape
+    rows = -(-n // columns)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, np.uint8)
+    for k, image in enumerate(images):
+        top, left = k // columns * (height + gap), k % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = image
+    return sheet[..., 0] if channels == 1 else sheet
+
+
+def thumbnail(chapter, target):
+    """Images that came out of noise between walls, four in a row."""
+    images = chapter.stored["images_reflected"].first["fold"]
+    images = images[: 10 * (len(images) // 10)].reshape(-1, 10, *images.shape[1:])
+    first, second = images[:2]
+    grid = mosaic(np.concatenate([first[:4], first[4:8], second[:4]]), columns=4)
+    sheet = plt.figure(figsize=(6.4, 4.8), layout="none")
+    axes = sheet.add_axes((0.02, 0.02, 0.96, 0.96))
+    axes.imshow(grid, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.axis("off")
+    sheet.savefig(target, dpi=100, facecolor="white", metadata={"Software": None})
+    plt.close(sheet)

@@ -1,11 +1,11 @@
-"""The chapter's pictures of image networks: samples, guidance, and the thumbnail."""
+"""The chapter's pictures of image networks: samples, guidance and likelihood."""
 
 import numpy as np
 
-from loupe.experiment.found import absent, stored
+from loupe.experiment.found import absent, stored_at, stored_together
 from loupe.experiment.render import table
 from loupe.papers.reflected_diffusion.claims import excess, guidance_weights
-from loupe.papers.reflected_diffusion.figures import RANK, WIDTH
+from loupe.papers.reflected_diffusion.figures import COLUMNS, RANK, WIDTH, mosaic
 from loupe.plotting import TRUTH, figure, log_axis, series, show
 
 OTHERS = ("gpu", "cpu")
@@ -28,28 +28,11 @@ GUIDED = {  # words: experiment, name, rank, line
     "no walls, static": ("images_exploding", "static", "static", "-"),
     "no walls, dynamic": ("images_exploding", "dynamic", "dynamic", "-"),
 }
-COLUMNS = 10
 
 
 def trained(chapter):
-    """The runs of both image networks at one preset, never of several; None where one is missing."""
-    for preset in dict.fromkeys((chapter.preset, *OTHERS)):
-        found = {name: stored(chapter, name, (preset,)) for name in ("images_reflected", "images_exploding")}
-        if all(one is not None and one.preset == preset for one in found.values()):
-            return {name: one.runs for name, one in found.items()}
-    return None
-
-
-def mosaic(images, columns=COLUMNS, gap=1):
-    """Images (n, C, H, W) of uint8 in rows, with white gaps: (height, width) or (height, width, 3)."""
-    images = np.moveaxis(np.asarray(images), 1, -1)
-    n, height, width, channels = images.shape
-    rows = -(-n // columns)
-    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, np.uint8)
-    for k, image in enumerate(images):
-        top, left = k // columns * (height + gap), k % columns * (width + gap)
-        sheet[top : top + height, left : left + width] = image
-    return sheet[..., 0] if channels == 1 else sheet
+    """The runs of both image networks at one preset, never of several; None where none has both."""
+    return stored_together(chapter, ("images_reflected", "images_exploding"), OTHERS)
 
 
 def _draw(axes, images, **options):
@@ -66,7 +49,7 @@ def noising(chapter):
     found = trained(chapter)
     if found is None:
         return absent("diffusion of images")
-    data = found["images_reflected"].first["data"][:6].astype(np.float64) / 255
+    data = found.runs["images_reflected"].first["data"][:6].astype(np.float64) / 255
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(data.shape, generator=generator, dtype=torch.float64)
     sde, times = ReflectedSDE(), (0.0, 0.35, 0.55, 0.7, 1.0)
@@ -85,7 +68,8 @@ def noising(chapter):
         alt="Two blocks of six images, each at five noise levels. With walls an image dissolves into even grey noise; "
         "without, clipped for display, into black and white.",
         caption=f"Six test images at noise of {levels}, with the same noise in both blocks. Folded noise ends uniform; "
-        "what is not folded has left the range of a picture, and is clipped here to be shown.",
+        "what is not folded has left the range of a picture, and is clipped here to be shown. "
+        f"Preset `{found.preset}`.",
     )
 
 
@@ -94,7 +78,7 @@ def samples(chapter):
     found = trained(chapter)
     if found is None:
         return absent("drawing images")
-    ours, theirs = found["images_reflected"].first, found["images_exploding"].first
+    ours, theirs = found.runs["images_reflected"].first, found.runs["images_exploding"].first
     rows = (
         ("test images", ours["data"]),
         ("reflected, fold", ours["fold"]),
@@ -113,7 +97,8 @@ def samples(chapter):
         alt="Rows of small images: test images, images drawn with walls, the training images nearest to the first of "
         "them, and images drawn without walls.",
         caption=f"Test images, and the first images that two samplers draw, none picked, each class in turn; networks of "
-        f"{int(ours['parameters']):,} parameters that have seen {seen:,} images. Nearest by Euclidean distance of pixels.",
+        f"{int(ours['parameters']):,} parameters that have seen {seen:,} images. Nearest by Euclidean distance of pixels. "
+        f"Preset `{found.preset}`, seed {found.runs['images_reflected'].seeds[0]}.",
     )
 
 
@@ -127,15 +112,15 @@ def quality_table(chapter):
         rows.append(
             (
                 words,
-                *_measures(found[experiment], name),
-                _mean(found[experiment], f"{name} evaluations", ".0f"),
+                *_measures(found.runs[experiment], name),
+                _mean(found.runs[experiment], f"{name} evaluations", ".0f"),
             )
         )
-    anchors = found["images_reflected"]
+    anchors = found.runs["images_reflected"]
     for words, name in (("training images", "train"), ("uniform noise", "noise")):
         rows.append((words, *_measures(anchors, name), ""))
     head = (
-        "images",
+        f"images, {found.preset}",
         f"Fréchet distance{_copy(anchors)}",
         "class score",
         "right class, %",
@@ -174,13 +159,13 @@ def judge_line(chapter):
     found = trained(chapter)
     if found is None:
         return absent("the classifier")
-    run = found["images_reflected"].first
+    run = found.runs["images_reflected"].first
     rows = [
         ("test accuracy", f"{100 * run['judge_accuracy']:.1f} %"),
         ("digest of its weights", str(run["judge_digest"])),
         ("images", str(run["variant"])),
     ]
-    return table(("the classifier that judges", ""), rows, numeric=False)
+    return table((f"the classifier that judges, {found.preset}", ""), rows, numeric=False)
 
 
 # --- guidance -----------------------------------------------------------------------------------------------
@@ -191,7 +176,7 @@ def guidance_grid(chapter):
     found = trained(chapter)
     if found is None:
         return absent("guidance")
-    weights = guidance_weights(found["images_reflected"].first)
+    weights = guidance_weights(found.runs["images_reflected"].first)
     chosen = [weights[0], weights[len(weights) // 2], weights[-1]]
     chosen = list(dict.fromkeys(chosen))
     names = (
@@ -205,7 +190,7 @@ def guidance_grid(chapter):
     sheet, panels = figure(WIDTH, len(names) * (0.53 * len(chosen) + 0.3), rows=len(names))
     for axes, words in zip(panels, names, strict=True):
         experiment, name, _, _ = GUIDED[words]
-        run = found[experiment].first
+        run = found.runs[experiment].first
         _draw(axes, np.concatenate([run[f"{name} w={w}"] for w in chosen]))
         axes.set_title(words, fontsize=9)
     show(
@@ -214,7 +199,8 @@ def guidance_grid(chapter):
         "largest one the mollified flow leaves single white pixels, the flow without walls grey specks, and the dynamic "
         "threshold grey grounds and broken shapes.",
         caption=f"Ten images, one of each class, with weights of guidance {', '.join(chosen)} from top to bottom of each "
-        "block, the same noise in every row. Shown after the last denoising and clip.",
+        "block, the same noise in every row. Shown after the last denoising and clip. "
+        f"Preset `{found.preset}`.",
     )
 
 
@@ -223,11 +209,11 @@ def guidance_curves(chapter):
     found = trained(chapter)
     if found is None:
         return absent("guidance")
-    weights = guidance_weights(found["images_reflected"].first)
+    weights = guidance_weights(found.runs["images_reflected"].first)
     x = [float(w) for w in weights]
     sheet, panels = figure(WIDTH, 7.2, rows=3, sharex=True)
     for words, (experiment, name, rank, line) in GUIDED.items():
-        runs = found[experiment]
+        runs = found.runs[experiment]
         look = series(RANK[rank]) | {"linestyle": line, "label": words}
         over = [100 * float(np.mean(runs[f"{name} w={w} bright"] - runs["train bright"])) for w in weights]
         right = [100 * float(np.mean(runs[f"{name} w={w} accuracy"])) for w in weights]
@@ -241,15 +227,22 @@ def guidance_curves(chapter):
     panels[2].set(ylabel="right class, %", xlabel="weight of guidance w", title="What the classifier says")
     lines, labels = panels[1].get_legend_handles_labels()
     sheet.legend(lines, labels, loc="outside lower center", ncols=3, fontsize=7.5)
-    run = found["images_reflected"].first
+    run = found.runs["images_reflected"].first
     show(
         sheet,
         alt="Three panels over the weight of guidance: the overshoot of flows, the share of saturated pixels beyond that "
         "of the data, and the share of images that the classifier puts into the class that was asked for.",
         caption="Above: by how much a mean pixel lies outside [0, 1] at the end of a flow, before any clip; with walls 0. "
         "Middle: the share of pixels within 0.02 of full brightness, less that of training images. Below: how often "
-        f"the judging classifier, {100 * run['judge_accuracy']:.1f} % right on test images, sees the class asked for.",
+        f"the judging classifier, {100 * run['judge_accuracy']:.1f} % right on test images, sees the class asked for. "
+        f"{seeds_of(found.runs)}. Preset `{found.preset}`.",
     )
+
+
+def seeds_of(runs):
+    """Of how many seeds each point of a curve is, in words."""
+    most = max(len(one) for one in runs.values())
+    return "One seed" if most == 1 else f"Means of {most} seeds"
 
 
 # --- likelihood ---------------------------------------------------------------------------------------------
@@ -262,22 +255,23 @@ def likelihood_table(chapter):
         return absent("the likelihood of images")
     rows = []
     for words, experiment in (("reflected", "images_reflected"), ("no walls", "images_exploding")):
-        bits = found[experiment]["bits"]
-        error = bits.std(ddof=1) / np.sqrt(bits.size)
-        evaluations = _mean(found[experiment], "bits_evaluations", ".0f")
-        rows.append((words, f"{bits.mean():.2f} ± {error:.2f}", evaluations))
-    bound = stored(chapter, "image_bound", OTHERS)
+        runs = found.runs[experiment]
+        rows.append((words, _bits(runs), _mean(runs, "bits_evaluations", ".0f")))
+    bound = stored_at(chapter, "image_bound", found.preset)
     if bound is not None:
-        bits = bound.runs["bits"]
-        rows.append(
-            ("reflected, bound", f"{bits.mean():.2f} ± {bits.std(ddof=1) / np.sqrt(bits.size):.2f}", "")
-        )
+        rows.append(("reflected, bound", _bits(bound), ""))
     head = (
-        "network",
-        f"bits per dimension{_copy(found['images_reflected'])} ± standard error",
+        f"network, {found.preset}",
+        f"bits per dimension{_copy(found.runs['images_reflected'])} ± standard error",
         "evaluations",
     )
     return table(head, rows, numeric=True)
+
+
+def _bits(runs):
+    """Mean and standard error over test images, which are the same for every seed."""
+    bits = runs["bits"].mean(0)
+    return f"{bits.mean():.2f} ± {bits.std(ddof=1) / np.sqrt(len(bits)):.2f}"
 
 
 def losses(chapter):
@@ -290,7 +284,7 @@ def losses(chapter):
         ("reflected", "images_reflected", "reflected"),
         ("no walls", "images_exploding", "none"),
     ):
-        loss = found[experiment].first["loss"]
+        loss = found.runs[experiment].first["loss"]
         block = max(1, len(loss) // 60)
         smooth = loss[: len(loss) // block * block].reshape(-1, block).mean(1)
         axes.plot(
@@ -303,21 +297,6 @@ def losses(chapter):
         sheet,
         alt="Two falling curves on a log axis over the steps of training.",
         caption="Mean training loss in blocks, $\\sigma^2$-weighted, per pixel. They are errors against two different "
-        "kernels and do not compare: at large noise one kernel's score is nearly 0.",
+        "kernels and do not compare: at large noise one kernel's score is nearly 0. "
+        f"Preset `{found.preset}`.",
     )
-
-
-def thumbnail(chapter, target):
-    """Images that came out of noise between walls, five of a row."""
-    import matplotlib.pyplot as plt
-
-    images = chapter.stored["images_reflected"].first["fold"]
-    images = images[: 10 * (len(images) // 10)].reshape(-1, 10, *images.shape[1:])
-    first, second = images[:2]
-    grid = mosaic(np.concatenate([first[:4], first[4:8], second[:4]]), columns=4)
-    sheet = plt.figure(figsize=(6.4, 4.8), layout="none")
-    axes = sheet.add_axes((0.02, 0.02, 0.96, 0.96))
-    axes.imshow(grid, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    axes.axis("off")
-    sheet.savefig(target, dpi=100, facecolor="white", metadata={"Software": None})
-    plt.close(sheet)

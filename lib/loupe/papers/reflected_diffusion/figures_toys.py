@@ -3,7 +3,7 @@
 import numpy as np
 
 from loupe.experiment.claims import t_interval
-from loupe.experiment.found import absent, stored
+from loupe.experiment.found import absent, stored, stored_together
 from loupe.experiment.render import table
 from loupe.papers.reflected_diffusion.figures import OURS, RANK, WIDTH
 from loupe.plotting import SERIES, TRUTH, figure, series, show
@@ -33,15 +33,15 @@ SCATTERED = ("data", "reflected", "clip", "static", "flow", "logit")
 
 def _found(chapter):
     names = {experiment for experiment, _, _ in METHODS.values()}
-    found = {name: stored(chapter, name, OTHERS) for name in sorted(names)}
-    return None if None in found.values() else {name: one.runs for name, one in found.items()}
+    return stored_together(chapter, sorted(names), OTHERS)
 
 
 def scatter(chapter):
     """F9: points that samplers draw, beside the data."""
-    runs = _found(chapter)
-    if runs is None:
+    found = _found(chapter)
+    if found is None:
         return absent("drawing in the square")
+    runs = found.runs
     sheet, panels = figure(WIDTH, 7.4, rows=4, columns=3)
     for k, toy in enumerate(TOYS):
         for axes, method in zip(panels[2 * k : 2 * k + 2].flat, SCATTERED, strict=True):
@@ -55,33 +55,35 @@ def scatter(chapter):
     show(
         sheet,
         alt="Twelve scatter plots in squares. The first of each six shows the data, eight cells of a chessboard or four "
-        "clusters at walls; the others look much like it. Clipping leaves points exactly on the walls.",
+        "clusters, three of them at walls; the others look much like it. Clipping leaves points exactly on the walls.",
         caption=f"{len(points):,} points of the data and of five samplers, seed {first}, for the chessboard (above) and "
-        "the corner mixture (below). With clipping, points lie on the walls themselves.",
+        "the corner mixture (below). With clipping, points lie on the walls themselves. "
+        f"Preset `{found.preset}`.",
     )
 
 
 def distances(chapter):
     """T1: energy distances from held-out data, and how many points lie at walls."""
-    runs = _found(chapter)
-    if runs is None:
+    found = _found(chapter)
+    if found is None:
         return absent("drawing in the square")
+    runs = found.runs
     rows = []
     for experiment, name, words in METHODS.values():
-        row = [words]
+        row = [words, str(len(runs[experiment]))]
         for toy in TOYS:
             row += [
                 _interval(runs[experiment][f"{toy} {name} distance"], 1e4),
                 _interval(runs[experiment][f"{toy} {name} at walls"], 100),
             ]
         rows.append(row)
-    last = ["other data"]
+    last = ["other data", str(len(runs["toys_reflected"]))]
     for toy in TOYS:
         last += [
             _interval(runs["toys_reflected"][f"{toy} floor"], 1e4),
             _interval(runs["toys_reflected"][f"{toy} data at walls"], 100),
         ]
-    head = ["sampler"] + [
+    head = [f"sampler, {found.preset}", "seeds"] + [
         f"{words}: {what}" for words in TOYS.values() for what in ("distance × 10⁴", "at walls, %")
     ]
     return table(head, [*rows, last], numeric=True)
@@ -90,17 +92,18 @@ def distances(chapter):
 def _interval(values, factor):
     values = factor * np.asarray(values, dtype=float)
     if len(values) < 2:
-        return f"{values.mean():.2f}"
+        return f"{values.mean():.2f}".replace("-", "−")
     low, high = t_interval(values.tolist())
-    return f"{values.mean():.2f} ± {(high - low) / 2:.2f}"
+    return f"{values.mean():.2f} ± {(high - low) / 2:.2f}".replace("-", "−")
 
 
 def likelihoods(chapter):
     """F10: learned against true log-densities, and the bound against the entropy."""
-    toys, grey = (stored(chapter, name, OTHERS) for name in ("toys_reflected", "grey_bound"))
-    if toys is None or grey is None:
+    found = stored_together(chapter, ("toys_reflected", "grey_bound"), OTHERS)
+    if found is None:
         return absent("the likelihood in the square")
-    run = toys.runs.first
+    toys, grey = found.runs["toys_reflected"], found.runs["grey_bound"]
+    run = toys.first
     sheet, panels = figure(WIDTH, 6.6, rows=2)
     panels[0].plot(run["true_log_density"], run["log_density"], ".", color=OURS, markersize=2.5)
     ends = np.quantile(run["true_log_density"], [0, 1])
@@ -108,11 +111,11 @@ def likelihoods(chapter):
     panels[0].set(
         xlabel="true log-density, nats", ylabel="learned, nats", title="The flow of a network knows densities"
     )
-    bound, surprise = (grey.runs[name].mean(1) for name in ("bound", "surprise"))
+    bound, surprise = (grey[name].mean(1) for name in ("bound", "surprise"))
     seeds = np.arange(len(bound))
     for values, options in ((bound, series(0)), (surprise, {"color": "#000000", "marker": "_"})):
         panels[1].plot(seeds, values, linestyle="none", **options, markersize=8)
-    entropy = float(grey.runs.first["entropy"])
+    entropy = float(grey.first["entropy"])
     panels[1].axhline(entropy, **TRUTH)
     panels[1].annotate("entropy", (-0.4, entropy), va="bottom", fontsize=8.5)
     for words, value in (("bound", bound[0]), ("of the same points", surprise[0])):
@@ -120,15 +123,16 @@ def likelihoods(chapter):
         panels[1].annotate(words, (seeds[0], value), **place, va="center", fontsize=8.5)
     panels[1].set(xlim=(-0.5, len(seeds) - 0.3), ylabel="bits per dimension")
     panels[1].set_title("The loss bounds the bits from above")
-    panels[1].set_xticks(seeds, [f"seed {seed}" for seed in grey.runs.seeds])
+    panels[1].set_xticks(seeds, [f"seed {seed}" for seed in grey.seeds])
     n = len(run["log_density"])
     show(
         sheet,
         alt="Above, a cloud of points along the diagonal: learned against true log-densities. Below, for each network "
         "the bound as a point above a dash, the true bits.",
         caption=f"Above: log-densities of {n} held-out points of the corner mixture with noise of 0.01, by the flow of a "
-        f"trained network, seed {toys.runs.seeds[0]}. Below: bound (points) and true bits (dashes) of "
-        f"{grey.runs['bound'].shape[1]} points on 256 grey levels each way, and the entropy of their law.",
+        f"trained network, seed {toys.seeds[0]}. Below: bound (points) and true bits (dashes) of "
+        f"{grey['bound'].shape[1]} points on 256 grey levels each way, and the entropy of their law. "
+        f"Preset `{found.preset}`.",
     )
 
 
@@ -149,7 +153,8 @@ def triangle(chapter):
         axes.plot([0, 1, 0, 0], [0, 0, 1, 0], **TRUTH)
         axes.set(xlim=(-0.12, 1.05), ylim=(-0.12, 1.05), aspect="equal", xticks=[0, 1], yticks=[0, 1])
         axes.set_title(words, fontsize=9)
-    outside = found.runs["outside"]
+    outside, n = found.runs["outside"], len(found.runs)
+    seeds = f"mean of {n} seeds" if n > 1 else "1 seed"
     ours, floor = (found.runs[f"simplex {name}"].mean() for name in ("reflected distance", "floor"))
     theirs = found.runs["simplex none distance"].mean()
     show(
@@ -157,7 +162,7 @@ def triangle(chapter):
         alt="Three triangles with points. Data and broken sticks fill two regions near the corners inside the triangle; "
         "without walls some points lie outside of it.",
         caption=f"A mixture of two Dirichlet laws on the triangle. Diffusion in the square, mapped by stick-breaking, "
-        f"stays in it; without walls {100 * outside.mean():.1f} % leave it (mean of {len(found.runs)} seeds). "
+        f"stays in it; without walls {100 * outside.mean():.1f} % leave it ({seeds}). "
         f"Energy distances from held-out data, × 10⁴: {1e4 * ours:.1f} and {1e4 * theirs:.1f}; of other data "
-        f"{1e4 * floor:.1f}.",
+        f"{1e4 * floor:.1f}. Preset `{found.preset}`.",
     )

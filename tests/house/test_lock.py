@@ -23,8 +23,12 @@ LOCK = {
 }
 
 
+UNLOCKED = {"inception"}
+"""Extras that bring packages which hold torch to one build; who wants them installs them on top."""
+
+
 def requirements():
-    extras = PROJECT["optional-dependencies"]
+    extras = {name: lines for name, lines in PROJECT["optional-dependencies"].items() if name not in UNLOCKED}
     return [Requirement(line) for line in [*PROJECT["dependencies"], *chain(*extras.values())]]
 
 

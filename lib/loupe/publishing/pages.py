@@ -24,6 +24,7 @@ API = {
     },
     "Topology": {"loupe.topology": ""},
     "Diffusion": {"loupe.diffusion.discrete": "", "loupe.diffusion.reflected": ""},
+    "Dynamics": {"loupe.dynamics": ""},
     "Metrics": {"loupe.metrics": ""},
     "Data": {
         "loupe.data": "",

@@ -270,6 +270,6 @@ CLAIMS = (
     Claim(
         "R11", "CIFAR-10: FID 2.72, Inception score 10.46, 2.68 bits per dimension; ImageNet 32: 3.74 bits.",
         "Tables 1 and 2", "2.72; 10.46; 2.68; 3.74", "reported",
-        "not judged: another budget, another copy of the images, and no Inception network here",
+        "not judged here", reason="another budget, another copy of the images, and no Inception network here",
     ),
 )  # fmt: skip

@@ -33,9 +33,8 @@ WALL = 5.0
 SPEED = 0.5
 """Initial speed of charges and of the ends of springs."""
 
-PIECE = (
-    15_000  # pairs that are worked on at once: enough to hide the cost of a call, and they stay in the cache
-)
+PIECE = 15_000
+"""Pairs that are worked on at once: enough to hide the cost of a call, and they stay in the cache."""
 
 
 def simulate_charged(positions, velocities, charges, *, steps=5000, save_every=100, step=1e-3):

@@ -103,11 +103,11 @@ def kernel_log_density(x, x0, sigma):
     """
 
     def images(x, x0, sigma, reach):
-        total, _ = _image_sums(x, x0, sigma, reach)
+        total, _ = image_sums(x, x0, sigma, reach)
         return total.log() - ((x - x0) / sigma) ** 2 / 2 - (sigma * math.sqrt(2 * math.pi)).log()
 
     def cosines(x, x0, sigma):
-        return _cosine_sums(x, x0, sigma)[0].log()
+        return cosine_sums(x, x0, sigma)[0].log()
 
     return _by_size(images, cosines, *_checked(x, x0, sigma))
 
@@ -138,11 +138,11 @@ def kernel_score(x, x0, sigma):
     """
 
     def images(x, x0, sigma, reach):
-        total, half = _image_sums(x, x0, sigma, reach)
+        total, half = image_sums(x, x0, sigma, reach)
         return torch.add(x - x0, half / total, alpha=2) * (-1 / sigma**2)
 
     def cosines(x, x0, sigma):
-        density, slope = _cosine_sums(x, x0, sigma)
+        density, slope = cosine_sums(x, x0, sigma)
         return slope / density
 
     return _by_size(images, cosines, *_checked(x, x0, sigma))
@@ -175,7 +175,7 @@ def kernel_cdf(x, x0, sigma):
     return _by_size(images, cosines, *_checked(x, x0, sigma))
 
 
-def _image_sums(x, x0, sigma, reach):
+def image_sums(x, x0, sigma, reach):
     """Sums of w and of w (x0 - y) / 2 over images y of x0, w being the density at x of y's bell over that of x0's own.
 
     No image is nearer to x than x0 itself, so that w never exceeds 1, and no score is lost where the density is too
@@ -198,7 +198,7 @@ def _image_sums(x, x0, sigma, reach):
     return total, half
 
 
-def _cosine_sums(x, x0, sigma):
+def cosine_sums(x, x0, sigma):
     """The density and its derivative, from multiples of angles by Chebyshev's recurrences."""
     angle = math.pi * x
     cosine, cosine0 = angle.cos(), (math.pi * x0).cos()

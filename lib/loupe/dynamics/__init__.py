@@ -1,5 +1,20 @@
-"""Systems of particles that move: how they are simulated, and networks that foresee where they go."""
+"""Systems of particles that move: how they are simulated, and networks that foresee where they go.
 
+After Xu et al., Equivariant Graph Neural Operator for Modeling 3D Dynamics, 2024.
+"""
+
+from loupe.dynamics.neural_operator import (
+    EGNN,
+    EGNO,
+    Linear,
+    MessagePassing,
+    RadialField,
+    SequentialEGNN,
+    TemporalConvolution,
+    input_features,
+    rollout,
+    time_embedding,
+)
 from loupe.dynamics.simulators import (
     draw_charged,
     draw_gravity,
@@ -12,12 +27,22 @@ from loupe.dynamics.simulators import (
 )
 
 __all__ = [
+    "EGNN",
+    "EGNO",
+    "Linear",
+    "MessagePassing",
+    "RadialField",
+    "SequentialEGNN",
+    "TemporalConvolution",
     "draw_charged",
     "draw_gravity",
     "draw_springs",
+    "input_features",
     "last_frames",
+    "rollout",
     "simulate_charged",
     "simulate_gravity",
     "simulate_springs",
+    "time_embedding",
     "uniform_frames",
 ]

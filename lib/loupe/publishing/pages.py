@@ -38,6 +38,7 @@ API = {
         "loupe.networks": "",
         "loupe.networks.transformer": "Transformer",
         "loupe.networks.unet": "UNet, DiffusersUNet, make_unet",
+        "loupe.networks.egnn": "Graph, EGNNLayer",
         "loupe.networks.perceptron": "NoisePerceptron",
         "loupe.networks.feature_classifier": "FeatureClassifier, WideResNet",
     },

@@ -19,6 +19,7 @@ from loupe.experiment.render import table
 from loupe.papers.reflected_diffusion.claims import orders
 from loupe.plotting import (
     MUTED,
+    ORDERED,
     SERIES,
     TRUTH,
     figure,
@@ -67,8 +68,8 @@ def kernel():
     x = torch.linspace(0, 1, 401, dtype=torch.float64)
     sheet, panels = figure(WIDTH, 5.6, rows=2, sharex=True)
     start = torch.full_like(x, START)
-    for k, sigma in enumerate(SIGMAS):
-        colour = SERIES[(0, 2, 3, 1)[k]].colour
+    shades = plt.get_cmap(ORDERED)(np.linspace(0, 0.85, len(SIGMAS)))
+    for sigma, colour in zip(SIGMAS, shades, strict=True):
         panels[0].plot(x, kernel_log_density(x, start, sigma).exp(), color=colour, label=f"σ = {sigma:g}")
         bell = torch.exp(-(((x - START) / sigma) ** 2) / 2) / (sigma * math.sqrt(2 * math.pi))
         panels[0].plot(x, bell, ":", color=colour, linewidth=1)
@@ -85,7 +86,8 @@ def kernel():
         alt="Above, densities over the interval from 0 to 1 for four noise levels: a narrow peak at 0.1, wider ones that "
         "are higher at the left wall than a bell curve, and nearly a flat line. Below, their scores, which all are zero "
         "at both walls, where the straight lines of bell curves are not.",
-        caption="Density and score of the kernel from $x_0=0.1$ (dashed), at four noise levels; dotted, without walls. "
+        caption="Density and score of the kernel from $x_0=0.1$ (dashed), at four noise levels; dotted, in the same "
+        "colours, without walls. "
         "The score is multiplied by $\\sigma$, which is about what a network has to learn.",
     )
 
@@ -117,10 +119,11 @@ def truncation(identities):
     show(
         sheet,
         alt="Errors on a log axis against noise. Solid lines for images rise steeply to the right, dashed lines for "
-        "cosines fall steeply to the right; with 14 images and 5 cosines they cross near rounding error.",
+        "cosines fall steeply to the right; with 14 images and 5 cosines both have left the picture "
+        "where they change places.",
         caption="What is left out with so many terms (numbers at the lines), at the worst place of a 21 by 21 grid of $x$ "
         "and $x_0$. Dashed: where the two change places. With 14 images to its left and 5 cosines to its right nothing "
-        "is left out that double precision could see.",
+        "is left out that double precision could see. The code drops one image more, the farthest: 13, and 9 in float32.",
     )
 
 
@@ -137,16 +140,16 @@ def boundary(identities):
         linestyle="-.",
         label="implicit, no boundary term",
     )
-    axes.set(xlabel="x", ylabel="score", title="Without the boundary term the walls are learnt wrongly")
+    axes.set(xlabel="x", ylabel="score", title="Without the boundary term the fit is wrong everywhere")
     reach = 1.15 * np.abs(run["implicit_fit"][5:-5]).max()
     axes.set_ylim(-reach, reach)
     axes.legend(loc="upper center")
     show(
         sheet,
         alt="Three curves over the interval. The fit by denoising lies on the true score, the fit by implicit score "
-        "matching leaves it and runs off the picture near both walls.",
+        "matching swings far above and below it, and leaves the picture near both walls.",
         caption="The polynomial of degree 5 that minimises each form exactly (by quadrature), for the first coordinate "
-        "of the corner mixture with noise of 0.3.",
+        "of the corner mixture with noise of 0.3. Denoising has the same minimiser as the explicit form, which is drawn.",
     )
 
 
@@ -159,7 +162,10 @@ def forward():
     sde, generator = ReflectedSDE(), torch.Generator().manual_seed(0)
     x, _ = corner_mixture().sample(700, generator)
     noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-    sheet, panels = figure(WIDTH, 5.6, rows=2, columns=3)
+    sheet, panels = figure(WIDTH, 4.2, rows=2, columns=3)
+    sheet.suptitle(
+        "With walls noise fills the square, without it leaves", x=0.01, ha="left", fontsize=10, weight="bold"
+    )
     shown = (0, 2, 4)
     for row, walls in zip(panels, (True, False), strict=True):
         for axes, k in zip(row, shown, strict=True):
@@ -167,9 +173,9 @@ def forward():
             points = fold(points) if walls else points
             axes.plot(*points.T, ".", markersize=1.6, color=OURS if walls else PLAIN)
             axes.plot([0, 1, 1, 0, 0], [0, 0, 1, 1, 0], **TRUTH)
-            half = 0.55 if walls else max(0.55, 2.2 * float(sde.sigma(times[k])))
+            half = 0.55 if walls or k == 0 else max(1.1, 2.2 * float(sde.sigma(times[k])))
             axes.set(xlim=(0.5 - half, 0.5 + half), ylim=(0.5 - half, 0.5 + half), aspect="equal")
-            axes.set_title(f"σ = {float(sde.sigma(times[k])):.2g}", fontsize=9)
+            axes.set_title(f"t = {times[k]:g}, σ = {float(sde.sigma(times[k])):.2g}", fontsize=8.5)
             axes.tick_params(labelsize=7.5)
     panels[0, 0].set_ylabel("with walls")
     panels[1, 0].set_ylabel("without")
@@ -203,16 +209,16 @@ def convergence(thresholding):
     axes.annotate("exact draws", (run["path_steps"][0], run["noise_floor"]), va="bottom", fontsize=8.5)
     log_axis(axes, "xy")
     axes.set_xticks(run["path_steps"], [str(n) for n in run["path_steps"]])
-    axes.set(
-        xlabel="steps", ylabel="Wasserstein distance", title="Folding is of order 1, clipping of order 1/2"
-    )
+    axes.set(xlabel="steps", ylabel="Wasserstein distance", title="Folding converges faster than clipping")
     axes.legend(loc="upper right")
     show(
         sheet,
         alt="Two falling lines on log axes. That of clipping falls by about the square root of the number of steps, that "
         "of folding in proportion to it, to near the level of exact draws.",
         caption=f"A reflected process on [0, 1] that is pulled towards 0.1, after time 1 from its stationary law: distance "
-        f"from that law, {int(run['paths']):,} paths, the same noise for both. Slopes by least squares.",
+        f"from that law, {int(run['paths']):,} paths, the same noise for both. Slopes by least squares; "
+        "the last points of folding come near the floor."
+        "",
     )
 
 
@@ -250,15 +256,17 @@ def mollifier():
     """F8: the function by which the velocity is multiplied near walls."""
     x = torch.linspace(0, 1, 801, dtype=torch.float64)
     sheet, axes = figure(WIDTH, 2.6)
-    for rank, width in enumerate((20.0, 200.0, 2000.0)):
-        axes.plot(x, bump(x, width), color=SERIES[rank].colour, label=f"{width:g}")
+    widths = (20.0, 200.0, 2000.0)
+    for width, shade in zip(widths, plt.get_cmap(ORDERED)(np.linspace(0, 0.8, len(widths))), strict=True):
+        axes.plot(x, bump(x, width), color=shade, label=f"{width:g}")
     axes.set(xlabel="x", ylabel="factor", title="The mollifier stops the flow at the walls")
     axes.legend(title="width", loc="lower center")
     show(
         sheet,
         alt="Three curves that are 1 over most of the interval and fall to 0 at both walls, the more steeply the greater "
         "their width.",
-        caption="The factor $\\exp\\bigl((4-1/x(1-x))/m\\bigr)$ for three widths $m$; the paper's is 200.",
+        caption="The factor $\\exp\\bigl(\\bigl(4-\\tfrac{1}{x(1-x)}\\bigr)/m\\bigr)$ for three widths $m$; "
+        "the released sampler's is 200.",
     )
 
 

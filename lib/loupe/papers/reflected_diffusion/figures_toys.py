@@ -54,8 +54,9 @@ def scatter(chapter):
     first = next(iter(runs["toys_reflected"])).seed
     show(
         sheet,
-        alt="Twelve scatter plots in squares. The first of each six shows the data, eight cells of a chessboard or four "
-        "clusters, three of them at walls; the others look much like it. Clipping leaves points exactly on the walls.",
+        alt="Twelve scatter plots in squares, six for each law. None of the samplers separates all cells: "
+        "with walls there are blurred clumps, with the static threshold stripes, with logits a nearly even square. On the "
+        "corner mixture all find the four clusters, with some points between them.",
         caption=f"{len(points):,} points of the data and of five samplers, seed {first}, for the chessboard (above) and "
         "the corner mixture (below). With clipping, points lie on the walls themselves. "
         f"Preset `{found.preset}`.",
@@ -109,20 +110,25 @@ def likelihoods(chapter):
     ends = np.quantile(run["true_log_density"], [0, 1])
     panels[0].plot(ends, ends, **TRUTH)
     panels[0].set(
-        xlabel="true log-density, nats", ylabel="learned, nats", title="The flow of a network knows densities"
+        xlabel="true log-density, nats",
+        ylabel="learned, nats",
+        title="The flow is right on average, less so point by point",
     )
     bound, surprise = (grey[name].mean(1) for name in ("bound", "surprise"))
     seeds = np.arange(len(bound))
-    for values, options in ((bound, series(0)), (surprise, {"color": "#000000", "marker": "_"})):
-        panels[1].plot(seeds, values, linestyle="none", **options, markersize=8)
+    over = grey["bound"] - grey["surprise"]
+    spread = over.std(axis=1, ddof=1) / over.shape[1] ** 0.5
+    panels[1].errorbar(seeds, bound, spread, linestyle="none", markersize=7, **series(0))
+    panels[1].plot(seeds, surprise, linestyle="none", color="#000000", marker="_", markersize=8)
     entropy = float(grey.first["entropy"])
     panels[1].axhline(entropy, **TRUTH)
+    panels[1].set_ylim(bottom=entropy - 0.02)
     panels[1].annotate("entropy", (-0.4, entropy), va="bottom", fontsize=8.5)
-    for words, value in (("bound", bound[0]), ("of the same points", surprise[0])):
+    for words, value in (("bound", bound[0]), ("true bits of the same points", surprise[0])):
         place = {"xytext": (8, 0), "textcoords": "offset points"}
         panels[1].annotate(words, (seeds[0], value), **place, va="center", fontsize=8.5)
     panels[1].set(xlim=(-0.5, len(seeds) - 0.3), ylabel="bits per dimension")
-    panels[1].set_title("The loss bounds the bits from above")
+    panels[1].set_title("The bound lies above the true bits, or within error")
     panels[1].set_xticks(seeds, [f"seed {seed}" for seed in grey.seeds])
     n = len(run["log_density"])
     show(
@@ -131,7 +137,8 @@ def likelihoods(chapter):
         "the bound as a point above a dash, the true bits.",
         caption=f"Above: log-densities of {n} held-out points of the corner mixture with noise of 0.01, by the flow of a "
         f"trained network, seed {toys.seeds[0]}. Below: bound (points) and true bits (dashes) of "
-        f"{grey['bound'].shape[1]} points on 256 grey levels each way, and the entropy of their law. "
+        f"{grey['bound'].shape[1]} points on 256 grey levels each way, and the entropy "
+        "of their law; bars, one standard error of the difference. "
         f"Preset `{found.preset}`.",
     )
 

@@ -325,7 +325,7 @@ def test_noise_between_walls_stays_there(shown):
         assert ((one >= 0) & (one <= 1)).all()
     assert (np.abs(points[5] - 0.5) > 0.5).any(1).mean() > 0.9
     assert [axes.get_title() or axes.get_title("left") for axes in shown.sheet.axes[:3]] == [
-        "σ = 0.01", "σ = 0.22", "σ = 5",
+        "t = 0, σ = 0.01", "t = 0.5, σ = 0.22", "t = 1, σ = 5",
     ]  # fmt: skip
 
 

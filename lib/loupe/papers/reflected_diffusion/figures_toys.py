@@ -56,7 +56,7 @@ def scatter(chapter):
         sheet,
         alt="Twelve scatter plots in squares, six for each law. None of the samplers separates all cells: "
         "with walls there are blurred clumps, with the static threshold stripes, with logits a nearly even square. On the "
-        "corner mixture all find the four clusters, with some points between them.",
+        "corner mixture all find the four clusters, three of them at walls, with some points between.",
         caption=f"{len(points):,} points of the data and of five samplers, seed {first}, for the chessboard (above) and "
         "the corner mixture (below). With clipping, points lie on the walls themselves. "
         f"Preset `{found.preset}`.",

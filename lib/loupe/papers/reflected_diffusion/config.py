@@ -224,6 +224,7 @@ GPU = PAPER_SETTINGS.override(
 )
 CPU = GPU.override(
     {
+        "extra_seeds": [0],
         "image_seeds": [0],
         "bound_seeds": [],
         "images": "mnist",

@@ -253,7 +253,7 @@ CPU = GPU.override(
 SMOKE = CPU.override(
     {
         "seeds": [0],
-        "extra_seeds": [0],
+        "extra_seeds": [],
         "grey_seeds": [0],
         "draws": 20_000,
         "paths": 20_000,
@@ -275,14 +275,14 @@ SMOKE = CPU.override(
         "warm": 5,
         "judge_widths": [8, 16],
         "judge_epochs": 1,
-        "samples": 40,
+        "samples": 24,
         "sample_batch": 50,
         "sampler_steps": 10,
         "weights": [0.0, 10.0],
         "guided": 10,
         "guided_steps": 10,
         "likelihood_images": 10,
-        "tolerance": 1e-2,
+        "tolerance": 1e-1,
     }
 )
 PRESETS = {"smoke": SMOKE, "cpu": CPU, "gpu": GPU, "paper": PAPER_SETTINGS}

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import torch
-from scipy.stats import truncnorm
 
 from loupe.diffusion.reflected import (
     ReflectedSDE,
@@ -41,7 +40,7 @@ def identities(config, *, seed, device):
         | _minimiser(generator)
         | _weightings(generator)
         | _boundary_term()
-        | _exact_likelihood(generator)
+        | _exact_likelihood(config, generator)
     )
 
 
@@ -174,17 +173,19 @@ def _boundary_term(sigma=0.3, degree=5):
     }
 
 
-def _exact_likelihood(generator):
+def _exact_likelihood(config, generator):
     """R7 with the exact score; and what the mollifier changes."""
     mixture = corner_mixture()
-    x, _ = mixture.sample(500, generator)
+    points = min(500, max(60, config.toy_likelihood_points))
+    x, _ = mixture.sample(points, generator)
     found = log_likelihood(mixture.score, CUBE, x, rtol=2e-8, atol=2e-8)
     right = mixture.log_density(x, CUBE.sigma_min)
-    start = CUBE.limit((500, 2), generator, dtype=torch.float64)
+    start = CUBE.limit((points, 2), generator, dtype=torch.float64)
     times = np.linspace(1, 0, 41)
     plain = flow(mixture.score, CUBE, start, times=times)
     slowed = flow(mixture.score, CUBE, start, mollifier=200.0)
     return {
+        "likelihood_points": points,
         "likelihood_error": float((found.nats - right).abs().max()),
         "likelihood_evaluations": found.evaluations,
         "flow_times": times,
@@ -199,6 +200,8 @@ def _exact_likelihood(generator):
 @experiment(seeds="one_seed")
 def thresholding(config, *, seed, device):
     """R6: a process that is pulled towards one wall, by steps that fold and by steps that clip, against its exact law."""
+    from scipy.stats import truncnorm  # a second to import, in every process
+
     spread = NOISE / math.sqrt(2 * PULL)
     law = truncnorm((0 - CENTRE) / spread, (1 - CENTRE) / spread, loc=CENTRE, scale=spread)
     shares = (np.arange(config.paths) + 0.5) / config.paths

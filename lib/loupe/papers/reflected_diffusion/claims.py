@@ -67,7 +67,7 @@ def _walls_in_implicit_form(results):
 
 def _exact_likelihood(results):
     run = results["identities"].first
-    basis = f"{run['likelihood_points']} points of the corner mixture, exact score, {run['likelihood_evaluations']} evaluations"
+    basis = f"{run['likelihood_points']} points of the corner mixture, {run['likelihood_evaluations']} evaluations"
     return [Measure("largest error of log p, nats", run["likelihood_error"], at_most(1e-4), basis=basis)]
 
 

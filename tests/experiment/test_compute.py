@@ -160,7 +160,7 @@ def test_a_place_of_other_sources_is_emptied(store, monkeypatch):
     old = take_place(unit_of(), store)
     trial = take_place(unit_of(steps=11), store)
     old.leave(done=False)
-    monkeypatch.setattr("loupe.experiment.work._sources", lambda: "other")
+    monkeypatch.setattr("loupe.experiment.work.sources_digest", lambda: "other")
     new = take_place(unit_of(), store)
     assert new.folder != old.folder
     assert not old.folder.exists()

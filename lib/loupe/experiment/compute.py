@@ -9,11 +9,10 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -21,16 +20,12 @@ from typing import NoReturn
 from loupe.errors import LoupeError
 from loupe.experiment import ranks
 from loupe.experiment.folders import StoreError
+from loupe.experiment.launching import Launcher, UnitProcess
 from loupe.experiment.store import Result, Store, probe_folders, read_result
 from loupe.experiment.units import Unit
 from loupe.experiment.work import Place, take_place
 
 Report = Callable[[str], None]
-
-_ONE_THREAD = {
-    name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-}
-
 
 _PAUSE = 0.05
 
@@ -179,7 +174,7 @@ def _earlier_seconds(unit: Unit, store: Store) -> float | None:
 
 def _run_all(todo, store, jobs, device, recompute, report, clock, group) -> list[str]:
     """Keep ``jobs`` processes busy until every unit was tried; return one sentence for each that failed."""
-    waiting, running, failures, told = list(todo), {}, [], False
+    waiting, running, failures, told, launcher = list(todo), {}, [], False, Launcher()
 
     def say(unit: Unit, seconds: float, outcome: str) -> None:
         clock.finished(unit, seconds)
@@ -194,7 +189,7 @@ def _run_all(todo, store, jobs, device, recompute, report, clock, group) -> list
                     waiting.remove(unit)
                     found = None if recompute else plan([unit], store).found.get(unit)
                     if found is None:
-                        process = _start(_request(unit, store, device, place), place, group)
+                        process = _start(launcher, _request(unit, store, device, place), place, group)
                         running[process] = (unit, place, time.perf_counter())
                     else:
                         place.leave(done=True)
@@ -220,17 +215,18 @@ def _run_all(todo, store, jobs, device, recompute, report, clock, group) -> list
             _end(running)
             for _, place, _ in running.values():
                 place.leave(done=False)
+            launcher.close()
     return failures
 
 
 def _follow(group: ranks.Group) -> NoReturn:
     """Compute with the first process what it announces, write nothing, and end when it ends."""
-    running = []
+    running, launcher = [], Launcher()
     with _stoppable():
         try:
             while (call := group.next()) is not None:
                 request, environment = call
-                running = [_launch(request, environment)]
+                running = [launcher.start(request, environment)]
                 while not _is_over(*running, group):
                     time.sleep(_PAUSE)
                 _conclude(request["name"], *running, group)
@@ -238,6 +234,7 @@ def _follow(group: ranks.Group) -> NoReturn:
             sys.exit(1)  # the first process says why
         finally:
             _end(running)
+            launcher.close()
     sys.exit()
 
 
@@ -253,17 +250,22 @@ def _stoppable() -> Iterator[None]:
             signal.signal(sign, handler)
 
 
-def _end(processes: Iterable[subprocess.Popen]) -> None:
+def _end(processes: Iterable[UnitProcess]) -> None:
     """End units with all that they started: first kindly, so that they may save what they have."""
     alive = [process for process in processes if process.poll() is None]
     for process in alive:
-        os.killpg(process.pid, signal.SIGTERM)
+        _signal(process, signal.SIGTERM)
     for process in alive:
         try:
             process.wait(timeout=10)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            _signal(process, signal.SIGKILL)
             process.wait()
+
+
+def _signal(process: UnitProcess, sign: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # it has just ended
+        os.killpg(process.pid, sign)
 
 
 def _in_main_thread() -> bool:
@@ -285,43 +287,26 @@ def _request(unit: Unit, store: Store, device: str | None, place: Place) -> dict
     }
 
 
-def _start(request: dict, place: Place, group: ranks.Group | None) -> subprocess.Popen:
-    return _launch(request, group.announce(request) if group else {}, [place.lock.fileno()])
+def _start(launcher: Launcher, request: dict, place: Place, group: ranks.Group | None) -> UnitProcess:
+    return launcher.start(request, group.announce(request) if group else {}, [place.lock.fileno()])
 
 
-def _launch(request: dict, environment: Mapping[str, str], inherited: Iterable[int] = ()) -> subprocess.Popen:
-    log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (a pipe would stall a talkative unit)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "loupe.experiment.unit_process"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=log,
-        text=True,
-        env=os.environ | _ONE_THREAD | environment,
-        start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the others
-        pass_fds=inherited,
-    )
-    process.stdin.write(json.dumps(request))
-    process.stdin.close()
-    process.log = log
-    return process
-
-
-def _is_over(process: subprocess.Popen, group: ranks.Group | None) -> bool:
+def _is_over(process: UnitProcess, group: ranks.Group | None) -> bool:
     return process.poll() is not None or (group is not None and group.broken())
 
 
-def _conclude(unit: Unit | str, process: subprocess.Popen, group: ranks.Group | None) -> str:
+def _conclude(unit: Unit | str, process: UnitProcess, group: ranks.Group | None) -> str:
     """Why a unit that is over failed, here or in another process of its group; empty if it did not."""
     if process.poll() is None:
         _end([process])
         why = ""  # it was another that failed
     else:
         why = _why(unit, process) if process.returncode else ""
+    process.log.close()
     return group.conclude(why) if group else why
 
 
-def _why(unit: Unit | str, process: subprocess.Popen) -> str:
+def _why(unit: Unit | str, process: UnitProcess) -> str:
     if process.returncode == -signal.SIGKILL:
         return f"{unit} was killed (out of memory?)."
     process.log.seek(0)

@@ -1,14 +1,19 @@
 """One unit in a process of its own: ``python -m loupe.experiment.unit_process`` with a request on standard input.
 
-A fresh process a unit gives true peak memory, the list of modules really used, one thread, and an end that
-takes no other unit with it.
+A process a unit gives true peak memory, the list of modules really used, one thread, and an end that takes no other
+unit with it.
 """
 
 import ctypes
+import gc
 import json
 import os
+import select
 import signal
+import socket
+import stat
 import sys
+from contextlib import suppress
 from inspect import signature
 from pathlib import Path
 
@@ -18,6 +23,8 @@ from loupe.experiment.folders import project_root
 from loupe.experiment.presets import Reading
 from loupe.experiment.store import Store
 from loupe.experiment.units import Unit, experiments_of, room_of, units_of
+
+_PAUSE = 0.05
 
 
 def run_unit(unit: Unit, store: Store, device: str, work: Path) -> Path | None:
@@ -66,9 +73,16 @@ def best_device() -> str:
 
 
 def main() -> None:
-    """Read the request, run the unit, and end with one line on standard error if it cannot be done."""
+    """Read the request, run the unit, and end with one line on standard error if it cannot be done.
+
+    Standard input is the request, or a socket on which requests come: then each is done in a process forked from this.
+    """
     _end_with_parent()
-    request = json.load(sys.stdin)
+    if stat.S_ISSOCK(os.fstat(0).st_mode):
+        request = _fork_for_each_request(socket.socket(fileno=0))
+        _end_with_parent()
+    else:
+        request = json.load(sys.stdin)
     name, work = request.pop("name"), Path(request.pop("work"))
     store = Store(Path(request.pop("published")), Path(request.pop("scratch")))
     device = request.pop("device") or best_device()
@@ -82,6 +96,45 @@ def main() -> None:
     except ValueError as error:
         # Of a value that the settings or the data led to: a sentence. A mistake of ours keeps its traceback.
         sys.exit(f"loupe: {name}: {' '.join(str(error).split()).rstrip('.')}.")
+
+
+def _fork_for_each_request(calls: socket.socket) -> dict:
+    """Answer calls until the socket closes; this returns in the forked processes only, in each with its request.
+
+    With a call come a pipe, which is told the number of the process and at the end its exit status, the file for
+    standard error, and what else is to stay open.
+    """
+    lives: dict[int, int] = {}
+    while True:
+        if lives and (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            pid, status = ended
+            with suppress(BrokenPipeError):
+                os.write(lives[pid], str(os.waitstatus_to_exitcode(status)).encode())
+            os.close(lives.pop(pid))
+        if not select.select([calls], [], [], _PAUSE)[0]:
+            continue
+        message, files, *_ = socket.recv_fds(calls, 2**20, 8)
+        if not message:
+            sys.exit()
+        call, (life, log, *others) = json.loads(message), files
+        with suppress(Exception):  # it will be raised again where there is a log
+            room_of(call["request"]["slug"])
+            provenance.freeze_sources()
+        gc.freeze()  # else each unit visits, at its end, all that it shares
+        pid = os.fork()
+        if pid == 0:
+            os.setsid()
+            calls.close()
+            os.open(os.devnull, os.O_RDONLY)  # the socket was standard input
+            os.dup2(log, 2)
+            os.write(life, f"{os.getpid()}\n".encode())
+            for file in (life, log, *lives.values()):
+                os.close(file)
+            os.environ.update(call["environment"])
+            return call["request"]
+        lives[pid] = life
+        for file in (log, *others):
+            os.close(file)
 
 
 if __name__ == "__main__":

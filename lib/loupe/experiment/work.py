@@ -45,7 +45,7 @@ def take_place(unit: Unit, store: Store) -> Place | None:
     except BlockingIOError:
         lock.close()
         return None
-    folder = home / f"{name}.{unit.config.digest()}-{_sources()}"
+    folder = home / f"{name}.{unit.config.digest()}-{sources_digest()}"
     for old in home.glob(f"{name}.*-*"):
         if old != folder:
             shutil.rmtree(old, ignore_errors=True)
@@ -53,7 +53,8 @@ def take_place(unit: Unit, store: Store) -> Place | None:
     return Place(folder, lock)
 
 
-def _sources() -> str:
+def sources_digest() -> str:
+    """Eight hexadecimal digits for the sources of the package as they are now, and the versions beneath it."""
     content = hashlib.sha256("".join(version(package) for package in ("numpy", "torch")).encode())
     for path in sorted(Path(__file__).parents[1].rglob("*.py")):
         content.update(path.read_bytes())

@@ -14,6 +14,7 @@ import socket
 import stat
 import sys
 from contextlib import suppress
+from importlib import import_module
 from inspect import signature
 from pathlib import Path
 
@@ -120,6 +121,8 @@ def _fork_for_each_request(calls: socket.socket) -> dict:
         with suppress(Exception):  # it will be raised again where there is a log
             room_of(call["request"]["slug"])
             provenance.freeze_sources()
+            if "torch" in sys.modules:
+                import_module("torch._dynamo")  # else each unit that trains would, for a second
         gc.freeze()  # else each unit visits, at its end, all that it shares
         pid = os.fork()
         if pid == 0:

@@ -648,7 +648,9 @@ def test_radial_field_by_definition(name):
     for radial, speed in zip(net.radial, net.speed, strict=True):
         force, degree = np.zeros_like(x), np.zeros(len(x))
         for (i, j), known in zip(graph.edges.numpy().T, e, strict=True):
-            force[i] += (x[i] - x[j]) * chain(radial, np.concatenate([[((x[i] - x[j]) ** 2).sum()], known]))
+            force[i] += (x[i] - x[j]) * np.tanh(
+                chain(radial, np.concatenate([[np.linalg.norm(x[i] - x[j])], known]))
+            )
             degree[i] += 1
         moves = np.stack([chain(speed, np.array([np.linalg.norm(w)])) * w for w in v])
         x = x + moves + force / np.maximum(degree, 1)[:, None]
@@ -681,6 +683,23 @@ def test_rollout():
         x, v = new, (new - x) / 0.2
     straight = rollout(Linear().double(), x, v, 4, None, graph)
     torch.testing.assert_close(straight[3], x + 4 * v, rtol=1e-12, atol=1e-12)
+
+
+def test_a_rollout_is_held_within_reach():
+    """Of where it started, in any direction; what leaves all numbers stays where it was."""
+
+    class Away(torch.nn.Module):
+        def forward(self, x, v, features, graph, edge_features):
+            return torch.stack([torch.stack([3 * x[0], x[1] + 0.5, x[2] * torch.inf])])
+
+    x0 = torch.tensor([[1.0, 2.0, 2.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+    path = rollout(Away(), x0, torch.zeros(3, 3), 3, None, Graph.complete(1, 3), reach=9.0)
+    assert torch.allclose(path[:, 0].norm(dim=1), torch.tensor([9.0, 12.0, 12.0]))
+    assert torch.allclose(path[-1, 0] / 12, x0[0] / 3)
+    assert torch.allclose(path[:, 1], 0.5 * torch.arange(1, 4).view(3, 1).expand(3, 3))
+    assert torch.equal(path[:, 2], x0[2].expand(3, 3))
+    with pytest.raises(ValueError, match="reach must be positive"):
+        rollout(Away(), x0, x0, 1, None, Graph.complete(1, 3), reach=0.0)
 
 
 def test_rollout_of_features_that_stay():

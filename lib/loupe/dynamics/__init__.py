@@ -25,6 +25,7 @@ from loupe.dynamics.simulators import (
     simulate_springs,
     uniform_frames,
 )
+from loupe.dynamics.windows import Windows, charged_windows, molecule_windows, motion_windows, walk_starts
 
 __all__ = [
     "EGNN",
@@ -34,15 +35,20 @@ __all__ = [
     "RadialField",
     "SequentialEGNN",
     "TemporalConvolution",
+    "Windows",
+    "charged_windows",
     "draw_charged",
     "draw_gravity",
     "draw_springs",
     "input_features",
     "last_frames",
+    "molecule_windows",
+    "motion_windows",
     "rollout",
     "simulate_charged",
     "simulate_gravity",
     "simulate_springs",
     "time_embedding",
     "uniform_frames",
+    "walk_starts",
 ]

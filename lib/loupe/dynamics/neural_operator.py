@@ -533,8 +533,9 @@ class Linear(Dynamics):
 class RadialField(Dynamics):
     """RF: the end of the window, from forces along the lines between points, without hidden features.
 
-    Each layer moves ``x_i`` by ``phi_v(|v_i|) v_i`` and by the mean over neighbours of ``(x_i - x_j) phi(|x_i - x_j|^2,
-    e_ij)``. After Köhler, Klein and Noé, Equivariant Flows, 2019, with a share of the velocity.
+    Each layer moves ``x_i`` by ``phi_v(|v_i|) v_i`` and by the mean over neighbours of ``(x_i - x_j) tanh phi(|x_i - x_j|,
+    e_ij)``. After Köhler, Klein and Noé, Equivariant Flows, 2019, with a share of the velocity; the tanh keeps points that
+    are far apart from being thrown out.
 
     Parameters
     ----------
@@ -558,7 +559,7 @@ class RadialField(Dynamics):
         fast = v.norm(dim=-1, keepdim=True)
         for radial, speed in zip(self.radial, self.speed, strict=True):
             apart = graph.joined(x, x, sign=-1)
-            weight = radial(torch.cat([apart.square().sum(-1, keepdim=True), known], dim=-1))
+            weight = radial(torch.cat([apart.norm(dim=-1, keepdim=True), known], dim=-1)).tanh()
             shift = graph.averaged(apart * weight).clamp(-LARGEST_SHIFT, LARGEST_SHIFT)
             x = x + speed(fast) * v + shift
         return States(graph.unfold(x, (1,)), graph.unfold(v, (1,)), None)
@@ -607,7 +608,7 @@ class MessagePassing(Dynamics):
         return States(x0 + self.head(features), v0.unsqueeze(0), features)
 
 
-def rollout(model, x0, v0, steps, features, graph, edge_features=None, *, duration=1.0):
+def rollout(model, x0, v0, steps, features, graph, edge_features=None, *, duration=1.0, reach=None):
     """EGNN-R: a network of one step, applied again and again to what it said.
 
     Parameters
@@ -625,6 +626,9 @@ def rollout(model, x0, v0, steps, features, graph, edge_features=None, *, durati
     graph : loupe.networks.egnn.Graph
     duration : float
         Of a step, in the time of velocities: after a step they are the way made, over this.
+    reach : float, optional
+        Farthest that a point may come from where it started; it is held there, or where it was if it leaves all numbers.
+        A path that goes astray otherwise grows with a power of itself at each step.
 
     Returns
     -------
@@ -634,13 +638,15 @@ def rollout(model, x0, v0, steps, features, graph, edge_features=None, *, durati
     Raises
     ------
     ValueError
-        For no steps, a duration that is not positive, or a network that predicts several slices.
+        For no steps, a duration or a reach that is not positive, or a network that predicts several slices.
     """
     check_sizes(steps=steps)
     if not duration > 0:
         raise ValueError(
             f"duration must be positive, the time of a step in the unit of velocities, got {duration!r}"
         )
+    if reach is not None and not reach > 0:
+        raise ValueError(f"reach must be positive, or None for no bound, got {reach!r}")
     x, v, path = x0, v0, []
     for _ in range(steps):
         of_nodes = features(x, v) if callable(features) else features
@@ -652,6 +658,11 @@ def rollout(model, x0, v0, steps, features, graph, edge_features=None, *, durati
             raise ValueError(
                 f"a rollout needs a network of one step, got one of {len(new)} slices: train it with P = 1"
             )
-        x, v = new[0], (new[0] - x) / duration
+        new = new[0]
+        if reach is not None:
+            way = new - x0
+            length = way.norm(dim=-1, keepdim=True)
+            new = torch.where(length.isfinite(), x0 + way * (reach / length).clamp(max=1), x)
+        x, v = new, (new - x) / duration
         path.append(x)
     return torch.stack(path)

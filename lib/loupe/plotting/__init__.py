@@ -24,7 +24,13 @@ from loupe.plotting.style import (
     series,
     use_style,
 )
-from loupe.plotting.widgets import filtration_slider, folding_kernel, poincare_disk, reverse_path
+from loupe.plotting.widgets import (
+    filtration_slider,
+    folding_kernel,
+    poincare_disk,
+    reverse_path,
+    trajectory_view,
+)
 
 __all__ = [
     "ACCENT",
@@ -45,5 +51,6 @@ __all__ = [
     "reverse_path",
     "series",
     "show",
+    "trajectory_view",
     "use_style",
 ]

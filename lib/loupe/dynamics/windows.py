@@ -1,0 +1,379 @@
+"""Windows of trajectories: a state now, and where the points are at some times of the near future.
+
+Those of Xu et al., Equivariant Graph Neural Operator for Modeling 3D Dynamics, 2024: charged particles, people who run
+and walk, molecules.
+"""
+
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+
+from loupe.dynamics.neural_operator import input_features
+from loupe.dynamics.simulators import draw_charged, last_frames, simulate_charged, uniform_frames
+from loupe.networks.egnn import Graph
+
+CHARGED_SEEDS = {"train": 43, "valid": 44, "test": 45}  # the published sets come from one stream of seed 43
+BOND_LENGTH = 1.6
+"""Angstrom; heavy atoms that are nearer than this in the first frame are bonded."""
+
+FEMTOSECONDS = 100.0
+"""The unit of time of molecules: velocities are then of the size of those in the charged systems."""
+
+SHARES = {"train": 0.7, "valid": 0.15, "test": 0.15}
+WALKS = {
+    "train": ("01", "02", "05", "07", "08", "09", "10", "11", "12", "13"),
+    "valid": ("14", "15", "16", "28", "29"),
+    "test": ("30", "31", "32", "33", "34"),
+}
+LATEST_START, STARTS, AFTER_START = 300, 100, 33
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """S windows of systems of N points that share their edges.
+
+    Attributes
+    ----------
+    positions, velocities : torch.Tensor
+        The states now, float32 ``(S, N, 3)``.
+    targets : torch.Tensor
+        Positions at P times, float32 ``(S, P, N, 3)``.
+    times : torch.Tensor
+        These times as fractions of the window, float64 ``(P,)``, rising, the last is 1.
+    duration : float
+        Of the window, in the unit of time of velocities.
+    edges : torch.Tensor
+        int64 ``(2, M)``, ends above starts.
+    node_values : torch.Tensor or None
+        What is known of nodes beside the speed, float32 ``(S, N, k)``, divided by its largest value.
+    edge_values : torch.Tensor
+        What is known of edges beside the distance, float32 ``(S, M, k)``.
+    height : float or None
+        Where height is known to the network, the number that it is divided by; the second coordinate points up.
+    """
+
+    positions: torch.Tensor
+    velocities: torch.Tensor
+    targets: torch.Tensor
+    times: torch.Tensor
+    duration: float
+    edges: torch.Tensor
+    edge_values: torch.Tensor
+    node_values: torch.Tensor | None = None
+    height: float | None = None
+
+    def __len__(self):
+        """S."""
+        return len(self.positions)
+
+    @property
+    def node_features(self):
+        """Coordinates of what networks are told of a node: the speed, height, and what else is known."""
+        known = 0 if self.node_values is None else self.node_values.shape[-1]
+        return 1 + (self.height is not None) + known
+
+    @property
+    def edge_features(self):
+        """Coordinates of what networks are told of an edge: what is known, and the squared distance."""
+        return self.edge_values.shape[-1] + 1
+
+    def chosen(self, index):
+        """The windows of an index: a slice, or int64 numbers."""
+        parts = {each.name: getattr(self, each.name) for each in fields(self)}
+        per_window = ("positions", "velocities", "targets", "edge_values", "node_values")
+        return replace(self, **{name: parts[name][index] for name in per_window if parts[name] is not None})
+
+    def thinned(self, slices):
+        """The same windows with fewer times: every (P / slices)-th.
+
+        Raises
+        ------
+        ValueError
+            If P is no multiple of ``slices``.
+        """
+        P = len(self.times)
+        if not 1 <= slices <= P or P % slices:
+            raise ValueError(f"{P} times cannot be thinned to slices={slices}: give a divisor of {P}")
+        kept = slice(P // slices - 1, None, P // slices)
+        return replace(self, targets=self.targets[:, kept], times=self.times[kept])
+
+    def steps(self):
+        """Each step of each window as a window of its own, S P of them, for a network that is applied again and again.
+
+        What stands for the velocity after the first step is what :func:`~loupe.dynamics.rollout` has there: the way of
+        the step before, over its duration.
+
+        Raises
+        ------
+        ValueError
+            If times are not evenly spread.
+        """
+        P = len(self.times)
+        if not torch.allclose(self.times, torch.arange(1, P + 1, dtype=torch.float64) / P):
+            raise ValueError(
+                f"times must be spread evenly to be steps, got {self.times.tolist()}: cut windows with spread='uniform'"
+            )
+        path = torch.cat([self.positions.unsqueeze(1), self.targets], dim=1)
+        ways = path.diff(dim=1) * (P / self.duration)
+        velocities = torch.cat([self.velocities.unsqueeze(1), ways[:, :-1]], dim=1)
+        known = {"edge_values": self.edge_values, "node_values": self.node_values}
+        return replace(
+            self,
+            positions=path[:, :-1].flatten(0, 1),
+            velocities=velocities.flatten(0, 1),
+            targets=self.targets.reshape(-1, 1, *self.targets.shape[2:]),
+            times=self.times[-1:],
+            duration=self.duration / P,
+            **{k: value.repeat_interleave(P, 0) for k, value in known.items() if value is not None},
+        )
+
+    def tensors(self):
+        """What a batch is made of: positions, velocities, targets, values of edges and of nodes, all ``(S, ...)``."""
+        nodes = self.positions.new_empty(*self.positions.shape[:2], 0)
+        known = nodes if self.node_values is None else self.node_values
+        return self.positions, self.velocities, self.targets, self.edge_values, known
+
+    def graph(self, copies):
+        """The edges of that many systems side by side."""
+        return Graph.repeated(self.edges, self.positions.shape[1], copies)
+
+    def features(self, x, v, graph, edge_values, node_values):
+        """What networks are told of a state ``(n, 3)`` of a batch: features of nodes ``(n, F)`` and edges ``(m, E)``."""
+        known = [node_values.flatten(0, 1)]
+        if self.height is not None:
+            known.insert(0, x[:, 1:2] / self.height)
+        return input_features(x, v, graph, torch.cat(known, dim=1), edge_values.flatten(0, 1))
+
+
+# --- charged particles --------------------------------------------------------------------------------------
+
+
+def charged_windows(part, count, *, start=30, distance=10, slices=5, particles=5):
+    """Charged particles: frames of 100 steps of the simulator, targets spread evenly over the window.
+
+    Parameters
+    ----------
+    part : {"train", "valid", "test"}
+        Each is drawn with a seed of its own; fewer windows are the first of more.
+    count : int
+        Number of systems.
+    start, distance, slices : int
+        Frame of the input, frames to the last target, and number of targets.
+    particles : int
+
+    Returns
+    -------
+    Windows
+        Time is counted in the unit of the simulator; edges know the product of charges.
+
+    Raises
+    ------
+    ValueError
+        For an unknown part, or numbers out of range.
+    """
+    if part not in CHARGED_SEEDS:
+        raise ValueError(f"part must be one of {', '.join(CHARGED_SEEDS)}, got {part!r}")
+    x, v, charges = draw_charged(count, particles, seed=CHARGED_SEEDS[part])
+    frames = uniform_frames(start, distance, slices)
+    # Frame k follows 100 (k + 1) updates of positions; the last is at steps - 1.
+    x, v = simulate_charged(x, v, charges, steps=100 * (start + distance + 1) + 1)
+    graph = Graph.complete(1, particles)
+    ends, starts = graph.edges
+    return Windows(
+        x[:, start].float(),
+        v[:, start].float(),
+        x[:, frames].float(),
+        (frames - start).double() / distance,
+        distance * 100 * 1e-3,
+        graph.edges,
+        (charges[:, ends] * charges[:, starts]).float(),
+    )
+
+
+# --- people -------------------------------------------------------------------------------------------------
+
+
+def walk_starts(motion):
+    """Start frames for the 20 walks that are at hand: our split, since the published one is not.
+
+    Parameters
+    ----------
+    motion : loupe.data.Motion
+        Of the data set ``cmu35_walk``.
+
+    Returns
+    -------
+    dict of str to dict
+        Part, trial, and int64 frames: up to 100 of a trial, drawn in the order of trials with seed 100.
+
+    Raises
+    ------
+    ValueError
+        If a trial of the split is missing or too short.
+    """
+    generator = np.random.default_rng(100)
+    starts = {part: {} for part in WALKS}
+    for trial, part in sorted((trial, part) for part, trials in WALKS.items() for trial in trials):
+        if trial not in motion.trials:
+            raise ValueError(f"trial {trial!r} of the walks is missing: load the data set cmu35_walk")
+        latest = min(LATEST_START, len(motion.trials[trial]) - AFTER_START)
+        if latest < 1:
+            raise ValueError(f"trial {trial!r} has only {len(motion.trials[trial])} frames: leave it out")
+        starts[part][trial] = generator.choice(latest, size=min(STARTS, latest), replace=False)
+    return starts
+
+
+def motion_windows(motion, starts, *, limit=None, distance=30, slices=5, spread="uniform", height=None):
+    """Windows of a person's motion.
+
+    Parameters
+    ----------
+    motion : loupe.data.Motion
+    starts : dict of str to array of int
+        Trial, and the frames at which windows begin.
+    limit : int, optional
+        Windows in all; the first ``limit // trials`` of each trial are taken.
+    distance, slices : int
+        Frames to the last target, and number of targets.
+    spread : {"uniform", "last"}
+        Whether targets are spread over the window or are its last frames.
+    height : float, optional
+        What heights are divided by: the largest of the training windows, which have it if none is given.
+
+    Returns
+    -------
+    Windows
+        Time is counted in frames, and a velocity is the way to the next one. Edges, of bones and of bones of bones, know
+        which they are (1 or 2).
+
+    Raises
+    ------
+    ValueError
+        For a trial that is not there, a window that leaves its trial, or an unknown spread.
+    """
+    grids = {"uniform": uniform_frames, "last": last_frames}
+    if spread not in grids:
+        raise ValueError(f"spread must be 'uniform' or 'last', got {spread!r}")
+    each = None if limit is None else limit // len(starts)
+    if each == 0:
+        raise ValueError(f"limit={limit} leaves no window for each of {len(starts)} trials: raise it")
+    x, v, targets = [], [], []
+    for trial, frames in starts.items():
+        if trial not in motion.trials:
+            raise ValueError(f"there is no trial {trial!r}: choose from {', '.join(motion.trials)}")
+        path, frames = motion.trials[trial], np.asarray(frames)[:each]
+        # The last frame has no velocity and is left out, as published.
+        for frame in frames:
+            if not 0 <= frame <= len(path) - 2 - distance:
+                raise ValueError(
+                    f"a window from frame {frame} leaves trial {trial!r}, which has {len(path)} frames: starts must be "
+                    f"in [0, {len(path) - 2 - distance}]"
+                )
+        x.append(path[frames])
+        v.append(path[frames + 1] - path[frames])
+        targets.append(path[grids[spread](frames, distance, slices).numpy()])
+    x, v, targets = (torch.from_numpy(np.concatenate(part)) for part in (x, v, targets))
+    edges, hops = bonded(torch.from_numpy(motion.bones.T), x.shape[1])
+    times = (grids[spread](0, distance, slices)).double() / distance
+    return Windows(
+        x,
+        v,
+        targets,
+        times,
+        float(distance),
+        edges,
+        hops.float().view(1, -1, 1).expand(len(x), -1, -1),
+        height=float(x[..., 1].max()) if height is None else height,
+    )
+
+
+# --- molecules ----------------------------------------------------------------------------------------------
+
+
+def molecule_windows(molecule, part, *, count=None, distance=320, slices=8, seed=0):
+    """Windows of molecular dynamics: heavy atoms only, a trajectory cut in time.
+
+    Parameters
+    ----------
+    molecule : loupe.data.Molecule
+    part : {"train", "valid", "test"}
+        The first 70 %, the next 15 and the last 15 % of what remains after two gaps of ``distance`` frames.
+    count : int, optional
+        Windows drawn without replacement; all if there are fewer, or if none is given.
+    distance, slices : int
+        Frames to the last target, and number of targets, spread evenly.
+    seed : int
+        Of the draw.
+
+    Returns
+    -------
+    Windows
+        In angstrom and 100 femtoseconds. Nodes know their atomic number over the largest; edges, of bonds and of bonds of
+        bonds, both numbers and which they are (1 or 2).
+
+    Raises
+    ------
+    ValueError
+        For an unknown part, or a trajectory too short to be cut.
+    """
+    if part not in SHARES:
+        raise ValueError(f"part must be one of {', '.join(SHARES)}, got {part!r}")
+    first, end = _piece(part, len(molecule.positions), distance, molecule.name)
+    starts = np.random.default_rng(seed).permutation(np.arange(first, end - distance))[:count]
+    heavy = molecule.numbers > 1
+    path = torch.from_numpy(molecule.positions[:, heavy])
+    velocities = torch.from_numpy(molecule.velocities[:, heavy]) * FEMTOSECONDS
+    numbers = torch.from_numpy(molecule.numbers[heavy]).float()
+    numbers = numbers / numbers.max()
+    near = torch.cdist(path[0].double(), path[0].double()) < BOND_LENGTH
+    edges, hops = bonded(near.triu(1).nonzero().T, len(numbers))
+    known = torch.stack([numbers[edges[0]], numbers[edges[1]], hops.float()], dim=1)
+    frames = uniform_frames(starts, distance, slices)
+    return Windows(
+        path[starts],
+        velocities[starts],
+        path[frames],
+        uniform_frames(0, distance, slices).double() / distance,
+        distance * molecule.step / FEMTOSECONDS,
+        edges,
+        known.expand(len(starts), -1, -1),
+        numbers.view(1, -1, 1).expand(len(starts), -1, -1),
+    )
+
+
+def _piece(part, frames, distance, name):
+    """First frame of a part and the one after its last."""
+    kept, names = frames - 2 * distance, list(SHARES)
+    shares = np.cumsum([0.0, *SHARES.values()])
+    cuts = [max(kept, 0) * share for share in shares]
+    place = names.index(part)
+    first, end = (round(cuts[place + k]) + place * distance for k in (0, 1))
+    if end - first <= distance:
+        raise ValueError(
+            f"{name} has {frames} frames, too few for windows of {distance} frames in its {part} part: shorten distance"
+        )
+    return first, end
+
+
+def bonded(bonds, nodes):
+    """Edges along bonds and between the neighbours of a node, both ways.
+
+    Parameters
+    ----------
+    bonds : torch.Tensor
+        int64 ``(2, b)``, each bond once.
+    nodes : int
+
+    Returns
+    -------
+    edges : torch.Tensor
+        int64 ``(2, M)``.
+    hops : torch.Tensor
+        int64 ``(M,)``: 1 along a bond, 2 between nodes that have a neighbour in common and no bond.
+    """
+    near = torch.zeros(nodes, nodes, dtype=torch.long)
+    near[bonds[0], bonds[1]] = near[bonds[1], bonds[0]] = 1
+    next_near = (near @ near > 0) & (near == 0)
+    hops = near + 2 * next_near.long().fill_diagonal_(0)
+    return hops.nonzero().T, hops[hops > 0]

@@ -1,0 +1,40 @@
+"""Equivariant Graph Neural Operator for Modeling 3D Dynamics (Xu et al. 2024).
+
+``config`` holds the presets, ``experiments`` what is run, ``claims`` what is judged, ``figures`` what is drawn.
+"""
+
+from loupe.papers import PAPERS
+from loupe.papers.egno.claims import CLAIMS
+from loupe.papers.egno.config import PRESETS, Config
+from loupe.papers.egno.experiments import identities, spectra
+from loupe.papers.egno.experiments_training import (
+    ablations,
+    aspirin,
+    charged_egnn,
+    charged_egno,
+    charged_others,
+    data_sizes,
+    ethanol,
+    running,
+    walking,
+)
+
+PAPER = PAPERS["egno"]
+
+__all__ = [
+    "CLAIMS",
+    "PAPER",
+    "PRESETS",
+    "Config",
+    "ablations",
+    "aspirin",
+    "charged_egnn",
+    "charged_egno",
+    "charged_others",
+    "data_sizes",
+    "ethanol",
+    "identities",
+    "running",
+    "spectra",
+    "walking",
+]

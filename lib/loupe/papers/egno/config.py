@@ -1,0 +1,238 @@
+"""Settings of the chapter: the defaults are those of the published code."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from loupe.experiment import Preset
+
+Schedule = Literal["constant", "cosine", "halved"]
+
+
+class Config(Preset):
+    """Settings of ``egno``."""
+
+    one_seed: tuple[int, ...] = (0,)
+    """seed of what is exact, and of what reads data only"""
+
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    """seeds of networks for charged particles: of weights and batches; the data are the same"""
+
+    size_seeds: tuple[int, ...] = (0, 1, 2)
+    """seeds of networks trained on fewer or more systems"""
+
+    ablation_seeds: tuple[int, ...] = (0, 1, 2)
+    """seeds of networks with a part changed"""
+
+    motion_seeds: tuple[int, ...] = (0, 1, 2)
+    """seeds of networks for people who walk and run"""
+
+    molecule_seeds: tuple[int, ...] = (0,)
+    """seeds of networks for ethanol"""
+
+    aspirin_seeds: tuple[int, ...] = (0,)
+    """seeds of networks for aspirin"""
+
+    systems: int = Field(3000, ge=20)
+    """charged systems for training"""
+
+    valid_systems: int = Field(2000, ge=10)
+    """charged systems that choose among the states of a training run"""
+
+    test_systems: int = Field(2000, ge=10)
+    """charged systems that errors are measured on"""
+
+    slices: int = Field(5, ge=2)
+    """times in a window of charged particles and of people, P"""
+
+    modes: int = Field(2, ge=1)
+    """frequencies of temporal convolutions, I"""
+
+    width: int = Field(64, ge=4)
+    """width of networks for charged particles, H"""
+
+    layers: int = Field(4, ge=1)
+    """their layers, L"""
+
+    batch: int = Field(100, ge=1)
+    """systems in a step of training"""
+
+    rate: float = Field(1e-4, gt=0)
+    """learning rate of Adam"""
+
+    decay: float = Field(1e-8, ge=0)
+    """weight decay, added to the gradient"""
+
+    steps: int = Field(150_000, ge=1)
+    """steps of training"""
+
+    schedule: Schedule = "constant"
+    """how the learning rate falls"""
+
+    evaluations: int = Field(1000, ge=1)
+    """times at which a training run is compared with the validation part; the best state is kept"""
+
+    sizes: tuple[int, ...] = (1000, 10_000)
+    """other numbers of systems for training"""
+
+    size_steps: int = Field(150_000, ge=1)
+    """steps of these runs"""
+
+    ablation_width: int = Field(64, ge=4)
+    """width of networks with a part changed"""
+
+    ablation_layers: int = Field(4, ge=1)
+    """their layers"""
+
+    ablation_steps: int = Field(150_000, ge=1)
+    """steps of these runs"""
+
+    motion_width: int = Field(128, ge=4)
+    """width of networks for people"""
+
+    motion_layers: int = Field(6, ge=1)
+    """their layers"""
+
+    motion_batch: int = Field(12, ge=1)
+    """windows in a step of their training"""
+
+    motion_rate: float = Field(5e-4, gt=0)
+    """their learning rate"""
+
+    motion_decay: float = Field(1e-10, ge=0)
+    """their weight decay"""
+
+    motion_steps: int = Field(34_000, ge=1)
+    """steps of their training"""
+
+    motion_schedule: Schedule = "constant"
+    """how their learning rate falls"""
+
+    motion_evaluations: int = Field(400, ge=1)
+    """times at which they are compared with the validation part"""
+
+    molecule_width: int = Field(64, ge=4)
+    """width of networks for molecules"""
+
+    molecule_layers: int = Field(5, ge=1)
+    """their layers"""
+
+    molecule_slices: int = Field(8, ge=2)
+    """times in a window of a molecule"""
+
+    molecule_frames: int = Field(320, ge=8)
+    """frames of 2.5 fs in such a window"""
+
+    molecule_windows: int = Field(500, ge=10)
+    """windows for training"""
+
+    molecule_batch: int = Field(100, ge=1)
+    """windows in a step of training"""
+
+    molecule_rate: float = Field(1e-4, gt=0)
+    """learning rate for molecules"""
+
+    molecule_decay: float = Field(1e-15, ge=0)
+    """weight decay for molecules"""
+
+    molecule_steps: int = Field(25_000, ge=1)
+    """steps of training for molecules"""
+
+    molecule_schedule: Schedule = "halved"
+    """how the learning rate falls for molecules"""
+
+    molecule_evaluations: int = Field(500, ge=1)
+    """times at which these runs are compared with the validation part"""
+
+    compiled: bool = False
+    """whether networks are compiled"""
+
+    @model_validator(mode="after")
+    def _check(self):
+        most = self.slices // 2 + 1
+        if self.modes > most:
+            raise ValueError(
+                f"modes={self.modes} must be at most {most}, as {self.slices} slices have no more frequencies"
+            )
+        if self.molecule_frames < self.molecule_slices:
+            raise ValueError(
+                f"molecule_frames={self.molecule_frames} must be at least molecule_slices={self.molecule_slices}"
+            )
+        return self
+
+
+PAPER_SETTINGS = Config()
+GPU = PAPER_SETTINGS.override(
+    {
+        "rate": 1e-3,
+        "steps": 20_000,
+        "schedule": "cosine",
+        "evaluations": 50,
+        "size_seeds": [0],
+        "size_steps": 20_000,
+        "ablation_seeds": [0],
+        "ablation_steps": 15_000,
+        "motion_steps": 12_000,
+        "motion_schedule": "cosine",
+        "motion_evaluations": 60,
+        "molecule_rate": 1e-3,
+        "molecule_steps": 10_000,
+        "molecule_schedule": "cosine",
+        "molecule_evaluations": 50,
+        "compiled": True,
+    }
+)
+CPU = GPU.override(
+    {
+        "seeds": [0, 1],
+        "motion_seeds": [0],
+        "aspirin_seeds": [],
+        "systems": 1000,
+        "valid_systems": 500,
+        "test_systems": 1000,
+        "steps": 1500,
+        "evaluations": 15,
+        "sizes": [100, 300],
+        "size_steps": 1500,
+        "ablation_width": 32,
+        "ablation_layers": 3,
+        "ablation_steps": 600,
+        "motion_width": 64,
+        "motion_layers": 4,
+        "motion_rate": 1e-3,
+        "motion_steps": 600,
+        "motion_evaluations": 10,
+        "molecule_steps": 600,
+        "molecule_evaluations": 12,
+        "compiled": False,
+    }
+)
+SMOKE = CPU.override(
+    {
+        "seeds": [0],
+        "systems": 150,
+        "valid_systems": 30,
+        "test_systems": 40,
+        "batch": 50,
+        "width": 16,
+        "layers": 2,
+        "steps": 60,
+        "evaluations": 3,
+        "sizes": [50],
+        "size_steps": 10,
+        "ablation_width": 8,
+        "ablation_layers": 1,
+        "ablation_steps": 4,
+        "motion_width": 8,
+        "motion_layers": 1,
+        "motion_steps": 6,
+        "motion_evaluations": 2,
+        "molecule_width": 8,
+        "molecule_layers": 1,
+        "molecule_windows": 50,
+        "molecule_batch": 50,
+        "molecule_steps": 6,
+        "molecule_evaluations": 2,
+    }
+)
+PRESETS = {"smoke": SMOKE, "cpu": CPU, "gpu": GPU, "paper": PAPER_SETTINGS}

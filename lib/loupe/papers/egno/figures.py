@@ -1,0 +1,402 @@
+"""The chapter's pictures of charged particles, of symmetry, of time, and of what EGNO is made of."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from loupe.experiment.claims import t_interval
+from loupe.experiment.found import absent, stored, stored_together
+from loupe.experiment.render import table
+from loupe.papers.egno.claims import bootstrap, of_windows, shared_and_new, variants
+from loupe.plotting import MUTED, SERIES, TRUTH, figure, log_axis, series, show, trajectory_view
+
+WIDTH = 5.2  # inches: still readable when a phone shows it 360 pixels wide
+OTHERS = ("gpu", "cpu")
+RANK = {"EGNO": 0, "EGNO-L": 0, "EGNN": 1, "EGNN-S": 2, "EGNN-R": 3, "RF": 4, "MPNN": 4, "Linear": 5}
+"""The colour of each method, in every figure."""
+
+CHARGED = ("charged_egno", "charged_egnn", "charged_others")
+HOLDER = {"EGNO": "charged_egno", "EGNN": "charged_egnn", "EGNN-S": "charged_egnn", "EGNN-R": "charged_egnn",
+          "RF": "charged_others", "MPNN": "charged_others", "Linear": "charged_others"}  # fmt: skip
+REPORTED = {  # Table 1 and the recalled A-MSE of the specification's section 5
+    "Linear": (0.0819, None), "RF": (0.0104, None), "MPNN": (0.0107, None), "EGNN": (0.0071, None),
+    "EGNN-R": (0.0720, 0.0215), "EGNN-S": (0.0070, 0.0045), "EGNO": (0.0054, 0.0022),
+}  # fmt: skip
+DIMENSIONS = "xyz"
+
+
+def charged(chapter):
+    """Runs of all networks for charged particles at one preset; None where none has them."""
+    return stored_together(chapter, CHARGED, OTHERS)
+
+
+def seeds_of(runs):
+    """``1 seed`` or ``3 seeds``."""
+    return f"{len(runs)} seed" + "s" * (len(runs) > 1)
+
+
+# --- charged particles --------------------------------------------------------------------------------------
+
+
+def view(chapter):
+    """E1, to turn: true and predicted trajectories of a few test systems."""
+    found = charged(chapter)
+    if found is None:
+        return absent("prediction of charged particles")
+    ours, theirs = found.runs["charged_egno"].first, found.runs["charged_egnn"].first
+    names = {"EGNO": ours, "EGNN-S": theirs, "EGNN-R": theirs}
+    P = ours["EGNO shown"].shape[1]
+    every = len(ours["truth times"]) // P
+    scenes = {}
+    for k in range(len(ours["start"])):
+        charges = np.concatenate([[False], ours["groups"][k]])
+        scenes[f"system {k + 1}"] = {
+            "start": ours["start"][k],
+            "truth": ours["truth"][k, every - 1 :: every],
+            "times": ours["truth times"][every - 1 :: every],
+            "predictions": {name: run[f"{name} shown"][k] for name, run in names.items()},
+            "groups": charges.astype(int),
+        }
+    return trajectory_view(
+        scenes,
+        title="Five charges, foreseen",
+        alt="Paths of five charged particles in space, from a common start: the true ones and those that networks "
+        "predict.",
+    )
+
+
+def trajectories(chapter):
+    """E2: three test systems in one plane, as EGNO and as EGNN-R foresee them."""
+    found = charged(chapter)
+    if found is None:
+        return absent("prediction of charged particles")
+    ours, theirs = found.runs["charged_egno"].first, found.runs["charged_egnn"].first
+    sheet, panels = figure(WIDTH, 4.0, rows=2, columns=3)
+    for row, (name, run) in enumerate((("EGNO", ours), ("EGNN-R", theirs))):
+        for k, axes in enumerate(panels[row]):
+            start, truth, shown = ours["start"][k], ours["truth"][k], run[f"{name} shown"][k]
+            true = np.concatenate([start[None], truth])
+            reach = np.abs(true - true.mean((0, 1)))[..., :2].max() * 1.15
+            for i in range(len(start)):
+                axes.plot(*true[:, i, :2].T, color="#000000", linewidth=1.1)
+                axes.plot(
+                    *np.concatenate([start[None], shown])[:, i, :2].T,
+                    "--",
+                    linewidth=0.9,
+                    color=SERIES[RANK[name]].colour,
+                )
+                axes.plot(*shown[:, i, :2].T, linestyle="none", markersize=3.5, **series(RANK[name]))
+            axes.plot(
+                *start[:, :2].T,
+                linestyle="none",
+                marker="o",
+                color="white",
+                markeredgecolor="#000000",
+                markersize=4,
+            )
+            middle = true.mean((0, 1))[:2]
+            axes.set(xlim=(middle[0] - reach, middle[0] + reach), ylim=(middle[1] - reach, middle[1] + reach),
+                     aspect="equal", xticks=[], yticks=[])  # fmt: skip
+            if row == 0:
+                axes.set_title(f"system {k + 1}", fontsize=9)
+        panels[row, 0].set_ylabel(name)
+    P = ours["EGNO shown"].shape[1]
+    show(
+        sheet,
+        alt="Six panels with paths of five particles. Above, EGNO's predictions lie near the true paths; below, "
+        "those of EGNN-R leave them where particles pass each other closely.",
+        caption=f"The first three systems of the viewer, seen along z. Black: the truth, from the open circles on. "
+        f"Coloured: predictions at {P} times, by EGNO in one pass (above) and by EGNN-R step by step (below), seed "
+        f"{found.runs['charged_egno'].seeds[0]}; what leaves the panel is cut. Preset `{found.preset}`.",
+    )
+
+
+def scores(chapter):
+    """T1: errors of all methods, reported and measured."""
+    found = charged(chapter)
+    if found is None:
+        return absent("prediction of charged particles")
+    rows = []
+    for name, (end, whole) in REPORTED.items():
+        runs = found.runs[HOLDER[name]]
+        errors = runs[f"{name} errors"]
+        ends, means = errors[..., -1], errors.mean(-1)
+        late = errors.shape[-1] > 1
+        rows.append((
+            name, _reported(end), interval(ends.mean(1), 4), plain(np.median(ends, axis=1).mean(), 4),
+            _reported(whole), interval(means.mean(1), 4) if late else "–",
+            plain(np.median(means, axis=1).mean(), 4) if late else "–",
+            f"{int(runs.first[f'{name} parameters']):,}" if f"{name} parameters" in runs.first else "–",
+            f"{np.mean([run[f'{name} clock'][-1] for run in runs]):.0f}" if f"{name} clock" in runs.first else "–",
+        ))  # fmt: skip
+    head = (
+        f"method, {found.preset}", "F-MSE, reported", "F-MSE", "its median", "A-MSE, reported", "A-MSE", "its median",
+        "weights", "training, CPU-s",
+    )  # fmt: skip
+    return table(head, rows, numeric=True)
+
+
+def _reported(value):
+    return "–" if value is None else f"{value:.4f}"
+
+
+def plain(value, digits):
+    """A number as a reader would write it; large ones as a power of ten."""
+    if abs(value) >= 1e4:
+        exponent = int(np.floor(np.log10(abs(value))))
+        return f"10^{exponent}"
+    return f"{value:.{digits}f}"
+
+
+def interval(values, digits):
+    """The mean over seeds, with half its 95 % t interval where there are several."""
+    values = np.asarray(values, dtype=float)
+    if len(values) < 2 or values.max() >= 1e4:
+        return plain(values.mean(), digits)
+    low, high = t_interval(values.tolist())
+    return f"{values.mean():.{digits}f} ± {(high - low) / 2:.{digits}f}"
+
+
+def by_time(chapter):
+    """E3: error at each time of the window."""
+    found = charged(chapter)
+    if found is None:
+        return absent("prediction of charged particles")
+    sheet, axes = figure(WIDTH, 3.6)
+    fine = of_windows(found.runs["charged_egno"], "EGNO")
+    P = fine.shape[1]
+    times = np.arange(1, P + 1) / P
+    top = 0.0
+    for name in ("EGNO", "EGNN-S", "EGNN-R", "Linear"):
+        errors = of_windows(found.runs[HOLDER[name]], name)
+        middle = np.median(errors, axis=0)
+        axes.plot(times, errors.mean(0), label=name, **series(RANK[name]))
+        axes.plot(times, middle, ":", linewidth=1, color=SERIES[RANK[name]].colour)
+        top = max(top, errors.mean(0)[-1] if name != "EGNN-R" else 0.0)
+    end = of_windows(found.runs["charged_egnn"], "EGNN")[:, -1]
+    axes.plot([1], [end.mean()], linestyle="none", label="EGNN", markersize=7, **series(RANK["EGNN"]))
+    axes.set_yscale("log")
+    axes.set_ylim(top=min(axes.get_ylim()[1], 20 * top))
+    log_axis(axes, "y")
+    axes.set(xlabel=r"time in the window, $\Delta t_p/\Delta T$", ylabel="mean squared error")
+    axes.set_xticks(times)
+    axes.legend(ncols=2)
+    runs = found.runs["charged_egno"]
+    show(
+        sheet,
+        alt="Curves of error against time, rising for all methods.",
+        caption=f"Error of {len(end):,} test systems at each time: means (lines) and medians (dotted), "
+        f"{seeds_of(runs)}. Each straight line has a factor fitted to its time. Where EGNN-R's mean leaves the "
+        f"panel, systems have gone astray. Preset `{found.preset}`.",
+    )
+
+
+def learning(chapter):
+    """E4: validation error against steps, and against processor time."""
+    found = stored_together(chapter, CHARGED[:2], OTHERS)
+    if found is None:
+        return absent("training on charged particles")
+    sheet, panels = figure(WIDTH, 5.6, rows=2, sharey=True)
+    for name in ("EGNO", "EGNN", "EGNN-S"):
+        for k, run in enumerate(found.runs[HOLDER[name]]):
+            label = name if k == 0 else None
+            panels[0].plot(run[f"{name} steps"], run[f"{name} valid"], label=label, **series(RANK[name]))
+            panels[1].plot(run[f"{name} clock"], run[f"{name} valid"], label=label, **series(RANK[name]))
+    log_axis(panels[0], "y")
+    log_axis(panels[1], "xy")
+    panels[0].set(xlabel="steps of training", ylabel="F-MSE, validation", title="After as many steps")
+    panels[1].set(
+        xlabel="processor time of training, s", ylabel="F-MSE, validation", title="After as much time"
+    )
+    panels[0].legend()
+    show(
+        sheet,
+        alt="Falling curves of three networks, above against steps, below against time.",
+        caption="Error at the end of the window on validation systems while networks train; a line for each of "
+        f"{seeds_of(found.runs['charged_egno'])}. A step of EGNO costs several steps of EGNN. Preset `{found.preset}`.",
+    )
+
+
+def data_sizes(chapter):
+    """E5: error at the end of the window against the number of systems for training."""
+    found = stored_together(chapter, ("data_sizes", *CHARGED[:2]), OTHERS)
+    if found is None:
+        return absent("training on fewer systems")
+    runs = found.runs["data_sizes"]
+    sheet, axes = figure(WIDTH, 3.4)
+    counts = [int(count) for count in runs.first["sizes"]]
+    usual = chapter.room.PRESETS[found.preset].systems
+    for name in ("EGNO", "EGNN"):
+        ends = {count: of_windows(runs, f"{name} {count}")[:, -1].mean() for count in counts}
+        ends[usual] = of_windows(found.runs[HOLDER[name]], name)[:, -1].mean()
+        places = sorted(ends)
+        axes.plot(places, [ends[place] for place in places], label=name, **series(RANK[name]))
+    log_axis(axes, "xy")
+    axes.set_xticks(sorted([*counts, usual]), [f"{count:,}" for count in sorted([*counts, usual])])
+    axes.set(xlabel="systems for training", ylabel="F-MSE")
+    axes.legend()
+    show(
+        sheet,
+        alt="Two falling lines, error against number of systems.",
+        caption=f"Error at the end of the window on test systems; as many steps for each number. "
+        f"{seeds_of(runs)}, and {seeds_of(found.runs['charged_egno'])} at {usual:,} systems. Preset `{found.preset}`.",
+    )
+
+
+# --- symmetry -----------------------------------------------------------------------------------------------
+
+
+def symmetry(chapter):
+    """T2: what turning the input does to trained networks."""
+    found = stored_together(chapter, (*CHARGED, "running"), OTHERS)
+    if found is None:
+        return absent("turning the input of trained networks")
+    rows = []
+    for name in ("EGNO", "EGNN", "EGNN-S", "RF", "MPNN"):
+        rows.append(_symmetry_row("charges", name, found.runs[HOLDER[name]], "turned", "in any way"))
+    for what, words in (("upright", "about the vertical"), ("turned", "in any way")):
+        rows.append(_symmetry_row("running", "EGNO", found.runs["running"], what, words))
+    head = (f"data, network, {found.preset}", "turned", "deviation / extent", "F-MSE", "F-MSE, turned")
+    return table(head, rows, numeric=True)
+
+
+def _symmetry_row(data, name, runs, what, words):
+    worst = max(float(run[f"{name} {what} deviation"]) for run in runs)
+    ends = [of_windows(runs, f"{name}{part}")[:, -1].mean() for part in ("", f" {what}")]
+    return f"{data}, {name}", words, f"{worst:.1e}".replace("-", "−"), *(plain(end, 4) for end in ends)
+
+
+# --- time ---------------------------------------------------------------------------------------------------
+
+
+def resolution(chapter):
+    """E6: one network, asked for twice the times of its training, told the time or the number of the slice."""
+    found = stored(chapter, "charged_egno", OTHERS)
+    if found is None:
+        return absent("asking for more times")
+    runs = found.runs
+    usual = of_windows(runs, "EGNO")
+    P = usual.shape[1]
+    sheet, axes = figure(WIDTH, 3.4)
+    fine = {name: of_windows(runs, f"EGNO {name} fine") for name in ("physical", "index")}
+    times = np.arange(1, 2 * P + 1) / (2 * P)
+    axes.plot(times, fine["physical"].mean(0), label=f"{2 * P} times, told the time", **series(0))
+    axes.plot(times, fine["index"].mean(0), label=f"{2 * P} times, told the number of the slice", **series(3))
+    axes.plot(times[1::2], usual.mean(0), linestyle="none", label=f"{P} times, as trained", markersize=9, marker="o",
+              markerfacecolor="none", color="#000000")  # fmt: skip
+    log_axis(axes, "y")
+    axes.set(xlabel=r"time in the window, $\Delta t_p/\Delta T$", ylabel="mean squared error")
+    axes.legend()
+    shared, new = shared_and_new(fine["physical"])
+    ratio, low, high = bootstrap(new, shared)
+    first = fine["physical"][:, 0].mean() / usual[:, 0].mean()
+    show(
+        sheet,
+        alt="Error against time for the same network, asked for five times and for ten in two ways.",
+        caption=f"One set of weights, trained at {P} times. Asked for {2 * P} and told the physical time, its A-MSE at the "
+        f"new times is {ratio:.2f} times that at the shared ones (95 % interval {low:.2f} to {high:.2f}); at the first "
+        f"new time, before any it was trained at, the error is {first:.1f} times that of the first trained time. "
+        f"{seeds_of(runs)}. Preset `{found.preset}`.",
+    )
+
+
+def spectra(chapter):
+    """E7: power of true trajectories by frequency within the window."""
+    found = stored(chapter, "spectra", OTHERS)
+    if found is None:
+        return absent("spectra of the data")
+    run = found.runs.first
+    names = {"charged": "charges", "run": "running", "walk": "walking", "ethanol": "ethanol"}
+    sheet, panels = figure(WIDTH, 5.8, rows=2, sharex=True)
+    for rank, (name, words) in enumerate(names.items()):
+        whole = run[f"{name} way"].sum()
+        for axes, what in zip(panels, ("way", "bend"), strict=True):
+            power = run[f"{name} {what}"]
+            axes.plot(np.arange(len(power)), power / whole, label=words, **series(rank))
+    K = len(run["charged way"])
+    k = np.arange(1, K)
+    P = 2 * (K - 1)
+    ramp = np.abs(np.fft.rfft(np.arange(1, P + 1) / P)) ** 2
+    ramp[1:-1] *= 2
+    panels[0].plot([0, *k], ramp / ramp.sum(), **TRUTH, label="a straight line")
+    for axes, title in zip(
+        panels, ("The way made", "What bends: less the straight line to its end"), strict=True
+    ):
+        log_axis(axes, "y")
+        axes.set(ylabel="share of all power", title=title)
+    panels[0].legend(ncols=2)
+    panels[1].set(xlabel="frequency k, turns in the window", xticks=range(K))
+    shares = ", ".join(
+        f"{words} {100 * run[f'{name} bend'][:2].sum() / run[f'{name} bend'].sum():.0f} %"
+        for name, words in names.items()
+    )
+    show(
+        sheet,
+        alt="Power against frequency for four data sets, falling; above it nearly coincides with that of a straight line, "
+        "below it falls faster.",
+        caption="Mean power of the way from the start, by frequency k within the window. Above, it is little "
+        "more than the spectrum of a ramp, and says nothing about the motion. Below, the straight line from start to end "
+        f"is taken off; of what is left the two lowest frequencies hold: {shares}. Preset `{found.preset}`.",
+    )
+
+
+def ablations(chapter):
+    """E8: errors with a part changed."""
+    found = stored(chapter, "ablations", OTHERS)
+    if found is None:
+        return absent("changing parts of EGNO")
+    runs = found.runs
+    each = variants(runs)
+    full = each["full"]
+    config = chapter.room.PRESETS[found.preset]
+    words = {"full": f"full: {config.modes} frequencies, {config.slices} times"} | {
+        name: name.replace("1 modes", "1 frequency")
+        .replace("modes", "frequencies")
+        .replace("slices", "times")
+        for name in each
+        if name != "full"
+    }
+    sheet, axes = figure(WIDTH, 3.6)
+    names = list(each)[::-1]
+    for place, name in enumerate(names):
+        ends = each[name][:, -1]
+        colour = SERIES[0].colour if name == "full" else MUTED
+        axes.barh(place, ends.mean(), color=colour, height=0.62, zorder=2)
+        if name == "full":
+            text = ""
+        else:
+            value, low, high = bootstrap(ends, full[:, -1])
+            text = f"×{value:.2f} [{low:.2f}, {high:.2f}]"
+        axes.annotate(
+            text, (ends.mean(), place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8.5
+        )
+    axes.set_yticks(range(len(names)), [words[name] for name in names])
+    axes.set_xlim(0, 1.45 * max(errors[:, -1].mean() for errors in each.values()))
+    axes.set_xlabel("F-MSE")
+    axes.grid(visible=False, axis="y")
+    show(
+        sheet,
+        alt="Bars of the error at the end of the window for eight variants of EGNO.",
+        caption=f"Error at the end of the window on {len(full):,} test systems, and its ratio to the full network with "
+        f"a 95 % bootstrap interval over systems, paired. {seeds_of(runs)}: differences between seeds are not in it. "
+        f"{config.ablation_layers} layers of width {config.ablation_width}, {config.ablation_steps:,} steps. "
+        f"Preset `{found.preset}`.",
+    )
+
+
+def thumbnail(chapter, target):
+    """Paths of five charges, true and foreseen."""
+    run = chapter.stored["charged_egno"].first
+    every = len(run["truth times"]) // run["EGNO shown"].shape[1]
+    sheet = plt.figure(figsize=(6.4, 4.8), layout="none")
+    axes = sheet.add_axes((0.02, 0.02, 0.96, 0.96))
+    true = np.concatenate([run["start"][0][None], run["truth"][0]])
+    shown = np.concatenate([run["start"][0][None], run["EGNO shown"][0]])
+    for i in range(true.shape[1]):
+        axes.plot(*true[:, i, :2].T, color="#000000", linewidth=2.5)
+        axes.plot(*true[every::every, i, :2].T, "o", color="#000000", markersize=7)
+        axes.plot(*shown[1:, i, :2].T, linestyle="none", markersize=15, markerfacecolor="none", markeredgewidth=2.5,
+                  **series(0))  # fmt: skip
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.axis("off")
+    sheet.savefig(target, dpi=100, facecolor="white", metadata={"Software": None})
+    plt.close(sheet)

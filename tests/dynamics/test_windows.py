@@ -194,9 +194,9 @@ def test_straight_lines_leave_the_error_known_of_these_systems():
     ("options", "message"),
     [
         ({"part": "dev"}, "part must be one of train, valid, test, got 'dev'"),
-        ({"slices": 11}, "slices must be from 1 to the distance of 10 frames, got 11"),
-        ({"slices": 0}, "slices must be from 1"),
-        ({"distance": -1}, "slices must be from 1 to the distance of -1 frames"),
+        ({"slices": 11}, "a window of 1000 steps cannot be cut into slices=11 equal parts"),
+        ({"slices": 0}, "slices at least 1, got 30, 10 and 0"),
+        ({"distance": -1}, "distance and slices at least 1, got 30, -1 and 5"),
         ({"count": -1}, "count must be 0 or more systems"),
         ({"start": -1}, "start"),
     ],
@@ -204,6 +204,17 @@ def test_straight_lines_leave_the_error_known_of_these_systems():
 def test_charged_windows_that_cannot_be_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         charged_windows(**{"part": "train", "count": 2} | options)
+
+
+def test_targets_of_charges_need_not_be_frames():
+    """Four in a window of ten frames: at 250, 500, 750 and 1,000 steps after frame 30."""
+    few = charged_windows("valid", 3, slices=4)
+    fine = charged_windows("valid", 3, slices=20)
+    assert few.times.tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert torch.equal(few.targets, fine.targets[:, 4::5])
+    assert torch.equal(few.positions, fine.positions)
+    assert torch.equal(few.velocities, fine.velocities)
+    assert torch.equal(charged_windows("valid", 3, slices=5).targets, fine.targets[:, 3::4])
 
 
 # ---- people

@@ -4,6 +4,7 @@ Those of Xu et al., Equivariant Graph Neural Operator for Modeling 3D Dynamics, 
 and walk, molecules.
 """
 
+import math
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from loupe.dynamics.neural_operator import input_features
 from loupe.dynamics.simulators import draw_charged, last_frames, simulate_charged, uniform_frames
 from loupe.networks.egnn import Graph
 
+FRAME, STEP = 100, 1e-3  # steps of the simulator from a saved frame to the next, and their length
 CHARGED_SEEDS = {"train": 43, "valid": 44, "test": 45}  # the published sets come from one stream of seed 43
 BOND_LENGTH = 1.6
 """Angstrom; heavy atoms that are nearer than this in the first frame are bonded."""
@@ -159,7 +161,7 @@ def charged_windows(part, count, *, start=30, distance=10, slices=5, particles=5
     count : int
         Number of systems.
     start, distance, slices : int
-        Frame of the input, frames to the last target, and number of targets.
+        Frame of the input, frames to the last target, and number of targets; these need not be frames.
     particles : int
 
     Returns
@@ -174,18 +176,28 @@ def charged_windows(part, count, *, start=30, distance=10, slices=5, particles=5
     """
     if part not in CHARGED_SEEDS:
         raise ValueError(f"part must be one of {', '.join(CHARGED_SEEDS)}, got {part!r}")
+    if start < 0 or distance < 1 or slices < 1:
+        raise ValueError(
+            f"start must be at least 0, distance and slices at least 1, got {start}, {distance} and {slices}"
+        )
+    if distance * FRAME % slices:
+        raise ValueError(
+            f"a window of {distance * FRAME} steps cannot be cut into slices={slices} equal parts: give a divisor"
+        )
     x, v, charges = draw_charged(count, particles, seed=CHARGED_SEEDS[part])
-    frames = uniform_frames(start, distance, slices)
-    # Frame k follows 100 (k + 1) updates of positions; the last is at steps - 1.
-    x, v = simulate_charged(x, v, charges, steps=100 * (start + distance + 1) + 1)
+    first, last = FRAME * (start + 1), FRAME * (start + 1 + distance)  # updates of positions
+    every = math.gcd(first, distance * FRAME // slices)
+    x, v = simulate_charged(x, v, charges, steps=last + 1, save_every=every)
+    now = first // every - 1
+    frames = uniform_frames(now, distance * FRAME // every, slices)
     graph = Graph.complete(1, particles)
     ends, starts = graph.edges
     return Windows(
-        x[:, start].float(),
-        v[:, start].float(),
+        x[:, now].float(),
+        v[:, now].float(),
         x[:, frames].float(),
-        (frames - start).double() / distance,
-        distance * 100 * 1e-3,
+        torch.arange(1, slices + 1, dtype=torch.float64) / slices,
+        distance * FRAME * STEP,
         graph.edges,
         (charges[:, ends] * charges[:, starts]).float(),
     )
@@ -250,13 +262,15 @@ def motion_windows(motion, starts, *, limit=None, distance=30, slices=5, spread=
     Raises
     ------
     ValueError
-        For a trial that is not there, a window that leaves its trial, or an unknown spread.
+        For a trial that is not there, a window that leaves its trial, an unknown spread, or no windows.
     """
     grids = {"uniform": uniform_frames, "last": last_frames}
     if spread not in grids:
         raise ValueError(f"spread must be 'uniform' or 'last', got {spread!r}")
+    if not starts:
+        raise ValueError("starts name no trial: give at least one")
     each = None if limit is None else limit // len(starts)
-    if each == 0:
+    if each is not None and each < 1:
         raise ValueError(f"limit={limit} leaves no window for each of {len(starts)} trials: raise it")
     x, v, targets = [], [], []
     for trial, frames in starts.items():
@@ -315,10 +329,12 @@ def molecule_windows(molecule, part, *, count=None, distance=320, slices=8, seed
     Raises
     ------
     ValueError
-        For an unknown part, or a trajectory too short to be cut.
+        For an unknown part, no windows wanted, or a trajectory too short to be cut.
     """
     if part not in SHARES:
         raise ValueError(f"part must be one of {', '.join(SHARES)}, got {part!r}")
+    if count is not None and count < 1:
+        raise ValueError(f"count must be at least 1, or None for all windows, got {count}")
     first, end = _piece(part, len(molecule.positions), distance, molecule.name)
     starts = np.random.default_rng(seed).permutation(np.arange(first, end - distance))[:count]
     heavy = molecule.numbers > 1

@@ -1,6 +1,6 @@
 """Settings of the chapter: the defaults are those of the published code."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -42,7 +42,7 @@ class Config(Preset):
     test_systems: int = Field(2000, ge=10)
     """charged systems that errors are measured on"""
 
-    slices: int = Field(5, ge=2)
+    slices: Literal[2, 5, 10] = 5
     """times in a window of charged particles and of people, P"""
 
     modes: int = Field(2, ge=1)
@@ -72,7 +72,10 @@ class Config(Preset):
     evaluations: int = Field(1000, ge=1)
     """times at which a training run is compared with the validation part; the best state is kept"""
 
-    sizes: tuple[int, ...] = (1000, 10_000)
+    patience: int = Field(50, ge=1)
+    """such comparisons without a better one, after which networks for charged particles and people stop"""
+
+    sizes: tuple[Annotated[int, Field(ge=20)], ...] = (1000, 10_000)
     """other numbers of systems for training"""
 
     size_steps: int = Field(150_000, ge=1)
@@ -141,22 +144,29 @@ class Config(Preset):
     molecule_schedule: Schedule = "halved"
     """how the learning rate falls for molecules"""
 
-    molecule_evaluations: int = Field(500, ge=1)
+    molecule_evaluations: int = Field(1000, ge=1)
     """times at which these runs are compared with the validation part"""
+
+    shown: tuple[Literal["charged", "run", "walk", "ethanol"], ...] = ("charged", "run", "walk", "ethanol")
+    """data whose spectra are shown"""
 
     compiled: bool = False
     """whether networks are compiled"""
 
     @model_validator(mode="after")
     def _check(self):
-        most = self.slices // 2 + 1
+        most = min(self.slices, self.molecule_slices) // 2 + 1
         if self.modes > most:
             raise ValueError(
-                f"modes={self.modes} must be at most {most}, as {self.slices} slices have no more frequencies"
+                f"modes={self.modes} must be at most {most}, half the slices and one, rounded down"
             )
-        if self.molecule_frames < self.molecule_slices:
+        if self.molecule_frames % self.molecule_slices:
             raise ValueError(
-                f"molecule_frames={self.molecule_frames} must be at least molecule_slices={self.molecule_slices}"
+                f"molecule_frames={self.molecule_frames} must be a multiple of molecule_slices={self.molecule_slices}"
+            )
+        if self.molecule_frames < 2 * self.slices:
+            raise ValueError(
+                f"molecule_frames={self.molecule_frames} must be at least twice slices={self.slices}"
             )
         return self
 
@@ -190,10 +200,10 @@ CPU = GPU.override(
         "systems": 1000,
         "valid_systems": 500,
         "test_systems": 1000,
-        "steps": 1500,
+        "steps": 1800,
         "evaluations": 15,
         "sizes": [100, 300],
-        "size_steps": 1500,
+        "size_steps": 1800,
         "ablation_width": 32,
         "ablation_layers": 3,
         "ablation_steps": 600,
@@ -223,16 +233,9 @@ SMOKE = CPU.override(
         "ablation_width": 8,
         "ablation_layers": 1,
         "ablation_steps": 4,
-        "motion_width": 8,
-        "motion_layers": 1,
-        "motion_steps": 6,
-        "motion_evaluations": 2,
-        "molecule_width": 8,
-        "molecule_layers": 1,
-        "molecule_windows": 50,
-        "molecule_batch": 50,
-        "molecule_steps": 6,
-        "molecule_evaluations": 2,
+        "motion_seeds": [],
+        "molecule_seeds": [],
+        "shown": ["charged"],
     }
 )
 PRESETS = {"smoke": SMOKE, "cpu": CPU, "gpu": GPU, "paper": PAPER_SETTINGS}

@@ -1,7 +1,5 @@
 """What the chapter runs without training: symmetry and convolutions of random networks, and spectra of the data."""
 
-import math
-
 import numpy as np
 import torch
 from torch import nn
@@ -126,22 +124,26 @@ def _time_domain(P, modes, seed):
 @experiment(seeds="one_seed")
 def spectra(config, *, seed, device):
     """Power of true trajectories by frequency within the window: as they are, and less the straight line to their end."""
-    P = 2 * config.slices
-    run, walk = loupe.data.load("cmu09_run"), loupe.data.load("cmu35_walk")
-    windows = {
-        "charged": charged_windows("test", config.test_systems, slices=P),
-        "run": motion_windows(run, run.starts["test"], slices=P),
-        "walk": motion_windows(walk, walk_starts(walk)["test"], slices=P),
-        "ethanol": molecule_windows(
-            loupe.data.load("ethanol"), "test", distance=config.molecule_frames, slices=P
-        ),
-    }
     found = {}
-    for name, each in windows.items():
+    for name in config.shown:
+        each = _shown(config, name)
         way = (each.targets - each.positions.unsqueeze(1)).double()
         line = each.times.view(-1, 1, 1) * way[:, -1:]
         for what, path in (("way", way), ("bend", way - line)):
             power = torch.fft.rfft(path, dim=1).abs().square().mean((0, 2, 3))
-            power[1 : math.ceil(P / 2)] *= 2  # these frequencies stand for their conjugates as well
+            power[1 : len(each.times) // 2] *= 2  # these frequencies stand for their conjugates as well
             found[f"{name} {what}"] = power.numpy()
     return found
+
+
+def _shown(config, name):
+    P = 2 * config.slices
+    if name == "charged":
+        return charged_windows("test", config.test_systems, slices=P)
+    if name == "run":
+        run = loupe.data.load("cmu09_run")
+        return motion_windows(run, run.starts["test"], slices=P)
+    if name == "walk":
+        walk = loupe.data.load("cmu35_walk")
+        return motion_windows(walk, walk_starts(walk)["test"], slices=P)
+    return molecule_windows(loupe.data.load("ethanol"), "test", distance=config.molecule_frames, slices=P)

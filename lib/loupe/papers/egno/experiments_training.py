@@ -27,6 +27,10 @@ SHOWN = 6  # test windows whose predictions are stored
 EVALUATED = 200  # windows in one pass
 REACH = 100.0  # of a rollout; the clamp of a layer is as long
 END_ONLY = ("EGNN", "RF", "MPNN")
+SETTINGS = (
+    "width", "layers", "modes", "slices", "batch", "rate", "decay", "steps", "schedule", "evaluations", "patience",
+    "compiled",
+)  # fmt: skip
 MOLECULE_PARTS = {"valid": 2000, "test": 2000}
 
 
@@ -58,7 +62,7 @@ def charged_others(config, *, seed, device, work):
 def data_sizes(config, *, seed, device, work):
     """EGNO and EGNN from other numbers of systems."""
     found = {"sizes": np.array(config.sizes)}
-    settings = _settings(config) | {"steps": config.size_steps}
+    settings = _settings(config, steps=config.size_steps)
     for count in config.sizes:
         data = _charged_data(config, count)
         for name in ("EGNO", "EGNN"):
@@ -74,6 +78,7 @@ def ablations(config, *, seed, device, work):
     """EGNO with other frequencies, other times, and without one or both of its convolutions."""
     data = _charged_data(config, config.systems)
     sizes = {"width": config.ablation_width, "layers": config.ablation_layers, "steps": config.ablation_steps}
+    usual = _settings(config, **sizes)
     P, modes = config.slices, config.modes
     both = ("invariants", "vectors")
     variants = {"full": (P, modes, both)}
@@ -82,7 +87,7 @@ def ablations(config, *, seed, device, work):
     variants |= {f"{one} slices": (one, min(modes, one // 2 + 1), both) for one in (2, 2 * P)}
     found = {"variants": np.array(list(variants))}
     for name, (slices, kept, convolve) in variants.items():
-        settings = _settings(config) | sizes | {"slices": slices, "modes": kept, "convolve": convolve}
+        settings = usual | {"slices": slices, "modes": kept, "convolve": convolve}
         network, _ = _trained("EGNO", data, settings, seed, device, work / name)
         test = data["test"].thinned(slices)
         found[f"{name} errors"] = _errors(_forecast("EGNO", network, test, slices, device), test)
@@ -100,9 +105,8 @@ def _charged_data(config, count):
     return {part: charged_windows(part, number, slices=2 * config.slices) for part, number in counts.items()}
 
 
-def _settings(config):
-    names = "width layers modes slices batch rate decay steps schedule evaluations compiled"
-    return {name: getattr(config, name) for name in names.split()}
+def _settings(config, **others):
+    return {name: getattr(config, name) for name in SETTINGS if name not in others} | others
 
 
 # --- people -------------------------------------------------------------------------------------------------
@@ -128,7 +132,7 @@ def _person(config, motion, starts, seed, device, work):
         "width": config.motion_width, "layers": config.motion_layers, "modes": config.modes,
         "slices": config.slices, "batch": config.motion_batch, "rate": config.motion_rate,
         "decay": config.motion_decay, "steps": config.motion_steps, "schedule": config.motion_schedule,
-        "evaluations": config.motion_evaluations, "compiled": config.compiled,
+        "evaluations": config.motion_evaluations, "patience": config.patience, "compiled": config.compiled,
     }  # fmt: skip
     spread, last = (_motion_data(motion, starts, **grid) for grid in (
         {"slices": 2 * config.slices}, {"slices": config.slices, "spread": "last"},
@@ -182,7 +186,7 @@ def _molecule(config, name, seed, device, work):
         "width": config.molecule_width, "layers": config.molecule_layers, "modes": config.modes,
         "slices": config.molecule_slices, "batch": config.molecule_batch, "rate": config.molecule_rate,
         "decay": config.molecule_decay, "steps": config.molecule_steps, "schedule": config.molecule_schedule,
-        "evaluations": config.molecule_evaluations, "compiled": config.compiled,
+        "evaluations": config.molecule_evaluations, "patience": config.molecule_evaluations, "compiled": config.compiled,
     }  # fmt: skip
     found = _compare(("EGNO", "EGNN", "EGNN-R", "EGNN-S"), data, settings, seed, device, work)
     found |= _straight(data, config.molecule_slices)
@@ -215,9 +219,15 @@ def _compare(names, data, settings, seed, device, work, *, upright=False):
         for turn, what in ((_any_turn, "turned"), (_upright_turn, "upright"))[: 1 + upright]:
             rotated, size = _rotated(name, network, view, forecast, turn(seed), P, device)
             found[f"{name} {what} errors"], found[f"{name} {what} deviation"] = rotated, size
-        if name == "EGNO" and len(test.times) == 2 * P:
+        if name == "EGNO" and len(test.times) == 2 * P and _even(test):
             found |= _resolution(network, test, some, P, device)
     return found
+
+
+def _even(windows):
+    """Whether times are spread evenly, as EGNO takes them to be."""
+    P = len(windows.times)
+    return torch.allclose(windows.times, torch.arange(1, P + 1, dtype=torch.float64) / P)
 
 
 def _resolution(network, test, some, P, device):
@@ -254,11 +264,9 @@ def _trained(name, data, settings, seed, device, checkpoint):
         )
 
     def of_the_end(network):
-        """Of its own task: a network of one step is not yet applied again and again."""
-        task, view = (name, valid) if name != "EGNN-R" else ("EGNN", valid.steps())
-        return _errors(_forecast(task, network, view, P, device), view)[:, -1].mean()
+        return _errors(_forecast(name, network, valid, P, device), valid)[:, -1].mean()
 
-    best = _Best(max(1, settings["steps"] // settings["evaluations"]), of_the_end)
+    best = _Best(settings["steps"], settings["evaluations"], settings["patience"], of_the_end)
     schedules = {
         "constant": None,
         "cosine": cosine(settings["steps"]),
@@ -298,16 +306,20 @@ def _built(name, windows, settings, seed):
 
 
 class _Best:
-    """A hook: keeps the weights with the least error, and the processor time without that of measuring."""
+    """A hook: keeps the weights with the least error, and the processor time without that of measuring.
 
-    def __init__(self, every, measure):
-        self.every, self.measure = every, measure
+    It ends the run after ``patience`` measurements without a better one.
+    """
+
+    def __init__(self, steps, evaluations, patience, measure):
+        self.last, self.every = steps, max(1, steps // evaluations)
+        self.patience, self.measure = patience, measure
         self.steps, self.values, self.clock, self.weights = [], [], [], None
         self._measuring, self._begin = 0.0, time.process_time()
 
     def __call__(self, run):
-        if run.step % self.every:
-            return
+        if run.step % self.every and run.step != self.last:
+            return False
         now = time.process_time()
         value = float(self.measure(run.network))
         if not np.isfinite(value):
@@ -318,6 +330,7 @@ class _Best:
         self.values.append(value)
         self.clock.append(now - self._begin - self._measuring)
         self._measuring += time.process_time() - now
+        return len(self.values) - 1 - np.argmin(self.values) >= self.patience
 
     def state_dict(self):
         return {name: getattr(self, name) for name in ("steps", "values", "clock", "weights")}

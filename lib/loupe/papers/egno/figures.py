@@ -306,6 +306,7 @@ def spectra(chapter):
         return absent("spectra of the data")
     run = found.runs.first
     names = {"charged": "charges", "run": "running", "walk": "walking", "ethanol": "ethanol"}
+    names = {name: words for name, words in names.items() if f"{name} way" in run}
     sheet, panels = figure(WIDTH, 5.8, rows=2, sharex=True)
     for rank, (name, words) in enumerate(names.items()):
         whole = run[f"{name} way"].sum()

@@ -151,7 +151,7 @@ class Config(Preset):
     """data whose spectra are shown"""
 
     compiled: bool = False
-    """whether networks are compiled"""
+    """whether networks are compiled by torch, which takes a minute each, and a C++ compiler on a processor"""
 
     @model_validator(mode="after")
     def _check(self):
@@ -189,7 +189,6 @@ GPU = PAPER_SETTINGS.override(
         "molecule_steps": 10_000,
         "molecule_schedule": "cosine",
         "molecule_evaluations": 50,
-        "compiled": True,
     }
 )
 CPU = GPU.override(
@@ -214,7 +213,6 @@ CPU = GPU.override(
         "motion_evaluations": 10,
         "molecule_steps": 600,
         "molecule_evaluations": 12,
-        "compiled": False,
     }
 )
 SMOKE = CPU.override(

@@ -78,13 +78,10 @@ def trajectories(chapter):
             reach = np.abs(true - true.mean((0, 1)))[..., :2].max() * 1.15
             for i in range(len(start)):
                 axes.plot(*true[:, i, :2].T, color="#000000", linewidth=1.1)
-                axes.plot(
-                    *np.concatenate([start[None], shown])[:, i, :2].T,
-                    "--",
-                    linewidth=0.9,
-                    color=SERIES[RANK[name]].colour,
-                )
-                axes.plot(*shown[:, i, :2].T, linestyle="none", markersize=3.5, **series(RANK[name]))
+                path = np.concatenate([start[None], shown])[:, i, :2].T
+                axes.plot(*path, "--", linewidth=0.9, color=SERIES[RANK[name]].colour)
+                axes.plot(*path[:, 1:], linestyle="none", markersize=3.8, markerfacecolor="white", markeredgewidth=0.9,
+                          **series(RANK[name]))  # fmt: skip
             axes.plot(
                 *start[:, :2].T,
                 linestyle="none",
@@ -382,6 +379,47 @@ def ablations(chapter):
         f"{config.ablation_layers} layers of width {config.ablation_width}, {config.ablation_steps:,} steps. "
         f"Preset `{found.preset}`.",
     )
+
+
+# --- what it costs ------------------------------------------------------------------------------------------
+
+
+def simulator_table(bench):
+    """T3: the simulator beside a loop over systems."""
+    rows = [
+        (
+            row["method"], f"{row['systems']:,} × {row['steps']:,}", f"{row['CPU seconds']:.1f}",
+            f"{row['systems a CPU-second']:,.0f}", row["extrapolated"],
+        )
+        for row in bench["rows"] if row["task"] == "The simulator"
+    ]  # fmt: skip
+    return table(
+        ("method", "systems × steps", "CPU seconds", "systems a second", "extrapolated"), rows, numeric=True
+    )
+
+
+def speed_table(bench):
+    """T4: EGNO beside a restatement that lists edges."""
+    rows = [
+        (
+            f"{row['case']}, {row['part']}", row["method"], f"{row['wall ms']:.1f}", f"{row['CPU, times ours']:.2f}",
+            f"{row['of its system']:.0e}".replace("-", "−"),
+        )
+        for row in bench["rows"] if row["task"] == "Networks"
+    ]  # fmt: skip
+    head = ("task", "method", "ms", "CPU time over ours", "difference / extent")
+    return table(head, rows, numeric=True)
+
+
+def rollout_table(bench):
+    """T5: all times in one pass, or one after the other."""
+    rows = [
+        (
+            f"{row['systems']}", row["method"], f"{row['wall ms']:.1f}", f"{row['wall, times ours']:.2f}",
+        )
+        for row in bench["rows"] if row["task"] == "One forward, or a rollout"
+    ]  # fmt: skip
+    return table(("systems in a batch", "method", "ms", "time over one pass"), rows, numeric=True)
 
 
 def thumbnail(chapter, target):

@@ -205,14 +205,14 @@ CPU = GPU.override(
         "size_steps": 1800,
         "ablation_width": 32,
         "ablation_layers": 3,
-        "ablation_steps": 600,
+        "ablation_steps": 400,
         "motion_width": 64,
         "motion_layers": 4,
         "motion_rate": 1e-3,
         "motion_steps": 600,
         "motion_evaluations": 10,
-        "molecule_steps": 600,
-        "molecule_evaluations": 12,
+        "molecule_steps": 300,
+        "molecule_evaluations": 10,
     }
 )
 SMOKE = CPU.override(

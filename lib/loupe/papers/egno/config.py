@@ -201,18 +201,18 @@ CPU = GPU.override(
         "test_systems": 1000,
         "steps": 1800,
         "evaluations": 15,
-        "sizes": [100, 300],
+        "sizes": [200],
         "size_steps": 1800,
         "ablation_width": 32,
         "ablation_layers": 3,
-        "ablation_steps": 400,
+        "ablation_steps": 600,
         "motion_width": 64,
         "motion_layers": 4,
         "motion_rate": 1e-3,
         "motion_steps": 600,
         "motion_evaluations": 10,
-        "molecule_steps": 300,
-        "molecule_evaluations": 10,
+        "molecule_steps": 600,
+        "molecule_evaluations": 12,
     }
 )
 SMOKE = CPU.override(

@@ -17,7 +17,7 @@ from loupe.experiment.units import experiments_of
 from loupe.papers import egno as room
 from loupe.papers.egno import CLAIMS, PRESETS, experiments
 from loupe.papers.egno.claims import (
-    AT_GPU,
+    LONG,
     FEW_STEPS,
     bootstrap,
     changed,
@@ -783,7 +783,7 @@ def test_reasons_are_true_of_the_presets():
     cpu, gpu = PRESETS["cpu"], PRESETS["gpu"]
     sizes = {"EG7": ("width", "layers"), "EG8": ("ablation_width", "ablation_layers")}
     sizes["EG9"] = sizes["EG8"]
-    assert [claim.id for claim in CLAIMS if claim.reason == AT_GPU] == list(sizes)
+    assert [claim.id for claim in CLAIMS if claim.reason == LONG] == list(sizes)
     wrong = {
         claim
         for claim, names in sizes.items()

@@ -11,7 +11,7 @@ from loupe.plotting import MUTED, SERIES, TRUTH, figure, log_axis, series, show,
 
 WIDTH = 5.2  # inches: still readable when a phone shows it 360 pixels wide
 OTHERS = ("gpu", "cpu")
-RANK = {"EGNO": 0, "EGNO-L": 0, "EGNN": 1, "EGNN-S": 2, "EGNN-R": 3, "RF": 4, "MPNN": 4, "Linear": 5}
+RANK = {"EGNO": 0, "EGNN-S": 1, "EGNN-R": 2, "EGNN": 3, "Linear": 5}
 """The colour of each method, in every figure."""
 
 CHARGED = ("charged_egno", "charged_egnn", "charged_others")
@@ -21,12 +21,17 @@ REPORTED = {  # Table 1 and the recalled A-MSE of the specification's section 5
     "Linear": (0.0819, None), "RF": (0.0104, None), "MPNN": (0.0107, None), "EGNN": (0.0071, None),
     "EGNN-R": (0.0720, 0.0215), "EGNN-S": (0.0070, 0.0045), "EGNO": (0.0054, 0.0022),
 }  # fmt: skip
-DIMENSIONS = "xyz"
+GROUPS = {0: "charge like the first", 1: "opposite charge"}
 
 
 def charged(chapter):
     """Runs of all networks for charged particles at one preset; None where none has them."""
     return stored_together(chapter, CHARGED, OTHERS)
+
+
+def settings_of(chapter, preset):
+    """The settings of results: with overrides where they are the chapter's own."""
+    return chapter.config if preset == chapter.preset else chapter.room.PRESETS[preset]
 
 
 def seeds_of(runs):
@@ -56,10 +61,14 @@ def view(chapter):
             "predictions": {name: run[f"{name} shown"][k] for name, run in names.items()},
             "groups": charges.astype(int),
         }
+    present = sorted({int(group) for scene in scenes.values() for group in scene["groups"]})
     return trajectory_view(
         scenes,
-        group_names={0: "charge like the first", 1: "opposite charge"},
-        title="Five charges, foreseen",
+        group_names={
+            group: GROUPS[group]
+            for group in sorted({int(g) for one in scenes.values() for g in one["groups"]})
+        },
+        title=f"Five charges, foreseen (preset {found.preset})",
         alt="Paths of five charged particles in space, from a common start: the true ones and those that networks "
         "predict.",
     )
@@ -123,7 +132,8 @@ def scores(chapter):
             f"{np.mean([run[f'{name} clock'][-1] for run in runs]):,.0f}" if trained else "–",
         ))  # fmt: skip
     head = (
-        f"F-MSE, {found.preset}", "reported", "mean", "but for the worst", "median", "weights", "training, CPU-s",
+        f"F-MSE, {found.preset}, {seeds_of(found.runs['charged_egno'])}", "reported", "mean", "but for the worst", "median", "weights",
+        "training, CPU-s",
     )  # fmt: skip
     return table(head, rows, numeric=True)
 
@@ -137,7 +147,13 @@ def whole_scores(chapter):
         (name, *_measured(REPORTED[name][1], found.runs[HOLDER[name]][f"{name} errors"].mean(-1)))
         for name in ("Linear", "EGNN-R", "EGNN-S", "EGNO")
     ]
-    head = (f"A-MSE, {found.preset}", "reported", "mean", "but for the worst", "median")
+    head = (
+        f"A-MSE, {found.preset}, {seeds_of(found.runs['charged_egno'])}",
+        "reported",
+        "mean",
+        "but for the worst",
+        "median",
+    )
     return table(head, rows, numeric=True)
 
 
@@ -155,19 +171,20 @@ def but_worst(errors):
 
 
 def plain(value, digits):
-    """A number with so many digits after the point, of four in all; large ones as a power of ten."""
+    """A number with so many digits after the point, or fewer where there are four before; large ones by powers of ten."""
     if abs(value) >= 1e4:
         exponent = int(np.floor(np.log10(abs(value))))
-        return f"10^{exponent}"
+        return f"{value / 10**exponent:.1f}·10^{exponent}"
     before = max(0, int(np.floor(np.log10(max(abs(value), 1e-9)))))
-    return f"{value:.{max(0, digits - before - (before > 0))}f}"
+    return f"{value:.{min(digits, 3 - before)}f}" if before else f"{value:.{digits}f}"
 
 
 def interval(values, digits):
     """The mean over seeds with half its 95 % t interval; of two seeds both values, since their interval says nothing."""
     values = np.sort(np.asarray(values, dtype=float))
-    if len(values) < 3:
-        return " … ".join(dict.fromkeys(plain(value, digits) for value in values))
+    shown = list(dict.fromkeys(plain(value, digits) for value in values))
+    if len(values) < 3 or len(shown) == 1:
+        return " … ".join(shown)
     low, high = t_interval(values.tolist())
     return f"{plain(values.mean(), digits)} ± {plain((high - low) / 2, digits)}"
 
@@ -178,18 +195,20 @@ def by_time(chapter):
     if found is None:
         return absent("prediction of charged particles")
     sheet, axes = figure(WIDTH, 3.6)
-    fine = of_windows(found.runs["charged_egno"], "EGNO")
-    P = fine.shape[1]
+    P = found.runs["charged_egno"]["EGNO errors"].shape[-1]
     times = np.arange(1, P + 1) / P
     top = 0.0
     for name in ("EGNO", "EGNN-S", "EGNN-R", "Linear"):
-        errors = of_windows(found.runs[HOLDER[name]], name)
-        means = but_worst(errors.T)
+        errors = found.runs[HOLDER[name]][f"{name} errors"]
+        means = np.mean([but_worst(each.T) for each in errors], axis=0)
+        middle = np.median(errors, axis=1).mean(0)
         axes.plot(times, means, label=name, **series(RANK[name]))
-        axes.plot(times, np.median(errors, axis=0), ":", linewidth=1, color=SERIES[RANK[name]].colour)
+        axes.plot(times, middle, ":", linewidth=1, color=SERIES[RANK[name]].colour)
         top = max(top, means[-1] if name != "EGNN-R" else 0.0)
-    end = of_windows(found.runs["charged_egnn"], "EGNN")[:, -1]
-    axes.plot([1], but_worst(end[None]), linestyle="none", label="EGNN", markersize=7, **series(RANK["EGNN"]))
+    end = found.runs["charged_egnn"]["EGNN errors"][..., -1]
+    axes.plot(
+        [1], [but_worst(end).mean()], linestyle="none", label="EGNN", markersize=7, **series(RANK["EGNN"])
+    )
     axes.set_yscale("log")
     axes.set_ylim(top=min(axes.get_ylim()[1], 20 * top))
     log_axis(axes, "y")
@@ -199,9 +218,9 @@ def by_time(chapter):
     runs = found.runs["charged_egno"]
     show(
         sheet,
-        alt="Curves of error against time, rising for all methods.",
-        caption=f"Error of {len(end):,} test systems at each time: means but for the worst (lines) and medians (dotted), "
-        f"{seeds_of(runs)}. Each straight line has a factor fitted to its time. Where EGNN-R's mean leaves the "
+        alt="Curves of error against time in the window for four methods, and a point for EGNN at the end.",
+        caption=f"Error of {end.shape[1]:,} test systems at each time: means but for the worst (lines) and medians "
+        f"(dotted), {seeds_of(runs)}. Each straight line has a factor fitted to its time. Where EGNN-R's mean leaves the "
         f"panel, systems have gone astray. Preset `{found.preset}`.",
     )
 
@@ -240,13 +259,17 @@ def data_sizes(chapter):
     runs = found.runs["data_sizes"]
     sheet, axes = figure(WIDTH, 3.4)
     counts = [int(count) for count in runs.first["sizes"]]
-    usual = chapter.room.PRESETS[found.preset].systems
+    config = settings_of(chapter, found.preset)
+    usual = config.systems
     for name in ("EGNO", "EGNN"):
-        errors = {count: of_windows(runs, f"{name} {count}") for count in counts}
-        errors[usual] = of_windows(found.runs[HOLDER[name]], name)
-        ends = {count: but_worst(each[None, :, -1])[0] for count, each in errors.items()}
+        errors = {count: runs[f"{name} {count} errors"] for count in counts}
+        errors[usual] = found.runs[HOLDER[name]][f"{name} errors"]
+        ends = {count: but_worst(each[..., -1]).mean() for count, each in errors.items()}
         places = sorted(ends)
         axes.plot(places, [ends[place] for place in places], label=name, **series(RANK[name]))
+    steps = f"after {config.size_steps:,} steps"
+    if config.steps != config.size_steps:
+        steps += f" ({config.steps:,} at {usual:,} systems)"
     log_axis(axes, "xy")
     axes.set_xticks(sorted([*counts, usual]), [f"{count:,}" for count in sorted([*counts, usual])])
     axes.set(xlabel="systems for training", ylabel="F-MSE")
@@ -254,7 +277,7 @@ def data_sizes(chapter):
     show(
         sheet,
         alt="Two falling lines, error against number of systems.",
-        caption="Error at the end of the window, mean over test systems but for the worst; as many steps for each number. "
+        caption=f"Error at the end of the window, mean over test systems but for the worst, {steps}. "
         f"{seeds_of(runs)}, and {seeds_of(found.runs['charged_egno'])} at {usual:,} systems. Preset `{found.preset}`.",
     )
 
@@ -263,7 +286,7 @@ def data_sizes(chapter):
 
 
 def symmetry(chapter):
-    """T2: what turning the input does to trained networks."""
+    """T3: what turning the input does to trained networks."""
     found = stored_together(chapter, (*CHARGED, "running"), OTHERS)
     if found is None:
         return absent("turning the input of trained networks")
@@ -277,7 +300,7 @@ def symmetry(chapter):
 
 
 def _symmetry_row(data, name, runs, what, words):
-    worst = max(float(run[f"{name} {what} deviation"]) for run in runs)
+    worst = float(np.max([run[f"{name} {what} deviation"] for run in runs]))
     windows = runs.first[f"{name} errors"].shape[0]
     most = max(changed(run, name, what) for run in runs)
     return f"{data}, {name}", words, f"{worst:.1e}".replace("-", "−"), f"{most:,} of {windows:,}"
@@ -306,7 +329,8 @@ def resolution(chapter):
     log_axis(axes, "y")
     axes.set(xlabel=r"time in the window, $\Delta t_p/\Delta T$", ylabel="mean squared error")
     axes.legend()
-    shared, new = shared_and_new(fine["physical"])
+    rest = np.delete(fine["physical"], fine["physical"].mean(1).argmax(), axis=0)
+    shared, new = shared_and_new(rest)
     ratio, low, high = bootstrap(new, shared)
     first = but_worst(fine["physical"].T)[0] / but_worst(usual.T)[0]
     show(
@@ -331,10 +355,10 @@ def spectra(chapter):
     sheet, panels = figure(WIDTH, 5.8, rows=2, sharex=True)
     for rank, (name, words) in enumerate(names.items()):
         whole = run[f"{name} way"].sum()
+        K = len(run[f"{name} way"])
         for axes, what in zip(panels, ("way", "bend"), strict=True):
             power = run[f"{name} {what}"]
             axes.plot(np.arange(len(power)), power / whole, label=words, **series(rank))
-    K = len(run["charged way"])
     k = np.arange(1, K)
     P = 2 * (K - 1)
     ramp = np.abs(np.fft.rfft(np.arange(1, P + 1) / P)) ** 2
@@ -353,8 +377,8 @@ def spectra(chapter):
     )
     show(
         sheet,
-        alt="Power against frequency for four data sets, falling; above it nearly coincides with that of a straight line, "
-        "below it falls faster.",
+        alt=f"Power against frequency for {', '.join(names.values())}: above of the way made, beside that of a straight "
+        "line; below of what bends.",
         caption="Mean power of the way from the start, by frequency k within the window. Above, it is little "
         "more than the spectrum of a ramp, and says nothing about the motion. Below, the straight line from start to end "
         f"is taken off; of what is left the two lowest frequencies hold: {shares}. Preset `{found.preset}`.",
@@ -371,7 +395,7 @@ def ablations(chapter):
     worst = sorted({int(errors.argmax()) for errors in each.values()})
     each = {name: np.delete(errors, worst) for name, errors in each.items()}
     full = each["full"]
-    config = chapter.room.PRESETS[found.preset]
+    config = settings_of(chapter, found.preset)
     words = {"full": f"full: {config.modes} frequencies, {config.slices} times"} | {
         name: name.replace("1 modes", "1 frequency")
         .replace("modes", "frequencies")
@@ -399,11 +423,11 @@ def ablations(chapter):
     axes.grid(visible=False, axis="y")
     show(
         sheet,
-        alt="Bars of the error at the end of the window for eight variants of EGNO.",
+        alt=f"Bars of the error at the end of the window for {len(names)} variants of EGNO.",
         caption=f"Error at the end of the window on {len(full):,} test systems, those left out that are the worst for any "
         f"variant ({len(worst)}); and its ratio to the full network with a 95 % bootstrap interval over systems, paired. "
         f"{seeds_of(runs)}: differences between seeds are not in it. "
-        f"{config.ablation_layers} layers of width {config.ablation_width}, {config.ablation_steps:,} steps. "
+        f"Width {config.ablation_width}, layers: {config.ablation_layers}, {config.ablation_steps:,} steps. "
         f"Preset `{found.preset}`.",
     )
 
@@ -412,7 +436,7 @@ def ablations(chapter):
 
 
 def simulator_table(bench):
-    """T3: the simulator beside a loop over systems."""
+    """T4: the simulator beside a loop over systems."""
     rows = [
         (
             row["method"], f"{row['systems']:,} × {row['steps']:,}", f"{row['CPU seconds']:.1f}",
@@ -421,25 +445,27 @@ def simulator_table(bench):
         for row in bench["rows"] if row["task"] == "The simulator"
     ]  # fmt: skip
     return table(
-        ("method", "systems × steps", "CPU seconds", "systems a second", "extrapolated"), rows, numeric=True
+        ("method", "systems × steps", "CPU seconds", "systems a CPU-second", "extrapolated"),
+        rows,
+        numeric=True,
     )
 
 
 def speed_table(bench):
-    """T4: EGNO beside a restatement that lists edges."""
+    """T5: EGNO beside a restatement that lists edges."""
     rows = [
         (
-            f"{row['case']}, {row['part']}", row["method"], f"{row['wall ms']:.1f}", f"{row['CPU, times ours']:.2f}",
+            f"{row['case']}, {row['part']}", row["method"], f"{row['CPU ms']:.1f}", f"{row['CPU, times ours']:.2f}",
             f"{row['of its system']:.0e}".replace("-", "−"),
         )
         for row in bench["rows"] if row["task"] == "Networks"
     ]  # fmt: skip
-    head = ("task", "method", "ms", "CPU time over ours", "difference / extent")
+    head = ("task", "method", "CPU ms", "over ours", "difference / extent")
     return table(head, rows, numeric=True)
 
 
 def rollout_table(bench):
-    """T5: all times in one pass, or one after the other."""
+    """T6: all times in one pass, or one after the other."""
     rows = [
         (
             f"{row['systems']}", row["method"], f"{row['wall ms']:.1f}", f"{row['wall, times ours']:.2f}",

@@ -1,5 +1,7 @@
 """The chapter's pictures of people and of molecules."""
 
+import numpy as np
+
 from loupe.experiment.found import absent, stored, stored_together
 from loupe.experiment.render import table
 from loupe.papers.egno.claims import of_windows
@@ -18,7 +20,7 @@ SKELETON = (2, 1)  # a person seen from the side: the axes that are drawn
 
 
 def people(chapter):
-    """T3: errors for people who run and walk."""
+    """T7: errors for people who run and walk."""
     found = stored_together(chapter, PEOPLE, OTHERS)
     if found is None:
         return absent("prediction of people")
@@ -61,7 +63,7 @@ def runner(chapter):
     return trajectory_view(
         scenes,
         up="y",
-        title="A quarter of a second, foreseen",
+        title=f"A quarter of a second, foreseen (preset {found.preset})",
         alt="A skeleton of 31 joints that runs or walks, where it is and where EGNO says that it will be.",
     )
 
@@ -80,6 +82,7 @@ def skeletons(chapter):
     names = ("EGNO", "EGNN-S", "EGNN-R")
     sheet, panels = figure(WIDTH, 5.6, rows=len(names), columns=1 + len(chosen), sharey=True)
     depth = SKELETON[0]
+    reach = max(np.abs(state[:, depth] - state[:, depth].mean()).max() for state in truth) + 1
     for row, name in enumerate(names):
         states = [(run["start"][k], None), *((truth[p], run[f"{name} shown"][k, p]) for p in chosen)]
         for axes, (true, shown) in zip(panels[row], states, strict=True):
@@ -87,7 +90,7 @@ def skeletons(chapter):
             if shown is not None:
                 _draw(axes, shown, bones, SERIES[RANK[name]].colour, 1.1, "--")
             centre = true[:, depth].mean()
-            axes.set(xlim=(centre - 11, centre + 11), aspect="equal", xticks=[], yticks=[])
+            axes.set(xlim=(centre - reach, centre + reach), aspect="equal", xticks=[], yticks=[])
             axes.grid(visible=False)
         panels[row, 0].set_ylabel(name)
     for axes, words in zip(
@@ -98,7 +101,8 @@ def skeletons(chapter):
         sheet,
         alt="Rows of stick figures of a person who runs: the truth in black, three predictions in colour over it.",
         caption="A test window of running, seen from the side; black: the truth, coloured: what networks foresee from the "
-        f"state on the left, at three of {P} times. Seed {found.runs.seeds[0]}. Preset `{found.preset}`.",
+        f"state on the left, at three of {P} times; what leaves a panel is cut. "
+        f"Seed {found.runs.seeds[0]}. Preset `{found.preset}`.",
     )
 
 
@@ -109,7 +113,7 @@ def _draw(axes, joints, bones, colour, width, line="-"):
 
 
 def molecules(chapter):
-    """T4: errors for molecules."""
+    """T8: errors for molecules."""
     rows, presets = [], set()
     for name in ("ethanol", "aspirin"):
         found = stored(chapter, name, OTHERS)
@@ -120,7 +124,8 @@ def molecules(chapter):
         for method in ("still", "Linear", "EGNN", "EGNN-S", "EGNN-R", "EGNO"):
             errors = 100 * of_windows(found.runs, method)
             rows.append((
-                f"{name}, {method}", f"{len(errors):,} windows, {found.preset}", interval([errors[:, -1].mean()], 2),
+                f"{name}, {method}", f"{len(errors):,} windows, {found.preset}, {seeds_of(found.runs)}",
+                interval([errors[:, -1].mean()], 2),
                 interval([errors.mean()], 2) if errors.shape[1] > 1 else "–",
             ))  # fmt: skip
     if not presets:

@@ -64,10 +64,7 @@ def view(chapter):
     present = sorted({int(group) for scene in scenes.values() for group in scene["groups"]})
     return trajectory_view(
         scenes,
-        group_names={
-            group: GROUPS[group]
-            for group in sorted({int(g) for one in scenes.values() for g in one["groups"]})
-        },
+        group_names={group: GROUPS[group] for group in present},
         title=f"Five charges, foreseen (preset {found.preset})",
         alt="Paths of five charged particles in space, from a common start: the true ones and those that networks "
         "predict.",
@@ -109,9 +106,8 @@ def trajectories(chapter):
     P = ours["EGNO shown"].shape[1]
     show(
         sheet,
-        alt="Six panels with paths of five particles. Above, EGNO's predictions lie near the true paths; below, "
-        "those of EGNN-R leave them where particles pass each other closely.",
-        caption=f"The first three systems of the viewer, seen along z. Black: the truth, from the open circles on. "
+        alt="Six panels with paths of five particles: three systems, above as EGNO foresees them, below as EGNN-R does.",
+        caption=f"The first three systems of the viewer, seen along z. Black: the truth, from the black circles on. "
         f"Coloured: predictions at {P} times, by EGNO in one pass (above) and by EGNN-R step by step (below), seed "
         f"{found.runs['charged_egno'].seeds[0]}; what leaves the panel is cut. Preset `{found.preset}`.",
     )
@@ -125,15 +121,10 @@ def scores(chapter):
     rows = []
     for name, (reported, _) in REPORTED.items():
         runs = found.runs[HOLDER[name]]
-        trained = f"{name} parameters" in runs.first
-        rows.append((
-            name, *_measured(reported, runs[f"{name} errors"][..., -1]),
-            f"{int(runs.first[f'{name} parameters']):,}" if trained else "–",
-            f"{np.mean([run[f'{name} clock'][-1] for run in runs]):,.0f}" if trained else "–",
-        ))  # fmt: skip
+        rows.append((name, *_measured(reported, runs[f"{name} errors"][..., -1])))
     head = (
-        f"F-MSE, {found.preset}, {seeds_of(found.runs['charged_egno'])}", "reported", "mean", "but for the worst", "median", "weights",
-        "training, CPU-s",
+        f"F-MSE, {found.preset}, {seeds_of(found.runs['charged_egno'])}", "reported (from memory)",
+        "mean", "but for the worst", "median",
     )  # fmt: skip
     return table(head, rows, numeric=True)
 
@@ -187,6 +178,21 @@ def interval(values, digits):
         return " … ".join(shown)
     low, high = t_interval(values.tolist())
     return f"{plain(values.mean(), digits)} ± {plain((high - low) / 2, digits)}"
+
+
+def costs_of_training(chapter):
+    """T9: weights and processor time of the networks for charges."""
+    found = charged(chapter)
+    if found is None:
+        return absent("training on charged particles")
+    rows = [
+        (
+            name, f"{int(found.runs[HOLDER[name]].first[f'{name} parameters']):,}",
+            f"{np.mean([run[f'{name} clock'][-1] for run in found.runs[HOLDER[name]]]):,.0f}",
+        )
+        for name in ("RF", "MPNN", "EGNN", "EGNN-R", "EGNN-S", "EGNO")
+    ]  # fmt: skip
+    return table((f"network, {found.preset}", "weights", "training, CPU-s"), rows, numeric=True)
 
 
 def by_time(chapter):
@@ -243,11 +249,16 @@ def learning(chapter):
         xlabel="processor time of training, s", ylabel="F-MSE, validation", title="After as much time"
     )
     panels[0].legend()
+    ours, theirs = (
+        np.mean([run[f"{name} clock"][-1] for run in found.runs[HOLDER[name]]]) for name in ("EGNO", "EGNN")
+    )
+    cost = ours / theirs
     show(
         sheet,
-        alt="Falling curves of three networks, above against steps, below against time.",
+        alt="Validation error of EGNO, EGNN and EGNN-S, falling, above against steps and below against processor time.",
         caption="Error at the end of the window on validation systems while networks train; a line for each of "
-        f"{seeds_of(found.runs['charged_egno'])}. A step of EGNO costs several steps of EGNN. Preset `{found.preset}`.",
+        f"{seeds_of(found.runs['charged_egno'])}. A step of EGNO costs {cost:.1f} times one of EGNN. "
+        f"Preset `{found.preset}`.",
     )
 
 
@@ -303,7 +314,7 @@ def _symmetry_row(data, name, runs, what, words):
     worst = float(np.max([run[f"{name} {what} deviation"] for run in runs]))
     windows = runs.first[f"{name} errors"].shape[0]
     most = max(changed(run, name, what) for run in runs)
-    return f"{data}, {name}", words, f"{worst:.1e}".replace("-", "−"), f"{most:,} of {windows:,}"
+    return f"{data}, {name}", words, f"{worst:.1g}".replace("e-0", "·10^−"), f"{most:,} of {windows:,}"
 
 
 # --- time ---------------------------------------------------------------------------------------------------
@@ -379,9 +390,9 @@ def spectra(chapter):
         sheet,
         alt=f"Power against frequency for {', '.join(names.values())}: above of the way made, beside that of a straight "
         "line; below of what bends.",
-        caption="Mean power of the way from the start, by frequency k within the window. Above, it is little "
-        "more than the spectrum of a ramp, and says nothing about the motion. Below, the straight line from start to end "
-        f"is taken off; of what is left the two lowest frequencies hold: {shares}. Preset `{found.preset}`.",
+        caption="Mean power of the way from the start, by frequency k within the window. Above, for "
+        "motions that hardly bend, it is the spectrum of a ramp and says nothing about them. Below, the straight line from "
+        f"start to end is taken off; of what is left the two lowest frequencies hold: {shares}. Preset `{found.preset}`.",
     )
 
 

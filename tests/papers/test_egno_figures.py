@@ -40,12 +40,12 @@ TRAINED = (*CHARGED, "data_sizes", "ablations", *PEOPLE, "ethanol")
 NEEDED = {  # figure, table or view, and the experiments without which there is none
     "trajectories": CHARGED, "by_time": CHARGED, "learning": CHARGED[:2], "data_sizes": ("data_sizes", *CHARGED[:2]),
     "resolution": CHARGED[:1], "spectra": ("spectra",), "ablations": ("ablations",), "skeletons": PEOPLE[:1],
-    "scores": CHARGED, "whole_scores": CHARGED, "symmetry": (*CHARGED, "running"), "people": PEOPLE,
-    "view": CHARGED, "runner": PEOPLE,
+    "scores": CHARGED, "whole_scores": CHARGED, "costs_of_training": CHARGED, "symmetry": (*CHARGED, "running"),
+    "people": PEOPLE, "view": CHARGED, "runner": PEOPLE,
 }  # fmt: skip
 PICTURES = tuple(NEEDED)[:8]
-TABLES = (*tuple(NEEDED)[8:12], "molecules")
-VIEWS = tuple(NEEDED)[12:]
+TABLES = (*tuple(NEEDED)[8:13], "molecules")
+VIEWS = tuple(NEEDED)[13:]
 SEEDS = (3, 5, 8)
 T_OF_THREE = 4.302653  # 97.5 % quantile of Student's law with two degrees of freedom
 
@@ -231,6 +231,11 @@ def but_one(errors):
 
 
 def drawn_errors(tiny, experiment, name):
+    """Errors at each time: of each seed the mean over windows but for its worst of that time; then over seeds."""
+    return np.mean([but_one(run[f"{name} errors"]) for run in tiny[experiment]], axis=0)
+
+
+def pooled_errors(tiny, experiment, name):
     """Errors at each time: means over seeds, then over windows but for the worst of that time."""
     return but_one(np.mean([run[f"{name} errors"] for run in tiny[experiment]], axis=0))
 
@@ -244,20 +249,24 @@ def resampled(ours, theirs):
 
 
 def with_half(values, digits):
-    """Mean and half of the t interval of three values."""
-    half = T_OF_THREE * np.std(values, ddof=1) / math.sqrt(3)
-    return f"{plain(np.mean(values), digits)} ± {plain(half, digits)}"
+    """Mean and half of the t interval of three values; one of them where all are written alike."""
+    if len(written := {plain(value, digits) for value in values}) == 1:
+        return written.pop()
+    mean, half = np.mean(values), T_OF_THREE * np.std(values, ddof=1) / math.sqrt(3)
+    if max(mean, half) >= 1e4:
+        power = 10 ** math.floor(math.log10(max(mean, half)))
+        return f"({mean / power:.1f} ± {half / power:.1f})·10^{math.log10(power):.0f}"
+    return f"{plain(mean, digits)} ± {plain(half, digits)}"
 
 
 # --- every picture ------------------------------------------------------------------------------------------
 
 
 def test_methods_have_a_colour_each():
-    assert set(figures.REPORTED) <= set(RANK)
     assert set(figures.HOLDER) == set(figures.REPORTED)
-    together = [("EGNO", "EGNN", "EGNN-S", "EGNN-R", "Linear"), ("EGNO-L", "EGNN", "EGNN-S", "EGNN-R")]
-    for names in together:
-        assert len({SERIES[RANK[name]] for name in names}) == len(names)
+    drawn_ones = {"EGNO", "EGNN", "EGNN-S", "EGNN-R", "Linear"}  # RF and MPNN stand in tables only
+    assert set(RANK) == drawn_ones
+    assert len({SERIES[rank].colour for rank in RANK.values()}) == len(drawn_ones)
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -462,11 +471,12 @@ WHOLE = ("Linear", "EGNN-R", "EGNN-S", "EGNO")
 def test_scores_are_those_of_the_methods(table, tiny):
     found, whole = thrice(tiny), table == "whole_scores"
     head, rows = cells_of(drawn(table)(chapter_of(found)))
-    assert head[0] == ("A-MSE, smoke" if whole else "F-MSE, smoke")
-    assert head[1:5] == ["reported", "mean", "but for the worst", "median"]
+    assert head[0] == ("A-MSE, smoke, 3 seeds" if whole else "F-MSE, smoke, 3 seeds")
+    assert head[1] == ("reported" if whole else "reported (from memory)")
+    assert head[2:] == ["mean", "but for the worst", "median"]
     assert [row[0] for row in rows] == list(WHOLE if whole else figures.REPORTED)
     holder = dict(zip(figures.REPORTED, ("others",) * 3 + ("egnn",) * 3 + ("egno",), strict=True))
-    for name, reported, mean, less, median, *rest in rows:
+    for name, reported, mean, less, median in rows:
         runs = found[f"charged_{holder[name]}"]
         errors = [run[f"{name} errors"] for run in runs]
         errors = [each.mean(1) if whole else each[:, -1] for each in errors]
@@ -477,11 +487,25 @@ def test_scores_are_those_of_the_methods(table, tiny):
                 assert cell.split(" ±")[0] == f"{values[0]:.4f}"
             else:
                 assert cell == with_half(values, 4)
-        if not whole:
-            weights, clock = rest
-            assert weights == (f"{runs.first[f'{name} parameters']:,}" if name != "Linear" else "–")
-            clocks = [run[f"{name} clock"][-1] for run in runs] if name != "Linear" else []
-            assert clock == (f"{np.mean(clocks):,.0f}" if clocks else "–")
+
+
+def test_what_training_costs_is_that_of_the_networks(tiny):
+    found = thrice(tiny)
+    head, rows = cells_of(figures.costs_of_training(chapter_of(found)))
+    assert head == ["network, smoke", "weights", "training, CPU-s"]
+    assert {row[0] for row in rows} == set(figures.REPORTED) - {"Linear"}
+    assert len(rows) == 6
+    for name, weights, clock in rows:
+        runs = found[figures.HOLDER[name]]
+        assert weights == f"{runs.first[f'{name} parameters']:,}"
+        assert clock == f"{np.mean([run[f'{name} clock'][-1] for run in runs]):,.0f}"
+
+
+@pytest.mark.parametrize(("change", "words"), [(dict, "1 seed"), (thrice, "3 seeds")])
+def test_tables_name_their_preset_and_seeds(change, words, tiny):
+    chapter = chapter_of({}, gpu=change(tiny))
+    heads = [cells_of(drawn(name)(chapter))[0][0] for name in ("scores", "whole_scores", "people")]
+    assert heads == [f"F-MSE, gpu, {words}", f"A-MSE, gpu, {words}", f"× 100, gpu, {words}"]
 
 
 def test_scores_of_one_seed_have_no_spread(tiny):
@@ -508,7 +532,7 @@ def test_what_is_reported_is_written_the_same_everywhere():
     assert claims["EG4b"] == f"{charged['EGNO'][0]} against {charged['EGNN'][0]}"
     a = [charged[name][1] for name in ("EGNO", "EGNN-S", "EGNN-R")]
     assert claims["EG5b"].startswith(f"A-MSE {a[0]}, {a[1]} and {a[2]}")
-    walking, running = ([people[name][k][0] for name in ("EGNO", "EGNN")] for k in (0, 1))
+    walking, running = ([people[name][k][0] for name in ("EGNO-L", "EGNN")] for k in (0, 1))
     assert claims["EG6b"] == (
         f"×100: walking {walking[0]} against {walking[1]}, running {running[0]} against {running[1]}"
     )
@@ -517,8 +541,9 @@ def test_what_is_reported_is_written_the_same_everywhere():
 @pytest.mark.parametrize(
     ("value", "digits", "text"),
     [
-        (0.00537, 4, "0.0054"), (0.0, 2, "0.00"), (0.9312, 4, "0.9312"), (1e4, 4, "10^4"), (1.3e4, 1, "10^4"),
-        (1.02e7, 4, "10^7"), (26.0812, 4, "26.08"), (355.219, 4, "355.2"), (9999.0, 4, "9999"), (8.14, 1, "8.1"),
+        (0.00537, 4, "0.0054"), (0.0, 2, "0.00"), (0.9312, 4, "0.9312"), (1e4, 4, "1.0·10^4"), (1.3e4, 1, "1.3·10^4"),
+        (1.02e7, 4, "1.0·10^7"), (9.9e4, 2, "9.9·10^4"), (26.0796, 4, "26.08"),
+        (26.0812, 4, "26.08"), (355.219, 4, "355.2"), (9999.0, 4, "9999"), (8.14, 1, "8.1"),
         (28.74, 1, "28.7"), (816.66, 1, "816.7"), (9999.0, 1, "9999"), (4.624, 2, "4.62"), (12.804, 2, "12.80"),
     ],
 )  # fmt: skip
@@ -527,9 +552,10 @@ def test_numbers_are_written_as_people_would(value, digits, text):
 
 
 @pytest.mark.parametrize("value", [9.9e4, 12_345.0, 4.2e5, 8e9])
-def test_a_power_of_ten_is_the_nearest(value):
+def test_large_numbers_keep_two_digits(value):
     text = plain(value, 4)
-    assert abs(math.log10(float(text.replace("10^", "1e")) / value)) <= 0.5
+    assert re.fullmatch(r"[1-9]\.[0-9]·10\^[0-9]+", text)
+    assert float(text.replace("·10^", "e")) == pytest.approx(value, rel=0.05)
 
 
 def test_two_seeds_are_both_shown():
@@ -537,15 +563,21 @@ def test_two_seeds_are_both_shown():
     assert interval([0.5, 0.25], 3) == "0.250 … 0.500"
     assert interval([0.25, 0.25], 3) == "0.250"
     assert interval([3.0, 1.0, 2.0], 2) == f"2.00 ± {T_OF_THREE / math.sqrt(3):.2f}"
-    assert interval([2.0, 1e6], 2) == "2.00 … 10^6"
+    assert interval([2.0, 1e6], 2) == "2.00 … 1.0·10^6"
+    assert interval([0.25004, 0.25001], 3) == "0.250"
+    assert interval([0.25004, 0.25001, 0.25], 3) == "0.250"
 
 
 @pytest.mark.parametrize(
-    "values", [[11_400.0, 11_500.0, 11_600.0], [1.0, 2e4, 3.0], [9990.0, 10_000.0, 10_020.0]]
+    ("values", "text"),
+    [
+        ([11_400.0, 11_500.0, 11_600.0], "(1.1 ± 0.0)·10^4"),
+        ([1.0, 2e4, 3.0], "(0.7 ± 2.9)·10^4"),
+        ([9000.0, 9010.0, 9020.0], "9010 ± 24.8"),
+    ],
 )
-def test_a_mean_and_its_interval_are_written_in_one_way(values):
-    mean, half = interval(values, 1).split(" ± ")
-    assert ("^" in mean) == ("^" in half)
+def test_a_mean_and_its_interval_are_written_in_one_way(values, text):
+    assert interval(values, 1) == text
 
 
 def test_errors_are_drawn_at_their_times(tiny, shown):
@@ -593,13 +625,18 @@ def test_systems_that_go_astray_do_not_hide_the_others(tiny, shown):
     figures.by_time(chapter_of(found))
     tops = [drawn_errors(found, figures.HOLDER[name], name)[-1] for name in ("EGNO", "EGNN-S", "Linear")]
     assert shown.sheet.axes[0].get_ylim()[1] == pytest.approx(20 * max(tops))
-    assert by_name(figures.scores(chapter_of(found)))["EGNN-R"][1].startswith("10^")
+    assert by_name(figures.scores(chapter_of(found)))["EGNN-R"][1] == plain(errors[:, -1].mean(), 4)
+    assert "·10^" in plain(errors[:, -1].mean(), 4)
 
 
 def test_training_is_drawn_by_steps_and_by_time(tiny, shown):
     found = thrice(tiny)
     figures.learning(chapter_of(found))
     assert "a line for each of 3 seeds" in shown.caption
+    ours, theirs = (
+        sum(run[f"{name} clock"][-1] for run in found[figures.HOLDER[name]]) for name in ("EGNO", "EGNN")
+    )
+    assert f"A step of EGNO costs {ours / theirs:.1f} times one of EGNN." in shown.caption
     for axes, what in zip(shown.sheet.axes, ("steps", "clock"), strict=True):
         assert len(axes.lines) == 9
         for k, line in enumerate(axes.lines):
@@ -636,7 +673,7 @@ def test_settings_given_to_the_chapter_are_those_of_the_figures(tiny, shown):
     shown.outputs.clear()
     shown.sheets.clear()
     figures.ablations(chapter)
-    assert "3 layers of width 12, 77 steps" in shown.caption
+    assert "Width 12, layers: 3, 77 steps." in shown.caption
 
 
 def test_settings_given_to_the_chapter_are_not_those_of_another_preset(tiny, shown):
@@ -648,11 +685,20 @@ def test_settings_given_to_the_chapter_are_not_those_of_another_preset(tiny, sho
 def test_runs_with_other_numbers_of_systems_have_as_many_steps(name, tiny, shown):
     figures.data_sizes(chapter_of(tiny, config=PRESETS[name]))
     config = PRESETS[name]
-    assert config.size_steps == config.steps or "as many steps for each number" not in shown.caption
+    other = "" if config.steps == config.size_steps else f" ({config.steps:,} at {config.systems:,} systems)"
+    assert f"but for the worst, after {config.size_steps:,} steps{other}. " in shown.caption
     assert config.systems not in config.sizes
 
 
 # --- symmetry -----------------------------------------------------------------------------------------------
+
+
+def short(value):
+    """A number of one digit; a power of ten where it is below 1e-4."""
+    exponent = math.floor(math.log10(value))
+    if exponent >= -4:
+        return f"{round(value, -exponent):.{max(0, -exponent)}f}"
+    return f"{value / 10.0**exponent:.0f}e−{-exponent}"
 
 
 def test_the_symmetry_table_has_the_worst_seed(tiny):
@@ -677,7 +723,7 @@ def test_the_symmetry_table_has_the_worst_seed(tiny):
                     for one, two in zip(errors, there, strict=True)
                 )
             )
-        assert row[:3] == [label, words[what], f"{worst:.1e}".replace("-", "−")]
+        assert row[:3] == [label, words[what], short(worst)]
         assert row[3] == f"{max(counts)} of {240 if experiment == 'running' else 13}"
     changed = {row[0] + row[1]: int(row[3].split()[0]) for row in rows}
     assert changed["running, EGNOabout the vertical"] == 0 < changed["charges, MPNNin any way"]
@@ -702,9 +748,9 @@ def test_finer_times_are_drawn_where_they_are(tiny, shown):
     physical, index, usual = shown.sheet.axes[0].lines
     for line, key in ((physical, "EGNO physical fine"), (index, "EGNO index fine")):
         assert line.get_xdata() == pytest.approx(np.arange(1, 11) / 10)
-        assert line.get_ydata() == pytest.approx(drawn_errors(found, "charged_egno", key))
+        assert line.get_ydata() == pytest.approx(pooled_errors(found, "charged_egno", key))
     assert usual.get_xdata() == pytest.approx(np.arange(1, 6) / 5)
-    assert usual.get_ydata() == pytest.approx(drawn_errors(found, "charged_egno", "EGNO"))
+    assert usual.get_ydata() == pytest.approx(pooled_errors(found, "charged_egno", "EGNO"))
     assert [line.get_label() for line in (physical, index, usual)] == [
         "10 times, told the time", "10 times, told the number of the slice", "5 times, as trained",
     ]  # fmt: skip
@@ -716,10 +762,12 @@ def test_the_caption_of_finer_times_has_its_numbers(tiny, shown):
     fine = np.mean([run["EGNO physical fine errors"] for run in found["charged_egno"]], axis=0)
     trained = [p for p in range(10) if any(abs((p + 1) / 10 - (k + 1) / 5) < 1e-9 for k in range(5))]
     new = [p for p in range(10) if p not in trained]
-    ratio, low, high = resampled(fine[:, new].mean(1), fine[:, trained].mean(1))
+    rest = fine[[s for s in range(13) if fine[s].sum() < max(fine.sum(1))]]
+    assert len(rest) == 12
+    ratio, low, high = resampled(rest[:, new].mean(1), rest[:, trained].mean(1))
     assert f"is {ratio:.2f} times that at the shared ones" in shown.caption
     assert f"(95 % interval {low:.2f} to {high:.2f})" in shown.caption
-    first = but_one(fine)[0] / drawn_errors(found, "charged_egno", "EGNO")[0]
+    first = but_one(fine)[0] / pooled_errors(found, "charged_egno", "EGNO")[0]
     assert f"the error is {first:.1f} times that of the first trained time" in shown.caption
     assert "trained at 5 times; points are means over test systems but for the worst" in shown.caption
     assert "Asked for 10 and told" in shown.caption
@@ -786,8 +834,9 @@ def test_parts_are_bars_in_the_order_of_the_experiment(tiny, shown):
     ]  # fmt: skip
     assert f"on {13 - len(left_out)} test systems, those left out" in shown.caption
     assert f"worst for any variant ({len(left_out)})" in shown.caption
-    assert "3 seeds: differences between seeds are not in it. 2 layers of width 4, 2 steps." in shown.caption
-    assert {8: "eight"}[len(names)] in shown.alt
+    assert "3 seeds: differences between seeds are not in it. Width 4, layers: 2, 2 steps." in shown.caption
+    assert len(names) == 8
+    assert "for 8 variants of EGNO" in shown.alt
 
 
 def test_one_layer_is_one_layer(tiny, shown):
@@ -804,7 +853,7 @@ MOVERS = ("still", "Linear", "EGNN", "EGNN-S", "EGNN-R", "EGNO", "EGNO-L")
 def test_errors_of_people_are_those_of_the_methods(tiny):
     found = thrice(tiny)
     head, rows = cells_of(figures_motion.people(chapter_of(found)))
-    assert head[0] == "× 100, smoke, 3 seeds"
+    assert head == ["× 100, smoke, 3 seeds", "F-MSE, from memory", "F-MSE", "A-MSE, from memory", "A-MSE"]
     assert [row[0] for row in rows] == [f"{what}, {name}" for what in PEOPLE for name in MOVERS]
     for row in rows:
         what, name = row[0].split(", ")
@@ -816,8 +865,8 @@ def test_errors_of_people_are_those_of_the_methods(tiny):
         whole = name not in ("EGNN", "EGNO-L")
         assert row[4] == (with_half([each.mean() for each in errors], 1) if whole else "–")
     by = {row[0]: row for row in rows}
-    assert [by[f"walking, {name}"][1] for name in MOVERS[2:]] == ["28.7", "26.4", "90.7", "8.1", "8.1"]
-    assert [by[f"running, {name}"][1] for name in MOVERS[2:]] == ["50.9", "54.2", "816.7", "33.9", "33.9"]
+    assert [by[f"walking, {name}"][1] for name in MOVERS[2:]] == ["28.7", "26.4", "90.7", "–", "8.1"]
+    assert [by[f"running, {name}"][1] for name in MOVERS[2:]] == ["50.9", "54.2", "816.7", "–", "33.9"]
     assert [by[f"walking, {name}"][3] for name in MOVERS[2:]] == ["–", "14.3", "32.0", "3.5", "–"]
     assert [by[f"running, {name}"][3] for name in MOVERS[2:]] == ["–", "28.5", "277.3", "14.9", "–"]
 
@@ -875,10 +924,14 @@ def test_skeletons_are_those_that_are_stored(tiny, shown):
 
 
 def test_no_limb_is_cut_off(tiny, shown):
-    """The truth lies in its panel; what is predicted may leave it."""
-    figures_motion.skeletons(chapter_of(tiny))
+    """The truth lies in its panel, which is no wider than it; what is predicted may leave it."""
+    far = tiny["running"].first["EGNN-R shown"] * 100
+    figures_motion.skeletons(chapter_of(changed(tiny, "running", **{"EGNN-R_shown": far})))
+    true = tiny["running"].first["truth"][0, 1::2, :, figures_motion.SKELETON[0]]
+    widest = np.abs(true - true.mean(1, keepdims=True)).max()
     for axes in shown.sheet.axes:
         low, high = axes.get_xlim()
+        assert high - low == pytest.approx(2 * (widest + 1))
         for line in axes.lines[:30]:
             assert ((line.get_xdata() > low) & (line.get_xdata() < high)).all()
 
@@ -896,7 +949,7 @@ def test_errors_of_molecules_are_those_of_the_methods(tiny):
     for row in rows:
         what, name = row[0].split(", ")
         errors = np.array([100 * run[f"{name} errors"] for run in found[what]])
-        assert row[1] == "31 windows, smoke"
+        assert row[1] == "31 windows, smoke, 3 seeds"
         assert row[2] == plain(errors[..., -1].mean(), 2)
         assert row[3] == ("–" if name == "EGNN" else plain(errors.mean(), 2))
 
@@ -909,7 +962,7 @@ def test_a_molecule_that_is_missing_is_said_to_be(missing, tiny):
     assert len(rows) == 6
     borrowed = by_name(figures_motion.molecules(chapter_of(found, gpu={missing: tiny[missing]})))
     for name, row in borrowed.items():
-        assert row[0] == f"31 windows, {'gpu' if name.startswith(missing) else 'smoke'}"
+        assert row[0] == f"31 windows, {'gpu' if name.startswith(missing) else 'smoke'}, 1 seed"
 
 
 def test_no_molecule_is_said_in_one_sentence():
@@ -926,7 +979,7 @@ def bench():
     """Measurements in the layout of the benchmark, with numbers that are easily told apart."""
     rows = [
         {"task": "Networks", "case": case, "part": part, "method": method, "B, N, P, H, L, I": [100, 5, 5, 64, 4, 2],
-         "CPU ms": 1.0, "wall ms": 100 * k + 10 * j + i + 0.25, "CPU, times ours": 1.0 + 1.5 * i,
+         "CPU ms": 100 * k + 10 * j + i + 0.25, "wall ms": 7.0, "CPU, times ours": 1.0 + 1.5 * i,
          "largest difference": 0.5, "of its system": 2e-7, "in float64": 1e-15, "of gradients": 1e-6}
         for k, case in enumerate(("charges", "motion capture")) for j, part in enumerate(("forward", "step"))
         for i, method in enumerate(METHODS)
@@ -956,7 +1009,7 @@ def test_the_hand_made_measurements_have_the_layout_of_the_benchmark():
 
 def test_the_speed_table_holds_each_task_once():
     head, rows = cells_of(figures.speed_table(bench()))
-    assert head == ["task", "method", "ms", "CPU time over ours", "difference / extent"]
+    assert head == ["task", "method", "CPU ms", "over ours", "difference / extent"]
     assert len(rows) == 8
     assert rows[0] == ["charges, forward", "loupe", "0.2", "1.00", "2e−07"]
     assert rows[-1] == ["motion capture, step", "re-statement", "111.2", "2.50", "2e−07"]
@@ -980,7 +1033,7 @@ def test_the_simulator_stands_beside_a_loop():
     assert rows == [
         ["loupe", "1,500 × 4,100", "1.2", "1,200", "no"], ["re-statement", "1,500 × 4,100", "800.0", "2", "yes"],
     ]  # fmt: skip
-    assert head == ["method", "systems × steps", "CPU seconds", "systems a second", "extrapolated"]
+    assert head == ["method", "systems × steps", "CPU seconds", "systems a CPU-second", "extrapolated"]
 
 
 # --- the thumbnail ------------------------------------------------------------------------------------------

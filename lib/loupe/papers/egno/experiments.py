@@ -97,7 +97,7 @@ def _deviations(network, graph, dtype, generator):
         }
         for name, difference in moved.items():
             # Not Python's max, which may keep the other of two where one is NaN.
-            worst[name] = float(np.maximum(worst[name], difference.abs().max() / scale))
+            worst[name] = float(np.maximum(worst[name], float(difference.abs().max() / scale)))
     return worst
 
 
@@ -115,7 +115,7 @@ def _time_domain(P, modes, seed):
         with torch.no_grad():
             summed = sum(z.roll(late, 0) @ kernel[late] for late in range(P))
             for form in (layer.by_fft, layer.by_matrices):
-                worst = float(np.maximum(worst, (form(z) - summed).abs().max()))
+                worst = float(np.maximum(worst, float((form(z) - summed).abs().max())))
     return worst
 
 

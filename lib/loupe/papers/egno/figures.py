@@ -177,7 +177,11 @@ def interval(values, digits):
     if len(values) < 3 or len(shown) == 1:
         return " … ".join(shown)
     low, high = t_interval(values.tolist())
-    return f"{plain(values.mean(), digits)} ± {plain((high - low) / 2, digits)}"
+    mean, half = values.mean(), (high - low) / 2
+    if max(mean, half) >= 1e4:
+        exponent = int(np.floor(np.log10(max(mean, half))))
+        return f"({mean / 10**exponent:.1f} ± {half / 10**exponent:.1f})·10^{exponent}"
+    return f"{plain(mean, digits)} ± {plain(half, digits)}"
 
 
 def costs_of_training(chapter):
@@ -314,7 +318,7 @@ def _symmetry_row(data, name, runs, what, words):
     worst = float(np.max([run[f"{name} {what} deviation"] for run in runs]))
     windows = runs.first[f"{name} errors"].shape[0]
     most = max(changed(run, name, what) for run in runs)
-    return f"{data}, {name}", words, f"{worst:.1g}".replace("e-0", "·10^−"), f"{most:,} of {windows:,}"
+    return f"{data}, {name}", words, f"{worst:.1g}".replace("e-0", "e−"), f"{most:,} of {windows:,}"
 
 
 # --- time ---------------------------------------------------------------------------------------------------

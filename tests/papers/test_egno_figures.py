@@ -1070,3 +1070,32 @@ def test_the_thumbnail_shows_the_first_system(tiny, tmp_path, monkeypatch):
 def test_the_book_finds_the_thumbnail():
     """It asks the module ``figures`` of every room."""
     assert callable(getattr(figures, "thumbnail", None))
+
+
+# --- long runs ----------------------------------------------------------------------------------------------
+
+
+def test_long_runs_are_shown_seed_by_seed(tiny):
+    """Those that are done, of the preset gpu alone, whatever the chapter's own."""
+    found = thrice(tiny)
+    some = [run for run in found["charged_egno"] if run.seed != SEEDS[1]]
+    chapter = chapter_of(tiny, gpu={"charged_egno": Runs(tuple(some)), "charged_egnn": found["charged_egnn"]})
+    chapter.room = types.SimpleNamespace(PRESETS={"gpu": types.SimpleNamespace(seeds=SEEDS)})
+    head, rows = cells_of(figures.long_runs(chapter))
+    assert head[0] == "network, gpu"
+    assert [row[0] for row in rows] == ["EGNO", "EGNN", "EGNN-S", "EGNN-R"]
+    assert [row[1] for row in rows] == [f"{SEEDS[0]}, {SEEDS[2]}"] + 3 * [", ".join(map(str, SEEDS))]
+    ends = [run["EGNO errors"][:, -1] for run in some]
+    assert rows[0][2] == interval([end.mean() for end in ends], 4)
+    assert rows[0][3] == interval([np.median(end) for end in ends], 4)
+    assert rows[0][4] == interval([run["EGNO errors"].mean() for run in some], 4)
+    assert rows[1][4] == rows[1][5] == "–"
+    assert float(rows[0][6].replace("−", "-")) == pytest.approx(
+        max(run["EGNO turned deviation"] for run in some), rel=0.6
+    )
+
+
+def test_without_long_runs_there_is_a_sentence(tiny):
+    chapter = chapter_of(tiny)
+    chapter.room = room
+    assert "has not been computed yet" in str(figures.long_runs(chapter))

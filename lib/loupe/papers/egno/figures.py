@@ -1,9 +1,12 @@
 """The chapter's pictures of charged particles, of symmetry, of time, and of what EGNO is made of."""
 
+from dataclasses import replace
+
 import matplotlib.pyplot as plt
 import numpy as np
 
 from loupe.experiment.claims import t_interval
+from loupe.experiment.folders import MissingResultError
 from loupe.experiment.found import absent, stored, stored_together
 from loupe.experiment.render import table
 from loupe.papers.egno.claims import bootstrap, changed, of_windows, shared_and_new, variants
@@ -184,6 +187,43 @@ def interval(values, digits):
     return f"{plain(mean, digits)} ± {plain(half, digits)}"
 
 
+def long_runs(chapter):
+    """T10: seeds of the preset ``gpu`` that are done, also where others are not."""
+    rows = []
+    for name in ("EGNO", "EGNN", "EGNN-S", "EGNN-R"):
+        runs = [
+            run for seed in chapter.room.PRESETS["gpu"].seeds for run in _of_seed(chapter, HOLDER[name], seed)
+        ]
+        if not runs:
+            continue
+        errors = np.stack([run[f"{name} errors"] for run in runs])
+        ends, means = errors[..., -1], errors.mean(-1)
+        along = (
+            (interval(means.mean(1), 4), interval(np.median(means, axis=1), 4))
+            if errors.shape[-1] > 1
+            else "––"
+        )
+        turned = max(float(run[f"{name} turned deviation"]) for run in runs)
+        rows.append((
+            name, ", ".join(str(run.seed) for run in runs), interval(ends.mean(1), 4), interval(np.median(ends, axis=1), 4),
+            *along, _short(turned),
+        ))  # fmt: skip
+    if not rows:
+        return absent("training of twenty thousand steps")
+    head = (
+        "network, gpu", "seeds done", "F-MSE", "median", "A-MSE", "median", "largest deviation / extent, turned",
+    )  # fmt: skip
+    return table(head, rows, numeric=True)
+
+
+def _of_seed(chapter, experiment, seed):
+    source = replace(chapter.stored, preset="gpu", overrides={}, seed=seed)
+    try:
+        return [run for run in source[experiment] if run.seed == seed]
+    except MissingResultError:
+        return []
+
+
 def costs_of_training(chapter):
     """T9: weights and processor time of the networks for charges."""
     found = charged(chapter)
@@ -318,7 +358,12 @@ def _symmetry_row(data, name, runs, what, words):
     worst = float(np.max([run[f"{name} {what} deviation"] for run in runs]))
     windows = runs.first[f"{name} errors"].shape[0]
     most = max(changed(run, name, what) for run in runs)
-    return f"{data}, {name}", words, f"{worst:.1g}".replace("e-0", "e−"), f"{most:,} of {windows:,}"
+    return f"{data}, {name}", words, _short(worst), f"{most:,} of {windows:,}"
+
+
+def _short(value):
+    """One digit; small numbers by powers of ten."""
+    return f"{value:.1g}".replace("e-0", "e−")
 
 
 # --- time ---------------------------------------------------------------------------------------------------

@@ -203,7 +203,7 @@ def test_the_slider_moves(site, tmp_path):
     probe = """<script>addEventListener("load", () => setTimeout(() => {
       const slider = document.querySelector(".loupe-filtration input[type=range], input[type=range]");
       const read = (value) => { slider.value = value; slider.dispatchEvent(new Event("input", {bubbles: true}));
-                                return document.querySelector(".lf-count").textContent; };
+                                return document.querySelector(".loupe-filtration [aria-live]").textContent; };
       document.body.dataset.probe = JSON.stringify([read(slider.min), read(slider.max)]);
     }, 500));</script></body>"""
     copy = page.with_name("probe-of-the-slider.html")

@@ -1,44 +1,21 @@
 """The folded bell as a piece of HTML, and what its script makes of it in a browser without a network."""
 
-import html
-import json
-import os
 import re
-import select
-import shutil
-import subprocess
-import sys
-import time
-from html.parser import HTMLParser
+from contextlib import closing
 from statistics import NormalDist
 
-import matplotlib as mpl
 import numpy as np
 import pytest
+from widget_examples import SIGMAS, STARTS, X, reflected
+from widget_pages import Browser, assert_well_formed, data_of, luminance, needs_browser, probed, still_of
 
 from loupe.plotting import folding_kernel
 from loupe.plotting.widgets.fragment import beside
 
 WORDS = {"title": "Where does the wall send it?", "alt": "A bell curve that is folded."}
-X = np.linspace(0, 1, 101)
-SIGMAS = np.geomspace(0.03, 1.2, 40)
-STARTS = np.array([0.1, 0.3, 0.5])
 FRAMES, AT, LAST = [10, 24, 37], 27, 39  # of these amounts of noise, the nearest to 0.08, 0.3, 1 and to 0.4
 BASE, TOP, STRIP, LEFT, RIGHT = 252, 122, 84, 22, 468  # of the large frame
 SPACE = "\u00a0"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_browser = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium on this machine: the script was not run in a browser"
-)
-
-
-def reflected(x=X, sigmas=SIGMAS, starts=STARTS):
-    """The density of the reflected particle as a sum over images at 2j + start and 2j - start."""
-    x, sigmas, starts = (np.asarray(each, dtype=float) for each in (x, sigmas, starts))
-    shift = 2.0 * np.arange(-10, 11)[:, None, None, None]
-    start, sigma = starts[:, None, None], sigmas[:, None]
-    images = sum(np.exp(-(((x - shift - sign * start) / sigma) ** 2) / 2) for sign in (-1, 1))
-    return images.sum(axis=0) / (sigma * np.sqrt(2 * np.pi))
 
 
 def shown(x=X, sigmas=SIGMAS, starts=STARTS, density=None, **words):
@@ -62,14 +39,6 @@ def line(i, start=0):
         f"furthest from the flat law by {percent(far)} %"
     )
     return text.replace(" ·", SPACE + "·").replace(" %", SPACE + "%").replace(" = ", f"{SPACE}={SPACE}")
-
-
-def data_of(text):
-    return json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', text).group(1))
-
-
-def still_of(text):
-    return text.split("<script")[0]
 
 
 def drawings(text):
@@ -141,32 +110,13 @@ def test_is_small_and_asks_nothing_of_other_hosts():
 
 
 def test_is_well_formed_with_unique_ids():
-    class Reader(HTMLParser):
-        def __init__(self):
-            super().__init__()
-            self.open, self.ids = [], []
-
-        def handle_starttag(self, tag, attributes):
-            self.ids += [value for name, value in attributes if name == "id"]
-            if tag != "input":
-                self.open.append(tag)
-
-        def handle_startendtag(self, tag, attributes):
-            pass
-
-        def handle_endtag(self, tag):
-            assert self.open.pop() == tag
-
-    reader = Reader()
-    reader.feed(shown().html + shown(starts=[0.2]).html)
-    assert reader.open == []
-    assert len(reader.ids) == len(set(reader.ids)) == 2
+    assert_well_formed(shown().html + shown(starts=[0.2]).html, ids=2)
 
 
 def test_the_still_tells_the_story():
     still = still_of(shown().html)
-    assert 'class="lk-controls" hidden' in still, "no dead controls where no script runs"
-    assert 'class="lk-choices" hidden' in still
+    assert 'class="lw-controls" hidden' in still, "no dead controls where no script runs"
+    assert 'class="lw-choices" hidden' in still
     assert "tabindex" not in still
     assert len(drawings(still)) == 4
     steps = re.findall(r'<p class="lk-step"><span>([^<]*)</span> <span>([^<]*)</span></p>', still)
@@ -174,7 +124,7 @@ def test_the_still_tells_the_story():
         (f"σ{SPACE}={SPACE}{SIGMAS[i]:.3f}", f"{percent(folded(0.1, SIGMAS[i]))}{SPACE}% folded")
         for i in FRAMES
     ]
-    assert re.search(r'class="lk-line"[^>]*>([^<]*)<', still).group(1) == line(AT)
+    assert re.search(r'class="lw-line"[^>]*>([^<]*)<', still).group(1) == line(AT)
     said = re.findall(r'role="img" aria-label="([^"]*)"', still)
     assert said == [*(f"Small frame: {line(i)}" for i in FRAMES), f"{WORDS['alt']} Now: {line(AT)}"]
 
@@ -240,7 +190,7 @@ def test_frames_are_three_even_where_the_noise_hardly_differs():
 def test_one_start_leaves_nothing_to_choose():
     still = still_of(shown(starts=[0.5]).html)
     assert "data-start" not in still
-    assert '<div class="lk-choices" hidden></div>' in still
+    assert '<div class="lw-choices" hidden></div>' in still
 
 
 @pytest.mark.parametrize("start", [0.0, 1.0])
@@ -262,12 +212,6 @@ def test_mime_bundle_and_escaping():
     assert text.count("</script>") == 2
     assert data_of(text)["alt"] == 'say "</script>"'
     assert "\n" not in bundle["text/plain"]
-
-
-def luminance(colour):
-    channel = np.array(mpl.colors.to_rgb(colour))
-    linear = np.where(channel <= 0.04045, channel / 12.92, ((channel + 0.055) / 1.055) ** 2.4)
-    return linear @ [0.2126, 0.7152, 0.0722]
 
 
 def test_colours_can_be_told_from_white_and_lines_from_grounds():
@@ -323,16 +267,12 @@ def test_refuses_what_cannot_be_drawn(x, sigmas, starts, density, words, message
         shown(x, sigmas, starts, density, **words)
 
 
-PROBE = """<script>
-// A browser without a screen draws no frames while its clock is turned forward.
-window.requestAnimationFrame = (draw) => setTimeout(() => draw(performance.now()), 16);
-window.cancelAnimationFrame = clearTimeout;
+PROBE = """
 const roots = [...document.querySelectorAll(".loupe-folding")], root = roots[0], seen = {};
 const one = (selector) => root.querySelector(selector);
 const read = () => ({
-  html: one(".lk-frames").outerHTML + one(".lk-large").outerHTML, line: one(".lk-line").textContent,
+  html: one(".lk-frames").outerHTML + one(".lk-large").outerHTML, line: one(".lw-line").textContent,
   value: one("input").value, valuetext: one("input").getAttribute("aria-valuetext"),
-  live: one(".lk-line").getAttribute("aria-live"), play: one(".lk-play").textContent,
   pressed: [...root.querySelectorAll("[aria-pressed=true]")].map((b) => b.textContent),
 });
 const slide = (k) => { one("input").value = k; one("input").dispatchEvent(new Event("input")); return read(); };
@@ -340,71 +280,29 @@ const start = (k) => { one("[data-start='" + k + "']").click(); return read(); }
 seen.start = roots.map((each) => each.outerHTML);
 seen.first = read();
 seen.slid = slide(20);
-one(".lk-next").click();
+one(".lw-next").click();
 seen.next = read();
 seen.chosen = start(2);
 seen.far = slide(39);
-one(".lk-next").click();
+one(".lw-next").click();
 seen.around = read();
 slide(27);
 seen.back = start(0);
-seen.hidden = ["lk-choices", "lk-controls", "lk-play"].map((name) => one("." + name).hidden);
+seen.hidden = ["lw-choices", "lw-controls", "lw-play"].map((name) => one("." + name).hidden);
 seen.wide = roots.map((each) => each.scrollWidth <= each.clientWidth);
 seen.focus = [...root.querySelectorAll("button, input")].map((control) => {
   control.focus();
   return document.activeElement === control && control.tabIndex === 0;
 });
-slide(39);
-one(".lk-play").click();
-seen.playing = read();
-const stop = () => {
-  const now = read();
-  if (now.value > 5 && !seen.halfway) {
-    seen.halfway = now;
-    one(".lk-play").click();
-    seen.paused = read();
-    one(".lk-play").click();
-  }
-  if (now.play === "Play") { seen.end = now; document.body.dataset.probe = JSON.stringify(seen); }
-  else { setTimeout(stop, 50); }
-};
-stop();
-</script>"""
-
-OPTIONS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
-    "--disable-component-update", "--disable-sync", "--disable-extensions", "--disable-default-apps",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-]  # fmt: skip
-
-
-def written(folder, body):
-    """The address of a page with this body."""
-    page = folder / "page.html"
-    page.write_text(f'<!doctype html><meta charset="utf-8"><body>{body}</body>', "utf-8")
-    return page.as_uri()
-
-
-def opened(folder, body, *options):
-    """What the probe saw in headless Chromium, and the lines of its console."""
-    command = [
-        CHROMIUM, *OPTIONS, f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr",
-        "--virtual-time-budget=20000", *options, "--dump-dom", written(folder, body + PROBE),
-    ]  # fmt: skip
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env=os.environ | {"HOME": str(folder)}
-    )
-    console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
-    found = re.search(r'data-probe="([^"]*)"', done.stdout)
-    assert found, console or done.stderr
-    return json.loads(html.unescape(found.group(1))), console
+report(seen);
+"""
 
 
 @pytest.fixture(scope="module")
 def browsed(tmp_path_factory):
     pictures = [shown().html, shown(starts=[0.25]).html]
     body = f'{pictures[0]}<div style="width: 358px">{pictures[1]}</div>'  # as on a phone
-    return *opened(tmp_path_factory.mktemp("browser"), body), pictures
+    return *probed(tmp_path_factory.mktemp("browser"), body, PROBE), pictures
 
 
 def unescaped(text):
@@ -486,105 +384,8 @@ def test_much_noise_is_folded_often_and_leaves_the_strip(browsed):
 
 
 @needs_browser
-def test_it_plays_when_asked_and_ends_at_the_most_noise(browsed):
-    seen, _, _ = browsed
-    assert seen["first"]["play"] == "Play", "no motion until asked"
-    assert (seen["playing"]["play"], seen["playing"]["live"], seen["playing"]["value"]) == (
-        "Pause",
-        "off",
-        "0",
-    )
-    assert 5 < int(seen["halfway"]["value"]) < LAST
-    assert (seen["paused"]["play"], seen["paused"]["live"]) == ("Play", "polite")
-    assert seen["paused"]["value"] == seen["halfway"]["value"]
-    assert (seen["end"]["value"], seen["end"]["live"], seen["end"]["line"]) == (
-        str(LAST),
-        "polite",
-        line(LAST),
-    )
-
-
-@needs_browser
-def test_who_asked_for_less_motion_has_no_play_button(tmp_path):
-    seen, _ = opened(tmp_path, shown().html, "--force-prefers-reduced-motion")
-    assert seen["hidden"] == [False, False, True]
-
-
-THROUGH_PIPES = """
-import fcntl, os, sys
-for place, pipe in [(place, fcntl.fcntl(int(sys.argv[place - 2]), fcntl.F_DUPFD, 10)) for place in (3, 4)]:
-    os.dup2(pipe, place)
-os.execvp(sys.argv[3], sys.argv[3:])
-"""
-"""Starts a browser that hears at the third and says at the fourth of its files."""
-
-
-class Keyboard:
-    """A browser with a page, whose keys can be pressed: messages go through two pipes, no port is opened."""
-
-    def __init__(self, folder, body):
-        self.count, self.buffer, self.session = 0, b"", None
-        hears, self.tell = os.pipe()
-        self.listen, says = os.pipe()
-        command = [CHROMIUM, *OPTIONS, f"--user-data-dir={folder / 'keys'}", "--remote-debugging-pipe"]
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", THROUGH_PIPES, str(hears), str(says), *command, written(folder, body)],
-            pass_fds=(hears, says), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            env=os.environ | {"HOME": str(folder)},
-        )  # fmt: skip
-        os.close(hears)
-        os.close(says)
-        self.until = time.monotonic() + 60
-        while not (pages := [t for t in self.targets() if t["type"] == "page" and "page.html" in t["url"]]):
-            assert time.monotonic() < self.until, "no page"
-        self.session = self.ask("Target.attachToTarget", targetId=pages[0]["targetId"], flatten=True)[
-            "sessionId"
-        ]
-        while not self.value("document.readyState === 'complete' && !!document.querySelector('[data-live]')"):
-            assert time.monotonic() < self.until, "the page is not ready"
-
-    def targets(self):
-        return self.ask("Target.getTargets")["targetInfos"]
-
-    def ask(self, method, **params):
-        self.count += 1
-        message = {"id": self.count, "method": method, "params": params}
-        if self.session:
-            message["sessionId"] = self.session
-        os.write(self.tell, json.dumps(message).encode() + b"\0")
-        while True:
-            while b"\0" not in self.buffer:
-                ready, _, _ = select.select([self.listen], [], [], max(0, self.until - time.monotonic()))
-                assert ready, f"no answer to {method}"
-                part = os.read(self.listen, 65536)
-                assert part, "the browser has ended"
-                self.buffer += part
-            answer, self.buffer = self.buffer.split(b"\0", 1)
-            answer = json.loads(answer)
-            if answer.get("id") == self.count:
-                return answer["result"]
-
-    def value(self, expression):
-        return self.ask("Runtime.evaluate", expression=expression, returnByValue=True)["result"].get("value")
-
-    def press(self, key, code, text=""):
-        for kind in ("keyDown", "keyUp"):
-            self.ask(
-                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code,
-                **({"text": text} if text and kind == "keyDown" else {}),
-            )  # fmt: skip
-
-    def close(self):
-        os.close(self.tell)
-        os.close(self.listen)
-        self.process.terminate()
-        self.process.wait(30)
-
-
-@needs_browser
 def test_everything_can_be_reached_and_moved_with_the_keyboard(tmp_path):
-    keyboard = Keyboard(tmp_path, shown().html)
-    try:
+    with closing(Browser(tmp_path, shown().html)) as keyboard:
         reached = []
         for _ in range(6):
             keyboard.press("Tab", 9)
@@ -593,7 +394,7 @@ def test_everything_can_be_reached_and_moved_with_the_keyboard(tmp_path):
             )
         assert reached == ["0.1", "0.3", "0.5", "Play", "More noise", "range"]
         assert keyboard.value("getComputedStyle(document.activeElement).outlineStyle") == "solid"
-        text = "document.querySelector('.lk-line').textContent"
+        text = "document.querySelector('.lw-line').textContent"
         assert keyboard.value(text) == line(AT)
         keyboard.press("ArrowRight", 39)
         assert keyboard.value(text) == line(AT + 1)
@@ -605,5 +406,3 @@ def test_everything_can_be_reached_and_moved_with_the_keyboard(tmp_path):
         keyboard.press("Enter", 13, "\r")
         assert keyboard.value(text) == line(LAST, 1)
         assert keyboard.value("document.querySelector('[aria-pressed=true]').textContent") == "0.3"
-    finally:
-        keyboard.close()

@@ -1,20 +1,16 @@
 """The Poincaré disk as a piece of HTML, and what its script computes in a browser without a network."""
 
-import html
-import json
-import os
 import re
-import shutil
-import subprocess
 
 import numpy as np
 import pytest
+from widget_examples import POINTS
+from widget_pages import assert_well_formed, needs_browser, probed
 
 from loupe.plotting.widgets import poincare_disk
 
 WORDS = {"title": "Where is the middle?", "alt": "Three points in a disk."}
 NAMES = ["Fréchet mean", "tangent mean", "Einstein midpoint", "Euclidean mean"]
-POINTS = [[0.86, 0.38], [-0.25, 0.55], [-0.35, -0.5]]
 DEGENERATE = {
     "two coincide": [[0.6, 0.3], [0.6, 0.3], [-0.2, 0.7]],
     "all coincide": [[-0.5, 0.4], [-0.5, 0.4], [-0.5, 0.4]],
@@ -23,10 +19,6 @@ DEGENERATE = {
     "opposite, and the centre": [[0.7, -0.4], [-0.7, 0.4], [0, 0]],
     "far out": [[0.98, 0], [-0.98, 1e-9], [0, 0.98]],
 }
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_browser = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium on this machine: the script was not run in a browser"
-)
 
 
 def averages(points):
@@ -76,7 +68,7 @@ def drawing(text):
         re.findall(r'class="lp-arcs">(.*?)</g>', text),
         re.findall(r'<text x="([\d.-]+)" y="([\d.-]+)"[^>]*>([ABC])', text),
         re.findall(r"<td>([\d.]+)</td>", text),
-        re.findall(r'<tr data-name="([^"]*)" class="lp-least"', text),
+        re.findall(r'<tr data-name="([^"]*)" class="lw-least"', text),
     ]
 
 
@@ -95,15 +87,14 @@ def test_is_small_and_asks_nothing_of_other_hosts():
     assert "$" not in text, "MathJax would read it"
 
 
-def test_ids_are_unique():
-    ids = re.findall(r'\bid="([^"]*)"', shown().html + shown(DEGENERATE["far out"]).html)
-    assert len(ids) == len(set(ids)) == 2
+def test_is_well_formed_with_unique_ids():
+    assert_well_formed(shown().html + shown(DEGENERATE["far out"]).html, ids=2)
 
 
 def test_the_still_has_everything():
     text = shown().html
     still = text.split("<script")[0]
-    assert 'class="lp-controls" hidden' in still, "no dead controls where no script runs"
+    assert 'class="lw-controls" hidden' in still, "no dead controls where no script runs"
     assert "tabindex" not in still
     assert re.findall(r'<th scope="row">.*?</svg>([^<]*)', still) == NAMES
     moves, arcs, letters, numbers, least = drawing(still)
@@ -177,7 +168,7 @@ def test_refuses_what_cannot_be_drawn(points, given, words, message):
         poincare_disk(points, averages(POINTS) if given is None else given, **(WORDS | words))
 
 
-PROBE = """<script>
+PROBE = """
 const read = (root) => JSON.parse(root.dataset.averages);
 const roots = [...document.querySelectorAll(".loupe-poincare")], seen = {}, first = roots[0];
 seen.start = roots.map(read);
@@ -203,30 +194,15 @@ const point = (type, dx, dy) => handles[0].dispatchEvent(new PointerEvent(type, 
 point("pointerdown", 3, 3); point("pointermove", -97, 23); point("pointerup", -97, 23); point("pointermove", 0, 0);
 seen.dragged = read(first);
 seen.unit = first.querySelector(".lp-boundary").getBoundingClientRect().width / 2;
-document.body.dataset.probe = JSON.stringify(seen);
-</script>"""
+report(seen);
+"""
 
 
 @pytest.fixture(scope="module")
 def browsed(tmp_path_factory):
     """What the probe saw in headless Chromium, and the lines of its console."""
-    folder = tmp_path_factory.mktemp("browser")
     pictures = [shown(points).html for points in (POINTS, *DEGENERATE.values())]
-    page = folder / "page.html"
-    page.write_text(f'<!doctype html><meta charset="utf-8"><body>{"".join(pictures)}{PROBE}</body>', "utf-8")
-    command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
-        "--disable-component-update", "--disable-sync", "--disable-extensions", "--disable-default-apps",
-        "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr",
-        "--virtual-time-budget=5000", "--dump-dom", page.as_uri(),
-    ]  # fmt: skip
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env=os.environ | {"HOME": str(folder)}
-    )
-    console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
-    found = re.search(r'data-probe="([^"]*)"', done.stdout)
-    assert found, console or done.stderr
-    return json.loads(html.unescape(found.group(1))), console, pictures
+    return *probed(tmp_path_factory.mktemp("browser"), "".join(pictures), PROBE), pictures
 
 
 @needs_browser
@@ -252,7 +228,7 @@ def test_the_script_starts_from_the_still(browsed):
         for k, part in enumerate(drawing(pictures[0]))
     ]
     assert not any("NaN" in text.split("<script")[0] for text in seen["drawn"])
-    assert "hidden" not in re.search(r'<div class="lp-controls"[^>]*>', seen["drawn"][0]).group()
+    assert "hidden" not in re.search(r'<div class="lw-controls"[^>]*>', seen["drawn"][0]).group()
 
 
 @needs_browser

@@ -1,47 +1,18 @@
 """Texts on their way as a piece of HTML, and what the script makes of them in a browser without a network."""
 
-import html
-import json
-import os
 import re
-import shutil
-import subprocess
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from widget_examples import MASK, masks, times, uniform
+from widget_pages import assert_well_formed, data_of, luminance, needs_browser, probed
 
 from loupe.plotting import reverse_path
 from loupe.plotting.widgets.fragment import beside
 
 WORDS = {"title": "How is a text written?", "alt": "Blocks with letters."}
-MASK, LETTERS = 27, " abcdefghijklmnopqrstuvwxyz."
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-needs_browser = pytest.mark.skipif(
-    CHROMIUM is None, reason="no Chromium on this machine: the script was not run in a browser"
-)
-
-
-def masks(texts=3, states=65, length=64, seed=0):
-    """Texts of which each character shows at a step of its own."""
-    generator = np.random.default_rng(seed)
-    final = generator.integers(0, 27, (texts, 1, length))
-    when = generator.integers(0, states, (texts, 1, length))
-    return np.where(when <= np.arange(states)[:, None], final, MASK).astype(np.uint8)
-
-
-def uniform(texts=3, states=65, length=64, seed=0, churn=0.9):
-    """Texts of which each character changes less and less."""
-    generator = np.random.default_rng(seed)
-    path = [generator.integers(0, 27, (texts, length))]
-    for k in range(1, states):
-        flip = generator.random((texts, length)) < churn * (1 - k / states) ** 2
-        path.append(np.where(flip, generator.integers(0, 27, (texts, length)), path[-1]))
-    return np.stack(path, axis=1).astype(np.uint8)
-
-
-def times(states=65):
-    return np.linspace(1, 1e-5, states)
+LETTERS = " abcdefghijklmnopqrstuvwxyz."
 
 
 def shown(paths=None, when=None, **words):
@@ -81,11 +52,7 @@ def blocks(text):
 
 
 def lines(text):
-    return re.findall(r'<p class="lr-(?:step|line)"[^>]*>([^<]*)</p>', text)
-
-
-def data_of(text):
-    return json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', text).group(1))
+    return re.findall(r'<p class="(?:lr-step|lw-line)"[^>]*>([^<]*)</p>', text)
 
 
 def decoded(text):
@@ -117,17 +84,16 @@ def test_is_small_and_asks_nothing_of_other_hosts():
     assert "$" not in text, "MathJax would read it"
 
 
-def test_ids_are_unique():
-    ids = re.findall(r'\bid="([^"]*)"', shown().html + shown({"masks": masks(seed=1)}).html)
-    assert len(ids) == len(set(ids)) == 2
+def test_is_well_formed_with_unique_ids():
+    assert_well_formed(shown().html + shown({"masks": masks(seed=1)}).html, ids=2)
 
 
 @pytest.mark.parametrize("make", [masks, uniform])
 def test_the_still_tells_the_story(make):
     states = make()[0]
     still = shown({"graph": states}).html.split("<script")[0]
-    assert 'class="lr-controls" hidden' in still, "no dead controls where no script runs"
-    assert 'class="lr-choices" hidden' in still
+    assert 'class="lw-controls" hidden' in still, "no dead controls where no script runs"
+    assert 'class="lw-choices" hidden' in still
     assert 'class="lr-ringed" hidden' in still
     assert "data-graph" not in still, "one graph and one text leave nothing to choose"
     assert blocks(still) == [expected(states, at) for at in (16, 32, 48, 64)]
@@ -171,12 +137,6 @@ def test_very_many_states_are_thinned_and_colours_are_not():
     assert data["fixed"][1][2] == fixed(paths["uniform tokens"][2])
     np.testing.assert_array_equal(decoded(data["paths"][1][0]), paths["uniform tokens"][0][data["shown"]])
     assert lines(text)[-1] == "Step 1025 of 1025 · time 0.00 · 0 masked"
-
-
-def luminance(colour):
-    channel = np.array(mpl.colors.to_rgb(colour))
-    linear = np.where(channel <= 0.04045, channel / 12.92, ((channel + 0.055) / 1.055) ** 2.4)
-    return linear @ [0.2126, 0.7152, 0.0722]
 
 
 def test_letters_can_be_read_on_every_colour_of_viridis():
@@ -233,74 +193,38 @@ def test_refuses_what_cannot_be_drawn(paths, when, words, message):
         reverse_path(paths, when, **(WORDS | words))
 
 
-PROBE = """<script>
-// A browser without a screen draws no frames while its clock is turned forward.
-window.requestAnimationFrame = (draw) => setTimeout(() => draw(performance.now()), 16);
-window.cancelAnimationFrame = clearTimeout;
-const roots = [...document.querySelectorAll(".loupe-reverse")], root = roots[0], seen = {};
+PROBE = """
+const roots = [...document.querySelectorAll(".loupe-reverse-path")], root = roots[0], seen = {};
 const one = (selector) => root.querySelector(selector);
 const read = () => ({
   blocks: [...root.querySelectorAll(".lr-text")].map((text) => [...text.children].map((b) => [b.className, b.textContent])),
-  lines: [...root.querySelectorAll(".lr-step, .lr-line")].map((line) => line.textContent),
+  lines: [...root.querySelectorAll(".lr-step, .lw-line")].map((line) => line.textContent),
   said: one(".lr-main .lr-text").getAttribute("aria-label"), value: one("input").value,
-  valuetext: one("input").getAttribute("aria-valuetext"), live: one(".lr-line").getAttribute("aria-live"),
-  play: one(".lr-play").textContent, pressed: [...root.querySelectorAll("[aria-pressed=true]")].map((b) => b.textContent),
+  valuetext: one("input").getAttribute("aria-valuetext"),
+  pressed: [...root.querySelectorAll("[aria-pressed=true]")].map((b) => b.textContent),
 });
 const slide = (k) => { one("input").value = k; one("input").dispatchEvent(new Event("input")); return read(); };
 seen.start = roots.map((each) => each.outerHTML);
 seen.first = read();
 seen.slid = slide(20);
-one(".lr-next").click();
+one(".lw-next").click();
 seen.next = read();
 one("[data-graph='1']").click();
 one("[data-text='2']").click();
 seen.chosen = read();
-slide(64);
-one(".lr-next").click();
+seen.last = slide(64);
+one(".lw-next").click();
 seen.around = read();
-seen.hidden = ["lr-choices", "lr-controls", "lr-ringed", "lr-play"].map((name) => one("." + name).hidden);
+seen.hidden = ["lw-choices", "lw-controls", "lr-ringed", "lw-play"].map((name) => one("." + name).hidden);
 seen.wide = document.documentElement.scrollWidth <= innerWidth;
-slide(64);
-one(".lr-play").click();
-seen.playing = read();
-const stop = () => {
-  const now = read();
-  if (now.value > 5 && !seen.halfway) {
-    seen.halfway = now;
-    one(".lr-play").click();
-    seen.paused = read();
-    one(".lr-play").click();
-  }
-  if (now.play === "Play") { seen.end = now; document.body.dataset.probe = JSON.stringify(seen); }
-  else { setTimeout(stop, 50); }
-};
-stop();
-</script>"""
-
-
-def opened(folder, body, *options):
-    """What the probe saw in headless Chromium, and the lines of its console."""
-    page = folder / "page.html"
-    page.write_text(f'<!doctype html><meta charset="utf-8"><body>{body}{PROBE}</body>', "utf-8")
-    command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
-        "--disable-component-update", "--disable-sync", "--disable-extensions", "--disable-default-apps",
-        "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr",
-        "--virtual-time-budget=20000", *options, "--dump-dom", page.as_uri(),
-    ]  # fmt: skip
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, env=os.environ | {"HOME": str(folder)}
-    )
-    console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
-    found = re.search(r'data-probe="([^"]*)"', done.stdout)
-    assert found, console or done.stderr
-    return json.loads(html.unescape(found.group(1))), console
+report(seen);
+"""
 
 
 @pytest.fixture(scope="module")
 def browsed(tmp_path_factory):
     pictures = [shown().html, shown({"masks": masks(1, 1025, 256)}, times(1025)).html]
-    return *opened(tmp_path_factory.mktemp("browser"), "".join(pictures)), pictures
+    return *probed(tmp_path_factory.mktemp("browser"), "".join(pictures), PROBE), pictures
 
 
 def ringed(states, at):
@@ -353,22 +277,7 @@ def test_buttons_choose_graph_and_text(browsed):
 
 
 @needs_browser
-def test_it_plays_when_asked_and_ends_at_the_text(browsed):
+def test_the_last_step_is_the_text(browsed):
     seen, _, _ = browsed
-    assert seen["first"]["play"] == "Play", "no motion until asked"
-    assert (seen["playing"]["play"], seen["playing"]["live"], seen["playing"]["value"]) == (
-        "Pause",
-        "off",
-        "0",
-    )
-    assert 5 < int(seen["halfway"]["value"]) < 64
-    assert (seen["paused"]["play"], seen["paused"]["live"]) == ("Play", "polite")
-    assert seen["paused"]["value"] == seen["halfway"]["value"]
-    assert (seen["end"]["value"], seen["end"]["live"]) == ("64", "polite")
-    assert seen["end"]["blocks"][-1] == [list(block) for block in expected(uniform()[2], 64)]
-
-
-@needs_browser
-def test_who_asked_for_less_motion_has_no_play_button(tmp_path):
-    seen, _ = opened(tmp_path, shown().html, "--force-prefers-reduced-motion")
-    assert seen["hidden"] == [False, False, False, True]
+    assert seen["last"]["value"] == "64"
+    assert seen["last"]["blocks"][-1] == [list(block) for block in expected(uniform()[2], 64)]

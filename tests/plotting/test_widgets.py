@@ -1,30 +1,16 @@
 """The filtration slider as a piece of HTML; the browser's part is tested with the book."""
 
-import json
 import re
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from scipy.cluster.hierarchy import linkage
-from scipy.sparse.csgraph import minimum_spanning_tree
-from scipy.spatial.distance import pdist, squareform
+from widget_examples import cloud
+from widget_pages import assert_well_formed, data_of
 
 from loupe.plotting import filtration_slider
 
 WORDS = {"title": "When do they merge?", "alt": "Points around a circle."}
-
-
-def cloud(count=60, seed=0, scale=1.0):
-    generator = np.random.default_rng(seed)
-    angle = generator.uniform(0, 2 * np.pi, count)
-    points = scale * np.column_stack([np.cos(angle), np.sin(angle)]) * generator.normal(1, 0.1, (count, 1))
-    tree = minimum_spanning_tree(squareform(pdist(points))).tocoo()
-    return points, np.column_stack([tree.row, tree.col]), tree.data
-
-
-def data_of(html):
-    return json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', html).group(1))
 
 
 def test_same_data_same_bytes():
@@ -47,26 +33,9 @@ def test_is_small_and_asks_nothing_of_other_hosts():
 
 
 def test_is_well_formed_with_unique_ids():
-    class Reader(HTMLParser):
-        def __init__(self):
-            super().__init__()
-            self.open, self.ids = [], []
-
-        def handle_starttag(self, tag, attributes):
-            self.ids += [value for name, value in attributes if name == "id"]
-            if tag != "input":
-                self.open.append(tag)
-
-        def handle_startendtag(self, tag, attributes):
-            pass
-
-        def handle_endtag(self, tag):
-            assert self.open.pop() == tag
-
-    reader = Reader()
-    reader.feed(filtration_slider(*cloud(), **WORDS).html + filtration_slider(*cloud(seed=1), **WORDS).html)
-    assert reader.open == []
-    assert len(reader.ids) == len(set(reader.ids)) == 2
+    assert_well_formed(
+        filtration_slider(*cloud(), **WORDS).html + filtration_slider(*cloud(seed=1), **WORDS).html, ids=2
+    )
 
 
 def test_data_are_the_single_linkage_heights_and_the_still_counts_them():
@@ -82,7 +51,7 @@ def test_data_are_the_single_linkage_heights_and_the_still_counts_them():
     still = html.split("<script")[0]
     assert still.count('class="lf-in') == 2 * dead, "as many edges as closed bars, without the script"
     assert still.count("lf-in lf-new") == 2
-    assert 'class="lf-controls" hidden' in still, "no dead controls where no script runs"
+    assert 'class="lw-controls" hidden' in still, "no dead controls where no script runs"
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 3e3])

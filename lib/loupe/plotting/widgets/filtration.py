@@ -4,20 +4,21 @@ The picture is drawn here, in Python, as SVG at the median radius. The script on
 there, so the still and the moving picture cannot differ, and without the script the still remains.
 """
 
-import hashlib
-import json
 import math
 from html import escape
 
 import numpy as np
 
-from loupe.plotting.widgets.fragment import Fragment, beside, check_words
+from loupe.plotting.widgets.fragment import Fragment, assembled, check_words, controls, line
 
 SIDE = 360
 """Width and height of each of the two panels in units of their SVG."""
 
 STEPS = 500
 """Positions of the slider."""
+
+AXIS = "scale r, the diameter of the discs"
+"""What the slider moves, and the barcode's axis says."""
 
 NOTE = "Two points join when their discs touch. Orange: the newest edge, and the bar that it closes."
 
@@ -71,30 +72,18 @@ def filtration_slider(points, edges, lengths, *, title: str, alt: str) -> Filtra
         "span": _SPAN,
         "digits": digits,
     }
-    content = json.dumps(data, separators=(",", ":"))
     cloud = _cloud(place, edges, radius * scale / 2, dead, alt)
     barcode = _barcode(lengths, radius, largest, dead)
     count = _count(radius, len(points) - dead, float(lengths[:dead].sum()), digits)
-    name = "loupe-filtration-" + hashlib.sha256((title + cloud + barcode + content).encode()).hexdigest()[:10]
-    style, script = beside("filtration.css"), beside("filtration.js")
-    heading, position = escape(title), round(STEPS * radius / largest)
-    html = f"""<div class="loupe-filtration mathjax_ignore" id="{name}" role="group" aria-label="{heading}">
-<style>{style}</style>
-<p class="lf-title">{heading}</p>
-<div class="lf-panels">
+    position = round(STEPS * radius / largest)
+    body = f"""<div class="lf-panels">
 {cloud}
 {barcode}
 </div>
-<div class="lf-controls" hidden>
-<button type="button" class="lf-play">Play</button>
-<button type="button" class="lf-next">Next merge</button>
-<input type="range" min="0" max="{STEPS}" step="1" value="{position}" aria-label="scale r, the diameter of the discs">
-</div>
-<p class="lf-count" aria-live="polite">{count}</p>
-<p class="lf-note">{NOTE}</p>
-<script type="application/json" class="lf-data">{content}</script>
-<script>{script}</script>
-</div>"""
+{controls("Next merge", last=STEPS, at=position, label=AXIS, said=count)}
+{line(count)}
+<p class="lw-note">{NOTE}</p>"""
+    html = assembled("filtration", title, body, data)
     return FiltrationSlider(html, f"{title} ({len(points)} points; the slider needs a browser)")
 
 
@@ -146,7 +135,7 @@ def _barcode(lengths: np.ndarray, radius: float, largest: float, dead: int) -> s
     marks = "".join(f"M{_LEFT + tick * unit:.2f} {_BOTTOM}v5" for tick in ticks)
     text = '<text x="{:.2f}" y="{}" text-anchor="middle">{}</text>'
     labels = "".join(text.format(_LEFT + tick * unit, _BOTTOM + 19, f"{tick:g}") for tick in ticks)
-    labels += text.format(_LEFT + _SPAN / 2, SIDE - 4, "scale r, the diameter of the discs")
+    labels += text.format(_LEFT + _SPAN / 2, SIDE - 4, AXIS)
     alt = (
         f"Barcode of the components: {len(lengths) + 1} bars start at scale 0; a bar closes when its "
         "component merges into another; one stays open."

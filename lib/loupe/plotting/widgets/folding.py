@@ -5,15 +5,13 @@ what is already there, so the still and the moving picture cannot differ, and wi
 remains.
 """
 
-import hashlib
-import json
 import math
 from html import escape
 from statistics import NormalDist
 
 import numpy as np
 
-from loupe.plotting.widgets.fragment import Fragment, beside, check_words
+from loupe.plotting.widgets.fragment import Fragment, assembled, check_words, choice, controls, line
 
 PIECES = (0, -1, 1, -2, 2)
 """The pieces [k, k+1] of the line that are seen in the strip, as they lie on each other from the bottom up."""
@@ -90,32 +88,18 @@ def folding_kernel(x, sigmas, starts, density, *, title: str, alt: str) -> Foldi
     check_words(title=title, alt=alt)
     x, sigmas, starts, density = _checked(x, sigmas, starts, density)
     data = _data(x, sigmas, starts, density, alt)
-    # A "</script>" in the alt text would end the data.
-    content = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     frames = "\n".join(_frame(data, density, i) for i in data["frames"])
-    large, line = _drawing(data, density, data["at"], LARGE), _line(data, data["at"])
-    heading, choice, last = escape(title), _choice(data["names"]), len(sigmas) - 1
-    body = heading + frames + large + content
-    name = "loupe-folding-" + hashlib.sha256(body.encode()).hexdigest()[:10]
-    html = f"""<div class="loupe-folding mathjax_ignore" id="{name}" role="group" aria-label="{heading}">
-<style>{beside("folding.css")}</style>
-<p class="lk-title">{heading}</p>
-<div class="lk-choices" hidden>{choice}</div>
+    large, words = _drawing(data, density, data["at"], LARGE), _line(data, data["at"])
+    body = f"""<div class="lw-choices" hidden>{choice("start", data["names"])}</div>
 <div class="lk-frames">
 {frames}
 </div>
 {large}
-<div class="lk-controls" hidden>
-<button type="button" class="lk-play">Play</button>
-<button type="button" class="lk-next">More noise</button>
-<input type="range" min="0" max="{last}" step="1" value="{data["at"]}" aria-label="noise σ" aria-valuetext="{line}">
-</div>
-<p class="lk-line" aria-live="polite">{line}</p>
-<p class="lk-legend">{_LEGEND}</p>
-<p class="lk-note">{NOTE}</p>
-<script type="application/json" class="lk-data">{content}</script>
-<script>{beside("folding.js")}</script>
-</div>"""
+{controls("More noise", last=len(sigmas) - 1, at=data["at"], label="noise σ", said=words)}
+{line(words)}
+<p class="lw-legend">{_LEGEND}</p>
+<p class="lw-note">{NOTE}</p>"""
+    html = assembled("folding", title, body, data)
     first, final = data["labels"][0], data["labels"][-1]
     return FoldingKernel(html, f"{title} (noise from {first} to {final}; the slider needs a browser)")
 
@@ -325,17 +309,6 @@ def _line(data: dict, i: int, start: int = 0) -> str:
         f"σ\u00a0=\u00a0{data['labels'][i]}\u00a0· {data['folded'][start][i]}\u00a0% of the mass has been folded\u00a0· "
         f"furthest from the flat law by {data['far'][start][i]}\u00a0%"
     )
-
-
-def _choice(names: list[str]) -> str:
-    """Buttons for the start, of which one is pressed; none where there is nothing to choose."""
-    if len(names) == 1:
-        return ""
-    buttons = "".join(
-        f'<button type="button" data-start="{k}" aria-pressed="{"false" if k else "true"}">{name}</button>'
-        for k, name in enumerate(names)
-    )
-    return f'<span class="lk-choice" role="group" aria-label="start"><span>start</span>{buttons}</span>'
 
 
 def _checked(x, sigmas, starts, density) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

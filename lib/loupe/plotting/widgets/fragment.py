@@ -1,6 +1,14 @@
-"""What the interactive pictures share: how a notebook shows them, and the files that lie beside this one."""
+"""What the interactive pictures share: how a notebook shows them, their page fragment, and their controls.
 
+A picture brings a style sheet and a script, named as its module, and calls :func:`assembled`. What looks and
+moves alike in all of them is in ``shared.css``, whose classes begin with ``lw-``, and in ``shared.js``.
+"""
+
+import hashlib
+import json
+import re
 from dataclasses import dataclass
+from html import escape
 from importlib.resources import files
 
 
@@ -23,9 +31,75 @@ class Fragment:
         return {"text/html": self.html, "text/plain": self.text}
 
 
+def assembled(name: str, title: str, body: str, data: dict) -> str:
+    """A page fragment that needs nothing else.
+
+    Parameters
+    ----------
+    name : str
+        The module of the picture, such as ``"reverse_path"``: its style sheet and its script have this name, and
+        its class is ``loupe-reverse-path``.
+    title : str
+        The heading.
+    body : str
+        HTML of the still. What is of no use without the script has the attribute ``hidden``.
+    data : dict
+        What the script reads.
+
+    Returns
+    -------
+    str
+        HTML whose id comes from all that is given, so that equal pictures have equal bytes.
+    """
+    kind, heading = "loupe-" + name.replace("_", "-"), escape(title)
+    # A "</script>" in a text would end the data.
+    content = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    digest = hashlib.sha256((heading + body + content).encode()).hexdigest()[:10]
+    # One function around both scripts: pages hold several pictures, whose names must not meet.
+    script = f'(function () {{\n"use strict";\n{_bare("shared.js")}{_bare(f"{name}.js")}}})();'
+    return f"""<div class="loupe-widget {kind} mathjax_ignore" id="{kind}-{digest}" role="group" aria-label="{heading}">
+<style>{_bare("shared.css")}{_bare(f"{name}.css")}</style>
+<p class="lw-title">{heading}</p>
+{body}
+<script type="application/json" class="lw-data">{content}</script>
+<script>{script}</script>
+</div>"""
+
+
+def controls(following: str, *, last: int, at: int, label: str, said: str) -> str:
+    """Play, a button for the next step with the words ``following``, and a slider from 0 to ``last``."""
+    return f"""<div class="lw-controls" hidden>
+<button type="button" class="lw-play">Play</button>
+<button type="button" class="lw-next">{following}</button>
+<input type="range" class="lw-slider" min="0" max="{last}" step="1" value="{at}" aria-label="{label}" \
+aria-valuetext="{escape(said)}">
+</div>"""
+
+
+def line(words: str) -> str:
+    """The line that says what is shown now; the script writes into it, and a screen reader reads it aloud."""
+    return f'<p class="lw-line" aria-live="polite">{words}</p>'
+
+
+def choice(what: str, options: list[str]) -> str:
+    """Buttons of which one is pressed; none where there is nothing to choose."""
+    if len(options) == 1:
+        return ""
+    buttons = "".join(
+        f'<button type="button" data-{what}="{k}" aria-pressed="{"false" if k else "true"}">{escape(option)}</button>'
+        for k, option in enumerate(options)
+    )
+    return f'<span class="lw-choice" role="group" aria-label="{what}"><span>{what}</span>{buttons}</span>'
+
+
 def beside(name: str) -> str:
     """The text of a style sheet or script of this folder."""
     return files("loupe.plotting.widgets").joinpath(name).read_text(encoding="utf-8")
+
+
+def _bare(name: str) -> str:
+    """The same without indents and lines of comment: pages hold it once for each picture."""
+    return re.sub(r"(?m)^\s*//.*\n|^/\*[\s\S]*?\*/\n|^\s+", "", beside(name))
 
 
 def check_words(**words) -> None:

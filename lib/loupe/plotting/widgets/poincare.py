@@ -4,14 +4,12 @@ The picture is drawn here, in Python, as SVG. The script only moves what is alre
 moved, and computes the averages anew; without the script the still remains.
 """
 
-import hashlib
-import json
 import math
 from html import escape
 
 import numpy as np
 
-from loupe.plotting.widgets.fragment import Fragment, beside, check_words
+from loupe.plotting.widgets.fragment import Fragment, assembled, check_words
 
 SIDE = 360
 """Width and height of the panel in units of its SVG."""
@@ -72,29 +70,19 @@ def poincare_disk(points, averages, *, title: str, alt: str) -> PoincareDisk:
         "scale": SCALE,
         "letter": LETTER,
     }
-    content = json.dumps(data, separators=(",", ":"))
-    disk = _disk(points, averages, alt)
-    table = _table(points, averages)
-    name = "loupe-poincare-" + hashlib.sha256((title + disk + table + content).encode()).hexdigest()[:10]
-    heading = escape(title)
-    html = f"""<div class="loupe-poincare mathjax_ignore" id="{name}" role="group" aria-label="{heading}">
-<style>{beside("poincare.css")}</style>
-<p class="lp-title">{heading}</p>
-<div class="lp-panels">
-{disk}
+    body = f"""<div class="lp-panels">
+{_disk(points, averages, alt)}
 <div class="lp-side">
-{table}
-<div class="lp-controls" hidden>
+{_table(points, averages)}
+<div class="lw-controls" hidden>
 <p>Drag a point, or focus it and press the arrow keys (with Shift: smaller steps). \
 Push one to the edge: which average follows it?</p>
 <button type="button" class="lp-reset">Reset</button>
 </div>
 </div>
 </div>
-<p class="lp-note">{NOTE}</p>
-<script type="application/json" class="lp-data">{content}</script>
-<script>{beside("poincare.js")}</script>
-</div>"""
+<p class="lw-note">{NOTE}</p>"""
+    html = assembled("poincare", title, body, data)
     return PoincareDisk(html, f"{title} (three points; moving them needs a browser)")
 
 
@@ -134,12 +122,12 @@ def _table(points: np.ndarray, averages: dict[str, np.ndarray]) -> str:
         for name in averages
     )
     return (
-        '<table class="lp-table"><thead><tr><th scope="col">average</th>'
+        '<table class="lw-table"><thead><tr><th scope="col">average</th>'
         f'<th scope="col"><i>F</i></th></tr></thead><tbody>{rows}</tbody></table>'
     )
 
 
-_LEAST = ' class="lp-least"'
+_LEAST = ' class="lw-least"'
 
 
 def _spread(place: np.ndarray, points: np.ndarray) -> float:

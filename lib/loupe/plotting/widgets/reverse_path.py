@@ -4,15 +4,13 @@ The finished text and three states before it are written here, in Python. The sc
 already there, so the still and the moving picture cannot differ, and without the script the still remains.
 """
 
-import hashlib
-import json
 import re
 from html import escape
 from itertools import count
 
 import numpy as np
 
-from loupe.plotting.widgets.fragment import Fragment, beside, check_words
+from loupe.plotting.widgets.fragment import Fragment, assembled, check_words, choice, controls, line
 
 LETTERS = "_abcdefghijklmnopqrstuvwxyz."
 """How the data name the symbols: the space, a to z, and the mask."""
@@ -79,34 +77,20 @@ def reverse_path(paths, times, *, title: str, alt: str) -> ReversePath:
         "fixed": [each.tolist() for each in fixed.values()],
         "paths": written,
     }
-    # A "</script>" in the alt text would end the data.
-    content = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     name, last = next(iter(paths)), len(shown) - 1
     rows = "\n".join(_row(data, k, first[0], fixed[name][0]) for k in data["rows"])
     text = _text(data, last, first[0], fixed[name][0])
-    line = _line(data, last, fixed[name][0])
-    heading, legend = escape(title), _legend(paths, data)
-    choices = _choice("graph", list(paths)) + _choice("text", [str(k + 1) for k in range(len(first))])
-    body = heading + rows + text + choices + content
-    name = "loupe-reverse-" + hashlib.sha256(body.encode()).hexdigest()[:10]
-    html = f"""<div class="loupe-reverse mathjax_ignore" id="{name}" role="group" aria-label="{heading}">
-<style>{beside("reverse_path.css")}</style>
-<p class="lr-title">{heading}</p>
-<div class="lr-choices" hidden>{choices}</div>
+    words = _line(data, last, fixed[name][0])
+    choices = choice("graph", list(paths)) + choice("text", [str(k + 1) for k in range(len(first))])
+    body = f"""<div class="lw-choices" hidden>{choices}</div>
 <div class="lr-rows">
 {rows}
 </div>
-<p class="lr-line" aria-live="polite">{line}</p>
+{line(words)}
 <div class="lr-main">{text}</div>
-<div class="lr-controls" hidden>
-<button type="button" class="lr-play">Play</button>
-<button type="button" class="lr-next">Next step</button>
-<input type="range" min="0" max="{last}" step="1" value="{last}" aria-label="step" aria-valuetext="{line}">
-</div>
-<p class="lr-legend">{legend}</p>
-<script type="application/json" class="lr-data">{content}</script>
-<script>{beside("reverse_path.js")}</script>
-</div>"""
+{controls("Next step", last=last, at=last, label="step", said=words)}
+<p class="lw-legend">{_legend(paths, data)}</p>"""
+    html = assembled("reverse_path", title, body, data)
     return ReversePath(html, f"{title} ({length} characters, {states} states; the slider needs a browser)")
 
 
@@ -182,17 +166,6 @@ def _said(alt: str, state: list[int]) -> str:
     """What a screen reader says of a state: many masks in a row are one ellipsis."""
     words = "".join(LETTERS[symbol] for symbol in state).replace("_", " ")
     return f"{alt} The text now: {re.sub('[.]+', '…', words)}"
-
-
-def _choice(label: str, options: list[str]) -> str:
-    """Buttons of which one is pressed; none where there is nothing to choose."""
-    if len(options) == 1:
-        return ""
-    buttons = "".join(
-        f'<button type="button" data-{label}="{k}" aria-pressed="{"false" if k else "true"}">{escape(option)}</button>'
-        for k, option in enumerate(options)
-    )
-    return f'<span class="lr-choice" role="group" aria-label="{label}"><span>{label}</span>{buttons}</span>'
 
 
 def _legend(paths: dict[str, np.ndarray], data: dict) -> str:

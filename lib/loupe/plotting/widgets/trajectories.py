@@ -4,8 +4,6 @@ The picture after the last slice is drawn here, in Python, as SVG. The script dr
 numbers when the view, the time, the scene or the ticks change; without the script the still remains.
 """
 
-import hashlib
-import json
 import math
 from dataclasses import is_dataclass
 from html import escape
@@ -13,7 +11,7 @@ from html import escape
 import numpy as np
 
 from loupe.plotting.style import SERIES
-from loupe.plotting.widgets.fragment import Fragment, beside, check_words
+from loupe.plotting.widgets.fragment import Fragment, assembled, check_words, controls, line
 
 WIDE, HIGH = 480, 400
 """Width and height of the picture in units of its SVG."""
@@ -123,48 +121,32 @@ def trajectory_view(
         "sizes": SIZES,
         "scenes": [_scene(name, scene, up, list(groups)) for name, scene in scenes.items()],
     }
-    # A "</script>" in a text would end the data.
     packed = data | {"scenes": [_packed(scene) for scene in data["scenes"]]}
-    content = json.dumps(packed, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     first = data["scenes"][0]
     at = len(first["times"]) - 1
     words, spoken = _words(first, at), _spoken(data, first, at)
-    heading, picture = escape(title), _picture(data, first, at)
-    choice, table, legend = _choice(list(scenes)), _table(data, first, at), _legend(groups, first)
-    body = heading + choice + picture + table + legend + content
-    name = "loupe-trajectories-" + hashlib.sha256(body.encode()).hexdigest()[:10]
-    html = f"""<div class="loupe-trajectories mathjax_ignore" id="{name}" role="group" aria-label="{heading}">
-<style>{beside("trajectories.css")}</style>
-<p class="lt-title">{heading}</p>
-<div class="lt-choices" hidden>{choice}</div>
+    body = f"""<div class="lw-choices" hidden>{_choice(list(scenes))}</div>
 <div class="lt-panels">
 <div class="lt-main">
 <div class="lt-stage"><svg viewBox="0 0 {WIDE} {HIGH}" role="img" aria-label="{escape(alt + " Now: " + spoken)}">\
-{picture}</svg><div class="lt-grip" hidden></div></div>
-<div class="lt-controls" hidden>
-<button type="button" class="lt-play">Play</button>
-<button type="button" class="lt-next">Next slice</button>
-<input type="range" class="lt-time" min="0" max="{at}" step="1" value="{at}" aria-label="time" \
-aria-valuetext="{escape(spoken)}">
-</div>
-<p class="lt-line" aria-live="polite">{words}</p>
+{_picture(data, first, at)}</svg><div class="lt-grip" hidden></div></div>
+{controls("Next slice", last=at, at=at, label="time", said=spoken)}
+{line(words)}
 </div>
 <div class="lt-side">
-{table}
-<p class="lt-legend">{legend}</p>
-<div class="lt-options" hidden>
+{_table(data, first, at)}
+<p class="lw-legend">{_legend(groups, first)}</p>
+<div class="lw-controls lt-options" hidden>
 <label><input type="checkbox" class="lt-trails" checked autocomplete="off"> trails</label>
 <label><input type="checkbox" class="lt-errors" autocomplete="off"> errors</label>
-<span><button type="button" class="lt-closer" aria-label="closer">+</button>\
+<span class="lw-joined"><button type="button" class="lt-closer" aria-label="closer">+</button>\
 <button type="button" class="lt-farther" aria-label="farther">−</button>\
 <button type="button" class="lt-reset" aria-label="reset view">Reset</button></span>
 </div>
 </div>
 </div>
-<p class="lt-note"><span class="lt-hint" hidden>{HINT} </span>{NOTE}</p>
-<script type="application/json" class="lt-data">{content}</script>
-<script>{beside("trajectories.js")}</script>
-</div>"""
+<p class="lw-note"><span class="lw-hint" hidden>{HINT} </span>{NOTE}</p>"""
+    html = assembled("trajectories", title, body, packed)
     shown = ", ".join(data["models"])
     plain = " ".join(f"{title} (truth and {shown}; turning it needs a browser)".split())
     return TrajectoryView(html, plain)
@@ -397,7 +379,8 @@ def _choice(names: list[str]) -> str:
     if len(names) == 1:
         return ""
     options = "".join(f'<option value="{k}">{escape(name)}</option>' for k, name in enumerate(names))
-    return f'<label><span>scene</span> <select class="lt-scene" autocomplete="off">{options}</select></label>'
+    select = f'<select class="lt-scene" autocomplete="off">{options}</select>'
+    return f'<label class="lw-choice"><span>scene</span> {select}</label>'
 
 
 def _table(data: dict, scene: dict, at: int) -> str:
@@ -406,7 +389,7 @@ def _table(data: dict, scene: dict, at: int) -> str:
     for k, name in enumerate(data["models"]):
         unbroken = ' class="lt-short"' if len(name) <= SHORT else ""
         least = (
-            " lt-least"
+            " lw-least"
             if scene["least"][at] >= 0 and scene["now"][k][at] == scene["now"][scene["least"][at]][at]
             else ""
         )
@@ -416,7 +399,7 @@ def _table(data: dict, scene: dict, at: int) -> str:
             f'<td class="lt-now{least}">{scene["now"][k][at]}</td><td class="lt-all">{scene["all"][k]}</td></tr>'
         )
     return (
-        '<table class="lt-table"><caption>mean squared error</caption>'
+        '<table class="lw-table"><caption>mean squared error</caption>'
         '<thead><tr><td></td><th scope="col">this slice</th><th scope="col">all slices</th></tr></thead>'
         f"<tbody>{rows}</tbody></table>"
     )

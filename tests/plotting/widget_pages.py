@@ -1,0 +1,217 @@
+"""Pages with interactive pictures: what their HTML says, and what a browser without a network makes of them."""
+
+import html
+import json
+import os
+import re
+import select
+import shutil
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+needs_browser = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium on this machine: the script was not run in a browser"
+)
+
+OPTIONS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run",
+    "--disable-component-update", "--disable-sync", "--disable-extensions", "--disable-default-apps",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+]  # fmt: skip
+
+
+def data_of(text):
+    """What the page holds for the script."""
+    return json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', text).group(1))
+
+
+def still_of(text):
+    """All before the first script."""
+    return text.split("<script")[0]
+
+
+def assert_well_formed(text, ids):
+    """All elements are closed in order, and there are so many different ids."""
+
+    class Reader(HTMLParser):
+        def __init__(self):
+            super().__init__()
+            self.open, self.ids = [], []
+
+        def handle_starttag(self, tag, attributes):
+            self.ids += [value for name, value in attributes if name == "id"]
+            if tag != "input":
+                self.open.append(tag)
+
+        def handle_startendtag(self, tag, attributes):
+            pass
+
+        def handle_endtag(self, tag):
+            assert self.open.pop() == tag
+
+    reader = Reader()
+    reader.feed(text)
+    assert reader.open == []
+    assert len(reader.ids) == len(set(reader.ids)) == ids
+
+
+def luminance(colour):
+    """Relative luminance, from 0 for black to 1 for white."""
+    channel = np.array(mpl.colors.to_rgb(colour))
+    linear = np.where(channel <= 0.04045, channel / 12.92, ((channel + 0.055) / 1.055) ** 2.4)
+    return linear @ [0.2126, 0.7152, 0.0722]
+
+
+def written(folder, body):
+    """The address of a page with this body."""
+    page = folder / "page.html"
+    page.write_text(f'<!doctype html><meta charset="utf-8"><body>{body}</body>', "utf-8")
+    return page.as_uri()
+
+
+CLOCK = """
+// A browser without a screen draws no frames while its clock is turned forward.
+window.requestAnimationFrame = (draw) => setTimeout(() => draw(performance.now()), 16);
+window.cancelAnimationFrame = clearTimeout;
+const report = (seen) => { document.body.dataset.probe = JSON.stringify(seen); };
+"""
+
+
+def probed(folder, body, probe, *options):
+    """What a script at the end of the page reports, and the lines of the console; the clock is turned forward."""
+    address = written(folder, f"{body}<script>{CLOCK}{probe}</script>")
+    command = [
+        CHROMIUM, *OPTIONS, f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr",
+        "--virtual-time-budget=60000", *options, "--dump-dom", address,
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env=os.environ | {"HOME": str(folder)}
+    )
+    console = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
+    found = re.search(r'data-probe="([^"]*)"', done.stdout)
+    assert found, console or done.stderr
+    return json.loads(html.unescape(found.group(1))), console
+
+
+THROUGH_PIPES = """
+import fcntl, os, sys
+for place, pipe in [(place, fcntl.fcntl(int(sys.argv[place - 2]), fcntl.F_DUPFD, 10)) for place in (3, 4)]:
+    os.dup2(pipe, place)
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
+"""Starts a browser that hears at the third and says at the fourth of its files."""
+
+FAULTS = "<script>window.faults = []; window.onerror = (fault) => { faults.push(String(fault)); };</script>"
+READY = "document.readyState === 'complete' && !!document.querySelector('[data-live]')"
+
+
+class Browser:
+    """A browser with a page, its keys and its mouse: messages go through two pipes, no port is opened.
+
+    ``one`` and what follows from it look inside the first picture.
+    """
+
+    def __init__(self, folder, body, *options):
+        self.count, self.buffer, self.session = 0, b"", None
+        hears, self.tell = os.pipe()
+        self.listen, says = os.pipe()
+        command = [
+            CHROMIUM, *OPTIONS, *options, f"--user-data-dir={folder / 'profile'}", "--remote-debugging-pipe",
+            "--window-size=1000,900",
+        ]  # fmt: skip
+        address = written(folder, FAULTS + body)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", THROUGH_PIPES, str(hears), str(says), *command, address],
+            pass_fds=(hears, says), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            env=os.environ | {"HOME": str(folder)},
+        )  # fmt: skip
+        os.close(hears)
+        os.close(says)
+        until = time.monotonic() + 60
+        while not (pages := [t for t in self.targets() if t["type"] == "page" and "page.html" in t["url"]]):
+            assert time.monotonic() < until, "no page"
+        self.session = self.ask("Target.attachToTarget", targetId=pages[0]["targetId"], flatten=True)[
+            "sessionId"
+        ]
+        self.wait(READY)
+
+    def targets(self):
+        return self.ask("Target.getTargets")["targetInfos"]
+
+    def ask(self, method, **params):
+        self.count += 1
+        message = {"id": self.count, "method": method, "params": params}
+        if self.session:
+            message["sessionId"] = self.session
+        os.write(self.tell, json.dumps(message).encode() + b"\0")
+        while True:
+            while b"\0" not in self.buffer:
+                ready, _, _ = select.select([self.listen], [], [], 60)
+                assert ready, f"no answer to {method}"
+                part = os.read(self.listen, 65536)
+                assert part, "the browser has ended"
+                self.buffer += part
+            answer, self.buffer = self.buffer.split(b"\0", 1)
+            answer = json.loads(answer)
+            if answer.get("id") == self.count:
+                return answer.get("result", {})  # none where the page has just gone
+
+    def value(self, expression):
+        answer = self.ask("Runtime.evaluate", expression=expression, returnByValue=True)
+        return answer.get("result", {}).get("value")
+
+    def wait(self, expression):
+        until = time.monotonic() + 60
+        while not self.value(expression):
+            assert time.monotonic() < until, f"never: {expression}"
+            time.sleep(0.02)
+
+    def fresh(self):
+        """The page as it was at first."""
+        self.value("window.stale = true, location.reload()")
+        self.wait(f"!window.stale && {READY}")
+        return self
+
+    def one(self, selector, rest=""):
+        return self.value(f"document.querySelector({json.dumps('.loupe-widget ' + selector)}){rest}")
+
+    def text(self, selector):
+        return self.one(selector, ".textContent")
+
+    def slide(self, at):
+        self.one(".lw-slider", f".value = {at}")
+        self.one(".lw-slider", ".dispatchEvent(new Event('input'))")
+
+    def press(self, key, code=0, text="", modifiers=0):
+        for kind in ("keyDown", "keyUp"):
+            self.ask(
+                "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code,
+                modifiers=modifiers, **({"text": text} if text and kind == "keyDown" else {}),
+            )  # fmt: skip
+
+    def drag(self, selector, across, down):
+        x, y = (self.one(selector, f".getBoundingClientRect().{axis}") for axis in "xy")
+        for kind, u, v in (
+            ("mousePressed", 200, 150),
+            ("mouseMoved", 200 + across / 2, 150),
+            ("mouseMoved", 200 + across, 150 + down),
+            ("mouseReleased", 200 + across, 150 + down),
+            ("mouseMoved", 20, 20),
+        ):
+            self.ask(
+                "Input.dispatchMouseEvent", type=kind, x=x + u, y=y + v, button="left", clickCount=1,
+                buttons=int(kind != "mouseReleased"),
+            )  # fmt: skip
+
+    def close(self):
+        os.close(self.tell)
+        os.close(self.listen)
+        self.process.terminate()
+        self.process.wait(30)

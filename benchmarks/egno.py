@@ -6,22 +6,25 @@ Milliseconds of CPU and of the clock in float32, beside a re-statement on a list
 Nothing is timed before positions, gradients and frames agree. On a machine with a GPU steps are timed there as well.
 """
 
-import argparse
-import json
 import math
-import platform
 import statistics
-import sys
 import time
 from functools import partial
-from importlib.metadata import version
 
 import numpy as np
 import torch
-from measuring import SHORT, keep_memory
+from measuring import (
+    SHORT,
+    command_line,
+    environment,
+    keep_memory,
+    matmul_rates,
+    publish,
+    table,
+    wide_console,
+    with_tasks,
+)
 from peers.egno import EdgeListEGNO, simulate_system
-from rich.console import Console
-from rich.table import Table
 from torch.nn.functional import mse_loss
 
 from loupe.data import DataError, load
@@ -35,7 +38,6 @@ from loupe.dynamics import (
     simulate_charged,
     uniform_frames,
 )
-from loupe.experiment.provenance import hardware
 from loupe.networks.egnn import Graph
 
 PACKAGES = ("torch", "numpy", "loupe")
@@ -255,21 +257,15 @@ def forward_flops(options, nodes, edges, known):
     return {OURS: 2 * L * ours, RESTATED: 2 * L * theirs, "hot spots": 2 * L * hot}
 
 
-def matmul_rates(options, nodes, edges, rounds):
-    """GFLOP/s of this machine's products in float32: a large one, and of the shapes that a step is full of."""
+def products_of_a_step(options, nodes, edges):
+    """Sizes of matrix products for :func:`measuring.matmul_rates`: a large one, and those that a step is full of."""
     H, P = options["width"], options["slices"]
-    shapes = {
+    return {
         "1024": (1024, 1024, 1024),
         "edges of a slice": (edges, H, H),
         "their gradient": (H, edges, H),
         "nodes": (P * nodes, H, H),
     }
-    products = {}
-    for name, (m, k, n) in shapes.items():
-        a, b, c = torch.randn(m, k), torch.randn(k, n), torch.empty(m, n)
-        products[name] = partial(torch.mm, a, b, out=c)
-    times = both_clocks(products, rounds)
-    return {name: 2 * math.prod(shapes[name]) / times[name][0] / 1e6 for name in shapes}
 
 
 def product_rows(rows, rounds, small=False):
@@ -278,7 +274,7 @@ def product_rows(rows, rounds, small=False):
     options = options | SMALL if small else options
     nodes = count * PARTICLES
     edges = nodes * (PARTICLES - 1)
-    rates = matmul_rates(options, nodes, edges, rounds)
+    rates = matmul_rates(products_of_a_step(options, nodes, edges), rounds)
     flops = forward_flops(options, nodes, edges, known=2)
     for row in rows:
         if row["case"] == CHARGES and row["part"] == "step":
@@ -420,53 +416,14 @@ def gpu_rows(rounds, small=False):
         }
 
 
-# ---- tables
-
-
-def environment(kept):
-    """What ran where."""
-    return {
-        "python": platform.python_version(),
-        "hardware": hardware("cuda" if torch.cuda.is_available() else "cpu"),
-        "threads": 1,
-        "freed memory": "kept" if kept else "returned",
-        "precision": "float32; the simulator float64",
-    } | {package: version(package) for package in PACKAGES}
-
-
-def table(title, rows):
-    """A rich table of measurements."""
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    shown = Table(title=title)
-    for column in columns:
-        words = isinstance(rows[0].get(column), str)
-        shown.add_column(column, justify="left" if words else "right")
-    for row in rows:
-        shown.add_row(*[written(row.get(column, "")) for column in columns])
-    return shown
-
-
-def written(value):
-    """A number in three digits, several with commas."""
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return (
-        f"{value:.3g}"
-        if isinstance(value, float) and abs(value) < 1000
-        else (f"{value:.0f}" if isinstance(value, float) else str(value))
-    )
+# ---- all of it
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--quick", action="store_true", help="small sizes only: a check that everything agrees"
-    )
-    parser.add_argument("--json", metavar="FILE", help="write the measurements to this file too")
-    options = parser.parse_args(arguments)
+    options = command_line(__doc__, arguments)
     torch.set_num_threads(1)
     kept = keep_memory()
-    quick, console = options.quick, Console(width=None if sys.stdout.isatty() else 190)
+    quick, console = options.quick, wide_console()
     rounds, short_rounds = (1, 1) if quick else (ROUNDS, SHORT_ROUNDS)
     networks = list(network_rows({CHARGES: CASES[CHARGES]}, rounds, quick))
     try:
@@ -485,12 +442,13 @@ def main(arguments=None):
         tables["A training step on a GPU"] = list(gpu_rows(short_rounds, quick))
     for title, rows in tables.items():
         console.print(table(f"{title}: one thread, medians", rows))
-    about = environment(kept)
-    console.print(", ".join(f"{key} {value}" for key, value in about.items()))
-    if options.json:
-        rows = [{"task": title} | row for title, part in tables.items() for row in part]
-        with open(options.json, "w") as file:
-            json.dump({"environment": about, "rows": rows}, file, indent=2)
+    about = environment(
+        PACKAGES,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        kept=kept,
+        others={"precision": "float32; the simulator float64"},
+    )
+    publish(console, about, with_tasks(tables), options.json)
 
 
 if __name__ == "__main__":

@@ -6,18 +6,25 @@ Gradients are those of points, weights and curvature together. All methods stop 
 before its mean and its gradients agree with the others'. Needs the extra ``loupe[bench]``.
 """
 
-import argparse
 import gc
-import json
-import multiprocessing
-import platform
-import sys
-from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
-from pathlib import Path
+from functools import partial
 
 import torch
-from measuring import FEW, SLOW, keep_memory, milliseconds
+from measuring import (
+    FEW,
+    PEAKS,
+    SLOW,
+    command_line,
+    environment,
+    in_fresh_process,
+    keep_memory,
+    milliseconds,
+    name_of,
+    peak_bytes,
+    publish,
+    table,
+    wide_console,
+)
 from peers.frechet_mean import (
     STEPS,
     geoopt_ball,
@@ -26,11 +33,8 @@ from peers.frechet_mean import (
     restated_mean,
     unrolled_mean,
 )
-from rich.console import Console
-from rich.table import Table
 
 from loupe.data import DataError, load
-from loupe.experiment.provenance import hardware
 from loupe.geometry import PoincareBall, frechet_mean, graph_frechet_mean
 
 PACKAGES = ("torch", "geoopt", "loupe")
@@ -263,17 +267,6 @@ def graph_rows(quick, rounds):
         yield from measured_rows(row, methods, graph_problem(edges, nodes, dtype), dtype, rounds)
 
 
-def name_of(dtype):
-    """float64, float32."""
-    return str(dtype).removeprefix("torch.")
-
-
-def status(field):
-    """A line of this process's memory as Linux counts it, in MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
-
-
 def peak_memory(size, method, dtype):
     """MiB that a forward and a backward pass need beyond their input, in this fresh process."""
     torch.set_num_threads(1)
@@ -287,76 +280,25 @@ def peak_memory(size, method, dtype):
         )
     else:
         run, problem = batch_methods(TOLERANCE[dtype])[method], batch(size, dtype)
-    Path("/proc/self/clear_refs").write_text("5")  # forget earlier peaks
-    before = status("VmRSS")
-    both_ways(run, problem)
-    return status("VmHWM") - before
+    return peak_bytes(partial(both_ways, run, problem)) / 2**20
 
 
 def add_memory(rows):
     """Measure the peak memory of the rows where it tells something, each in a process of its own."""
-    if not Path("/proc/self/clear_refs").exists():
+    if not PEAKS.exists():
         return
     for row in rows:
         size = None if row["task"] == "Cora" else tuple(row["size"])
         if "backward, ms" in row and (size is None or size in TELLING):
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
-                dtype = getattr(torch, row["precision"])
-                row["peak, MiB"] = fresh.submit(peak_memory, size, row["method"], dtype).result()
-
-
-def environment(kept):
-    """What ran where."""
-    return {
-        "python": platform.python_version(),
-        "hardware": hardware("cpu"),
-        "threads": 1,
-        "freed memory": "kept" if kept else "returned",
-        "tolerance": {name_of(dtype): tolerance for dtype, tolerance in TOLERANCE.items()},
-        "largest radius": RADIUS,
-        "curvature": CURVATURE,
-    } | {package: version(package) for package in PACKAGES}
-
-
-def table(rows, rounds):
-    """A rich table of the measurements."""
-    columns = (
-        "task",
-        "size",
-        "precision",
-        "method",
-        "forward, ms",
-        "backward, ms",
-        "forward, times ours",
-        "backward, times ours",
-        "iterations",
-        "error",
-        "peak, MiB",
-    )
-    shown = Table(
-        title=f"CPU time, one thread, median of {rounds} ({FEW} beyond {SLOW:g} s). Sizes: B, n, d; or nodes, edges, d"
-    )
-    for column in columns:
-        shown.add_column(
-            column, justify="left" if column in columns[:4] else "right", no_wrap=column == "size"
-        )
-    for row in rows:
-        values = [row.get(column, "") for column in columns]
-        values[1] = ", ".join(map(str, row["size"]))
-        shown.add_row(*[f"{value:.3g}" if isinstance(value, float) else str(value) for value in values])
-    return shown
+            dtype = getattr(torch, row["precision"])
+            row["peak, MiB"] = in_fresh_process(peak_memory, size, row["method"], dtype)
 
 
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--quick", action="store_true", help="small sizes only: a check that everything agrees"
-    )
-    parser.add_argument("--json", metavar="FILE", help="write the measurements to this file too")
-    options = parser.parse_args(arguments)
+    options = command_line(__doc__, arguments)
     torch.set_num_threads(1)
     kept = keep_memory()
-    console = Console(width=None if sys.stdout.isatty() else 190)
+    console = wide_console()
     rounds = 1 if options.quick else 7
     rows = list(batch_rows(SIZES[:1] if options.quick else SIZES, rounds))
     try:
@@ -365,14 +307,22 @@ def main(arguments=None):
         console.print(f"Cora is left out: {error}")
     if not options.quick:
         add_memory(rows)
-    console.print(table(rows, rounds))
+    console.print(
+        table(
+            f"CPU time, one thread, median of {rounds} ({FEW} beyond {SLOW:g} s). "
+            "Sizes: B, n, d; or nodes, edges, d",
+            rows,
+        )
+    )
     console.print(
         f"Gradient descent of step 0.01 runs only at {', '.join(map(str, PATIENT))}: elsewhere it takes minutes."
     )
-    console.print(", ".join(f"{key} {value}" for key, value in environment(kept).items()))
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"environment": environment(kept), "rows": rows}, file, indent=2)
+    settings = {
+        "tolerance": {name_of(dtype): tolerance for dtype, tolerance in TOLERANCE.items()},
+        "largest radius": RADIUS,
+        "curvature": CURVATURE,
+    }
+    publish(console, environment(PACKAGES, kept=kept, others=settings), rows, options.json)
 
 
 if __name__ == "__main__":

@@ -5,31 +5,23 @@
 Every timed result is compared with the others before its time is believed. Needs the extra ``loupe[bench]``.
 """
 
-import argparse
-import json
 import math
-import platform
 import statistics
-import sys
 import time
-from importlib.metadata import version
 
 import numpy as np
 from gudhi.sklearn.rips_persistence import RipsPersistence
+from measuring import SHORT, command_line, environment, publish, table, wide_console
 from peers.ph_dimension import restated_ph_dimension
-from rich.console import Console
-from rich.table import Table
 from ripser import ripser
 from scipy.spatial.distance import pdist, squareform
 from threadpoolctl import threadpool_limits
 
-from loupe.experiment.provenance import hardware
 from loupe.topology import h0_lifetimes, pairwise_distances, ph_dimension
 from loupe.topology.trees import merge_heights
 
 PACKAGES = ("numpy", "scipy", "gudhi", "ripser", "loupe")
 SLOW = 5.0  # seconds: one call is enough
-SHORT = 0.05  # seconds: a sample repeats calls until it lasts as long
 DIMENSION = 10
 
 
@@ -154,32 +146,8 @@ def distance_rows(n, p):
     }
 
 
-def environment():
-    """What ran where."""
-    return {"python": platform.python_version(), "hardware": hardware("cpu"), "threads": 1} | {
-        package: version(package) for package in PACKAGES
-    }
-
-
-def table(rows):
-    """A rich table of the measurements."""
-    columns = ["task", "n", "P", "method", "seconds", "times ours", "GFLOP/s", "share of GEMM"]
-    shown = Table(title="CPU seconds, one thread, median of 5 (1 beyond 5 s)")
-    for column in columns:
-        shown.add_column(column, justify="left" if column in ("task", "method") else "right")
-    for row in rows:
-        values = [row.get(column, "") for column in columns]
-        shown.add_row(*[f"{value:.3g}" if isinstance(value, float) else str(value) for value in values])
-    return shown
-
-
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--quick", action="store_true", help="small sizes only: a check that everything agrees"
-    )
-    parser.add_argument("--json", metavar="FILE", help="write the measurements to this file too")
-    options = parser.parse_args(arguments)
+    options = command_line(__doc__, arguments)
     with threadpool_limits(1):
         if options.quick:
             rows = [*h0_rows([200, 500]), *estimator_rows([10], [0]), *distance_rows(300, 10_000)]
@@ -189,12 +157,9 @@ def main(arguments=None):
                 *estimator_rows([10, 1000], [1, 0]),
                 *distance_rows(1000, 100_000),
             ]
-    console = Console(width=None if sys.stdout.isatty() else 150)
-    console.print(table(rows))
-    console.print(", ".join(f"{key} {value}" for key, value in environment().items()))
-    if options.json:
-        with open(options.json, "w") as file:
-            json.dump({"environment": environment(), "rows": rows}, file, indent=2)
+    console = wide_console(150)
+    console.print(table(f"CPU seconds, one thread, median of 5 (1 beyond {SLOW:g} s)", rows))
+    publish(console, environment(PACKAGES), rows, options.json)
 
 
 if __name__ == "__main__":

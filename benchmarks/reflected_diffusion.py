@@ -6,28 +6,29 @@ CPU milliseconds in float32 unless said, beside a re-statement of the published 
 diffusers. No score is timed before it agrees with the kernel's definition in float64.
 """
 
-import argparse
 import ctypes
-import gc
-import json
-import multiprocessing
-import platform
-import sys
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 
 import torch
-from measuring import keep_memory, milliseconds
+from measuring import (
+    PEAKS,
+    command_line,
+    environment,
+    in_fresh_process,
+    keep_memory,
+    milliseconds,
+    name_of,
+    peak_bytes,
+    publish,
+    table,
+    wide_console,
+    with_tasks,
+)
 from peers.reflected_diffusion import by_powers_of_two, heat_kernel_score, score_by_definition
-from rich.console import Console
-from rich.table import Table
 
 from loupe.diffusion.discrete import training_times
 from loupe.diffusion.reflected import ReflectedSDE, ScoreNetwork, conditional, denoising_loss, kernel_score
 from loupe.diffusion.reflected.losses import EARLIEST
-from loupe.experiment.provenance import hardware
 from loupe.networks.unet import make_unet
 
 PACKAGES = ("torch", "diffusers", "loupe")
@@ -139,12 +140,6 @@ def score_rows(cases, rounds):
             } | ({"aim, ms": aim} if aim and method == OURS else {})
 
 
-def status(field):
-    """A line of this process's memory as Linux counts it, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
-
-
 def peak_memory(shape, noise, method):
     """Memory of a call beyond its input, in tensors of its shape, in this fresh process; the result is one of them."""
     torch.set_num_threads(1)
@@ -152,22 +147,18 @@ def peak_memory(shape, noise, method):
     ctypes.CDLL(None).mallopt(mapped_from, SMALL)  # larger tensors take fresh pages, and give them back
     METHODS[method](*score_problem((16, 512), NOISE[noise]))  # what is loaded once
     problem = score_problem(shape, NOISE[noise])
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # forget earlier peaks
-    before = status("VmRSS")
-    METHODS[method](*problem)
-    return (status("VmHWM") - before) / (problem[0].numel() * problem[0].element_size())
+    needed = peak_bytes(partial(METHODS[method], *problem))
+    return needed / (problem[0].numel() * problem[0].element_size())
 
 
 def add_memory(rows):
     """Measure the peak memory for the first shape, each time in a process of its own."""
-    if not (Path("/proc/self/clear_refs").exists() and hasattr(ctypes.CDLL(None), "mallopt")):
+    if not (PEAKS.exists() and hasattr(ctypes.CDLL(None), "mallopt")):
         return
     for row in rows:
         if row["shape"] == list(COLOUR) and row["method"] != RESTATED2:
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
-                case = row["shape"], row["noise"], row["method"]
-                row["peak, input tensors"] = fresh.submit(peak_memory, *case).result()
+            case = row["shape"], row["noise"], row["method"]
+            row["peak, input tensors"] = in_fresh_process(peak_memory, *case)
 
 
 class Training:
@@ -256,51 +247,8 @@ def share_rows(networks, rounds):
         }
 
 
-def name_of(dtype):
-    """float64, float32."""
-    return str(dtype).removeprefix("torch.")
-
-
-def environment(kept):
-    """What ran where."""
-    return {
-        "python": platform.python_version(),
-        "hardware": hardware("cpu"),
-        "threads": 1,
-        "freed memory": "kept" if kept else "returned",
-    } | {package: version(package) for package in PACKAGES}
-
-
-def table(title, rows):
-    """A rich table of measurements."""
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    shown = Table(title=title)
-    for column in columns:
-        words = isinstance(rows[0].get(column), str)
-        shown.add_column(column, justify="left" if words else "right")
-    for row in rows:
-        shown.add_row(*[written(row.get(column, "")) for column in columns])
-    return shown
-
-
-def written(value):
-    """A number in three digits, several with commas."""
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return (
-        f"{value:.3g}"
-        if isinstance(value, float) and abs(value) < 1000
-        else (f"{value:.0f}" if isinstance(value, float) else str(value))
-    )
-
-
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--quick", action="store_true", help="small sizes only: a check that everything agrees"
-    )
-    parser.add_argument("--json", metavar="FILE", help="write the measurements to this file too")
-    options = parser.parse_args(arguments)
+    options = command_line(__doc__, arguments)
     torch.set_num_threads(1)
     kept = keep_memory()
     rounds = 1 if options.quick else 9
@@ -314,16 +262,12 @@ def main(arguments=None):
         "U-Nets": list(network_rows(networks, rounds)),
         "The kernel in a training step": list(share_rows(networks, rounds)),
     }
-    console = Console(width=None if sys.stdout.isatty() else 190)
+    console = wide_console()
     for title, rows in tables.items():
         timed = any("ms" in column for column in rows[0])
         console.print(table(f"{title}{': CPU time, one thread, medians' if timed else ''}", rows))
-    about = environment(kept)
-    console.print(", ".join(f"{key} {value}" for key, value in about.items()))
-    if options.json:
-        rows = [{"task": title} | row for title, part in tables.items() for row in part]
-        with open(options.json, "w") as file:
-            json.dump({"environment": about, "rows": rows}, file, indent=2)
+    about = environment(PACKAGES, kept=kept)
+    publish(console, about, with_tasks(tables), options.json)
 
 
 if __name__ == "__main__":

@@ -6,22 +6,28 @@ CPU milliseconds in float32 unless said, beside re-statements of the published f
 transformer. Nothing is timed before its values, gradients or probabilities agree with the others'.
 """
 
-import argparse
-import gc
-import json
 import math
-import multiprocessing
-import platform
 import statistics
-import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
+from functools import partial
 from itertools import pairwise
-from pathlib import Path
 
 import torch
-from measuring import keep_memory, milliseconds
+from measuring import (
+    PEAKS,
+    command_line,
+    environment,
+    in_fresh_process,
+    keep_memory,
+    matmul_rates,
+    milliseconds,
+    name_of,
+    peak_bytes,
+    publish,
+    table,
+    wide_console,
+    with_tasks,
+)
 from peers.sedd import (
     PlainGPT,
     absorbing_score_entropy,
@@ -30,8 +36,6 @@ from peers.sedd import (
     analytic_step,
     uniform_score_entropy,
 )
-from rich.console import Console
-from rich.table import Table
 from torch import nn
 
 from loupe.diffusion.discrete import (
@@ -47,7 +51,6 @@ from loupe.diffusion.discrete import (
     training_times,
 )
 from loupe.diffusion.discrete.samplers import LAST_TIME
-from loupe.experiment.provenance import hardware
 from loupe.networks.transformer import Transformer
 
 PACKAGES = ("torch", "loupe")
@@ -67,6 +70,10 @@ GRID = 64  # steps of the sampler
 MASKED = (1.0, 0.5, 0.05, 0.0)  # shares of tokens
 TRAINED = {"width": 128, "heads": 4, "blocks": 4}
 BATCH, TRAINED_LENGTH = 16, 128
+PRODUCTS = {  # whose rates are measured: a large one, and one of a block's shape
+    "1024": (1024, 1024, 1024),
+    "block": (BATCH * TRAINED_LENGTH, TRAINED["width"], 4 * TRAINED["width"]),
+}
 STEPS = (16, 32, 64, 128, 256, 512, 1024)
 
 OURS, RESTATED = "loupe", "re-statement"
@@ -167,12 +174,6 @@ def relative(found, right):
     return ((found - right).norm() / right.norm()).item()
 
 
-def status(field):
-    """A line of this process's memory as Linux counts it, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(field)).split()[1]) * 1024
-
-
 def peak_memory(kind, tokens, count, lost, method):
     """Memory of a forward and a backward pass beyond their input, in score tensors, in this fresh process."""
     torch.set_num_threads(1)
@@ -180,24 +181,19 @@ def peak_memory(kind, tokens, count, lost, method):
     both_ways(loss_methods(kind, small[0], small[2])[method], small)  # what is loaded once
     problem = loss_problem(kind, tokens, count, lost)
     run = loss_methods(kind, problem[0], problem[2])[method]
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")  # forget earlier peaks
-    before = status("VmRSS")
-    both_ways(run, problem)
-    return (status("VmHWM") - before) / (problem[1].numel() * problem[1].element_size())
+    return peak_bytes(partial(both_ways, run, problem)) / (problem[1].numel() * problem[1].element_size())
 
 
 def add_memory(rows, losses):
     """Measure the peak memory of large cases, each in a process of its own."""
-    if not Path("/proc/self/clear_refs").exists():
+    if not PEAKS.exists():
         return
     for row in rows:
         case = next(
             one for one in losses if (one[0], one[3]) == (row["graph"], row["lost"]) and one[1] == WORDS
         )
         if row["sequences, length, states"][2] >= WORDS:
-            with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
-                row["peak, score tensors"] = fresh.submit(peak_memory, *case, row["method"]).result()
+            row["peak, score tensors"] = in_fresh_process(peak_memory, *case, row["method"])
 
 
 def step_problem(tokens, count, share, last):
@@ -351,18 +347,6 @@ def model_flops(network, count, length):
     return total + 12 * len(blocks) * TRAINED["width"] * pairs
 
 
-def matmul_rates(rounds):
-    """GFLOP/s of a matrix product of this machine: a large one, and one of a block's shape."""
-    width = TRAINED["width"]
-    shapes = {"1024": (1024, 1024, 1024), "block": (BATCH * TRAINED_LENGTH, width, 4 * width)}
-    products = {}
-    for name, (m, k, n) in shapes.items():
-        a, b, c = torch.randn(m, k), torch.randn(k, n), torch.empty(m, n)
-        products[name] = lambda a=a, b=b, c=c: torch.mm(a, b, out=c)
-    times = milliseconds(products, rounds)
-    return {name: 2 * math.prod(shapes[name]) / times[name] / 1e6 for name in shapes}
-
-
 def training_rows(batch, length, rounds):
     """Training steps: forward, loss, backward and AdamW."""
     methods = training_methods()
@@ -383,7 +367,7 @@ def training_rows(batch, length, rounds):
     for _ in range(rounds):
         for name in names:
             found[name].append(runs[name]())
-    rates = matmul_rates(rounds)
+    rates = matmul_rates(PRODUCTS, rounds)
     usual = statistics.median(sum(phases) for phases in found["plain GPT of as many parameters"])
     for name in names:
         network = methods[name][0]
@@ -464,52 +448,8 @@ def evaluation_rows(steps, count):
         }
 
 
-def name_of(dtype):
-    """float64, float32."""
-    return str(dtype).removeprefix("torch.")
-
-
-def environment(kept, rates):
-    """What ran where."""
-    return {
-        "python": platform.python_version(),
-        "hardware": hardware("cpu"),
-        "threads": 1,
-        "freed memory": "kept" if kept else "returned",
-        "matrix product, GFLOP/s": rates,
-    } | {package: version(package) for package in PACKAGES}
-
-
-def table(title, rows):
-    """A rich table of measurements."""
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    shown = Table(title=title)
-    for column in columns:
-        words = isinstance(rows[0].get(column), str)
-        shown.add_column(column, justify="left" if words else "right")
-    for row in rows:
-        shown.add_row(*[written(row.get(column, "")) for column in columns])
-    return shown
-
-
-def written(value):
-    """A number in three digits, several with commas."""
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    return (
-        f"{value:.3g}"
-        if isinstance(value, float) and abs(value) < 1000
-        else (f"{value:.0f}" if isinstance(value, float) else str(value))
-    )
-
-
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--quick", action="store_true", help="small sizes only: a check that everything agrees"
-    )
-    parser.add_argument("--json", metavar="FILE", help="write the measurements to this file too")
-    options = parser.parse_args(arguments)
+    options = command_line(__doc__, arguments)
     torch.set_num_threads(1)
     kept = keep_memory()
     rounds = 1 if options.quick else 9
@@ -531,15 +471,12 @@ def main(arguments=None):
             evaluation_rows(STEPS[:2] if options.quick else STEPS, 200)
         ),
     }
-    console = Console(width=None if sys.stdout.isatty() else 190)
+    console = wide_console()
     for title, rows in tables.items():
         console.print(table(f"{title}: CPU time, one thread, medians", rows))
-    about = environment(kept, matmul_rates(rounds))
-    console.print(", ".join(f"{key} {value}" for key, value in about.items()))
-    if options.json:
-        rows = [{"task": title} | row for title, part in tables.items() for row in part]
-        with open(options.json, "w") as file:
-            json.dump({"environment": about, "rows": rows}, file, indent=2)
+    rates = matmul_rates(PRODUCTS, rounds)
+    about = environment(PACKAGES, kept=kept, others={"matrix product, GFLOP/s": rates})
+    publish(console, about, with_tasks(tables), options.json)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from layers import array, chain, egnn_layer_by_definition, generator, perturbed, silu
 
 from loupe.dynamics.neural_operator import (
     EGNN,
@@ -29,21 +30,8 @@ GRAPHS = {"complete": Graph.complete(3, 4), "trees": Graph.repeated(TREE, 5, 2),
 LENGTHS = [(1, 1), (2, 1), (2, 2), (3, 2), (4, 3), (5, 2), (5, 3), (8, 2), (16, 3)]
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def normal(seed, *shape):
     return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
-
-
-def perturbed(module, scale=0.2):
-    """The module in float64, its weights with noise of that size added."""
-    module = module.double()
-    with torch.no_grad():
-        for k, parameter in enumerate(module.parameters()):
-            parameter += scale * normal(k, *parameter.shape)
-    return module
 
 
 def network(kind=EGNO, **options):
@@ -58,37 +46,6 @@ def given(graph, dtype=torch.float64):
 
 
 # ---- equations, in numpy
-
-
-def silu(x):
-    return x / (1 + np.exp(-x))
-
-
-def array(tensor):
-    return tensor.detach().numpy()
-
-
-def chain(layers, x):
-    """Linear maps and SiLU of a torch.nn.Sequential."""
-    for layer in layers:
-        linear = isinstance(layer, torch.nn.Linear)
-        x = array(layer.weight) @ x + array(layer.bias) if linear else silu(x)
-    return x
-
-
-def layer_by_definition(layer, x, v, h, edges, known):
-    force, heard, degree = np.zeros_like(x), np.zeros_like(h), np.zeros(len(x))
-    for (i, j), e in zip(edges.T, known, strict=True):
-        m = chain(layer.message, np.concatenate([[((x[i] - x[j]) ** 2).sum()], h[i], h[j], e]))
-        force[i] += (x[i] - x[j]) * chain(layer.position, m)
-        heard[i] += m
-        degree[i] += 1
-    moved, new = np.empty_like(x), np.empty_like(h)
-    for i in range(len(x)):
-        shift = np.clip(force[i] / max(degree[i], 1), -100, 100)
-        moved[i] = x[i] + chain(layer.velocity, h[i]) * v[i] + shift
-        new[i] = chain(layer.feature, np.concatenate([h[i], heard[i]]))
-    return moved, new
 
 
 def spectral_by_definition(z, weight):
@@ -136,7 +93,7 @@ def network_by_definition(net, x0, v0, features, graph, known, taus):
             for d in range(3):
                 z[:, :, d] += spectral_by_definition(z[:, :, d], weight)
             x, v = z[..., 0] + centre, z[..., 1]
-        slices = [layer_by_definition(layer, x[p], v[p], h[p], edges, known) for p in range(P)]
+        slices = [egnn_layer_by_definition(layer, x[p], v[p], h[p], edges, known) for p in range(P)]
         x, h = (np.stack([s[part] for s in slices]) for part in (0, 1))
     return x, v, h
 

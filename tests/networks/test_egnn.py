@@ -3,25 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from layers import egnn_layer_by_definition, generator, perturbed
 
 import loupe.networks.egnn as egnn
 from loupe.networks.egnn import EGNNLayer, Graph
 
 H, E, P = 6, 2, 3
 TREE = torch.tensor([[0, 1, 1, 2, 1, 3, 3, 4], [1, 0, 2, 1, 3, 1, 4, 3]])
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def perturbed(module, scale=0.3):
-    """The module in float64, its weights with noise of that size added."""
-    module = module.double()
-    with torch.no_grad():
-        for k, parameter in enumerate(module.parameters()):
-            parameter += scale * torch.randn(parameter.shape, generator=generator(k), dtype=torch.float64)
-    return module
 
 
 def shuffled(graph):
@@ -64,39 +52,7 @@ def states(graph, leading=(P,), dtype=torch.float64):
 
 
 def layer_and_states(graph, **options):
-    return perturbed(EGNNLayer(H, E)), *states(graph, **options)
-
-
-# ---- equations, in numpy
-
-
-def silu(x):
-    return x / (1 + np.exp(-x))
-
-
-def chain(layers, x):
-    """Linear maps and SiLU of a torch.nn.Sequential."""
-    for layer in layers:
-        linear = isinstance(layer, torch.nn.Linear)
-        x = layer.weight.detach().numpy() @ x + layer.bias.detach().numpy() if linear else silu(x)
-    return x
-
-
-def by_definition(layer, x, v, h, edges, known):
-    """One slice, one edge after the other."""
-    force, heard, degree = np.zeros_like(x), np.zeros_like(h), np.zeros(len(x))
-    for (i, j), e in zip(edges.T, known, strict=True):
-        distance = ((x[i] - x[j]) ** 2).sum()
-        m = chain(layer.message, np.concatenate([[distance], h[i], h[j], e]))
-        force[i] += (x[i] - x[j]) * chain(layer.position, m)
-        heard[i] += m
-        degree[i] += 1
-    moved, new = np.empty_like(x), np.empty_like(h)
-    for i in range(len(x)):
-        shift = np.clip(force[i] / max(degree[i], 1), -100, 100)
-        moved[i] = x[i] + chain(layer.velocity, h[i]) * v[i] + shift
-        new[i] = chain(layer.feature, np.concatenate([h[i], heard[i]]))
-    return moved, new
+    return perturbed(EGNNLayer(H, E), scale=0.3), *states(graph, **options)
 
 
 @pytest.mark.parametrize("name", GRAPHS)
@@ -108,7 +64,8 @@ def test_by_definition(name, fused, monkeypatch):
     layer, x, v, h, known = layer_and_states(graph)
     found = layer(x, v, h, graph, known)
     for p in range(P):
-        wanted = by_definition(layer, *(t[p].numpy() for t in (x, v, h)), graph.edges.numpy(), known.numpy())
+        slices = (t[p].numpy() for t in (x, v, h))
+        wanted = egnn_layer_by_definition(layer, *slices, graph.edges.numpy(), known.numpy())
         for part in (0, 1):
             np.testing.assert_allclose(found[part][p].detach(), wanted[part], rtol=1e-12, atol=1e-12)
 
@@ -246,11 +203,11 @@ def test_no_edges(fused, monkeypatch):
 
 
 def test_no_edge_features():
-    layer, graph = perturbed(EGNNLayer(H)), GRAPHS["complete"]
+    layer, graph = perturbed(EGNNLayer(H), scale=0.3), GRAPHS["complete"]
     x, v, h, _ = states(graph)
     found = layer(x, v, h, graph)
     known = np.zeros((graph.edges.shape[1], 0))
-    wanted = by_definition(layer, *(t[0].numpy() for t in (x, v, h)), graph.edges.numpy(), known)
+    wanted = egnn_layer_by_definition(layer, *(t[0].numpy() for t in (x, v, h)), graph.edges.numpy(), known)
     np.testing.assert_allclose(found[0][0].detach(), wanted[0], rtol=1e-12, atol=1e-12)
 
 
@@ -273,7 +230,7 @@ def test_gradients_against_differences(name, fused, monkeypatch):
     graph = {"complete": Graph.complete(2, 3), "trees": Graph.repeated(TREE[:, :4], 3, 2)}.get(
         name, GRAPHS[name]
     )
-    layer = perturbed(EGNNLayer(2, 1))
+    layer = perturbed(EGNNLayer(2, 1), scale=0.3)
     x, v, h, known = states(graph, leading=(2,))
     h, known = h[..., :2].contiguous(), known[:, :1].contiguous()
     inputs = [t.requires_grad_() for t in (x, v, h, known, *layer.parameters())]

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from layers import generator, perturbed, silu
 
 from loupe.errors import LoupeError
 from loupe.networks.noise_embedding import NoiseEmbedding
@@ -14,19 +15,6 @@ from loupe.networks.unet import Attention, DiffusersUNet, ResidualBlock, UNet, g
 TINY = dict(
     channels=2, width=8, multipliers=(1, 2), blocks=1, attention=(4,), size=8, classes=3
 )  # 4 and 8 pixels
-
-
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def perturbed(module, scale=0.2):
-    """The module in float64, its weights with noise of that size added: nothing is 0 or 1 any more."""
-    module = module.double()
-    with torch.no_grad():
-        for k, parameter in enumerate(module.parameters()):
-            parameter += scale * torch.randn(parameter.shape, generator=generator(k), dtype=torch.float64)
-    return module
 
 
 def network(**options):
@@ -43,10 +31,6 @@ LABELS = torch.tensor([0, 2, 3])
 
 
 # ---- formulas, in numpy
-
-
-def silu(x):
-    return x / (1 + np.exp(-x))
 
 
 def linear(layer, x):

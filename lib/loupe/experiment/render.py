@@ -2,13 +2,23 @@
 
 import ast
 import inspect
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from textwrap import dedent, fill
 from typing import Any
 
-from loupe.experiment.claims import INCONCLUSIVE, NOT_REPRODUCED, NOT_TESTED, PARTLY, REPRODUCED, Band, number
+from loupe.experiment.claims import (
+    INCONCLUSIVE,
+    NOT_REPRODUCED,
+    NOT_TESTED,
+    PARTLY,
+    REPRODUCED,
+    Band,
+    number,
+    t_interval,
+)
 
 MARKS = {REPRODUCED: "●", PARTLY: "◐", INCONCLUSIVE: "◐", NOT_REPRODUCED: "✕", NOT_TESTED: "○"}
 _CLASSES = {NOT_REPRODUCED: "not-reproduced", NOT_TESTED: "not-tested"}
@@ -92,6 +102,44 @@ def setting(value: Any) -> str:
             return f"{setting(value[0])}, {setting(value[1])}, …, {setting(value[-1])} ({len(value)} values)"
         return ", ".join(setting(item) for item in value) or "none"
     return str(value)
+
+
+def rounded(value: float, digits: int) -> str:
+    """A number with so many digits after the point, or fewer where there are four before; large ones by powers of ten.
+
+    >>> rounded(0.00823, 4), rounded(31.26, 2), rounded(1234.5, 2), rounded(-25000, 2)
+    ('0.0082', '31.26', '1234', '−2.5·10^4')
+    """
+    if not math.isfinite(value):
+        return number(value)
+    if abs(value) >= 9999.5:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        text = f"{mantissa}·10^{int(exponent)}"
+    else:
+        before = max(0, math.floor(math.log10(max(abs(value), 1e-9))))
+        text = f"{value:.{min(digits, 3 - before) if before else digits}f}"
+    return text.replace("-", "−")
+
+
+def over_seeds(values: Iterable[float], digits: int) -> str:
+    """The mean over seeds with half its 95 % t interval; of two seeds both values, since their interval says nothing.
+
+    >>> over_seeds([0.25], 3), over_seeds([0.5, 0.25], 3), over_seeds([1, 2, 3], 2)
+    ('0.250', '0.250 … 0.500', '2.00\xa0±\xa02.48')
+    """
+    values = sorted(float(value) for value in values)
+    if not all(map(math.isfinite, values)):
+        return number(sum(values))
+    shown = list(dict.fromkeys(rounded(value, digits) for value in values))
+    if len(values) < 3 or len(shown) == 1:
+        return " … ".join(shown)
+    low, high = t_interval(values)
+    mean, half = sum(values) / len(values), (high - low) / 2
+    if max(abs(mean), half) >= 1e4:
+        exponent = math.floor(math.log10(max(abs(mean), half)))
+        text = f"({mean / 10**exponent:.1f}\u00a0±\u00a0{half / 10**exponent:.1f})·10^{exponent}"
+        return text.replace("-", "−")
+    return f"{rounded(mean, digits)}\u00a0±\u00a0{rounded(half, digits)}"
 
 
 def ledger(columns: dict[str, list[dict[str, Any]]], here: str) -> Block:

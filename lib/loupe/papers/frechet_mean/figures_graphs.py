@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from loupe.experiment.claims import t_interval
 from loupe.experiment.found import absent, stored
-from loupe.experiment.render import Block, table
+from loupe.experiment.render import Block, over_seeds, table
 from loupe.papers.frechet_mean.claims_links import outcome, outcomes
 from loupe.papers.frechet_mean.figures import WIDTH, _graph
 from loupe.plotting import SERIES, figure, series, show
@@ -81,23 +80,14 @@ def link_table(chapter):
                 (
                     f"{_graph(graph)}, {method}",
                     REPORTED.get(graph, {}).get(str(method), "not available"),
-                    _mean([one.score for one in by_rule]),
-                    _mean([one.score for one in at_best]),
+                    over_seeds([one.score for one in by_rule], 1),
+                    over_seeds([one.score for one in at_best], 1),
                     f"{np.mean([one.epoch for one in at_best]):,.0f}",
                     f"{len(runs)}, {found.preset}",
                 )
             )
     head = ("graph, method", "reported", "published rule", "best epoch", "that epoch", "seeds")
     return table(head, rows, numeric=True)
-
-
-def _mean(scores):
-    low, high = t_interval(scores)
-    return (
-        f"{np.mean(scores):.1f}\u00a0±\u00a0{(high - low) / 2:.1f}"
-        if len(scores) > 1
-        else f"{np.mean(scores):.1f}"
-    )
 
 
 def shortcut_table(chapter):
@@ -107,9 +97,9 @@ def shortcut_table(chapter):
         return absent("the look at single features")
     columns, degree = 100 * found.runs["columns"], 100 * found.runs["degree"]
     order = np.argsort(-columns.mean(axis=0))
-    rows = [(f"nearness in feature {k}", _mean(columns[:, k])) for k in order[:2]]
-    rows.append((f"nearness in feature {order[-1]}, the worst", _mean(columns[:, order[-1]])))
-    rows.append(("the larger degree of the two nodes", _mean(degree)))
+    rows = [(f"nearness in feature {k}", over_seeds(columns[:, k], 1)) for k in order[:2]]
+    rows.append((f"nearness in feature {order[-1]}, the worst", over_seeds(columns[:, order[-1]], 1)))
+    rows.append(("the larger degree of the two nodes", over_seeds(degree, 1)))
     return table(("guessed by", "test ROC AUC, %"), rows, numeric=True)
 
 
@@ -181,7 +171,7 @@ def sizes_table(chapter):
 
 def _pair(runs, prefix=""):
     return [
-        _mean([one.score for one in outcomes(runs, method, patience=False, prefix=prefix)])
+        over_seeds([one.score for one in outcomes(runs, method, patience=False, prefix=prefix)], 1)
         for method in ("HGCN", "Fréchet")
     ]
 
@@ -209,7 +199,7 @@ def node_table(chapter):
                 ).score
                 for curves in runs["curves"]
             ]
-            rows.append((f"{_graph(graph)}, {method}", test.removeprefix("test "), _mean(scores)))
+            rows.append((f"{_graph(graph)}, {method}", test.removeprefix("test "), over_seeds(scores, 1)))
     return table(("graph, method", "score", "test, %"), rows, numeric=True)
 
 

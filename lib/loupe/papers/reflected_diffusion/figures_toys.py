@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from loupe.experiment.claims import t_interval
 from loupe.experiment.found import absent, stored, stored_together
-from loupe.experiment.render import table
+from loupe.experiment.render import over_seeds, table
 from loupe.papers.reflected_diffusion.figures import OURS, RANK, WIDTH
 from loupe.plotting import SERIES, TRUTH, figure, series, show
 
@@ -74,15 +73,15 @@ def distances(chapter):
         row = [words, str(len(runs[experiment]))]
         for toy in TOYS:
             row += [
-                _interval(runs[experiment][f"{toy} {name} distance"], 1e4),
-                _interval(runs[experiment][f"{toy} {name} at walls"], 100),
+                _over_seeds(runs[experiment][f"{toy} {name} distance"], 1e4),
+                _over_seeds(runs[experiment][f"{toy} {name} at walls"], 100),
             ]
         rows.append(row)
     last = ["other data", str(len(runs["toys_reflected"]))]
     for toy in TOYS:
         last += [
-            _interval(runs["toys_reflected"][f"{toy} floor"], 1e4),
-            _interval(runs["toys_reflected"][f"{toy} data at walls"], 100),
+            _over_seeds(runs["toys_reflected"][f"{toy} floor"], 1e4),
+            _over_seeds(runs["toys_reflected"][f"{toy} data at walls"], 100),
         ]
     head = [f"sampler, {found.preset}", "seeds"] + [
         f"{words}: {what}" for words in TOYS.values() for what in ("distance × 10⁴", "at walls, %")
@@ -90,12 +89,8 @@ def distances(chapter):
     return table(head, [*rows, last], numeric=True)
 
 
-def _interval(values, factor):
-    values = factor * np.asarray(values, dtype=float)
-    if len(values) < 2:
-        return f"{values.mean():.2f}".replace("-", "−")
-    low, high = t_interval(values.tolist())
-    return f"{values.mean():.2f} ± {(high - low) / 2:.2f}".replace("-", "−")
+def _over_seeds(values, factor):
+    return over_seeds(factor * np.asarray(values, dtype=float), 2)
 
 
 def likelihoods(chapter):

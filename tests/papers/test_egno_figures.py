@@ -4,25 +4,26 @@ import json
 import math
 import re
 import types
-from dataclasses import dataclass, field
-from html import unescape
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from fakes import FakeResult, FakeStored
+from fakes import FakeResult, FakeStored, computed
 from matplotlib.colors import same_color
-from matplotlib.figure import Figure
-from matplotlib.image import imread
-from matplotlib.text import Text
+from showing import (
+    assert_finite,
+    assert_same_thumbnail_each_time,
+    assert_says_what_is_missing,
+    cells_of,
+    thumbnail_sheet,
+    words_not_of_benchmark,
+)
 
 from loupe.experiment.chapter import Runs
-from loupe.experiment.folders import project_root
-from loupe.experiment.render import Block
+from loupe.experiment.render import over_seeds, rounded
 from loupe.papers import egno as room
 from loupe.papers.egno import PRESETS, experiments_training, figures, figures_motion
-from loupe.papers.egno.figures import RANK, interval, plain
-from loupe.plotting import SERIES, display
+from loupe.papers.egno.figures import RANK
+from loupe.plotting import SERIES
 
 TINY = PRESETS["smoke"].override(
     {
@@ -47,7 +48,6 @@ PICTURES = tuple(NEEDED)[:8]
 TABLES = (*tuple(NEEDED)[8:13], "molecules")
 VIEWS = tuple(NEEDED)[13:]
 SEEDS = (3, 5, 8)
-T_OF_THREE = 4.302653  # 97.5 % quantile of Student's law with two degrees of freedom
 
 
 def drawn(name):
@@ -60,12 +60,9 @@ def chapter_of(found, preset="smoke", config=TINY, overridden=None, **others):
 
     ``overridden`` are settings that were given when the chapter was opened.
     """
-    every = {
-        (of, name): runs for of, some in {preset: found, **others}.items() for name, runs in some.items()
-    }
     presets = {name: config for name in PRESETS}
     own = config.override(overridden) if overridden else config
-    stored = FakeStored(every, preset, overridden or {})
+    stored = FakeStored.of(found, preset, overridden, **others)
     return types.SimpleNamespace(
         preset=preset, stored=stored, config=own, room=types.SimpleNamespace(PRESETS=presets)
     )
@@ -77,13 +74,10 @@ def chapter_of(found, preset="smoke", config=TINY, overridden=None, **others):
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """Every experiment with pictures once, with the settings TINY."""
-    found = {"spectra": room.spectra(TINY, seed=0, device="cpu")}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiments_training, "MOLECULE_PARTS", {"valid": 12, "test": 31})
-        for name in TRAINED:
-            found[name] = getattr(room, name)(TINY, seed=0, device="cpu", work=tmp_path_factory.mktemp(name))
-    found["aspirin"] = other(found["ethanol"], 99)
-    return {name: Runs((FakeResult(0, run),)) for name, run in found.items()}
+        found = computed(room, TINY, ("spectra", *TRAINED), tmp_path_factory)
+    return found | {"aspirin": Runs((FakeResult(0, other(found["ethanol"].first, 99)),))}
 
 
 def other(result, seed):
@@ -119,96 +113,6 @@ def changed(tiny, experiment, **values):
     values = {key.replace("_", " "): value for key, value in values.items()}
     runs = Runs(tuple(FakeResult(run.seed, dict(run) | values) for run in tiny[experiment]))
     return tiny | {experiment: runs}
-
-
-@dataclass
-class Shown:
-    """What a notebook was given: outputs with their metadata, and the figures that they were drawn from."""
-
-    outputs: list = field(default_factory=list)
-    sheets: list = field(default_factory=list)
-    rendering: bool = False
-
-    @property
-    def sheet(self):
-        """The one figure."""
-        (sheet,) = self.sheets
-        return sheet
-
-    @property
-    def caption(self):
-        """The caption of the one figure, whose form is looked at."""
-        (picture, about), (words, mark) = self.outputs
-        caption, alt = picture["text/plain"], about["image/png"]["alt"]
-        assert picture.keys() == {"image/png", "text/plain"}
-        assert picture["image/png"].startswith(b"\x89PNG" if self.rendering else b"none")
-        assert words == {"text/markdown": f"*{caption}*"}
-        assert mark == {"loupe": {"caption": True}}
-        assert len(alt.split()) > 5
-        assert len(caption.split()) > 5
-        for text in (alt, caption, *(each.get_text() for each in self.sheet.findobj(Text))):
-            assert_finite(text)
-        for axes in self.sheet.axes:
-            assert all(np.isfinite(line.get_xydata()).all() for line in axes.lines)
-        return caption
-
-    @property
-    def alt(self):
-        """The description of the one figure."""
-        return self.outputs[0][1]["image/png"]["alt"]
-
-    def lines(self, panel=0):
-        """The lines of a panel that have a name."""
-        found = {line.get_label(): line for line in self.sheet.axes[panel].lines}
-        return {name: line for name, line in found.items() if not name.startswith("_")}
-
-
-@pytest.fixture
-def shown(monkeypatch):
-    """Figures are shown as in a notebook, without pictures, which take time; gives what it is shown."""
-    seen, png = Shown(), display.png
-
-    def picture(sheet):
-        seen.sheets.append(sheet)
-        return png(sheet) if seen.rendering else b"none"
-
-    monkeypatch.setattr(display, "_in_ipython", lambda: True)
-    monkeypatch.setattr(display, "SAVED_DPI", 40)
-    monkeypatch.setattr(display, "png", picture)
-    monkeypatch.setattr(
-        "IPython.display.display", lambda data, metadata, raw: seen.outputs.append((data, metadata))
-    )
-    yield seen
-    left = plt.get_fignums()
-    plt.close("all")
-    assert not left
-
-
-@pytest.fixture
-def rendered(shown):
-    """The same with pictures, though small ones."""
-    shown.rendering = True
-    return shown
-
-
-def assert_finite(text):
-    assert not re.search(r"(?<![a-z])(nan|inf)(?![a-z])", text.lower()), text
-
-
-def cells_of(block):
-    """Head and rows of a table; every row has a cell for each head, labelled with it, and none is not a number."""
-    assert isinstance(block, Block)
-    assert block.html.startswith('<table class="loupe-table')
-    assert block.html.count("<table") == 1
-    head = [unescape(each) for each in re.findall("<th>(.*?)</th>", block.html)]
-    rows = []
-    for row in re.findall("<tr>(.*?)</tr>", block.html)[1:]:
-        cells = re.findall('<td data-label="(.*?)">(.*?)</td>', row)
-        assert [unescape(label) for label, _ in cells] == head
-        rows.append([unescape(cell) for _, cell in cells])
-    assert_finite(str(block))
-    assert all(cell in str(block) for row in rows for cell in row)
-    return head, rows
 
 
 def by_name(block):
@@ -248,17 +152,6 @@ def resampled(ours, theirs):
     return (sum(ours) / sum(theirs), *np.percentile(ratios, (2.5, 97.5)))
 
 
-def with_half(values, digits):
-    """Mean and half of the t interval of three values; one of them where all are written alike."""
-    if len(written := {plain(value, digits) for value in values}) == 1:
-        return written.pop()
-    mean, half = np.mean(values), T_OF_THREE * np.std(values, ddof=1) / math.sqrt(3)
-    if max(mean, half) >= 1e4:
-        power = 10 ** math.floor(math.log10(max(mean, half)))
-        return f"({mean / power:.1f} ± {half / power:.1f})·10^{math.log10(power):.0f}"
-    return f"{plain(mean, digits)} ± {plain(half, digits)}"
-
-
 # --- every picture ------------------------------------------------------------------------------------------
 
 
@@ -296,11 +189,7 @@ def test_tables(name, change, tiny):
 
 @pytest.mark.parametrize("name", NEEDED)
 def test_what_is_not_computed_yet_is_said_in_one_sentence(name, tiny, shown):
-    every = {one: tiny[one] for one in NEEDED[name]}
-    for missing in (every, *({one} for one in every)):
-        block = drawn(name)(chapter_of({one: runs for one, runs in every.items() if one not in missing}))
-        assert re.fullmatch(r"Nothing to show here: [a-zA-Z ]+ has not been computed yet\.", str(block))
-        assert block._repr_mimebundle_()["text/markdown"] == f"*{block}*"
+    assert_says_what_is_missing(drawn(name), chapter_of, {one: tiny[one] for one in NEEDED[name]})
     assert not shown.outputs
 
 
@@ -359,16 +248,18 @@ def test_the_own_preset_comes_first_and_then_the_larger_one(tiny):
 
 def test_paths_are_those_that_are_stored(tiny, shown):
     figures.trajectories(chapter_of(thrice(tiny)))
-    assert f"predictions at {P} times" in shown.caption
+    assert f"with dots at {P} times" in shown.caption
     assert len(shown.sheet.axes) == 6
     for place, axes in enumerate(shown.sheet.axes):
         row, k = divmod(place, 3)
         name = ("EGNO", "EGNN-R")[row]
         run = thrice(tiny)[CHARGED[row]].first
         start, truth, predicted = run["start"][k], run["truth"][k], run[f"{name} shown"][k]
-        assert len(axes.lines) == 16
+        assert len(axes.lines) == 21
         for i in range(5):
-            true, path, marks = axes.lines[3 * i : 3 * i + 3]
+            true, dots, path, marks = axes.lines[4 * i : 4 * i + 4]
+            assert np.array_equal(dots.get_xydata(), truth[1::2, i, :2])
+            assert same_color(dots.get_color(), "black")
             assert np.array_equal(true.get_xydata(), np.vstack([start[i], truth[:, i]])[:, :2])
             assert np.array_equal(path.get_xydata(), np.vstack([start[i], predicted[:, i]])[:, :2])
             assert np.array_equal(marks.get_xydata(), predicted[:, i, :2])
@@ -376,7 +267,7 @@ def test_paths_are_those_that_are_stored(tiny, shown):
             assert colour_is(path, name)
             assert colour_is(marks, name)
             assert path.get_linestyle() == "--"
-        assert np.array_equal(axes.lines[15].get_xydata(), start[:, :2])
+        assert np.array_equal(axes.lines[20].get_xydata(), start[:, :2])
         # All of the truth is inside.
         low, high = axes.get_xlim()
         assert (truth[..., 0] > low).all()
@@ -394,7 +285,7 @@ def scenes_of(view):
     assert_finite(kinds["text/plain"])
     assert "NaN" not in view.html
     (content,) = re.findall(
-        r'<script type="application/json" class="lt-data">(.*?)</script>', view.html, flags=re.DOTALL
+        r'<script type="application/json" class="lw-data">(.*?)</script>', view.html, flags=re.DOTALL
     )
     return json.loads(content)
 
@@ -444,7 +335,7 @@ def test_charges_in_the_view_are_those_of_the_systems(tiny):
 
 def test_a_reader_of_the_view_is_told_what_its_shapes_are(tiny):
     html = figures.view(chapter_of(tiny)).html
-    (legend,) = re.findall(r'<p class="lt-legend">(.*?)</p>', html, flags=re.DOTALL)
+    (legend,) = re.findall(r'<p class="lw-legend">(.*?)</p>', html, flags=re.DOTALL)
     first, second = (re.sub("<.*?>", "", part).strip() for part in legend.split("</svg>")[-2:])
     assert first == "charge like the first"
     assert second.startswith("opposite charge")
@@ -484,9 +375,9 @@ def test_scores_are_those_of_the_methods(table, tiny):
         for cell, of in ((mean, np.mean), (less, but_one), (median, np.median)):
             values = [of(each) for each in errors]
             if name == "Linear":
-                assert cell.split(" ±")[0] == f"{values[0]:.4f}"
+                assert cell.split("\u00a0±")[0] == f"{values[0]:.4f}"
             else:
-                assert cell == with_half(values, 4)
+                assert cell == over_seeds(values, 4)
 
 
 def test_what_training_costs_is_that_of_the_networks(tiny):
@@ -511,7 +402,7 @@ def test_tables_name_their_preset_and_seeds(change, words, tiny):
 def test_scores_of_one_seed_have_no_spread(tiny):
     rows = by_name(figures.scores(chapter_of(tiny)))
     assert "±" not in str(figures.scores(chapter_of(tiny)))
-    assert rows["EGNO"][1] == plain(tiny["charged_egno"].first["EGNO errors"][:, -1].mean(), 4)
+    assert rows["EGNO"][1] == rounded(tiny["charged_egno"].first["EGNO errors"][:, -1].mean(), 4)
 
 
 def test_what_does_not_depend_on_the_seed_has_no_spread(tiny):
@@ -536,48 +427,6 @@ def test_what_is_reported_is_written_the_same_everywhere():
     assert claims["EG6b"] == (
         f"×100: walking {walking[0]} against {walking[1]}, running {running[0]} against {running[1]}"
     )
-
-
-@pytest.mark.parametrize(
-    ("value", "digits", "text"),
-    [
-        (0.00537, 4, "0.0054"), (0.0, 2, "0.00"), (0.9312, 4, "0.9312"), (1e4, 4, "1.0·10^4"), (1.3e4, 1, "1.3·10^4"),
-        (1.02e7, 4, "1.0·10^7"), (9.9e4, 2, "9.9·10^4"), (26.0796, 4, "26.08"),
-        (26.0812, 4, "26.08"), (355.219, 4, "355.2"), (9999.0, 4, "9999"), (8.14, 1, "8.1"),
-        (28.74, 1, "28.7"), (816.66, 1, "816.7"), (9999.0, 1, "9999"), (4.624, 2, "4.62"), (12.804, 2, "12.80"),
-    ],
-)  # fmt: skip
-def test_numbers_are_written_as_people_would(value, digits, text):
-    assert plain(value, digits) == text
-
-
-@pytest.mark.parametrize("value", [9.9e4, 12_345.0, 4.2e5, 8e9])
-def test_large_numbers_keep_two_digits(value):
-    text = plain(value, 4)
-    assert re.fullmatch(r"[1-9]\.[0-9]·10\^[0-9]+", text)
-    assert float(text.replace("·10^", "e")) == pytest.approx(value, rel=0.05)
-
-
-def test_two_seeds_are_both_shown():
-    assert interval([0.25], 3) == "0.250"
-    assert interval([0.5, 0.25], 3) == "0.250 … 0.500"
-    assert interval([0.25, 0.25], 3) == "0.250"
-    assert interval([3.0, 1.0, 2.0], 2) == f"2.00 ± {T_OF_THREE / math.sqrt(3):.2f}"
-    assert interval([2.0, 1e6], 2) == "2.00 … 1.0·10^6"
-    assert interval([0.25004, 0.25001], 3) == "0.250"
-    assert interval([0.25004, 0.25001, 0.25], 3) == "0.250"
-
-
-@pytest.mark.parametrize(
-    ("values", "text"),
-    [
-        ([11_400.0, 11_500.0, 11_600.0], "(1.1 ± 0.0)·10^4"),
-        ([1.0, 2e4, 3.0], "(0.7 ± 2.9)·10^4"),
-        ([9000.0, 9010.0, 9020.0], "9010 ± 24.8"),
-    ],
-)
-def test_a_mean_and_its_interval_are_written_in_one_way(values, text):
-    assert interval(values, 1) == text
 
 
 def test_errors_are_drawn_at_their_times(tiny, shown):
@@ -609,7 +458,7 @@ def test_errors_at_the_end_are_those_of_the_table(what, change, tiny, shown):
     dotted = [line for line in lines if line.get_linestyle() == ":"]
     for name, median in zip(("EGNO", "EGNN-S", "EGNN-R", "Linear"), dotted, strict=True):
         end = median.get_ydata()[-1] if what == "medians" else shown.lines()[name].get_ydata()[-1]
-        assert plain(end, 4) == rows[name][3 if what == "medians" else 2].split(" ±")[0]
+        assert rounded(end, 4) == rows[name][3 if what == "medians" else 2].split("\u00a0±")[0]
 
 
 def test_curves_that_fall_are_not_said_to_rise(tiny, shown):
@@ -625,8 +474,8 @@ def test_systems_that_go_astray_do_not_hide_the_others(tiny, shown):
     figures.by_time(chapter_of(found))
     tops = [drawn_errors(found, figures.HOLDER[name], name)[-1] for name in ("EGNO", "EGNN-S", "Linear")]
     assert shown.sheet.axes[0].get_ylim()[1] == pytest.approx(20 * max(tops))
-    assert by_name(figures.scores(chapter_of(found)))["EGNN-R"][1] == plain(errors[:, -1].mean(), 4)
-    assert "·10^" in plain(errors[:, -1].mean(), 4)
+    assert by_name(figures.scores(chapter_of(found)))["EGNN-R"][1] == rounded(errors[:, -1].mean(), 4)
+    assert "·10^" in rounded(errors[:, -1].mean(), 4)
 
 
 def test_training_is_drawn_by_steps_and_by_time(tiny, shown):
@@ -861,9 +710,9 @@ def test_errors_of_people_are_those_of_the_methods(tiny):
         if name in ("still", "Linear"):
             assert row[1] == row[3] == "–"
             continue
-        assert row[2] == with_half([each[:, -1].mean() for each in errors], 1)
+        assert row[2] == over_seeds([each[:, -1].mean() for each in errors], 1)
         whole = name not in ("EGNN", "EGNO-L")
-        assert row[4] == (with_half([each.mean() for each in errors], 1) if whole else "–")
+        assert row[4] == (over_seeds([each.mean() for each in errors], 1) if whole else "–")
     by = {row[0]: row for row in rows}
     assert [by[f"walking, {name}"][1] for name in MOVERS[2:]] == ["28.7", "26.4", "90.7", "–", "8.1"]
     assert [by[f"running, {name}"][1] for name in MOVERS[2:]] == ["50.9", "54.2", "816.7", "–", "33.9"]
@@ -902,8 +751,8 @@ def test_a_person_is_seen_from_the_side(tiny, shown):
 def test_skeletons_are_those_that_are_stored(tiny, shown):
     figures_motion.skeletons(chapter_of(thrice(tiny)))
     assert "at three of 5 times" in shown.caption
-    run, names = thrice(tiny)["running"].first, ("EGNO", "EGNN-S", "EGNN-R")
-    assert len(shown.sheet.axes) == 12
+    run, names = thrice(tiny)["running"].first, ("EGNO", "EGNN-S", "EGNN-R", "EGNN")
+    assert len(shown.sheet.axes) == 16
     titles = [axes.get_title() or axes.get_title("left") for axes in shown.sheet.axes[:4]]
     assert titles == ["now", "50 ms", "150 ms", "250 ms"]
     frames = (None, 1, 5, 9)  # of ten times: those after 6, 18 and 30 frames
@@ -912,12 +761,13 @@ def test_skeletons_are_those_that_are_stored(tiny, shown):
         name = names[row]
         true = run["start"][0] if column == 0 else run["truth"][0, frames[column]]
         lines = axes.lines
-        assert len(lines) == (30 if column == 0 else 60)
+        foreseen = column == 3 if name == "EGNN" else column > 0
+        assert len(lines) == (60 if foreseen else 30)
         for (child, parent), line in zip(run["bones"], lines[:30], strict=True):
             assert np.array_equal(line.get_xydata(), true[[child, parent]][:, [2, 1]])
             assert same_color(line.get_color(), "black")
         for (child, parent), line in zip(run["bones"], lines[30:], strict=False):
-            predicted = run[f"{name} shown"][0, (None, 0, 2, 4)[column]]
+            predicted = run[f"{name} shown"][0, -1 if name == "EGNN" else (None, 0, 2, 4)[column]]
             assert np.array_equal(line.get_xydata(), predicted[[child, parent]][:, [2, 1]])
             assert colour_is(line, name)
     assert [axes.get_ylabel() for axes in shown.sheet.axes[::4]] == list(names)
@@ -950,8 +800,8 @@ def test_errors_of_molecules_are_those_of_the_methods(tiny):
         what, name = row[0].split(", ")
         errors = np.array([100 * run[f"{name} errors"] for run in found[what]])
         assert row[1] == "31 windows, smoke, 3 seeds"
-        assert row[2] == plain(errors[..., -1].mean(), 2)
-        assert row[3] == ("–" if name == "EGNN" else plain(errors.mean(), 2))
+        assert row[2] == rounded(errors[..., -1].mean(), 2)
+        assert row[3] == ("–" if name == "EGNN" else rounded(errors.mean(), 2))
 
 
 @pytest.mark.parametrize("missing", ["ethanol", "aspirin"])
@@ -999,12 +849,8 @@ def bench():
 
 
 def test_the_hand_made_measurements_have_the_layout_of_the_benchmark():
-    source = (project_root() / "benchmarks" / "egno.py").read_text()
-    rows = bench()["rows"]
-    words = {key for row in rows for key in row} | {
-        row[key] for row in rows for key in ("task", "case", "part", "method", "extrapolated") if key in row
-    }
-    assert [word for word in words if f'"{word}"' not in source] == []
+    named = ("task", "case", "part", "method", "extrapolated")
+    assert words_not_of_benchmark("egno", bench()["rows"], named) == []
 
 
 def test_the_speed_table_holds_each_task_once():
@@ -1040,22 +886,12 @@ def test_the_simulator_stands_beside_a_loop():
 
 
 def test_the_thumbnail_is_the_same_each_time(tiny, tmp_path):
-    for name in ("one.png", "two.png"):
-        figures.thumbnail(chapter_of(tiny), tmp_path / name)
-    content = (tmp_path / "one.png").read_bytes()
-    assert content == (tmp_path / "two.png").read_bytes()
-    assert content.startswith(b"\x89PNG\r\n")
-    assert imread(tmp_path / "one.png").shape[:2] == (480, 640)
-    assert not plt.get_fignums()
+    assert_same_thumbnail_each_time(figures.thumbnail, chapter_of(tiny), tmp_path)
 
 
 def test_the_thumbnail_shows_the_first_system(tiny, tmp_path, monkeypatch):
-    sheets, save = [], Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda sheet, *args, **options: sheets.append(sheet) or save(sheet, *args, **options)
-    )  # fmt: skip
-    figures.thumbnail(chapter_of(tiny), tmp_path / "one.png")
-    lines, run = sheets[0].axes[0].lines, tiny["charged_egno"].first
+    sheet = thumbnail_sheet(figures.thumbnail, chapter_of(tiny), tmp_path / "one.png", monkeypatch)
+    lines, run = sheet.axes[0].lines, tiny["charged_egno"].first
     assert len(lines) == 15
     for i in range(5):
         true, marks, predicted = lines[3 * i : 3 * i + 3]
@@ -1075,20 +911,42 @@ def test_the_book_finds_the_thumbnail():
 # --- long runs ----------------------------------------------------------------------------------------------
 
 
-def test_long_runs_are_shown_seed_by_seed(tiny):
-    """Those that are done, of the preset gpu alone, whatever the chapter's own."""
+def some_long_runs(tiny):
+    """A chapter with seeds of the preset gpu, one of EGNO missing; and those of EGNO."""
     found = thrice(tiny)
     some = [run for run in found["charged_egno"] if run.seed != SEEDS[1]]
     chapter = chapter_of(tiny, gpu={"charged_egno": Runs(tuple(some)), "charged_egnn": found["charged_egnn"]})
     chapter.room = types.SimpleNamespace(PRESETS={"gpu": types.SimpleNamespace(seeds=SEEDS)})
+    return chapter, some
+
+
+def test_long_training_is_drawn_seed_by_seed(tiny, shown):
+    chapter, some = some_long_runs(tiny)
+    figures.long_learning(chapter)
+    assert "a line for each of 2 seeds" in shown.caption
+    assert "Preset `gpu`" in shown.caption
+    for axes, what in zip(shown.sheet.axes, ("steps", "clock"), strict=True):
+        assert len(axes.lines) == 2 + 3 + 3
+        for line, run in zip(axes.lines, some, strict=False):
+            assert np.array_equal(line.get_xdata(), run[f"EGNO {what}"])
+            assert np.array_equal(line.get_ydata(), run["EGNO valid"])
+            assert colour_is(line, "EGNO")
+    chapter = chapter_of(tiny, gpu={"charged_egno": Runs(tuple(some))})
+    chapter.room = types.SimpleNamespace(PRESETS={"gpu": types.SimpleNamespace(seeds=SEEDS)})
+    assert "has not been computed yet" in str(figures.long_learning(chapter))
+
+
+def test_long_runs_are_shown_seed_by_seed(tiny):
+    """Those that are done, of the preset gpu alone, whatever the chapter's own."""
+    chapter, some = some_long_runs(tiny)
     head, rows = cells_of(figures.long_runs(chapter))
     assert head[0] == "network, gpu"
     assert [row[0] for row in rows] == ["EGNO", "EGNN", "EGNN-S", "EGNN-R"]
     assert [row[1] for row in rows] == [f"{SEEDS[0]}, {SEEDS[2]}"] + 3 * [", ".join(map(str, SEEDS))]
     ends = [run["EGNO errors"][:, -1] for run in some]
-    assert rows[0][2] == interval([end.mean() for end in ends], 4)
-    assert rows[0][3] == interval([np.median(end) for end in ends], 4)
-    assert rows[0][4] == interval([run["EGNO errors"].mean() for run in some], 4)
+    assert rows[0][2] == over_seeds([end.mean() for end in ends], 4)
+    assert rows[0][3] == over_seeds([np.median(end) for end in ends], 4)
+    assert rows[0][4] == over_seeds([run["EGNO errors"].mean() for run in some], 4)
     assert rows[1][4] == rows[1][5] == "–"
     assert float(rows[0][6].replace("−", "-")) == pytest.approx(
         max(run["EGNO turned deviation"] for run in some), rel=0.6

@@ -4,11 +4,11 @@ import dataclasses
 import os
 import types
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from fakes import FakeResult, FakeStored
+from showing import assert_same_thumbnail_each_time
 from sklearn.metrics import roc_auc_score
 
 from loupe.data import load
@@ -24,7 +24,6 @@ from loupe.papers.frechet_mean import PRESETS, experiments, experiments_graphs, 
 from loupe.papers.frechet_mean.claims import CLAIMS, areas
 from loupe.papers.frechet_mean.claims_links import Outcome, flattened, outcome, outcomes
 from loupe.papers.frechet_mean.experiments_graphs import CURVES, METHODS, NODE_CURVES
-from loupe.plotting import display
 
 REPRODUCED, PARTLY, NOT = judging.REPRODUCED, judging.PARTLY, judging.NOT_REPRODUCED
 OPEN, NOT_TESTED = judging.INCONCLUSIVE, judging.NOT_TESTED
@@ -649,18 +648,6 @@ def chapter_of(preset="cpu", **found):
     return types.SimpleNamespace(preset=preset, stored=stored)
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """Figures are drawn as for a notebook; gives their pictures with captions."""
-    outputs = []
-    monkeypatch.setattr(display, "_in_ipython", lambda: True)
-    monkeypatch.setattr(
-        "IPython.display.display", lambda data, metadata, raw: outputs.append(data), raising=True
-    )
-    yield outputs
-    assert not plt.get_fignums()
-
-
 def bench():
     """Measurements of two sizes, one without the peer."""
     rows = [
@@ -693,9 +680,10 @@ def full_chapter(tiny):
     ],
     ids=["gradients", "errors", "timing", "training", "bars", "norm_curves"],
 )
-def test_pictures_are_shown_with_their_captions(draw, pictures, tiny, shown):
+def test_pictures_are_shown_with_their_captions(draw, pictures, tiny, rendered):
     assert draw(tiny) is None
-    assert [set(data) for data in shown] == [{"image/png", "text/plain"}, {"text/markdown"}] * pictures
+    kinds = [{"image/png", "text/plain"}, {"text/markdown"}] * pictures
+    assert [set(data) for data, _ in rendered.outputs] == kinds
 
 
 @pytest.mark.parametrize(
@@ -731,10 +719,7 @@ def test_the_disk_and_the_thumbnail(tiny, tmp_path):
     assert "text/html" in kinds
     assert "Einstein midpoint" in kinds["text/html"]
     chapter = types.SimpleNamespace(stored={"three_points": tiny["three_points"]})
-    figures.thumbnail(chapter, tmp_path / "one.png")
-    figures.thumbnail(chapter, tmp_path / "two.png")
-    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
-    assert not plt.get_fignums()
+    assert_same_thumbnail_each_time(figures.thumbnail, chapter, tmp_path)
 
 
 @pytest.mark.parametrize("draw", [figures_graphs.training, figures_graphs.bars, figures_graphs.sizes_table,

@@ -4,25 +4,25 @@ import inspect
 import math
 import re
 import types
-from dataclasses import dataclass, field
-from html import unescape
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from fakes import FakeResult, FakeStored
-from matplotlib.figure import Figure
-from matplotlib.image import imread
-from matplotlib.text import Text
+from fakes import FakeResult, FakeStored, computed
+from showing import (
+    assert_finite,
+    assert_same_thumbnail_each_time,
+    assert_says_what_is_missing,
+    cells_of,
+    thumbnail_sheet,
+    words_not_of_benchmark,
+)
 
 from loupe.diffusion.reflected import corner_mixture
 from loupe.errors import LoupeError
 from loupe.experiment.chapter import Runs
-from loupe.experiment.folders import project_root
-from loupe.experiment.render import Block
+from loupe.experiment.render import over_seeds, rounded
 from loupe.papers import reflected_diffusion as room
 from loupe.papers.reflected_diffusion import PRESETS, figures, figures_images, figures_toys
-from loupe.plotting import display
 
 TINY = PRESETS["smoke"].override(
     {
@@ -42,7 +42,6 @@ NEEDED = {  # of the chapter: figure or table, and the experiments without which
 }  # fmt: skip
 TABLES = ("distances", "quality_table", "judge_line", "likelihood_table")
 PICTURES = tuple(name for name in NEEDED if name not in TABLES)
-T_OF_THREE = 4.302653  # 97.5 % quantile of Student's law with two degrees of freedom
 
 
 def drawn(name):
@@ -52,10 +51,7 @@ def drawn(name):
 
 def chapter_of(found, preset="smoke", **others):
     """A chapter at a preset with these results, and with those of other presets."""
-    every = {
-        (of, name): runs for of, some in {preset: found, **others}.items() for name, runs in some.items()
-    }
-    return types.SimpleNamespace(preset=preset, stored=FakeStored(every, preset), config=TINY)
+    return types.SimpleNamespace(preset=preset, stored=FakeStored.of(found, preset, **others), config=TINY)
 
 
 # --- results ------------------------------------------------------------------------------------------------
@@ -64,12 +60,7 @@ def chapter_of(found, preset="smoke", **others):
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """Every experiment of the chapter once, with the settings TINY."""
-    found = {}
-    for name in ("identities", "thresholding", *TOYS, *IMAGES):
-        run = getattr(room, name)
-        work = {"work": tmp_path_factory.mktemp(name)} if "work" in inspect.signature(run).parameters else {}
-        found[name] = Runs((FakeResult(0, run(TINY, seed=0, device="cpu", **work)),))
-    return found
+    return computed(room, TINY, ("identities", "thresholding", *TOYS, *IMAGES), tmp_path_factory)
 
 
 def other(result, seed):
@@ -123,89 +114,6 @@ VARIANTS = {
 SEVERAL = pytest.mark.parametrize("change", list(VARIANTS.values())[::3], ids=list(VARIANTS)[::3])
 
 
-@dataclass
-class Shown:
-    """What a notebook was given: outputs with their metadata, and the figures that they were drawn from."""
-
-    outputs: list = field(default_factory=list)
-    sheets: list = field(default_factory=list)
-    rendering: bool = False
-
-    @property
-    def sheet(self):
-        """The one figure."""
-        (sheet,) = self.sheets
-        return sheet
-
-    @property
-    def caption(self):
-        """The caption of the one figure, whose form is looked at."""
-        (picture, about), (words, mark) = self.outputs
-        caption, alt = picture["text/plain"], about["image/png"]["alt"]
-        assert picture.keys() == {"image/png", "text/plain"}
-        assert picture["image/png"].startswith(b"\x89PNG" if self.rendering else b"none")
-        assert words == {"text/markdown": f"*{caption}*"}
-        assert mark == {"loupe": {"caption": True}}
-        assert len(alt.split()) > 5
-        assert len(caption.split()) > 5
-        for text in (alt, caption, *(each.get_text() for each in self.sheet.findobj(Text))):
-            assert_finite(text)
-        for axes in self.sheet.axes:
-            assert all(np.isfinite(line.get_xydata()).all() for line in axes.lines)
-        return caption
-
-    @property
-    def alt(self):
-        """The description of the one figure."""
-        return self.outputs[0][1]["image/png"]["alt"]
-
-
-@pytest.fixture
-def shown(monkeypatch):
-    """Figures are shown as in a notebook, without pictures, which take time; gives what it is shown."""
-    seen, png = Shown(), display.png
-
-    def picture(sheet):
-        seen.sheets.append(sheet)
-        return png(sheet) if seen.rendering else b"none"
-
-    monkeypatch.setattr(display, "_in_ipython", lambda: True)
-    monkeypatch.setattr(display, "SAVED_DPI", 40)
-    monkeypatch.setattr(display, "png", picture)
-    monkeypatch.setattr(
-        "IPython.display.display", lambda data, metadata, raw: seen.outputs.append((data, metadata))
-    )
-    yield seen
-    assert not plt.get_fignums()
-
-
-@pytest.fixture
-def rendered(shown):
-    """The same with pictures, though small ones."""
-    shown.rendering = True
-    return shown
-
-
-def assert_finite(text):
-    assert not re.search(r"(?<![a-z])(nan|inf)(?![a-z])", text.lower()), text
-
-
-def cells_of(block):
-    """Head and rows of a table; every row has a cell for each head, labelled with it, and none is not a number."""
-    assert isinstance(block, Block)
-    assert block.html.startswith('<table class="loupe-table')
-    assert block.html.count("<table") == 1
-    head = [unescape(each) for each in re.findall("<th>(.*?)</th>", block.html)]
-    rows = []
-    for row in re.findall("<tr>(.*?)</tr>", block.html)[1:]:
-        cells = re.findall('<td data-label="(.*?)">(.*?)</td>', row)
-        assert [unescape(label) for label, _ in cells] == head
-        rows.append([unescape(cell) for _, cell in cells])
-    assert_finite(str(block))
-    assert all(cell in str(block) for row in rows for cell in row)
-    return head, rows
-
-
 # --- every picture ------------------------------------------------------------------------------------------
 
 
@@ -240,12 +148,7 @@ def test_tables_of_networks(name, change, tiny):
 
 @pytest.mark.parametrize("name", NEEDED)
 def test_what_is_not_computed_yet_is_said_in_one_sentence(name, tiny, shown):
-    every = {one: tiny[one] for one in NEEDED[name]}
-    for missing in (every, *({one} for one in every)):
-        block = drawn(name)(chapter_of({one: runs for one, runs in every.items() if one not in missing}))
-        assert str(block).startswith("Nothing to show here: ")
-        assert str(block).endswith(" has not been computed yet.")
-        assert block._repr_mimebundle_()["text/markdown"] == f"*{block}*"
+    assert_says_what_is_missing(drawn(name), chapter_of, {one: tiny[one] for one in NEEDED[name]})
     assert not shown.outputs
 
 
@@ -308,7 +211,7 @@ def test_the_series_table_counts_the_terms():
 def test_the_folding_widget_is_a_fragment():
     kinds = figures.folding()._repr_mimebundle_()
     assert kinds.keys() == {"text/html", "text/plain"}
-    assert kinds["text/html"].startswith('<div class="loupe-folding')
+    assert kinds["text/html"].startswith('<div class="loupe-widget loupe-folding ')
     assert "Noise between walls is noise on a line, folded" in kinds["text/html"]
     assert_finite(kinds["text/plain"])
     assert "NaN" not in kinds["text/html"]
@@ -395,12 +298,8 @@ def bench():
 
 
 def test_the_hand_made_measurements_have_the_layout_of_the_benchmark():
-    source = (project_root() / "benchmarks" / "reflected_diffusion.py").read_text()
-    rows = bench()["rows"]
-    words = {key for row in rows for key in row} | {
-        row[key] for row in rows for key in ("task", "network", "method", "layout", "noise") if key in row
-    }
-    assert [word for word in words if f'"{word}"' not in source] == []
+    named = ("task", "network", "method", "layout", "noise")
+    assert words_not_of_benchmark("reflected_diffusion", bench()["rows"], named) == []
 
 
 def test_the_speed_table_holds_each_case_once():
@@ -437,12 +336,6 @@ def test_the_share_of_the_kernel_of_every_network():
 # --- networks in the square ---------------------------------------------------------------------------------
 
 
-def with_half(values):
-    """Mean and half of the t interval of three values."""
-    half = T_OF_THREE * np.std(values, ddof=1) / math.sqrt(3)
-    return f"{np.mean(values):.2f} ± {half:.2f}".replace("-", "−")
-
-
 def test_distances_are_means_over_seeds(tiny):
     head, rows = cells_of(drawn("distances")(chapter_of(thrice(tiny))))
     assert head[1:] == ["seeds", "chessboard: distance × 10⁴", "chessboard: at walls, %", "corners: distance × 10⁴",
@@ -455,7 +348,7 @@ def test_distances_are_means_over_seeds(tiny):
         ("logits of the data", "toys_logit", "logit"),
     ):
         assert by_name[words] == ["3"] + [
-            with_half([factor * run[f"{toy} {name} {what}"] for run in found[experiment]])
+            over_seeds([factor * run[f"{toy} {name} {what}"] for run in found[experiment]], 2)
             for toy in ("squares", "corners") for what, factor in (("distance", 1e4), ("at walls", 100))
         ]  # fmt: skip
     run = tiny["toys_reflected"].first
@@ -472,8 +365,7 @@ def test_a_sampler_of_fewer_seeds_stands_beside_others(tiny):
     _, rows = cells_of(drawn("distances")(chapter_of(found)))
     (row,) = (row for row in rows if row[0].startswith("logits of the data"))
     values = [1e4 * run["squares logit distance"] for run in found["toys_logit"]]
-    half = 12.7062 * abs(values[0] - values[1]) / 2
-    assert row[1:3] == ["2", f"{sum(values) / 2:.2f} ± {half:.2f}".replace("-", "−")]
+    assert row[1:3] == ["2", " … ".join(rounded(value, 2) for value in sorted(values))]
 
 
 def test_points_are_those_of_the_samplers(tiny, shown):
@@ -827,23 +719,12 @@ def test_a_table_of_another_preset_says_so(name, tiny):
 
 @pytest.mark.parametrize("change", [VARIANTS["one seed"], coloured], ids=["grey", "colour"])
 def test_the_thumbnail_is_the_same_each_time(change, tiny, tmp_path):
-    chapter = chapter_of(change(tiny))
-    for name in ("one.png", "two.png"):
-        drawn("thumbnail")(chapter, tmp_path / name)
-    content = (tmp_path / "one.png").read_bytes()
-    assert content == (tmp_path / "two.png").read_bytes()
-    assert content.startswith(b"\x89PNG\r\n")
-    assert imread(tmp_path / "one.png").shape[:2] == (480, 640)
-    assert not plt.get_fignums()
+    assert_same_thumbnail_each_time(drawn("thumbnail"), chapter_of(change(tiny)), tmp_path)
 
 
 def test_the_thumbnail_shows_the_first_samples(tiny, tmp_path, monkeypatch):
-    sheets, save = [], Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda sheet, *args, **options: sheets.append(sheet) or save(sheet, *args, **options)
-    )  # fmt: skip
-    drawn("thumbnail")(chapter_of(tiny), tmp_path / "one.png")
-    (picture,), size = pictures(sheets[0]), TINY.image_size
+    sheet = thumbnail_sheet(drawn("thumbnail"), chapter_of(tiny), tmp_path / "one.png", monkeypatch)
+    (picture,), size = pictures(sheet), TINY.image_size
     assert picture.shape == (3 * (size + 1) - 1, 4 * (size + 1) - 1)
     fold = tiny["images_reflected"].first["fold"][:, 0]
     assert np.array_equal(picture[:size, -size:], fold[3])

@@ -1,12 +1,11 @@
 """What is drawn of SEDD: every figure on results of a tiny preset, with any number of seeds and of texts."""
 
-import inspect
 import types
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from fakes import FakeResult, FakeStored
+from fakes import FakeResult, FakeStored, computed
+from showing import assert_same_thumbnail_each_time
 
 from loupe.errors import LoupeError
 from loupe.experiment.chapter import Runs
@@ -16,7 +15,6 @@ from loupe.papers import sedd as room
 from loupe.papers.sedd import PRESETS, figures, figures_samples, figures_text
 from loupe.papers.sedd.figures import LM1B, RANK, SENTENCE
 from loupe.papers.sedd.figures_text import EXPERIMENTS, words
-from loupe.plotting import display
 
 TINY = PRESETS["smoke"].override(
     {
@@ -38,12 +36,7 @@ def chapter_of(found, preset="smoke", of="smoke"):
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """Every experiment of the chapter once, with the settings TINY."""
-    found = {}
-    for name in ("identities", "oracle_samplers", *EXPERIMENTS.values()):
-        run = getattr(room, name)
-        work = {"work": tmp_path_factory.mktemp(name)} if "work" in inspect.signature(run).parameters else {}
-        found[name] = Runs((FakeResult(0, run(TINY, seed=0, device="cpu", **work)),))
-    return found
+    return computed(room, TINY, ("identities", "oracle_samplers", *EXPERIMENTS.values()), tmp_path_factory)
 
 
 def enlarged(tiny):
@@ -64,32 +57,20 @@ def enlarged(tiny):
     return found
 
 
-@pytest.fixture
-def shown(monkeypatch):
-    """Figures are drawn as for a notebook; gives their pictures with captions."""
-    outputs = []
-    monkeypatch.setattr(display, "_in_ipython", lambda: True)
-    monkeypatch.setattr(
-        "IPython.display.display", lambda data, metadata, raw: outputs.append(data), raising=True
-    )
-    yield outputs
-    assert not plt.get_fignums()
-
-
 def drawn(name):
     """A figure or table by name, wherever it lives."""
     return getattr(figures_samples, name, None) or getattr(figures_text, name)
 
 
-def one_picture(shown):
-    assert [set(data) for data in shown] == [{"image/png", "text/plain"}, {"text/markdown"}]
-    return shown[0]["text/plain"]
+def one_picture(rendered):
+    assert [set(data) for data, _ in rendered.outputs] == [{"image/png", "text/plain"}, {"text/markdown"}]
+    return rendered.caption
 
 
 @pytest.mark.parametrize("name", ["corruption", "schedules", "barrier"])
-def test_pictures_that_need_no_results(name, shown):
+def test_pictures_that_need_no_results(name, rendered):
     getattr(figures, name)()
-    one_picture(shown)
+    one_picture(rendered)
 
 
 @pytest.mark.parametrize(
@@ -97,21 +78,21 @@ def test_pictures_that_need_no_results(name, shown):
     [(figures.tightness, "identities"), (figures.steps_of_exact_score, "identities"),
      (figures.oracle, "oracle_samplers"), (figures_text.excess, "sedd_absorb")],
 )  # fmt: skip
-def test_pictures_of_one_experiment(draw, experiment, tiny, shown):
+def test_pictures_of_one_experiment(draw, experiment, tiny, rendered):
     draw(tiny[experiment])
-    one_picture(shown)
+    one_picture(rendered)
 
 
 @pytest.mark.parametrize("name", CHAPTER_FIGURES)
-def test_pictures_of_networks(name, tiny, shown):
+def test_pictures_of_networks(name, tiny, rendered):
     assert drawn(name)(chapter_of(tiny)) is None
-    assert "Preset `smoke`" in one_picture(shown)
+    assert "Preset `smoke`" in one_picture(rendered)
 
 
 @pytest.mark.parametrize("name", CHAPTER_FIGURES)
-def test_pictures_of_several_seeds_and_texts(name, tiny, shown):
+def test_pictures_of_several_seeds_and_texts(name, tiny, rendered):
     drawn(name)(chapter_of(enlarged(tiny)))
-    one_picture(shown)
+    one_picture(rendered)
 
 
 @pytest.mark.parametrize("change", [lambda tiny: tiny, enlarged], ids=["one seed", "three seeds"])
@@ -128,14 +109,14 @@ def test_what_is_not_computed_yet_is_said_in_one_sentence(name):
     assert str(drawn(name)(chapter_of({}))).endswith("has not been computed yet.")
 
 
-def test_curves_do_without_the_text(tiny, shown, monkeypatch):
+def test_curves_do_without_the_text(tiny, rendered, monkeypatch):
     def missing(name, **options):
         raise LoupeError(f"{name} is not here.")
 
     monkeypatch.setattr(figures_text, "load", missing)
     assert figures_text.references(TINY) is None
     figures_text.curves(chapter_of(tiny))
-    one_picture(shown)
+    one_picture(rendered)
 
 
 def test_methods_are_never_of_two_presets(tiny):
@@ -196,7 +177,4 @@ def test_the_paper_s_tables_with_their_ratios():
 
 
 def test_the_thumbnail_is_the_same_each_time(tiny, tmp_path):
-    for name in ("one.png", "two.png"):
-        figures.thumbnail(chapter_of(tiny), tmp_path / name)
-    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
-    assert not plt.get_fignums()
+    assert_same_thumbnail_each_time(figures.thumbnail, chapter_of(tiny), tmp_path)

@@ -1,14 +1,14 @@
 """The chapter's pictures of charged particles, of symmetry, of time, and of what EGNO is made of."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 import matplotlib.pyplot as plt
 import numpy as np
 
-from loupe.experiment.claims import t_interval
 from loupe.experiment.folders import MissingResultError
 from loupe.experiment.found import absent, stored, stored_together
-from loupe.experiment.render import table
+from loupe.experiment.render import over_seeds, table
 from loupe.papers.egno.claims import bootstrap, changed, of_windows, shared_and_new, variants
 from loupe.plotting import MUTED, SERIES, TRUTH, figure, log_axis, series, show, trajectory_view
 
@@ -24,6 +24,7 @@ REPORTED = {  # Table 1 and the recalled A-MSE of the specification's section 5
     "Linear": (0.0819, None), "RF": (0.0104, None), "MPNN": (0.0107, None), "EGNN": (0.0071, None),
     "EGNN-R": (0.0720, 0.0215), "EGNN-S": (0.0070, 0.0045), "EGNO": (0.0054, 0.0022),
 }  # fmt: skip
+LEARNING = ("EGNO", "EGNN", "EGNN-S")
 GROUPS = {0: "charge like the first", 1: "opposite charge"}
 
 
@@ -86,8 +87,10 @@ def trajectories(chapter):
             start, truth, shown = ours["start"][k], ours["truth"][k], run[f"{name} shown"][k]
             true = np.concatenate([start[None], truth])
             reach = np.abs(true - true.mean((0, 1)))[..., :2].max() * 1.15
+            every = len(truth) // len(shown)
             for i in range(len(start)):
                 axes.plot(*true[:, i, :2].T, color="#000000", linewidth=1.1)
+                axes.plot(*true[every::every, i, :2].T, ".", color="#000000", markersize=3.5)
                 path = np.concatenate([start[None], shown])[:, i, :2].T
                 axes.plot(*path, "--", linewidth=0.9, color=SERIES[RANK[name]].colour)
                 axes.plot(*path[:, 1:], linestyle="none", markersize=3.8, markerfacecolor="white", markeredgewidth=0.9,
@@ -110,8 +113,8 @@ def trajectories(chapter):
     show(
         sheet,
         alt="Six panels with paths of five particles: three systems, above as EGNO foresees them, below as EGNN-R does.",
-        caption=f"The first three systems of the viewer, seen along z. Black: the truth, from the black circles on. "
-        f"Coloured: predictions at {P} times, by EGNO in one pass (above) and by EGNN-R step by step (below), seed "
+        caption=f"The first three systems of the viewer, seen along z. Black: the truth, from the circles on, with dots at "
+        f"{P} times. Coloured: predictions at these, by EGNO in one pass (above) and by EGNN-R step by step (below), seed "
         f"{found.runs['charged_egno'].seeds[0]}; what leaves the panel is cut. Preset `{found.preset}`.",
     )
 
@@ -154,8 +157,8 @@ def whole_scores(chapter):
 def _measured(reported, errors):
     """Four cells of a method: what is reported; mean, mean but for the worst, and median of errors ``(seeds, S)``."""
     return (
-        "–" if reported is None else f"{reported:.4f}", interval(errors.mean(1), 4), interval(but_worst(errors), 4),
-        interval(np.median(errors, axis=1), 4),
+        "–" if reported is None else f"{reported:.4f}", over_seeds(errors.mean(1), 4), over_seeds(but_worst(errors), 4),
+        over_seeds(np.median(errors, axis=1), 4),
     )  # fmt: skip
 
 
@@ -164,49 +167,24 @@ def but_worst(errors):
     return np.sort(errors, axis=1)[:, :-1].mean(1)
 
 
-def plain(value, digits):
-    """A number with so many digits after the point, or fewer where there are four before; large ones by powers of ten."""
-    if abs(value) >= 1e4:
-        exponent = int(np.floor(np.log10(abs(value))))
-        return f"{value / 10**exponent:.1f}·10^{exponent}"
-    before = max(0, int(np.floor(np.log10(max(abs(value), 1e-9)))))
-    return f"{value:.{min(digits, 3 - before)}f}" if before else f"{value:.{digits}f}"
-
-
-def interval(values, digits):
-    """The mean over seeds with half its 95 % t interval; of two seeds both values, since their interval says nothing."""
-    values = np.sort(np.asarray(values, dtype=float))
-    shown = list(dict.fromkeys(plain(value, digits) for value in values))
-    if len(values) < 3 or len(shown) == 1:
-        return " … ".join(shown)
-    low, high = t_interval(values.tolist())
-    mean, half = values.mean(), (high - low) / 2
-    if max(mean, half) >= 1e4:
-        exponent = int(np.floor(np.log10(max(mean, half))))
-        return f"({mean / 10**exponent:.1f} ± {half / 10**exponent:.1f})·10^{exponent}"
-    return f"{plain(mean, digits)} ± {plain(half, digits)}"
-
-
 def long_runs(chapter):
     """T10: seeds of the preset ``gpu`` that are done, also where others are not."""
     rows = []
     for name in ("EGNO", "EGNN", "EGNN-S", "EGNN-R"):
-        runs = [
-            run for seed in chapter.room.PRESETS["gpu"].seeds for run in _of_seed(chapter, HOLDER[name], seed)
-        ]
+        runs = _done(chapter, HOLDER[name])
         if not runs:
             continue
         errors = np.stack([run[f"{name} errors"] for run in runs])
         ends, means = errors[..., -1], errors.mean(-1)
         along = (
-            (interval(means.mean(1), 4), interval(np.median(means, axis=1), 4))
+            (over_seeds(means.mean(1), 4), over_seeds(np.median(means, axis=1), 4))
             if errors.shape[-1] > 1
             else "––"
         )
         turned = max(float(run[f"{name} turned deviation"]) for run in runs)
         rows.append((
-            name, ", ".join(str(run.seed) for run in runs), interval(ends.mean(1), 4), interval(np.median(ends, axis=1), 4),
-            *along, _short(turned),
+            name, ", ".join(str(run.seed) for run in runs), over_seeds(ends.mean(1), 4),
+            over_seeds(np.median(ends, axis=1), 4), *along, _short(turned),
         ))  # fmt: skip
     if not rows:
         return absent("training of twenty thousand steps")
@@ -216,12 +194,14 @@ def long_runs(chapter):
     return table(head, rows, numeric=True)
 
 
-def _of_seed(chapter, experiment, seed):
-    source = replace(chapter.stored, preset="gpu", overrides={}, seed=seed)
-    try:
-        return [run for run in source[experiment] if run.seed == seed]
-    except MissingResultError:
-        return []
+def _done(chapter, experiment):
+    """The results of an experiment at ``gpu`` that there are, also where other seeds are missing."""
+    found = []
+    for seed in chapter.room.PRESETS["gpu"].seeds:
+        source = replace(chapter.stored, preset="gpu", overrides={}, seed=seed)
+        with suppress(MissingResultError):
+            found += [run for run in source[experiment] if run.seed == seed]
+    return found
 
 
 def costs_of_training(chapter):
@@ -280,29 +260,45 @@ def learning(chapter):
     found = stored_together(chapter, CHARGED[:2], OTHERS)
     if found is None:
         return absent("training on charged particles")
+    _draw_learning({name: list(found.runs[HOLDER[name]]) for name in LEARNING}, found.preset)
+
+
+def long_learning(chapter):
+    """E4 at the preset ``gpu``: of the seeds that are done."""
+    runs = {name: _done(chapter, HOLDER[name]) for name in LEARNING}
+    if not all(runs.values()):
+        return absent("training of twenty thousand steps")
+    _draw_learning(runs, "gpu")
+
+
+def _draw_learning(runs, preset):
     sheet, panels = figure(WIDTH, 5.6, rows=2, sharey=True)
-    for name in ("EGNO", "EGNN", "EGNN-S"):
-        for k, run in enumerate(found.runs[HOLDER[name]]):
+    for name in LEARNING:
+        # So many points are a line; few are told apart by their marks.
+        marks = {"markevery": max(1, len(runs[name][0][f"{name} steps"]) // 10)}
+        for k, run in enumerate(runs[name]):
             label = name if k == 0 else None
-            panels[0].plot(run[f"{name} steps"], run[f"{name} valid"], label=label, **series(RANK[name]))
-            panels[1].plot(run[f"{name} clock"], run[f"{name} valid"], label=label, **series(RANK[name]))
+            panels[0].plot(
+                run[f"{name} steps"], run[f"{name} valid"], label=label, **series(RANK[name]), **marks
+            )
+            panels[1].plot(
+                run[f"{name} clock"], run[f"{name} valid"], label=label, **series(RANK[name]), **marks
+            )
     log_axis(panels[0], "y")
+    panels[0].xaxis.set_major_formatter("{x:,.0f}")
     log_axis(panels[1], "xy")
     panels[0].set(xlabel="steps of training", ylabel="F-MSE, validation", title="After as many steps")
     panels[1].set(
         xlabel="processor time of training, s", ylabel="F-MSE, validation", title="After as much time"
     )
     panels[0].legend()
-    ours, theirs = (
-        np.mean([run[f"{name} clock"][-1] for run in found.runs[HOLDER[name]]]) for name in ("EGNO", "EGNN")
-    )
-    cost = ours / theirs
+    ours, theirs = (np.mean([run[f"{name} clock"][-1] for run in runs[name]]) for name in ("EGNO", "EGNN"))
     show(
         sheet,
         alt="Validation error of EGNO, EGNN and EGNN-S, falling, above against steps and below against processor time.",
         caption="Error at the end of the window on validation systems while networks train; a line for each of "
-        f"{seeds_of(found.runs['charged_egno'])}. A step of EGNO costs {cost:.1f} times one of EGNN. "
-        f"Preset `{found.preset}`.",
+        f"{seeds_of(runs['EGNO'])}. A step of EGNO costs {ours / theirs:.1f} times one of EGNN. "
+        f"Preset `{preset}`.",
     )
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 
 from loupe.experiment.found import absent, stored, stored_together
-from loupe.experiment.render import table
+from loupe.experiment.render import over_seeds, table
 from loupe.papers.egno.claims import of_windows
-from loupe.papers.egno.figures import OTHERS, RANK, WIDTH, interval, seeds_of
+from loupe.papers.egno.figures import OTHERS, RANK, WIDTH, seeds_of
 from loupe.plotting import SERIES, figure, show, trajectory_view
 
 PEOPLE = ("running", "walking")
@@ -35,9 +35,9 @@ def people(chapter):
             rows.append((
                 f"{what}, {name}",
                 "–" if end is None else f"{end:.1f}",
-                interval(errors[..., -1].mean(1), 1),
+                over_seeds(errors[..., -1].mean(1), 1),
                 "–" if whole is None else f"{whole:.1f}",
-                interval(errors.mean((1, 2)), 1) if along else "–",
+                over_seeds(errors.mean((1, 2)), 1) if along else "–",
             ))  # fmt: skip
     head = (
         f"× 100, {found.preset}, {seeds_of(found.runs['running'])}", "F-MSE, from memory", "F-MSE",
@@ -81,16 +81,21 @@ def skeletons(chapter):
     every = len(run["truth times"]) // P
     truth = run["truth"][k, every - 1 :: every]
     chosen = [0, P // 2, P - 1]
-    names = ("EGNO", "EGNN-S", "EGNN-R")
-    sheet, panels = figure(WIDTH, 5.6, rows=len(names), columns=1 + len(chosen), sharey=True)
+    names = ("EGNO", "EGNN-S", "EGNN-R", "EGNN")
+    sheet, panels = figure(WIDTH, 6.8, rows=len(names), columns=1 + len(chosen), sharey=True)
     depth = SKELETON[0]
     reach = max(np.abs(state[:, depth] - state[:, depth].mean()).max() for state in truth) + 1
     for row, name in enumerate(names):
-        states = [(run["start"][k], None), *((truth[p], run[f"{name} shown"][k, p]) for p in chosen)]
-        for axes, (true, shown) in zip(panels[row], states, strict=True):
+        shown = run[f"{name} shown"][k]
+        known = range(P - len(shown), P)  # EGNN knows the end only
+        states = [
+            (run["start"][k], None),
+            *((truth[p], shown[p - P] if p in known else None) for p in chosen),
+        ]
+        for axes, (true, foreseen) in zip(panels[row], states, strict=True):
             _draw(axes, true, bones, "#000000", 1.3)
-            if shown is not None:
-                _draw(axes, shown, bones, SERIES[RANK[name]].colour, 1.1, "--")
+            if foreseen is not None:
+                _draw(axes, foreseen, bones, SERIES[RANK[name]].colour, 1.1, "--")
             centre = true[:, depth].mean()
             axes.set(xlim=(centre - reach, centre + reach), aspect="equal", xticks=[], yticks=[])
             axes.grid(visible=False)
@@ -101,9 +106,10 @@ def skeletons(chapter):
         axes.set_title(words, fontsize=9)
     show(
         sheet,
-        alt="Rows of stick figures of a person who runs: the truth in black, three predictions in colour over it.",
+        alt="Rows of stick figures of a person who runs: the truth in black, predictions of four networks in colour over "
+        "it.",
         caption="A test window of running, seen from the side; black: the truth, coloured: what networks foresee from the "
-        f"state on the left, at three of {P} times; what leaves a panel is cut. "
+        f"state on the left, at three of {P} times, EGNN at the last only; what leaves a panel is cut. "
         f"Seed {found.runs.seeds[0]}. Preset `{found.preset}`.",
     )
 
@@ -127,8 +133,8 @@ def molecules(chapter):
             errors = 100 * of_windows(found.runs, method)
             rows.append((
                 f"{name}, {method}", f"{len(errors):,} windows, {found.preset}, {seeds_of(found.runs)}",
-                interval([errors[:, -1].mean()], 2),
-                interval([errors.mean()], 2) if errors.shape[1] > 1 else "–",
+                over_seeds([errors[:, -1].mean()], 2),
+                over_seeds([errors.mean()], 2) if errors.shape[1] > 1 else "–",
             ))  # fmt: skip
     if not presets:
         return absent("prediction of molecules")

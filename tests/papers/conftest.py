@@ -1,0 +1,38 @@
+"""Fixtures for tests of what is drawn of a chapter."""
+
+import matplotlib.pyplot as plt
+import pytest
+
+from loupe.plotting import display
+
+pytest.register_assert_rewrite("showing")  # so that its assertions say what they saw
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Figures are shown as in a notebook, without pictures, which take time; gives what it is shown."""
+    from showing import Shown
+
+    seen, png = Shown(), display.png
+
+    def picture(sheet):
+        seen.sheets.append(sheet)
+        return png(sheet) if seen.rendering else b"none"
+
+    monkeypatch.setattr(display, "_in_ipython", lambda: True)
+    monkeypatch.setattr(display, "SAVED_DPI", 40)
+    monkeypatch.setattr(display, "png", picture)
+    monkeypatch.setattr(
+        "IPython.display.display", lambda data, metadata, raw: seen.outputs.append((data, metadata))
+    )
+    yield seen
+    left = plt.get_fignums()
+    plt.close("all")
+    assert not left
+
+
+@pytest.fixture
+def rendered(shown):
+    """The same with pictures, though small ones."""
+    shown.rendering = True
+    return shown

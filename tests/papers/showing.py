@@ -1,0 +1,128 @@
+"""What tests of figures share: what a notebook is shown, what tables hold, and what every chapter's pictures promise."""
+
+import re
+from dataclasses import dataclass, field
+from html import unescape
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.image import imread
+from matplotlib.text import Text
+
+from loupe.experiment.folders import project_root
+from loupe.experiment.render import Block
+
+T_OF_THREE = 4.302653  # 97.5 % quantile of Student's law with two degrees of freedom
+
+
+@dataclass
+class Shown:
+    """What a notebook was given: outputs with their metadata, and the figures that they were drawn from."""
+
+    outputs: list = field(default_factory=list)
+    sheets: list = field(default_factory=list)
+    rendering: bool = False
+
+    @property
+    def sheet(self):
+        """The one figure."""
+        (sheet,) = self.sheets
+        return sheet
+
+    @property
+    def caption(self):
+        """The caption of the one figure, whose form is looked at."""
+        (picture, about), (words, mark) = self.outputs
+        caption, alt = picture["text/plain"], about["image/png"]["alt"]
+        assert picture.keys() == {"image/png", "text/plain"}
+        assert picture["image/png"].startswith(b"\x89PNG" if self.rendering else b"none")
+        assert words == {"text/markdown": f"*{caption}*"}
+        assert mark == {"loupe": {"caption": True}}
+        assert len(alt.split()) > 5
+        assert len(caption.split()) > 5
+        for text in (alt, caption, *(each.get_text() for each in self.sheet.findobj(Text))):
+            assert_finite(text)
+        for axes in self.sheet.axes:
+            assert all(np.isfinite(line.get_xydata()).all() for line in axes.lines)
+        return caption
+
+    @property
+    def alt(self):
+        """The description of the one figure."""
+        return self.outputs[0][1]["image/png"]["alt"]
+
+    def lines(self, panel=0):
+        """The lines of a panel that have a name."""
+        found = {line.get_label(): line for line in self.sheet.axes[panel].lines}
+        return {name: line for name, line in found.items() if not name.startswith("_")}
+
+
+def assert_finite(text):
+    assert not re.search(r"(?<![a-z])(nan|inf)(?![a-z])", text.lower()), text
+
+
+def cells_of(block):
+    """Head and rows of a table; every row has a cell for each head, labelled with it, and none is not a number."""
+    assert isinstance(block, Block)
+    assert block.html.startswith('<table class="loupe-table')
+    assert block.html.count("<table") == 1
+    head = [unescape(each) for each in re.findall("<th>(.*?)</th>", block.html)]
+    rows = []
+    for row in re.findall("<tr>(.*?)</tr>", block.html)[1:]:
+        cells = re.findall('<td data-label="(.*?)">(.*?)</td>', row)
+        assert [unescape(label) for label, _ in cells] == head
+        rows.append([unescape(cell) for _, cell in cells])
+    assert_finite(str(block))
+    assert all(cell in str(block) for row in rows for cell in row)
+    return head, rows
+
+
+def assert_says_what_is_missing(draw, chapter_of, needed):
+    """Without all results, or any one of them, there is one sentence.
+
+    Parameters
+    ----------
+    draw : callable
+        Of a chapter, to a block where there is nothing to draw.
+    chapter_of : callable
+        Of results by experiment, to a chapter.
+    needed : dict
+        The results without which there is nothing to draw.
+    """
+    for missing in (needed, *({one} for one in needed)):
+        block = draw(chapter_of({one: runs for one, runs in needed.items() if one not in missing}))
+        assert re.fullmatch(r"Nothing to show here: [a-zA-Z ]+ has not been computed yet\.", str(block))
+        assert block._repr_mimebundle_()["text/markdown"] == f"*{block}*"
+
+
+def assert_same_thumbnail_each_time(draw, chapter, folder):
+    """Byte by byte; of the size that the book expects."""
+    for name in ("one.png", "two.png"):
+        draw(chapter, folder / name)
+    content = (folder / "one.png").read_bytes()
+    assert content == (folder / "two.png").read_bytes()
+    assert content.startswith(b"\x89PNG\r\n")
+    assert imread(folder / "one.png").shape[:2] == (480, 640)
+    assert not plt.get_fignums()
+
+
+def thumbnail_sheet(draw, chapter, path, monkeypatch):
+    """The figure that a thumbnail is saved from."""
+    sheets, save = [], Figure.savefig
+
+    def saved(sheet, *args, **options):
+        sheets.append(sheet)
+        return save(sheet, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", saved)
+    draw(chapter, path)
+    return sheets[0]
+
+
+def words_not_of_benchmark(slug, rows, columns):
+    """Keys of rows, and values in these columns, that neither the benchmark nor what it shares with others names."""
+    folder = project_root() / "benchmarks"
+    source = "".join((folder / name).read_text() for name in (f"{slug}.py", "measuring.py"))
+    words = {key for row in rows for key in row} | {row[key] for row in rows for key in columns if key in row}
+    return [word for word in words if f'"{word}"' not in source]

@@ -166,7 +166,7 @@ def test_methods_have_a_colour_each():
 def test_pictures_of_one_seed(name, tiny, rendered):
     assert drawn(name)(chapter_of(tiny)) is None
     assert "Preset `smoke`." in rendered.caption
-    assert not re.search(r"\b1 (seeds|layers|windows|systems|times)\b", rendered.caption)
+    assert not re.search(r"(?<![.\d])1 (seeds|layers|windows|systems|times)\b", rendered.caption)
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -934,6 +934,26 @@ def test_long_training_is_drawn_seed_by_seed(tiny, shown):
     chapter = chapter_of(tiny, gpu={"charged_egno": Runs(tuple(some))})
     chapter.room = types.SimpleNamespace(PRESETS={"gpu": types.SimpleNamespace(seeds=SEEDS)})
     assert "has not been computed yet" in str(figures.long_learning(chapter))
+
+
+def test_finer_times_after_long_training_are_those_of_the_seeds_that_are_done(tiny, shown):
+    chapter, some = some_long_runs(tiny)
+    figures.long_resolution(chapter)
+    assert "2 seeds. Preset `gpu`." in shown.caption
+    errors = np.mean([run["EGNO physical fine errors"] for run in some], axis=0)
+    assert shown.sheet.axes[0].lines[0].get_ydata() == pytest.approx(but_one(errors))
+    assert "has not been computed yet" in str(figures.long_resolution(chapter_of(tiny)))
+
+
+def test_a_line_that_leaves_the_panel_is_said(tiny, shown):
+    found = thrice(tiny)
+    astray = dict(found["charged_egnn"].results[1])
+    astray["EGNN valid"] = astray["EGNN valid"] * [1, 1e3, 1]
+    found["charged_egnn"] = Runs((*found["charged_egnn"].results[:1], FakeResult(SEEDS[1], astray)))
+    figures.learning(chapter_of(found))
+    assert "Where a line leaves the panel, a system has gone astray" in shown.caption
+    firsts = [run[f"{name} valid"][0] for name in figures.LEARNING for run in found[figures.HOLDER[name]]]
+    assert shown.sheet.axes[0].get_ylim()[1] == pytest.approx(1.2 * max(firsts))
 
 
 def test_long_runs_are_shown_seed_by_seed(tiny):

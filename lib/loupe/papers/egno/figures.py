@@ -6,6 +6,7 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import numpy as np
 
+from loupe.experiment.chapter import Runs
 from loupe.experiment.folders import MissingResultError
 from loupe.experiment.found import absent, stored, stored_together
 from loupe.experiment.render import over_seeds, table
@@ -284,6 +285,10 @@ def _draw_learning(runs, preset):
             panels[1].plot(
                 run[f"{name} clock"], run[f"{name} valid"], label=label, **series(RANK[name]), **marks
             )
+    found = [run[f"{name} valid"] for name in LEARNING for run in runs[name]]
+    first, most, least = max(each[0] for each in found), max(map(max, found)), min(map(min, found))
+    panels[0].set_yscale("log")
+    panels[0].set_ylim(0.9 * least, 1.2 * first)
     log_axis(panels[0], "y")
     panels[0].xaxis.set_major_formatter("{x:,.0f}")
     log_axis(panels[1], "xy")
@@ -298,7 +303,12 @@ def _draw_learning(runs, preset):
         alt="Validation error of EGNO, EGNN and EGNN-S, falling, above against steps and below against processor time.",
         caption="Error at the end of the window on validation systems while networks train; a line for each of "
         f"{seeds_of(runs['EGNO'])}. A step of EGNO costs {ours / theirs:.1f} times one of EGNN. "
-        f"Preset `{preset}`.",
+        + (
+            "Where a line leaves the panel, a system has gone astray for a while. "
+            if most > 1.2 * first
+            else ""
+        )
+        + f"Preset `{preset}`.",
     )
 
 
@@ -370,7 +380,18 @@ def resolution(chapter):
     found = stored(chapter, "charged_egno", OTHERS)
     if found is None:
         return absent("asking for more times")
-    runs = found.runs
+    _draw_resolution(found.runs, found.preset)
+
+
+def long_resolution(chapter):
+    """E6 at the preset ``gpu``: of the seeds that are done."""
+    runs = _done(chapter, "charged_egno")
+    if not runs:
+        return absent("training of twenty thousand steps")
+    _draw_resolution(Runs(tuple(runs)), "gpu")
+
+
+def _draw_resolution(runs, preset):
     usual = of_windows(runs, "EGNO")
     P = usual.shape[1]
     sheet, axes = figure(WIDTH, 3.4)
@@ -396,7 +417,7 @@ def resolution(chapter):
         f"Asked for {2 * P} and told the physical time, its A-MSE at the "
         f"new times is {ratio:.2f} times that at the shared ones (95 % interval {low:.2f} to {high:.2f}); at the first "
         f"new time, before any it was trained at, the error is {first:.1f} times that of the first trained time. "
-        f"{seeds_of(runs)}. Preset `{found.preset}`.",
+        f"{seeds_of(runs)}. Preset `{preset}`.",
     )
 
 

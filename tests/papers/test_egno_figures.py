@@ -959,21 +959,32 @@ def test_a_line_that_leaves_the_panel_is_said(tiny, shown):
 def test_long_runs_are_shown_seed_by_seed(tiny):
     """Those that are done, of the preset gpu alone, whatever the chapter's own."""
     chapter, some = some_long_runs(tiny)
-    head, rows = cells_of(figures.long_runs(chapter))
-    assert head[0] == "network, gpu"
-    assert [row[0] for row in rows] == ["EGNO", "EGNN", "EGNN-S", "EGNN-R"]
-    assert [row[1] for row in rows] == [f"{SEEDS[0]}, {SEEDS[2]}"] + 3 * [", ".join(map(str, SEEDS))]
+    head, rows = cells_of(figures.long_scores(chapter))
+    assert head[0] == "F-MSE, gpu"
+    every, two = ", ".join(map(str, SEEDS)), f"{SEEDS[0]}, {SEEDS[2]}"
+    assert [row[:3] for row in rows] == [
+        ["EGNN", every, "0.0071"], ["EGNN-R", every, "0.0720"], ["EGNN-S", every, "0.0070"], ["EGNO", two, "0.0054"],
+    ]  # fmt: skip
     ends = [run["EGNO errors"][:, -1] for run in some]
-    assert rows[0][2] == over_seeds([end.mean() for end in ends], 4)
-    assert rows[0][3] == over_seeds([np.median(end) for end in ends], 4)
-    assert rows[0][4] == over_seeds([run["EGNO errors"].mean() for run in some], 4)
-    assert rows[1][4] == rows[1][5] == "–"
-    assert float(rows[0][6].replace("−", "-")) == pytest.approx(
+    assert rows[3][3:6] == [
+        over_seeds([measure(end) for end in ends], 4) for measure in (np.mean, but_one, np.median)
+    ]
+    assert float(rows[3][6].replace("−", "-")) == pytest.approx(
         max(run["EGNO turned deviation"] for run in some), rel=0.6
     )
+    head, rows = cells_of(figures.long_whole_scores(chapter))
+    assert head[0] == "A-MSE, gpu"
+    assert [row[:3] for row in rows] == [
+        ["EGNN-R", every, "0.0215"], ["EGNN-S", every, "0.0045"], ["EGNO", two, "0.0022"],
+    ]  # fmt: skip
+    along = [run["EGNO errors"].mean(1) for run in some]
+    assert rows[2][3:] == [
+        over_seeds([measure(each) for each in along], 4) for measure in (np.mean, but_one, np.median)
+    ]
 
 
 def test_without_long_runs_there_is_a_sentence(tiny):
     chapter = chapter_of(tiny)
     chapter.room = room
-    assert "has not been computed yet" in str(figures.long_runs(chapter))
+    for name in ("long_scores", "long_whole_scores", "long_learning", "long_resolution"):
+        assert "has not been computed yet" in str(drawn(name)(chapter))

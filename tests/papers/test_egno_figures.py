@@ -911,40 +911,6 @@ def test_the_book_finds_the_thumbnail():
 # --- long runs ----------------------------------------------------------------------------------------------
 
 
-def some_long_runs(tiny):
-    """A chapter with seeds of the preset gpu, one of EGNO missing; and those of EGNO."""
-    found = thrice(tiny)
-    some = [run for run in found["charged_egno"] if run.seed != SEEDS[1]]
-    chapter = chapter_of(tiny, gpu={"charged_egno": Runs(tuple(some)), "charged_egnn": found["charged_egnn"]})
-    chapter.room = types.SimpleNamespace(PRESETS={"gpu": types.SimpleNamespace(seeds=SEEDS)})
-    return chapter, some
-
-
-def test_long_training_is_drawn_seed_by_seed(tiny, shown):
-    chapter, some = some_long_runs(tiny)
-    figures.long_learning(chapter)
-    assert "a line for each of 2 seeds" in shown.caption
-    assert "Preset `gpu`" in shown.caption
-    for axes, what in zip(shown.sheet.axes, ("steps", "clock"), strict=True):
-        assert len(axes.lines) == 2 + 3 + 3
-        for line, run in zip(axes.lines, some, strict=False):
-            assert np.array_equal(line.get_xdata(), run[f"EGNO {what}"])
-            assert np.array_equal(line.get_ydata(), run["EGNO valid"])
-            assert colour_is(line, "EGNO")
-    chapter = chapter_of(tiny, gpu={"charged_egno": Runs(tuple(some))})
-    chapter.room = types.SimpleNamespace(PRESETS={"gpu": types.SimpleNamespace(seeds=SEEDS)})
-    assert "has not been computed yet" in str(figures.long_learning(chapter))
-
-
-def test_finer_times_after_long_training_are_those_of_the_seeds_that_are_done(tiny, shown):
-    chapter, some = some_long_runs(tiny)
-    figures.long_resolution(chapter)
-    assert "2 seeds. Preset `gpu`." in shown.caption
-    errors = np.mean([run["EGNO physical fine errors"] for run in some], axis=0)
-    assert shown.sheet.axes[0].lines[0].get_ydata() == pytest.approx(but_one(errors))
-    assert "has not been computed yet" in str(figures.long_resolution(chapter_of(tiny)))
-
-
 def test_a_line_that_leaves_the_panel_is_said(tiny, shown):
     found = thrice(tiny)
     astray = dict(found["charged_egnn"].results[1])
@@ -954,37 +920,3 @@ def test_a_line_that_leaves_the_panel_is_said(tiny, shown):
     assert "Where a line leaves the panel, a system has gone astray" in shown.caption
     firsts = [run[f"{name} valid"][0] for name in figures.LEARNING for run in found[figures.HOLDER[name]]]
     assert shown.sheet.axes[0].get_ylim()[1] == pytest.approx(1.2 * max(firsts))
-
-
-def test_long_runs_are_shown_seed_by_seed(tiny):
-    """Those that are done, of the preset gpu alone, whatever the chapter's own."""
-    chapter, some = some_long_runs(tiny)
-    head, rows = cells_of(figures.long_scores(chapter))
-    assert head[0] == "F-MSE, gpu"
-    every, two = ", ".join(map(str, SEEDS)), f"{SEEDS[0]}, {SEEDS[2]}"
-    assert [row[:3] for row in rows] == [
-        ["EGNN", every, "0.0071"], ["EGNN-R", every, "0.0720"], ["EGNN-S", every, "0.0070"], ["EGNO", two, "0.0054"],
-    ]  # fmt: skip
-    ends = [run["EGNO errors"][:, -1] for run in some]
-    assert rows[3][3:6] == [
-        over_seeds([measure(end) for end in ends], 4) for measure in (np.mean, but_one, np.median)
-    ]
-    assert float(rows[3][6].replace("−", "-")) == pytest.approx(
-        max(run["EGNO turned deviation"] for run in some), rel=0.6
-    )
-    head, rows = cells_of(figures.long_whole_scores(chapter))
-    assert head[0] == "A-MSE, gpu"
-    assert [row[:3] for row in rows] == [
-        ["EGNN-R", every, "0.0215"], ["EGNN-S", every, "0.0045"], ["EGNO", two, "0.0022"],
-    ]  # fmt: skip
-    along = [run["EGNO errors"].mean(1) for run in some]
-    assert rows[2][3:] == [
-        over_seeds([measure(each) for each in along], 4) for measure in (np.mean, but_one, np.median)
-    ]
-
-
-def test_without_long_runs_there_is_a_sentence(tiny):
-    chapter = chapter_of(tiny)
-    chapter.room = room
-    for name in ("long_scores", "long_whole_scores", "long_learning", "long_resolution"):
-        assert "has not been computed yet" in str(drawn(name)(chapter))

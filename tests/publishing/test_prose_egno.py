@@ -290,6 +290,9 @@ def test_ten_times_from_five_after_long_training(long):
     assert "After long training the price at the times of training is a third" in TEXT
     assert shared / usual.mean() == pytest.approx(4 / 3, abs=0.03)
     with_first, without = fine[:, 0::2].mean() / shared, fine[:, 2::2].mean() / shared
-    assert f"with it A-MSE at new times is {with_first:.1f} times that at shared ones, and EG7 holds in part only" in TEXT
+    assert (
+        f"with it A-MSE at new times is {with_first:.1f} times that at shared ones, and EG7 holds in part only"
+        in TEXT
+    )
     assert f"without it, {without:.1f} times" in TEXT
     assert with_first > 2

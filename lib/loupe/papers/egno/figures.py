@@ -1,13 +1,8 @@
 """The chapter's pictures of charged particles, of symmetry, of time, and of what EGNO is made of."""
 
-from contextlib import suppress
-from dataclasses import replace
-
 import matplotlib.pyplot as plt
 import numpy as np
 
-from loupe.experiment.chapter import Runs
-from loupe.experiment.folders import MissingResultError
 from loupe.experiment.found import absent, stored, stored_together
 from loupe.experiment.render import over_seeds, table
 from loupe.papers.egno.claims import bootstrap, changed, of_windows, shared_and_new, variants
@@ -25,7 +20,6 @@ REPORTED = {  # Table 1 and the recalled A-MSE of the specification's section 5
     "Linear": (0.0819, None), "RF": (0.0104, None), "MPNN": (0.0107, None), "EGNN": (0.0071, None),
     "EGNN-R": (0.0720, 0.0215), "EGNN-S": (0.0070, 0.0045), "EGNO": (0.0054, 0.0022),
 }  # fmt: skip
-WHOLE = ("Linear", "EGNN-R", "EGNN-S", "EGNO")
 LEARNING = ("EGNO", "EGNN", "EGNN-S")
 GROUPS = {0: "charge like the first", 1: "opposite charge"}
 
@@ -144,7 +138,7 @@ def whole_scores(chapter):
         return absent("prediction of charged particles")
     rows = [
         (name, *_measured(REPORTED[name][1], found.runs[HOLDER[name]][f"{name} errors"].mean(-1)))
-        for name in WHOLE
+        for name in ("Linear", "EGNN-R", "EGNN-S", "EGNO")
     ]
     head = (
         f"A-MSE, {found.preset}, {seeds_of(found.runs['charged_egno'])}",
@@ -167,48 +161,6 @@ def _measured(reported, errors):
 def but_worst(errors):
     """The mean over systems but for the one with the largest error, of each seed: ``(seeds, S)`` to ``(seeds,)``."""
     return np.sort(errors, axis=1)[:, :-1].mean(1)
-
-
-def long_scores(chapter):
-    """T10: errors at the end of the window of seeds of the preset ``gpu`` that are done, also where others are not."""
-    rows = []
-    for name, (reported, _) in REPORTED.items():
-        if runs := _done(chapter, HOLDER[name]):
-            errors = np.stack([run[f"{name} errors"][:, -1] for run in runs])
-            turned = [float(run[key]) for run in runs if (key := f"{name} turned deviation") in run]
-            seeds = ", ".join(str(run.seed) for run in runs)
-            rows.append((name, seeds, *_measured(reported, errors), _short(max(turned)) if turned else "–"))
-    if not rows:
-        return absent("training of twenty thousand steps")
-    head = (
-        "F-MSE, gpu", "seeds done", "reported (from memory)", "mean", "but for the worst", "median",
-        "largest deviation / extent, turned",
-    )  # fmt: skip
-    return table(head, rows, numeric=True)
-
-
-def long_whole_scores(chapter):
-    """T11: the same over the whole window."""
-    rows = []
-    for name in WHOLE:
-        if runs := _done(chapter, HOLDER[name]):
-            errors = np.stack([run[f"{name} errors"].mean(1) for run in runs])
-            seeds = ", ".join(str(run.seed) for run in runs)
-            rows.append((name, seeds, *_measured(REPORTED[name][1], errors)))
-    if not rows:
-        return absent("training of twenty thousand steps")
-    head = ("A-MSE, gpu", "seeds done", "reported", "mean", "but for the worst", "median")
-    return table(head, rows, numeric=True)
-
-
-def _done(chapter, experiment):
-    """The results of an experiment at ``gpu`` that there are, also where other seeds are missing."""
-    found = []
-    for seed in chapter.room.PRESETS["gpu"].seeds:
-        source = replace(chapter.stored, preset="gpu", overrides={}, seed=seed)
-        with suppress(MissingResultError):
-            found += [run for run in source[experiment] if run.seed == seed]
-    return found
 
 
 def costs_of_training(chapter):
@@ -267,22 +219,11 @@ def learning(chapter):
     found = stored_together(chapter, CHARGED[:2], OTHERS)
     if found is None:
         return absent("training on charged particles")
-    _draw_learning({name: list(found.runs[HOLDER[name]]) for name in LEARNING}, found.preset)
-
-
-def long_learning(chapter):
-    """E4 at the preset ``gpu``: of the seeds that are done."""
-    runs = {name: _done(chapter, HOLDER[name]) for name in LEARNING}
-    if not all(runs.values()):
-        return absent("training of twenty thousand steps")
-    _draw_learning(runs, "gpu")
-
-
-def _draw_learning(runs, preset):
+    runs = {name: found.runs[HOLDER[name]] for name in LEARNING}
     sheet, panels = figure(WIDTH, 5.6, rows=2, sharey=True)
     for name in LEARNING:
         # So many points are a line; few are told apart by their marks.
-        marks = {"markevery": max(1, len(runs[name][0][f"{name} steps"]) // 10)}
+        marks = {"markevery": max(1, len(runs[name].first[f"{name} steps"]) // 10)}
         for k, run in enumerate(runs[name]):
             label = name if k == 0 else None
             panels[0].plot(
@@ -291,8 +232,8 @@ def _draw_learning(runs, preset):
             panels[1].plot(
                 run[f"{name} clock"], run[f"{name} valid"], label=label, **series(RANK[name]), **marks
             )
-    found = [run[f"{name} valid"] for name in LEARNING for run in runs[name]]
-    first, most, least = max(each[0] for each in found), max(map(max, found)), min(map(min, found))
+    valid = [run[f"{name} valid"] for name in LEARNING for run in runs[name]]
+    first, most, least = max(each[0] for each in valid), max(map(max, valid)), min(map(min, valid))
     panels[0].set_yscale("log")
     panels[0].set_ylim(0.9 * least, 1.2 * first)
     log_axis(panels[0], "y")
@@ -314,7 +255,7 @@ def _draw_learning(runs, preset):
             if most > 1.2 * first
             else ""
         )
-        + f"Preset `{preset}`.",
+        + f"Preset `{found.preset}`.",
     )
 
 
@@ -386,18 +327,7 @@ def resolution(chapter):
     found = stored(chapter, "charged_egno", OTHERS)
     if found is None:
         return absent("asking for more times")
-    _draw_resolution(found.runs, found.preset)
-
-
-def long_resolution(chapter):
-    """E6 at the preset ``gpu``: of the seeds that are done."""
-    runs = _done(chapter, "charged_egno")
-    if not runs:
-        return absent("training of twenty thousand steps")
-    _draw_resolution(Runs(tuple(runs)), "gpu")
-
-
-def _draw_resolution(runs, preset):
+    runs = found.runs
     usual = of_windows(runs, "EGNO")
     P = usual.shape[1]
     sheet, axes = figure(WIDTH, 3.4)
@@ -423,7 +353,7 @@ def _draw_resolution(runs, preset):
         f"Asked for {2 * P} and told the physical time, its A-MSE at the "
         f"new times is {ratio:.2f} times that at the shared ones (95 % interval {low:.2f} to {high:.2f}); at the first "
         f"new time, before any it was trained at, the error is {first:.1f} times that of the first trained time. "
-        f"{seeds_of(runs)}. Preset `{preset}`.",
+        f"{seeds_of(runs)}. Preset `{found.preset}`.",
     )
 
 

@@ -183,7 +183,7 @@ def written(value):
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, float):
-        return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+        return f"{value:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
     return str(value)
 
 
@@ -192,7 +192,7 @@ def with_tasks(tables):
     return [{"task": title} | row for title, rows in tables.items() for row in rows]
 
 
-def publish(console, about, rows, path=None):
+def publish(console, about, rows, path=None, **more):
     """Say what ran where, and write it with the measurements in the form that chapters read.
 
     Parameters
@@ -204,8 +204,10 @@ def publish(console, about, rows, path=None):
         Each names its task.
     path : str or path-like, optional
         Where nothing is given, nothing is written.
+    more
+        What else is written, by name.
     """
     console.print(", ".join(f"{key} {value}" for key, value in about.items()))
     if path:
         with open(path, "w") as file:
-            json.dump({"environment": about, "rows": rows}, file, indent=2)
+            json.dump({"environment": about, "rows": rows} | more, file, indent=2)

@@ -6,26 +6,19 @@ Every process has one thread. A time is believed only if all ways end at the sam
 networks are trained there as well.
 """
 
-import argparse
-import json
 import multiprocessing
-import platform
 import statistics
-import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from measuring import command_line, environment, publish, table, wide_console
 from numpy.linalg import norm
-from rich.console import Console
-from rich.table import Table
 from torch.nn.functional import cross_entropy
 
-from loupe.experiment.provenance import hardware
 from loupe.networks import fully_connected, lenet
 from loupe.training import Batches, Ensemble, EnsembleBatches, EnsembleSGD, Run, TrajectoryRecorder, fit
 from loupe.training.checkpoints import Checkpoint
@@ -238,42 +231,8 @@ def verdicts(rows):
         }
 
 
-def environment(devices):
-    """What ran where."""
-    return {
-        "python": platform.python_version(),
-        "hardware": hardware(devices[-1]),
-        "threads": 1,
-        "members": MEMBERS,
-    } | {package: version(package) for package in PACKAGES}
-
-
-def table(rows):
-    """A rich table of the measurements."""
-    columns = [
-        "task",
-        "device",
-        "case",
-        "method",
-        "steps a second",
-        "steps a CPU-second",
-        "speed-up",
-        "milliseconds",
-    ]
-    shown = Table(title="Median of several repetitions, one thread a process")
-    for column in columns:
-        shown.add_column(column, justify="left" if column in columns[:4] else "right")
-    for row in rows:
-        values = [row.get(column, "") for column in columns]
-        shown.add_row(*[f"{value:.4g}" if isinstance(value, float) else str(value) for value in values])
-    return shown
-
-
 def main(arguments=None):
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="few steps: a check that everything agrees")
-    parser.add_argument("--json", metavar="FILE", help="write the measurements to this file too")
-    options = parser.parse_args(arguments)
+    options = command_line(__doc__, arguments)
     torch.set_num_threads(1)
     repetitions, shorter = (1, 10) if options.quick else (9, 1)
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
@@ -284,15 +243,15 @@ def main(arguments=None):
             row for device in devices for row in together_rows(workers, CASES, repetitions, device, shorter)
         ]
     rows += loop_rows(["4 × 64, batch 32", "LeNet, batch 100"], repetitions, shorter)
-    console = Console(width=None if sys.stdout.isatty() else 150)
-    console.print(table(rows))
+    console = wide_console(150)
+    shown = [
+        {key: value for key, value in row.items() if key not in ("speeds", "difference")} for row in rows
+    ]
+    console.print(table("Median of several repetitions, one thread a process", shown))
     for one in verdicts(rows):
         console.print(", ".join(f"{key} {value}" for key, value in one.items()))
-    console.print(", ".join(f"{key} {value}" for key, value in environment(devices).items()))
-    if options.json:
-        with open(options.json, "w") as file:
-            content = {"environment": environment(devices), "rows": rows, "verdict": list(verdicts(rows))}
-            json.dump(content, file, indent=2)
+    about = environment(PACKAGES, device=devices[-1], others={"members": MEMBERS})
+    publish(console, about, rows, options.json, verdict=list(verdicts(rows)))
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ class Config(Preset):
     """data whose spectra are shown"""
 
     compiled: bool = False
-    """whether networks are compiled by torch, which takes a minute each, and a C++ compiler on a processor"""
+    """whether networks are compiled by torch; not to be used yet: with torch 2.13 training became NaN on a processor"""
 
     @model_validator(mode="after")
     def _check(self):

@@ -58,15 +58,16 @@ def _version(
 @app.command("list")
 def list_papers() -> None:
     """List the papers with the presets that have been judged and their verdicts."""
-    from loupe.experiment.folders import Folders, published_ledgers
+    from loupe.experiment.folders import Folders, standing_verdicts
     from loupe.experiment.render import tally
     from loupe.papers import PAPERS
 
     table = _table("chapter", "paper", "venue", "judged at", "verdicts")
     for paper in PAPERS.values():
-        ledgers = {} if paper.planned else published_ledgers(Folders.default(), paper.slug)
-        verdicts = [tally([claim["verdict"] for claim in claims]) for claims in ledgers.values()]
-        judged = "\n".join(ledgers) or ("planned" if paper.planned else "nowhere yet")
+        found = {} if paper.planned else standing_verdicts(Folders.default(), paper.slug)
+        # A ledger of other results than those that are stored is not shown.
+        verdicts = ["judge again: loupe compute" if one is None else tally(one) for one in found.values()]
+        judged = "\n".join(found) or ("planned" if paper.planned else "nowhere yet")
         style = "dim" if paper.planned else None
         table.add_row(paper.slug, paper.title, paper.venue, judged, "\n".join(verdicts), style=style)
     _print(table)
@@ -144,7 +145,7 @@ def _compute(slug, preset, experiment, seed, overrides, jobs, device, recompute)
     try:
         done = compute(units, store, jobs=jobs, device=device, recompute=recompute, report=typer.echo)
     except LoupeError:
-        if official and any(store.of(slug, preset).glob("*-s*.json")):
+        if official and store.sidecars(slug, preset):
             write_ledger(slug, preset, store)  # what did finish counts
         raise
     if not done:
@@ -208,6 +209,9 @@ def claims(
         str | None, typer.Option(help="Judge at this preset; by default at all that have results.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare the stored ledgers with today's verdicts instead.")
+    ] = False,
 ) -> None:
     """Judge the claims on what is stored. Exit status 1 if an exact claim fails."""
     from loupe.experiment.chapter import Stored, judge_all
@@ -222,10 +226,14 @@ def claims(
         raise LoupeError(f"no preset is called {preset!r}: choose one of {', '.join(PRESET_NAMES)}.")
     store = Store.default()
     output, failed = [], []
-    for slug in slugs or [paper.slug for paper in PAPERS.values() if not paper.planned]:
+    slugs = slugs or [paper.slug for paper in PAPERS.values() if not paper.planned]
+    if check:
+        _check_ledgers(slugs, [preset] if preset else PRESET_NAMES, store)
+        return
+    for slug in slugs:
         room = room_of(slug)
         for name in [preset] if preset else PRESET_NAMES:
-            if not any(store.of(slug, name).glob("*-s*.json")):
+            if not store.sidecars(slug, name):
                 continue
             judgements = judge_all(Stored(room, name, store))
             _warn_of_other_code(Stored(room, name, store))
@@ -241,6 +249,25 @@ def claims(
     if failed:
         names = ", ".join(f"{one.claim.id} at {one.preset}" for one in failed)
         raise LoupeError(f"exact claims that do not hold: {names}.")
+
+
+def _check_ledgers(slugs, presets, store) -> None:
+    """Refuse ledgers that do not follow from the stored results, one line each."""
+    from loupe.experiment.chapter import check_ledger
+
+    wrong, sound = [], 0
+    for slug in slugs:
+        for preset in presets:
+            if preset == "smoke" or not (store.sidecars(slug, preset) or preset in store.judged_presets(slug)):
+                continue
+            try:
+                check_ledger(slug, preset, store)
+                sound += 1
+            except LoupeError as error:
+                wrong.append(str(error))
+    if wrong:
+        raise LoupeError("\n".join(wrong))
+    typer.echo(f"{sound} ledgers follow from the stored results.")
 
 
 @app.command()

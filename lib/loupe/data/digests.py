@@ -69,11 +69,7 @@ def digest_fault(entry, location, path, *, fresh=False):
     )
     if expected is None:
         return f"The cached file {path} has no record of its digest, so it may be incomplete: {again}"
-    status = path.stat()
-    key = (path, status.st_size, status.st_mtime_ns, expected.partition(":")[0])
-    if fresh or key not in _seen:
-        _seen[key] = file_digest(path, expected.partition(":")[0])
-    found = _seen[key]
+    found = _digest_once(path, expected.partition(":")[0], fresh=fresh)
     if found == expected:
         return ""
     if location.where == "mirror":
@@ -85,6 +81,34 @@ def digest_fault(entry, location, path, *, fresh=False):
     return (
         f"The cached file {path} is damaged (digest {_short(found)} instead of {_short(expected)}): {again}"
     )
+
+
+def _digest_once(path, algorithm, *, fresh=False):
+    status = path.stat()
+    key = (path, status.st_size, status.st_mtime_ns, algorithm)
+    if fresh or key not in _seen:
+        _seen[key] = file_digest(path, algorithm)
+    return _seen[key]
+
+
+_read = {}
+
+
+def note_read(path):
+    """Remember the sha256 of a file that is read for its values."""
+    _read[f"{path.parent.name}/{path.name}"] = _digest_once(path, "sha256").partition(":")[2]
+
+
+def files_read():
+    """The sha256 of every file that this process has read, by ``FOLDER/FILE``."""
+    return dict(sorted(_read.items()))
+
+
+def files_listed(catalog):
+    """The sha256 of every file in the catalog that has one there, by ``FOLDER/FILE``."""
+    forms = [(*entry.files, *(entry.public.files if entry.public else ())) for entry in catalog.values()]
+    digests = {file.path: file.digest or "" for files in forms for file in files}
+    return {path: digest[7:] for path, digest in digests.items() if digest.startswith("sha256:")}
 
 
 def _short(digest):

@@ -4,7 +4,7 @@ import inspect
 from dataclasses import dataclass
 from importlib import import_module
 
-from loupe.data.digests import digest_fault
+from loupe.data.digests import digest_fault, note_read
 from loupe.data.errors import DataError
 from loupe.data.places import Location, find, locate, missing_message
 from loupe.data.records import DataSet
@@ -50,6 +50,7 @@ class Source:
         (path,) = [path for path in self.location.paths if path.name.endswith(ending)]
         if fault := digest_fault(self.entry, self.location, path):
             raise DataError(fault)
+        note_read(path)
         return path
 
 

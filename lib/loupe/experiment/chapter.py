@@ -16,11 +16,12 @@ from loupe.experiment.folders import (
     PRESET_NAMES,
     MissingResultError,
     StoreError,
+    judged_from,
     project_root,
-    published_ledgers,
+    read_ledger,
     show_path,
 )
-from loupe.experiment.outdated import code_checker
+from loupe.experiment.outdated import OTHER_CODE, OTHER_DATA, origin_checker
 from loupe.experiment.presets import Preset
 from loupe.experiment.store import Result, Store, compute_command, write_whole
 from loupe.experiment.units import Unit, experiments_of, resolve_config, room_of, units_of
@@ -167,7 +168,7 @@ class Chapter:
         """
         columns = {self.preset: [one.to_json() for one in self.judge(claims)]}
         if not self.stored.overrides:
-            columns = published_ledgers(self.stored.store, self.room.PAPER.slug) | columns
+            columns = ledgers_today(self.room.PAPER.slug, self.stored.store) | columns
         order = [name for name in reversed(PRESET_NAMES) if name in columns]
         return render.ledger({name: columns[name] for name in order}, self.preset)
 
@@ -234,13 +235,14 @@ class State:
 
     found: tuple[Result, ...]
     other_code: tuple[str, ...]
+    other_data: tuple[str, ...]
     missing: tuple[str, ...]
     damaged: tuple[str, ...]
 
     @classmethod
     def of(cls, stored: Stored) -> "State":
-        found, other, missing, damaged = [], [], [], []
-        is_current = code_checker()
+        found, missing, damaged = [], [], []
+        others, origin = {OTHER_CODE: [], OTHER_DATA: []}, origin_checker()
         for unit in stored.units():
             name = f"{unit.experiment} seed {unit.seed}"
             try:
@@ -252,23 +254,22 @@ class State:
                 missing.append(name)
                 continue
             found.append(result)
-            if not is_current(result):
-                other.append(name)
-        return cls(tuple(found), tuple(other), tuple(missing), tuple(damaged))
+            others.get(origin(result), []).append(name)
+        return cls(tuple(found), *map(tuple, others.values()), tuple(missing), tuple(damaged))
 
     @property
     def needs_attention(self) -> bool:
-        return bool(self.other_code or self.missing or self.damaged)
+        return bool(self.other_code or self.other_data or self.missing or self.damaged)
 
     def sentence(self) -> str:
         commits = ", ".join(_distinct(result.provenance["commit"] for result in self.found))
         parts = [f"commit {commits}"] if commits else []
-        if self.found and not self.other_code:
+        if self.found and not self.other_code and not self.other_data:
             parts.append("current")
         parts += [
             f"{len(names)} {word}: {_shorten(names)}"
-            for word, names in (("made by other code", self.other_code), ("missing", self.missing),
-                                ("damaged", self.damaged))
+            for word, names in (("made by other code", self.other_code), ("made from other data", self.other_data),
+                                ("missing", self.missing), ("damaged", self.damaged))
             if names
         ]  # fmt: skip
         return "; ".join(parts)
@@ -322,10 +323,40 @@ def judge_all(stored: Stored, claims: Iterable[judging.Claim] | None = None) -> 
 def write_ledger(slug: str, preset: str, store: Store) -> list[judging.Judgement]:
     """Judge a chapter at a preset and write the machine's copy of its ledger, ``claims.json``."""
     judgements = judge_all(Stored(room_of(slug), preset, store))
-    path, content = store.ledger_file(slug, preset), judging.ledger_json(slug, preset, judgements)
-    if not path.exists() or path.read_bytes() != content:
-        write_whole(path, content)
+    results = judged_from(store, slug, preset)
+    write_whole(store.ledger_file(slug, preset), judging.ledger_json(slug, preset, judgements, results))
     return judgements
+
+
+def ledgers_today(slug: str, store: Store) -> dict[str, list[dict[str, Any]]]:
+    """A chapter's claims at every committed preset that has a ledger, judged anew on what is stored."""
+    room = room_of(slug)
+    return {
+        preset: [one.to_json() for one in judge_all(Stored(room, preset, store))]
+        for preset in store.judged_presets(slug)
+    }
+
+
+def check_ledger(slug: str, preset: str, store: Store) -> None:
+    """Compare the machine's copy of a ledger with what the stored results say today.
+
+    Raises
+    ------
+    LoupeError
+        If they differ; the sentence names the first claim that does.
+    """
+    written = read_ledger(store, slug, preset)
+    claims = {one["id"]: one for one in (written or {}).get("claims", [])}
+    today = {one.claim.id: one.to_json() for one in judge_all(Stored(room_of(slug), preset, store))}
+    wrong = [
+        name for name in {**claims, **today} if not judging.same_claims(claims.get(name), today.get(name))
+    ]
+    if wrong or written is None or written["results"] != judged_from(store, slug, preset):
+        what = f"claim {wrong[0]} does not follow" if wrong else "it does not follow"
+        place = show_path(store.ledger_file(slug, preset))
+        raise LoupeError(
+            f"{place}: {what} from the stored results: type `loupe compute {slug} --preset {preset}`."
+        )
 
 
 def _distinct(values: Iterable[str]) -> list[str]:

@@ -4,7 +4,6 @@ A claim's ``judge`` turns stored results into measures; each measure carries the
 accepts. The verdict follows from the measures alone, and nobody writes one by hand.
 """
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ from statistics import fmean, stdev
 from typing import Any, Literal
 
 from loupe.errors import LoupeError
-from loupe.experiment.folders import MissingResultError, StoreError
+from loupe.experiment.folders import MissingResultError, StoreError, stamped
 
 REPRODUCED, PARTLY, NOT_REPRODUCED = "reproduced", "partly", "not reproduced"
 INCONCLUSIVE, NOT_TESTED = "inconclusive", "not tested here"
@@ -241,10 +240,24 @@ def failed_exact(judgements: Iterable[Judgement]) -> list[Judgement]:
     ]
 
 
-def ledger_json(slug: str, preset: str, judgements: Iterable[Judgement]) -> bytes:
-    """The machine's copy of a ledger, as written to ``claims.json``."""
-    content = {"slug": slug, "preset": preset, "claims": [judgement.to_json() for judgement in judgements]}
-    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+def ledger_json(
+    slug: str, preset: str, judgements: Iterable[Judgement], results: Mapping[str, str] | None = None
+) -> bytes:
+    """The machine's copy of a ledger, as written to ``claims.json``; ``results`` are digests of what was judged."""
+    claims = [judgement.to_json() for judgement in judgements]
+    return stamped({"slug": slug, "preset": preset, "results": dict(results or {}), "claims": claims})
+
+
+def same_claims(one: Any, other: Any) -> bool:
+    """Whether two ledgers say the same, but for the last digits of numbers, which processors differ in."""
+    if isinstance(one, float) or isinstance(other, float):
+        numbers = all(isinstance(value, int | float) for value in (one, other))
+        return numbers and math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same_claims(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same_claims, one, other))
+    return one == other
 
 
 def number(value: float | None) -> str:

@@ -49,8 +49,6 @@ def plan(units: Iterable[Unit], store: Store, *, recompute: bool = False) -> Pla
     for unit in units:
         try:
             result = None if recompute else store.find(unit)
-            if result is not None:
-                result.check()
         except StoreError as error:
             notices.append(f"{error} Computing it again now.")
             result = None

@@ -1,12 +1,14 @@
-"""Where results and ledgers lie, and reading ledgers: light, so that the command line can list verdicts at once."""
+"""Where results and ledgers lie, and reading files that carry their own digest: light, so that verdicts list at once."""
 
+import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from loupe.errors import LoupeError
+from loupe.errors import LoupeError, shortened
 
 PRESET_NAMES = ("smoke", "cpu", "gpu", "paper")
 
@@ -22,12 +24,25 @@ class MissingResultError(LoupeError):
 def project_root() -> Path:
     """The checkout that this package is installed from, or else the current folder."""
     checkout = Path(__file__).parents[3]
-    return checkout if (checkout / "notebooks").is_dir() else Path.cwd()
+    return checkout if (checkout / "notebooks").is_dir() else current_folder()
+
+
+def current_folder() -> Path:
+    """The working folder; one sentence where it has been removed."""
+    try:
+        return Path.cwd()
+    except OSError:
+        raise LoupeError(
+            "the working folder is gone: change to another one and type the command again."
+        ) from None
 
 
 def show_path(path: Path) -> str:
     """The path as a person would type it: relative to the current folder where it lies below it."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (OSError, ValueError):
+        return str(path)
 
 
 @dataclass(frozen=True)
@@ -41,7 +56,8 @@ class Folders:
     def default(cls) -> Self:
         """The project's own folders, or those below the folder that ``LOUPE_RESULTS`` names."""
         if folder := os.environ.get("LOUPE_RESULTS"):
-            return cls(Path(folder).absolute(), Path(folder).absolute() / "scratch")
+            root = current_folder() / folder
+            return cls(root, root / "scratch")
         return cls(project_root() / "results", project_root() / ".loupe" / "results")
 
     def of(self, slug: str, preset: str) -> Path:
@@ -53,26 +69,123 @@ class Folders:
         """Where units keep what lets them go on after an interruption; emptied as they finish."""
         return self.scratch.parent / "checkpoints"
 
+    def sidecars(self, slug: str, preset: str) -> list[Path]:
+        """The ``.json`` of every result of record of a chapter at a preset, sorted."""
+        folder = self.of(slug, preset)
+        try:
+            return sorted(
+                path for path in folder.iterdir() if path.match("*-s*.json") and path.name[0] != "."
+            )
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise cannot_read(folder, error) from None
+
     def ledger_file(self, slug: str, preset: str) -> Path:
         """The machine's copy of a chapter's ledger at a preset."""
         return self.of(slug, preset) / "claims.json"
 
+    def judged_presets(self, slug: str) -> list[str]:
+        """The committed presets at which a chapter has a ledger, the largest first."""
+        return [
+            preset
+            for preset in reversed(PRESET_NAMES)
+            if preset != "smoke" and os.path.lexists(self.ledger_file(slug, preset))
+        ]
 
-def read_ledger(folders: Folders, slug: str, preset: str) -> list[dict[str, Any]] | None:
-    """The claims of a chapter as last judged at a preset, or ``None`` if they never were."""
-    path = folders.ledger_file(slug, preset)
+
+# --- files that carry the digest of their own content -------------------------------------------------------
+
+
+def stamped(content: Mapping[str, Any]) -> bytes:
+    """Strict JSON of some content with the sha256 of it: accidents are found, forgers are not."""
+    whole = {**content, "sha256": _digest(content)}
+    return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+
+def read_stamped(path: Path, remedy: str) -> dict[str, Any] | None:
+    """The content of a stamped file, its digest compared; ``None`` if there is no file.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be read, or is not what was written; the sentence ends with the remedy.
+    """
     try:
-        return json.loads(path.read_text())["claims"]
-    except FileNotFoundError:
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict) or content.get("sha256") != _digest(content):
+            raise ValueError("its content does not match the digest in it")
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (ValueError, KeyError) as error:
-        remedy = f"type `loupe compute {slug} --preset {preset}` to judge again"
-        raise StoreError(f"{show_path(path)} is damaged ({error}): {remedy}.") from None
+    except PermissionError as error:
+        raise cannot_read(path, error) from None
+    except OSError as error:
+        raise damaged(path, error.strerror, remedy) from None
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, str(error), remedy) from None
+    return content
 
 
-def published_ledgers(folders: Folders, slug: str) -> dict[str, list[dict[str, Any]]]:
-    """The ledgers of a chapter at every committed preset that has been judged, largest preset first."""
-    ledgers = {
-        preset: read_ledger(folders, slug, preset) for preset in reversed(PRESET_NAMES) if preset != "smoke"
-    }
-    return {preset: claims for preset, claims in ledgers.items() if claims is not None}
+def _digest(content: Mapping[str, Any]) -> str:
+    bare = {name: value for name, value in content.items() if name != "sha256"}
+    return hashlib.sha256(
+        json.dumps(bare, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+    ).hexdigest()
+
+
+def damaged(path: Path, why: str, remedy: str) -> StoreError:
+    """The error for a file that is there but cannot be trusted."""
+    why = shortened(" ".join(str(why).split()), 160)
+    return StoreError(f"{show_path(path)} is damaged ({why}): restore it from git, or type `{remedy}`.")
+
+
+def cannot_read(path: Path, error: OSError) -> StoreError:
+    """The error for a file or folder that may not be read."""
+    return StoreError(
+        f"{show_path(path)} cannot be read ({error.strerror or error}): change its permissions."
+    )
+
+
+# --- ledgers ------------------------------------------------------------------------------------------------
+
+
+def read_ledger(folders: Folders, slug: str, preset: str) -> dict[str, Any] | None:
+    """The ledger of a chapter as last judged at a preset, with its ``claims``, or ``None`` if there is none."""
+    from loupe.experiment.claims import VERDICTS
+
+    path, remedy = folders.ledger_file(slug, preset), f"loupe compute {slug} --preset {preset}"
+    ledger = read_stamped(path, remedy)
+    if ledger is None:
+        return None
+    try:
+        sound = all(isinstance(one["id"], str) and one["verdict"] in VERDICTS for one in ledger["claims"])
+        named = (ledger["slug"], ledger["preset"])
+    except (LookupError, TypeError):
+        sound, named = False, (slug, preset)
+    if not sound or named != (slug, preset):
+        raise damaged(
+            path, "it is the ledger of something else" if sound else "a claim has no verdict", remedy
+        )
+    return ledger
+
+
+def judged_from(folders: Folders, slug: str, preset: str) -> dict[str, str]:
+    """The sha256 of every sidecar that a chapter's ledger at a preset rests on, by name."""
+    return {path.stem: _file_digest(path) for path in folders.sidecars(slug, preset)}
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise cannot_read(path, error) from None
+
+
+def standing_verdicts(folders: Folders, slug: str) -> dict[str, list[str] | None]:
+    """The verdicts of a chapter at each judged preset; ``None`` where its results are others than were judged."""
+    verdicts = {}
+    for preset in folders.judged_presets(slug):
+        ledger = read_ledger(folders, slug, preset) or {}
+        same = ledger.get("results") == judged_from(folders, slug, preset)
+        verdicts[preset] = [claim["verdict"] for claim in ledger["claims"]] if same else None
+    return verdicts

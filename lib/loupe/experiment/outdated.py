@@ -9,45 +9,67 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
+from loupe.errors import LoupeError
 from loupe.experiment import provenance
-from loupe.experiment.folders import StoreError, project_root
+from loupe.experiment.closure import read_sources
+from loupe.experiment.folders import StoreError, project_root, short, show_path
 from loupe.experiment.store import Result, Store, write_whole
 from loupe.experiment.units import Unit
 
-MISSING, DAMAGED, OTHER_CODE, CURRENT = "missing", "damaged", "other code", "current"
+MISSING, DAMAGED, CURRENT = "missing", "damaged", "current"
+OTHER_CODE, OTHER_DATA = "other code", "other data"
 
 
-def code_checker() -> Callable[[Result], bool]:
-    """A function that tells whether a result was made by today's code; it reads each module once."""
+def origin_checker() -> Callable[[Result], str]:
+    """A function that tells whether a result is ``current``, or of ``other code`` or ``other data`` than today's.
+
+    It reads the sources once, and follows each experiment once. Data are compared by the digests in the catalog.
+    """
+    sources, listed = read_sources(), _data_today()
 
     @cache
-    def same(name: str, digest: str) -> bool:
-        return provenance.is_current({name: digest})
+    def same_code(code: str) -> bool:
+        return provenance.is_current(json.loads(code), sources)
 
-    return lambda result: all(same(*item) for item in result.provenance["code"].items())
+    def origin(result: Result) -> str:
+        made_by = result.provenance
+        if not same_code(json.dumps(made_by.get("code", {}), sort_keys=True)):
+            return OTHER_CODE
+        read = made_by.get("data", {})
+        return (
+            CURRENT
+            if all(listed.get(file, sha256) == sha256 for file, sha256 in read.items())
+            else OTHER_DATA
+        )
+
+    return origin
 
 
-def standing(unit: Unit, store: Store, is_current: Callable[[Result], bool]) -> str:
-    """How a unit stands: ``missing`` (no result of today's settings), ``damaged``, ``other code`` or ``current``.
+def _data_today() -> dict[str, str]:
+    # By name: this floor knows no data.
+    data = import_module("loupe.data")
+    return import_module("loupe.data.digests").files_listed(data.CATALOG)
 
-    ``is_current`` is a :func:`code_checker`, shared by those who ask about many units.
+
+def standing(unit: Unit, store: Store, origin: Callable[[Result], str]) -> str:
+    """How a unit stands: ``missing`` (no result of today's settings), ``damaged``, or what ``origin`` says of it.
+
+    ``origin`` is an :func:`origin_checker`, shared by those who ask about many units.
     """
     try:
         result = store.find(unit)
-        if result is None:
-            return MISSING
-        result.check()
     except StoreError:
         return DAMAGED
-    return CURRENT if is_current(result) else OTHER_CODE
+    return MISSING if result is None else origin(result)
 
 
 def outdated(units: Iterable[Unit], store: Store) -> dict[Unit, str]:
     """The units that are not current, each with its standing, in the order given."""
-    is_current = code_checker()
-    standings = {unit: standing(unit, store, is_current) for unit in units}
+    origin = origin_checker()
+    standings = {unit: standing(unit, store, origin) for unit in units}
     return {unit: word for unit, word in standings.items() if word != CURRENT}
 
 
@@ -66,13 +88,17 @@ def mark_file(folder: Path, unit: Unit) -> Path:
 
 def write_mark(path: Path, content: str) -> None:
     """Write a mark unless it says the same already: its time is that of the last change."""
-    if not path.exists() or path.read_text() != content:
+    try:
+        same = path.read_bytes() == content.encode()
+    except OSError:
+        same = False
+    if not same:
         write_whole(path, content.encode())
 
 
 def identity(result: Result) -> str:
-    """What the mark of a result says: the digest of its sidecar, which holds that of its arrays."""
-    return hashlib.sha256(result.path.read_bytes()).hexdigest() + "\n"
+    """What the mark of a result says: the digest of its sidecar's content, which holds that of its arrays."""
+    return f"{result.sha256}\n"
 
 
 def mirror(units: Iterable[Unit], store: Store) -> dict[Unit, str]:
@@ -116,7 +142,8 @@ def mirror_chapters(
         )
         report(f"{slug} at {preset}: {state}")
         write_mark(folder / slug / "sources", sources_digest(slug))
-        if not store.ledger_file(slug, preset).exists():
+        # Snakemake makes no missing input anew for an output that is there and newer than the rest.
+        if todo or not store.ledger_file(slug, preset).exists():
             (folder / slug / "ledger.done").unlink(missing_ok=True)
     (folder / "book.done").unlink(missing_ok=True)  # `loupe book` looks for itself what has changed
     for log_of_earlier_job in folder.rglob("*.log"):
@@ -134,8 +161,15 @@ def sources_digest(slug: str) -> str:
         if len(place) < 3 or place[0] != "papers" or place[1] == slug:
             total.update("/".join(place).encode() + b"\0" + path.read_bytes())
     notebook = project_root() / "notebooks" / f"{slug}.ipynb"
-    cells = json.loads(notebook.read_text())["cells"] if notebook.exists() else []
-    for cell in cells:
-        if "parameters" not in cell["metadata"].get("tags", []):
-            total.update("".join(cell["source"]).encode() + b"\0")
+    try:
+        cells = json.loads(notebook.read_bytes())["cells"]
+        for cell in cells:
+            if "parameters" not in cell["metadata"].get("tags", []):
+                total.update("".join(cell["source"]).encode() + b"\0")
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise LoupeError(
+            f"{show_path(notebook)} is no notebook ({short(error)}): restore it from git."
+        ) from None
     return total.hexdigest() + "\n"

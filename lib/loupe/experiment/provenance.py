@@ -1,37 +1,24 @@
-"""What made a result: code, versions, hardware, time and memory.
+"""What made a result: code, data, versions, hardware, time and memory.
 
-The code is identified by the syntax trees, without comments, docstrings and annotations, of what the
-experiment really used: its own function with the definitions it reaches in its paper's room, and every other
-module of Loupe that was imported while it ran. A result whose trees differ today was made by "other code".
+The code is identified by digests of what the experiment can reach in the package; see :mod:`loupe.experiment.closure`.
+A result whose digests differ today was made by "other code".
 """
 
-import ast
-import hashlib
 import os
 import platform
 import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 from contextlib import contextmanager
-from copy import deepcopy
 from datetime import UTC, datetime
-from functools import cache
 from importlib import metadata
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-# Rooms that store, draw, judge or start an experiment, and cannot change its values.
-_BYSTANDERS = ("experiment", "plotting", "publishing", "cli", "errors", "__main__")
-# Parts of the data room that find files: what is in them is checked by digest whenever it is read.
-_FINDERS = tuple(
-    f"loupe.data.{part}"
-    for part in ("catalog", "checking", "digests", "errors", "fetching", "places", "records")
-)
-# Modules of a paper's room that hold no code of experiments, or are followed function by function.
-_STANDARD_PARTS = ("config", "claims", "figures", "experiments")
+from loupe.experiment import closure
+
 # Packages whose version a reader may want to know, where the experiment imported them.
 _PACKAGES = ("numpy", "scipy", "torch", "scikit-learn", "gudhi")
 _MODULE_NAMES = {"scikit-learn": "sklearn"}
@@ -40,160 +27,30 @@ _MODULE_NAMES = {"scikit-learn": "sklearn"}
 # --- code ---------------------------------------------------------------------------------------------------
 
 
-def used_modules(loaded: Iterable[str]) -> list[str]:
-    """The modules of Loupe among ``loaded`` names that can change an experiment's values, sorted.
-
-    Packages only pass on names, and what finds data files is held to their digests. Of a paper's room, modules other than
-    its standard ones count; the experiments themselves are followed function by function.
-    """
-    return sorted(name for name in loaded if name.startswith("loupe.") and _can_change_values(name))
-
-
-def _can_change_values(module: str) -> bool:
-    room, *rest = module.split(".")[1:]
-    if room == "papers":
-        return len(rest) == 2 and not rest[1].startswith(_STANDARD_PARTS)
-    return room not in _BYSTANDERS and bool(rest) and not module.startswith(_FINDERS)
-
-
-def code_digests(function: Callable, modules: Iterable[str]) -> dict[str, str]:
-    """Sixteen hexadecimal digits for the experiment's own definitions and for each module it used."""
-    own = {
-        f"{function.__module__}:{function.__name__}": function_digest(function.__module__, function.__name__)
-    }
-    return own | {name: module_digest(name) for name in modules}
-
-
-def is_current(digests: dict[str, str]) -> bool:
-    """Whether all the code that made a result is the same today."""
-    for name, digest in digests.items():
-        module, _, function = name.partition(":")
-        if module.startswith(_FINDERS):
-            continue  # older results recorded more
-        if digest != (function_digest(module, function) if function else module_digest(module)):
-            return False
-    return True
-
-
-def module_digest(module: str) -> str | None:
-    """The digest of a whole module's syntax tree; ``None`` if the module is gone."""
-    tree = _tree_of(module)
-    return tree and _digest(tree)
-
-
-def function_digest(module: str, function: str) -> str | None:
-    """The digest of a function and of the top-level definitions it reaches in its module; ``None`` if gone."""
-    tree = _tree_of(module)
-    if tree is None:
-        return None
-    definitions: dict[str, list[ast.stmt]] = {}
-    for node in tree.body:
-        for name in _names_defined(node):
-            definitions.setdefault(name, []).append(node)
-    if function not in definitions:
-        return None
-    reached, queue = {function}, [function]
-    while queue:
-        for node in ast.walk(_bare(ast.Module(definitions[queue.pop()], []))):
-            if isinstance(node, ast.Name) and node.id in definitions and node.id not in reached:
-                reached.add(node.id)
-                queue.append(node.id)
-    # Statements that name nothing of their own (a call, a branch, a registration) may act on anything.
-    acting = [node for node in tree.body if not isinstance(node, _DEFINING)]
-    return _digest(ast.Module([node for name in sorted(reached) for node in definitions[name]] + acting, []))
-
-
-def _tree_of(module: str) -> ast.Module | None:
-    file = _file_of(module)
-    if file is None:
-        return None
-    return _FROZEN.get(file) or _parse(file, os.stat(file).st_mtime_ns)
-
-
-def _file_of(module: str) -> str | None:
-    """The source of a module; those of this package are found without importing the packages they lie in."""
-    package, *rest = module.split(".")
-    if package == "loupe":
-        place = Path(__file__).parents[1].joinpath(*rest)
-        found = [path for path in (place.with_suffix(".py"), place / "__init__.py") if path.exists()]
-        return str(found[0]) if found else None
-    try:
-        spec = find_spec(module)
-    except ModuleNotFoundError:
-        return None
-    return spec.origin if spec else None
-
-
-_FROZEN: dict[str, ast.Module] = {}
+_frozen: dict[str, str] = {}
 
 
 def freeze_sources() -> None:
     """Take the digests of this process from the sources of the package as they are now, whatever happens to the files."""
-    for path in Path(__file__).parents[1].rglob("*.py"):
-        _FROZEN[str(path)] = _parse(str(path), path.stat().st_mtime_ns)
+    _frozen.update(closure.read_sources())
 
 
-@cache
-def _parse(file: str, modified: int) -> ast.Module:
-    return ast.parse(Path(file).read_text())
+def code_digests(slug: str, experiment: str, sources: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What identifies the code of an experiment: its name, and a digest for each module in its closure."""
+    sources = sources or _frozen or closure.read_sources()
+    return {"experiment": f"{slug}:{experiment}"} | closure.Closure(sources, slug, experiment).digests()
 
 
-_DEFINING = (
-    ast.FunctionDef
-    | ast.AsyncFunctionDef
-    | ast.ClassDef
-    | ast.Import
-    | ast.ImportFrom
-    | ast.Assign
-    | ast.AnnAssign
-)
+def is_current(code: Mapping[str, str], sources: Mapping[str, str] | None = None) -> bool:
+    """Whether the code that made a result, as recorded with it, is the same today."""
+    slug, _, experiment = code.get("experiment", "").partition(":")
+    return code == code_digests(slug, experiment, sources)
 
 
-def _names_defined(node: ast.stmt) -> list[str]:
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return [node.name]
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return [(alias.asname or alias.name).partition(".")[0] for alias in node.names]
-    if isinstance(node, ast.Assign | ast.AnnAssign):
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-        # In `A["k"] = 1` the name is only read, and yet A is changed.
-        return list(
-            dict.fromkeys(
-                one.id for target in targets for one in ast.walk(target) if isinstance(one, ast.Name)
-            )
-        )
-    return []
-
-
-def _digest(tree: ast.AST) -> str:
-    return hashlib.sha256(_canonical(_bare(tree)).encode()).hexdigest()[:16]
-
-
-class _Strip(ast.NodeTransformer):
-    """Drops what cannot change a value: docstrings and other bare strings, annotations of functions."""
-
-    def visit_Expr(self, node):
-        return None if isinstance(node.value, ast.Constant) else node
-
-    def visit_FunctionDef(self, node):
-        node.returns = None
-        for argument in (*node.args.args, *node.args.kwonlyargs, *node.args.posonlyargs):
-            argument.annotation = None
-        return self.generic_visit(node)
-
-
-def _bare(tree: ast.AST) -> ast.AST:
-    return _Strip().visit(deepcopy(tree))
-
-
-def _canonical(node: Any) -> str:
-    # ast.dump is written differently by each Python version; empty fields are left out to be alike in all.
-    if isinstance(node, ast.AST):
-        fields = ((name, value) for name, value in ast.iter_fields(node) if value not in (None, []))
-        return f"{type(node).__name__}({','.join(f'{name}={_canonical(value)}' for name, value in fields)})"
-    if isinstance(node, list):
-        return f"[{','.join(map(_canonical, node))}]"
-    return repr(node)
+def data_read() -> dict[str, str]:
+    """The sha256 of every data file that this process has read, by ``FOLDER/FILE``."""
+    reader = sys.modules.get("loupe.data.digests")  # this floor knows no data; without it none was read
+    return reader.files_read() if reader else {}
 
 
 def commit(folder: Path) -> str:

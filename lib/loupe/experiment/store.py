@@ -1,8 +1,9 @@
-"""Results on disk: arrays in ``.npz``, numbers and provenance in ``.json`` beside it, never pickled.
+"""Results on disk: arrays in an ``.npz``, numbers and provenance in the ``.json`` that names it, never pickled.
 
-``results/PRESET/SLUG/EXPERIMENT-sSEED.{npz,json}`` holds the published results. Smoke runs, overrides and odd
-seeds go to ``.loupe/results/``, same layout, with the digest of the configuration in the name.
-A result exists when both files do; each is written whole or not at all.
+``results/PRESET/SLUG/EXPERIMENT-sSEED.json`` and ``EXPERIMENT-sSEED.DIGEST.npz`` hold a published result. Smoke runs,
+overrides and odd seeds go to ``.loupe/results/``, same layout, with the digest of the configuration in the name.
+The json says whose result it is and carries the digests of the arrays and of its own content; both are compared at
+every read. It moves into place last, so that readers see the old result or the new one, whole.
 """
 
 import hashlib
@@ -10,9 +11,12 @@ import io
 import json
 import math
 import os
-import tempfile
+import secrets
+import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,8 +24,19 @@ from typing import Any
 import numpy as np
 
 from loupe.errors import LoupeError
-from loupe.experiment.folders import Folders, StoreError, show_path
+from loupe.experiment.folders import (
+    Folders,
+    StoreError,
+    cannot_read,
+    damaged,
+    read_stamped,
+    show_path,
+    stamped,
+)
 from loupe.experiment.units import Unit
+
+_AT_WORK = 60  # seconds that a draft may belong to a write that is still going on
+_RETRIES = 100  # a writer that replaces a result as often while it is read is no accident
 
 
 class MissingValueError(LoupeError, KeyError):
@@ -34,35 +49,47 @@ class MissingValueError(LoupeError, KeyError):
 class Result(Mapping):
     """The stored values of one unit: a read-only mapping from name to array, number or string.
 
-    ``settings`` are the fields of the configuration that the experiment read, ``provenance`` says what made
-    it. Arrays are read from disk, and checked against the digest in the sidecar, on first use.
+    ``settings`` are the fields of the configuration that the experiment read, ``provenance`` says what made it, and
+    ``sha256`` stands for all of it. Arrays are unpacked on first use; their bytes were compared when it was read.
     """
 
     path: Path
+    slug: str
+    preset: str
     experiment: str
     seed: int
     settings: dict[str, Any]
     provenance: dict[str, Any]
     numbers: dict[str, Any]
-    npz_sha256: str
+    shapes: dict[str, str]
+    sha256: str
     remedy: str
+    packed: bytes = field(repr=False)
 
     @cached_property
     def _arrays(self) -> dict[str, np.ndarray]:
-        data = self.path.with_suffix(".npz")
         try:
-            content = data.read_bytes()
-        except OSError as error:
-            raise damaged(data, error.strerror, self.remedy) from None
-        if hashlib.sha256(content).hexdigest() != self.npz_sha256:
-            raise damaged(data, "its content does not match the digest in the .json beside it", self.remedy)
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return dict(arrays)
+            with zipfile.ZipFile(io.BytesIO(self.packed)) as archive:
+                size = sum(part.file_size for part in archive.infolist())
+            if size > _most_bytes(self.shapes):
+                raise ValueError(f"it would unpack to {size} bytes")
+            with np.load(io.BytesIO(self.packed), allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+            OSError,
+            EOFError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
+            raise damaged(self.path, f"arrays: {error}", self.remedy) from None
 
     def __getitem__(self, name: str):
         if name in self.numbers:
             return self.numbers[name]
-        if name in self._arrays:
+        if name in self.shapes:
             return self._arrays[name]
         raise MissingValueError(
             f"{show_path(self.path)} holds no {name!r}, only {', '.join(self)}: it may be of other code; type "
@@ -70,25 +97,22 @@ class Result(Mapping):
         )
 
     def __iter__(self):
-        return iter([*self.numbers, *self._arrays])
+        return iter([*self.numbers, *self.shapes])
 
     def __len__(self):
-        return len(self.numbers) + len(self._arrays)
+        return len(self.numbers) + len(self.shapes)
 
-    def check(self) -> None:
-        """Read the arrays and compare their digest now.
-
-        Raises
-        ------
-        StoreError
-            If a file is damaged.
-        """
-        _ = self._arrays
+    def __bool__(self):
+        return True  # a result without values is a result
 
 
-def damaged(path: Path, why: str, remedy: str) -> StoreError:
-    """The error for a file that is there but cannot be trusted."""
-    return StoreError(f"{show_path(path)} is damaged ({why}): restore it from git, or type `{remedy}`.")
+def _most_bytes(shapes: Mapping[str, str]) -> int:
+    """The size of all arrays as the sidecar describes them, with room for their headers."""
+    sizes = 0
+    for described in shapes.values():
+        dtype, _, shape = described.partition(" ")
+        sizes += np.dtype(dtype).itemsize * math.prod(json.loads(shape)) + 4096
+    return sizes
 
 
 def compute_command(unit: Unit) -> str:
@@ -114,25 +138,34 @@ class Store(Folders):
         Raises
         ------
         StoreError
-            If a file is there but damaged.
+            If a file is there but damaged, or is the result of another unit.
         """
         own = self.path(unit)
         official = self.published / unit.preset / unit.slug / f"{unit.experiment}-s{unit.seed}.json"
         for path in dict.fromkeys((own, official)):
             result = read_result(path, compute_command(unit))
-            if result is not None and unit.config.settings(result.settings) == result.settings:
+            if result is None:
+                continue
+            found = (result.slug, result.preset, result.experiment, result.seed)
+            if found != (unit.slug, unit.preset, unit.experiment, unit.seed):
+                whose = f"it is the result of {result.experiment} seed {result.seed}, {result.slug} at {result.preset}"
+                raise damaged(path, whose, result.remedy)
+            if unit.config.settings(result.settings) == result.settings:
                 return result
         return None
 
     def write(self, unit: Unit, values: Mapping[str, Any], *, settings: dict, provenance: dict) -> Path:
         """Store a unit's values, whole or not at all, and return the path of its ``.json``.
 
-        Both files are complete on disk under temporary names before the first is moved into place, so a full
-        disk or a kill leaves the earlier result. In the instant between the moves there is no result.
+        Both files are complete on disk before the json is moved into place, which makes the new result the one that
+        is found. A full disk or a kill leaves the earlier one; what that leaves behind goes with the next write.
         """
+        path = self.path(unit)
         numbers, arrays = _split(unit, values)
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
+        digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
+        npz = path.with_name(f"{path.stem}.{digest[:16]}.npz")
         sidecar = {
             "slug": unit.slug,
             "experiment": unit.experiment,
@@ -141,19 +174,27 @@ class Store(Folders):
             "settings": settings,
             "numbers": {name: _encode(number) for name, number in numbers.items()},
             "arrays": {name: f"{array.dtype} {list(array.shape)}" for name, array in arrays.items()},
-            "npz_sha256": hashlib.sha256(buffer.getbuffer()).hexdigest(),
+            "npz": npz.name,
+            "npz_sha256": digest,
             "provenance": provenance,
         }
-        path = self.path(unit)
-        try:
-            new_npz = write_temporary(path.with_suffix(".npz"), buffer.getvalue())
-            new_json = write_temporary(path, json.dumps(sidecar, indent=1, allow_nan=False).encode() + b"\n")
-            path.unlink(missing_ok=True)
-            new_npz.replace(path.with_suffix(".npz"))
-            new_json.replace(path)
-        except OSError as error:
-            raise cannot_write(path, error) from None
+        write_whole(npz, buffer.getvalue())
+        write_whole(path, stamped(sidecar))
+        _clear_older(path, npz)
         return path
+
+
+def _clear_older(path: Path, npz: Path) -> None:
+    """Remove what earlier writes of the same result have left: older arrays, and the drafts of killed ones."""
+    with suppress(OSError):  # it can wait for the next write
+        now = npz.stat().st_mtime
+        drafts = [old for old in path.parent.glob(f".{path.stem}.*") if old.stat().st_mtime < now - _AT_WORK]
+        # Arrays that are newer are of another run at the same unit, whose json is still to come.
+        arrays = [
+            old for old in path.parent.glob(f"{path.stem}.*npz") if old.stat().st_mtime <= now and old != npz
+        ]
+        for old in (*drafts, *arrays):
+            old.unlink(missing_ok=True)
 
 
 def cannot_write(path: Path, error: OSError) -> StoreError:
@@ -164,26 +205,20 @@ def cannot_write(path: Path, error: OSError) -> StoreError:
     )
 
 
-def write_temporary(path: Path, content: bytes) -> Path:
-    """Write ``content`` to a temporary file beside ``path``, flushed to the disk, and return its path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-    except BaseException:
-        os.unlink(name)
-        raise
-    return Path(name)
-
-
 def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file by ``content`` in one step: readers see the old or the new, never a part."""
+    """Replace a file by ``content`` in one step, flushed to the disk: readers see the old or the new, never a part."""
+    draft = path.with_name(f".{path.stem}.{secrets.token_hex(4)}")
     try:
-        write_temporary(path, content).replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(draft, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise cannot_write(path, error) from None
 
@@ -196,23 +231,59 @@ def probe_folders(folders: Iterable[Path]) -> None:
 
 
 def read_result(path: Path, remedy: str) -> Result | None:
-    """The result whose ``.json`` lies at ``path``; ``None`` if there is none."""
+    """The result whose ``.json`` lies at ``path``; ``None`` if there is none.
+
+    Raises
+    ------
+    StoreError
+        If it is damaged: edited, cut, of the wrong form, or without its arrays.
+    """
+    before = None
+    for _ in range(_RETRIES):
+        sidecar = read_stamped(path, remedy)
+        if sidecar is None:
+            return None
+        try:
+            named = Path(sidecar["npz"]).name
+            packed = path.with_name(named).read_bytes()
+        except FileNotFoundError:
+            if sidecar == before:
+                raise damaged(path, f"{named} is gone", remedy) from None
+            before = sidecar  # it may have been replaced in between
+            continue
+        except PermissionError as error:
+            raise cannot_read(path.with_name(named), error) from None
+        except OSError as error:
+            raise damaged(path.with_name(named), error.strerror, remedy) from None
+        except (LookupError, TypeError, ValueError):
+            raise damaged(path, "it names no arrays", remedy) from None
+        if hashlib.sha256(packed).hexdigest() != sidecar.get("npz_sha256"):
+            raise damaged(
+                path.with_name(named), f"its content does not match the digest in {path.name}", remedy
+            )
+        return _result(path, sidecar, packed, remedy)
+    raise StoreError(
+        f"{show_path(path)} is replaced faster than it can be read: try again when that has ended."
+    )
+
+
+_KINDS = {"slug": str, "preset": str, "experiment": str, "seed": int, "settings": dict, "provenance": dict,
+          "numbers": dict, "arrays": dict}  # fmt: skip
+
+
+def _result(path: Path, sidecar: dict[str, Any], packed: bytes, remedy: str) -> Result:
+    wrong = [name for name, kind in _KINDS.items() if not isinstance(sidecar.get(name), kind)]
     try:
-        sidecar = json.loads(path.read_text())
-        return Result(
-            path=path,
-            experiment=sidecar["experiment"],
-            seed=sidecar["seed"],
-            settings=sidecar["settings"],
-            provenance=sidecar["provenance"],
-            numbers={name: _decode(number) for name, number in sidecar["numbers"].items()},
-            npz_sha256=sidecar["npz_sha256"],
-            remedy=remedy,
-        )
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise damaged(path, f"{type(error).__name__}: {error}", remedy) from None
+        numbers = {name: _decode(number) for name, number in sidecar["numbers"].items()}
+    except (LookupError, TypeError, ValueError, AttributeError):
+        wrong.append("numbers")
+    if wrong:
+        raise damaged(path, f"{wrong[0]} is of the wrong form", remedy)
+    fields = {name: sidecar[name] for name in _KINDS if name not in ("numbers", "arrays")}
+    return Result(
+        path=path, numbers=numbers, shapes=sidecar["arrays"], sha256=sidecar["sha256"], remedy=remedy, packed=packed,
+        **fields,
+    )  # fmt: skip
 
 
 def _encode(number: Any) -> Any:

@@ -35,7 +35,9 @@ def run_unit(unit: Unit, store: Store, device: str, work: Path) -> Path | None:
     """
     function = experiments_of(room_of(unit.slug))[unit.experiment]
     reading, cost = Reading(unit.config), {}
-    provenance.freeze_sources()  # an edit while the unit runs must not vouch for code that never ran
+    code = provenance.code_digests(
+        unit.slug, unit.experiment
+    )  # an edit while it runs must not vouch for itself
     commit = provenance.commit(project_root())
     with provenance.measured(cost):
         resumed = any(work.iterdir())
@@ -43,10 +45,10 @@ def run_unit(unit: Unit, store: Store, device: str, work: Path) -> Path | None:
         values = function(reading, seed=unit.seed, device=device, **wants)
     if ranks.rank() > 0:
         return None
-    modules = provenance.used_modules(sys.modules)
     made_by = cost | {
         "commit": commit,
-        "code": provenance.code_digests(function, modules),
+        "code": code,
+        "data": provenance.data_read(),
         "versions": provenance.versions(),
         "hardware": provenance.hardware(device),
         "device": device,
@@ -121,6 +123,9 @@ def _fork_for_each_request(calls: socket.socket) -> dict:
         with suppress(Exception):  # it will be raised again where there is a log
             room_of(call["request"]["slug"])
             provenance.freeze_sources()
+            provenance.code_digests(
+                call["request"]["slug"], call["request"]["experiment"]
+            )  # parses, once for all
             if "torch" in sys.modules:
                 import_module("torch._dynamo")  # else each unit that trains would, for a second
         gc.freeze()  # else each unit visits, at its end, all that it shares

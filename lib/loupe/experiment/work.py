@@ -2,13 +2,16 @@
 
 import fcntl
 import hashlib
+import json
 import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
-from loupe.experiment.store import Store
+from loupe.experiment import provenance
+from loupe.experiment.closure import read_sources
+from loupe.experiment.store import Store, cannot_write
 from loupe.experiment.units import Unit
 
 
@@ -33,29 +36,44 @@ class Place:
 def take_place(unit: Unit, store: Store) -> Place | None:
     """The place of a unit, or ``None`` while another run has it.
 
-    The folder's name carries the settings, and the sources of the package and the versions beneath it, so that an
-    attempt only goes on from what it would have done itself; what the same result left behind under others is removed.
+    The folder's name carries the settings, the code that the experiment can reach and the versions beneath it, so that
+    an attempt only goes on from what it would have done itself; what the same result left under others is removed.
+
+    Raises
+    ------
+    StoreError
+        If the folder cannot be made.
     """
-    home = store.work / unit.preset / unit.slug
-    home.mkdir(parents=True, exist_ok=True)
-    name = store.path(unit).stem
-    lock = open(home / f"{name}.lock", "w")  # noqa: SIM115 (it outlives this function)
+    home, name = store.work / unit.preset / unit.slug, store.path(unit).stem
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = open(home / f"{name}.lock", "w")  # noqa: SIM115 (it outlives this function)
+    except OSError as error:
+        raise cannot_write(home / f"{name}.lock", error) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.close()
         return None
-    folder = home / f"{name}.{unit.config.digest()}-{sources_digest()}"
+    folder = home / f"{name}.{unit.config.digest()}-{code_digest(unit)}"
     for old in home.glob(f"{name}.*-*"):
         if old != folder:
             shutil.rmtree(old, ignore_errors=True)
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        lock.close()
+        raise cannot_write(folder, error) from None
     return Place(folder, lock)
 
 
+def code_digest(unit: Unit) -> str:
+    """Eight hexadecimal digits for the code that a unit can reach, and the versions beneath it."""
+    code = provenance.code_digests(unit.slug, unit.experiment)
+    content = json.dumps([code, *(version(package) for package in ("numpy", "torch"))])
+    return hashlib.sha256(content.encode()).hexdigest()[:8]
+
+
 def sources_digest() -> str:
-    """Eight hexadecimal digits for the sources of the package as they are now, and the versions beneath it."""
-    content = hashlib.sha256("".join(version(package) for package in ("numpy", "torch")).encode())
-    for path in sorted(Path(__file__).parents[1].rglob("*.py")):
-        content.update(path.read_bytes())
-    return content.hexdigest()[:8]
+    """Eight hexadecimal digits for the sources of the whole package as they are now."""
+    return hashlib.sha256(repr(sorted(read_sources().items())).encode()).hexdigest()[:8]

@@ -6,11 +6,11 @@ from html import escape
 from importlib import import_module
 from pathlib import Path
 
-from loupe.experiment.chapter import Chapter, Stored, judge_all, open_chapter
-from loupe.experiment.folders import project_root, published_ledgers
+from loupe.experiment.chapter import Chapter, ledgers_today, open_chapter
+from loupe.experiment.folders import project_root
 from loupe.experiment.render import MARKS, mark_html, source, table, verdict_html
 from loupe.experiment.store import Store
-from loupe.papers import PAPERS, THEMES, Paper, load_room
+from loupe.papers import PAPERS, THEMES, Paper
 from loupe.publishing.notebooks import notebook_file, parameters_cell, read_notebook
 
 # The doors of the package in the order of a reader's interest; no names means all that the module gives.
@@ -79,13 +79,6 @@ def shown_preset(slug: str) -> str:
     return re.search(r'^preset = "(\w+)"', cell.source, re.MULTILINE).group(1)
 
 
-def ledgers_today(slug: str) -> dict[str, list[dict]]:
-    """A chapter's claims at every preset that has a ledger, judged anew on what is stored."""
-    room, store = load_room(slug), Store.default()
-    presets = published_ledgers(store, slug)
-    return {preset: [one.to_json() for one in judge_all(Stored(room, preset, store))] for preset in presets}
-
-
 def cards() -> str:
     """One card a paper, grouped by theme, those with a written chapter first; planned ones are pale and say so."""
     written = {paper.theme for paper in PAPERS.values() if not paper.planned}
@@ -101,7 +94,7 @@ def _tile(paper: Paper) -> str:
     if paper.planned:
         return f'<div class="loupe-tile planned">{words}<span class="marks">planned</span></div>'
     picture = f'<img src="../_static/thumbnails/{paper.slug}.png" alt="" width="640" height="480">'
-    marks = _marks(ledgers_today(paper.slug).get(shown_preset(paper.slug), []))
+    marks = _marks(ledgers_today(paper.slug, Store.default()).get(shown_preset(paper.slug), []))
     return f'<a class="loupe-tile" href="../notebooks/{paper.slug}.html">{picture}{words}{marks}</a>'
 
 
@@ -118,7 +111,7 @@ def scoreboard() -> str:
     """Every judged claim of the book with its verdict at each preset, and how its results stand to today's code."""
     parts = []
     for paper in PAPERS.values():
-        ledgers = {} if paper.planned else ledgers_today(paper.slug)
+        ledgers = {} if paper.planned else ledgers_today(paper.slug, Store.default())
         if not ledgers:
             continue
         parts.append(f"## [{paper.question}](../notebooks/{paper.slug}.ipynb)\n")

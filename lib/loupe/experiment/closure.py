@@ -1,0 +1,355 @@
+"""The code that an experiment can run, found in the sources without importing them.
+
+From the experiment and its chapter's ``Config`` we follow names, imports, attributes of modules and strings that name a
+function, through all modules of Loupe. What is reached is digested module by module: the syntax trees without
+comments, docstrings and annotations of functions. A method of a reached class counts when something reached mentions
+its name, and always where other code may call it: if it is special or decorated, or its class has a base from outside.
+"""
+
+import ast
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+PACKAGE = Path(__file__).parents[1]
+_QUIET_BASES = ("ABC", "Protocol", "Generic", "object")  # they call no method of ours
+_FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def read_sources(package: Path = PACKAGE) -> dict[str, str]:
+    """The text of every module of the package, by the module's name."""
+    sources = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = (package.name, *path.relative_to(package).with_suffix("").parts)
+        sources[".".join(parts).removesuffix(".__init__")] = path.read_text(encoding="utf-8")
+    return sources
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A definition, a member of a class, or a statement that acts, with what it mentions.
+
+    ``name`` is ``function``, ``Class``, ``Class.member`` or, for what acts, empty; ``lines`` are its first and last.
+    """
+
+    name: str
+    text: str
+    names: frozenset[str]
+    chains: frozenset[str]  # a.b.c, as written
+    mentions: frozenset[str]  # attributes and strings
+    endings: frozenset[str]  # of names put together when the code runs: f"{method}_step"
+    lines: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Module:
+    """A parsed module: its pieces by top-level name, and where its imported names come from."""
+
+    name: str
+    pieces: dict[str, list[Piece]]
+    members: dict[str, list[tuple[Piece, bool]]]  # of classes; whether it counts without being mentioned
+    fields: dict[str, list[Piece]]  # assignments in a class's body
+    bases: dict[str, list[str]]
+    imports: dict[str, tuple[str, str]]  # name -> (module, attribute or "")
+    acting: list[Piece]
+    homes: dict[str, str]  # entries of dictionaries of strings, for modules that resolve names on first use
+
+
+@cache
+def parse(name: str, text: str, is_package: bool) -> Module:
+    """Take a module apart."""
+    module = Module(name, defaultdict(list), defaultdict(list), defaultdict(list), {}, {}, [], {})
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        module.imports.update(_imported(node, name if is_package else name.rpartition(".")[0]))
+    top = name.partition(".")[0]
+    foreign = {one for one, (home, _) in module.imports.items() if home.partition(".")[0] != top}
+    for node in tree.body:
+        if isinstance(node, _FUNCTIONS):
+            module.pieces[node.name].append(_piece(node.name, node, foreign))
+        elif isinstance(node, ast.ClassDef):
+            _take_class(module, node, foreign)
+        elif isinstance(node, ast.Import | ast.ImportFrom) or _is_text(node):
+            continue
+        elif names := _assigned(node):
+            piece = _piece(names[0], node, foreign)
+            for one in names:
+                module.pieces[one].append(piece)
+            if isinstance(node.value, ast.Dict):
+                module.homes.update(_strings_of(node.value))
+        else:
+            module.acting.append(_piece("", node, foreign))
+    return module
+
+
+def _take_class(module: Module, node: ast.ClassDef, foreign: set[str]) -> None:
+    body = [one for one in node.body if not _is_text(one)]
+    rest = [one for one in body if not isinstance(one, _FUNCTIONS) and not _assigned(one)]
+    head = ast.ClassDef(node.name, node.bases, node.keywords, rest, node.decorator_list)
+    module.pieces[node.name].append(_piece(node.name, ast.copy_location(head, node), foreign))
+    module.bases[node.name] = [ast.unparse(base).partition("[")[0] for base in node.bases]
+    for one in body:
+        if isinstance(one, _FUNCTIONS):
+            always = bool(one.decorator_list) or one.name.startswith("__")
+            module.members[node.name].append((_piece(f"{node.name}.{one.name}", one, foreign), always))
+        elif names := _assigned(one):
+            module.fields[node.name] += [_piece(f"{node.name}.{name}", one, foreign) for name in names]
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def _assigned(node: ast.stmt) -> list[str]:
+    """The names that a plain assignment gives; in ``A["k"] = 1`` A is changed."""
+    if not isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
+        return []
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    found = [
+        one for target in targets for one in ast.walk(target) if isinstance(one, ast.Name | ast.Attribute)
+    ]
+    if any(isinstance(one, ast.Attribute) for one in found):
+        return []  # it changes something of another module
+    return list(dict.fromkeys(one.id for one in found))
+
+
+def _strings_of(node: ast.Dict) -> dict[str, str]:
+    pairs = zip(node.keys, node.values, strict=True)
+    both = [
+        pair
+        for pair in pairs
+        if all(isinstance(one, ast.Constant) and isinstance(one.value, str) for one in pair)
+    ]
+    return {key.value: value.value for key, value in both}
+
+
+def _imported(node: ast.AST, package: str) -> dict[str, tuple[str, str]]:
+    if isinstance(node, ast.Import):
+        return {
+            alias.asname or alias.name.partition(".")[0]: (
+                alias.name if alias.asname else alias.name.partition(".")[0],
+                "",
+            )
+            for alias in node.names
+        }
+    if isinstance(node, ast.ImportFrom):
+        above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+        source = ".".join([*above, *([node.module] if node.module else [])])
+        return {alias.asname or alias.name: (source, alias.name) for alias in node.names}
+    return {}
+
+
+def _piece(name: str, node: ast.stmt, foreign: set[str]) -> Piece:
+    names, chains, mentions, endings = set(), set(), set(), set()
+    for one in _bare(node):
+        if isinstance(one, ast.Name):
+            names.add(one.id)
+        elif isinstance(one, ast.Attribute):
+            chain = _chain(one)
+            if chain is not None:
+                chains.add(chain)
+            if chain is None or chain.partition(".")[0] not in foreign:
+                mentions.add(one.attr)  # torch.log is no method of ours
+        elif isinstance(one, ast.Constant) and isinstance(one.value, str):
+            mentions.add(one.value)
+        elif isinstance(one, ast.JoinedStr):
+            endings |= {part.value for part in one.values if isinstance(part, ast.Constant)}
+    first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
+    return Piece(
+        name, _canonical(node), *map(frozenset, (names, chains, mentions, endings)), (first, node.end_lineno)
+    )
+
+
+def _bare(node: Any) -> Iterator[ast.AST]:
+    """The nodes of a tree without docstrings and the annotations of functions."""
+    if isinstance(node, list):
+        for one in node:
+            yield from _bare(one)
+    elif isinstance(node, ast.AST):
+        yield node
+        for _, value in _fields(node):
+            yield from _bare(value)
+
+
+def _fields(node: ast.AST) -> Iterator[tuple[str, Any]]:
+    for name, value in ast.iter_fields(node):
+        if isinstance(value, list):
+            value = [one for one in value if not (isinstance(one, ast.stmt) and _is_text(one))]
+        left_out = (name == "returns" and isinstance(node, _FUNCTIONS)) or (
+            name == "annotation" and isinstance(node, ast.arg)
+        )
+        if value not in (None, []) and not left_out:
+            yield name, value
+
+
+def _canonical(node: Any) -> str:
+    # ast.dump is written differently by each Python version; empty fields are left out to be alike in all.
+    if isinstance(node, ast.AST):
+        return f"{type(node).__name__}({','.join(f'{name}={_canonical(value)}' for name, value in _fields(node))})"
+    if isinstance(node, list):
+        return f"[{','.join(map(_canonical, node))}]"
+    return repr(node)
+
+
+def _chain(node: ast.expr) -> str | None:
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute) and (before := _chain(node.value)) is not None:
+        return f"{before}.{node.attr}"
+    return None
+
+
+class Closure:
+    """What is reached in the sources from some names.
+
+    Parameters
+    ----------
+    sources
+        Texts by module, as :func:`read_sources` gives them.
+    slug, experiment
+        A chapter and one of its experiments, from which everything else follows.
+    """
+
+    def __init__(self, sources: Mapping[str, str], slug: str, experiment: str):
+        self._sources = sources
+        self._waiting: dict[str, list[tuple[str, Piece]]] = defaultdict(list)
+        self._mentions: set[str] = set()
+        self._endings: set[str] = set()
+        self._external: dict[tuple[str, str], bool] = {}
+        self._queue: list[tuple[str, Piece]] = []
+        self._done: set[tuple[str, str]] = set()
+        self.reached: dict[str, set[Piece]] = defaultdict(set)
+        room = f"loupe.papers.{slug}"
+        self._settings = set(self._lineage(*(self._home(room, "Config") or ("", ""))))
+        self._reach(room, experiment)
+        self._reach(room, "Config")
+        while self._queue:
+            self._follow(*self._queue.pop())
+
+    def digests(self) -> dict[str, str]:
+        """Sixteen hexadecimal digits for what is reached of each module."""
+        return {
+            module: hashlib.sha256("\n".join(sorted(piece.text for piece in pieces)).encode()).hexdigest()[
+                :16
+            ]
+            for module, pieces in sorted(self.reached.items())
+            if pieces
+        }
+
+    def _module(self, name: str) -> Module | None:
+        if name not in self._sources:
+            return None
+        return parse(name, self._sources[name], any(other.startswith(f"{name}.") for other in self._sources))
+
+    def _home(self, module: str, name: str) -> tuple[str, str] | None:
+        """Where a name of a module is defined: ``(module, name)``, with an empty name for a module itself."""
+        seen = set()
+        while (module, name) not in seen and (parsed := self._module(module)) is not None:
+            seen.add((module, name))
+            if not name or name in parsed.pieces:
+                return module, name
+            if name in parsed.imports:
+                module, name = parsed.imports[name]
+            elif f"{module}.{name}" in self._sources:
+                module, name = f"{module}.{name}", ""
+            elif "__getattr__" in parsed.pieces and name in parsed.homes:
+                self._reach(module, "__getattr__")
+                home = parsed.homes[name]
+                module = home if home in self._sources else f"{module}.{home}"
+            else:
+                return None
+        return None
+
+    def _lineage(self, module: str, name: str) -> Iterator[tuple[str, str]]:
+        """A class and those of its bases that are ours."""
+        parsed = self._module(module)
+        if parsed is None or name not in parsed.bases:
+            return
+        yield module, name
+        for base in parsed.bases[name]:
+            if (home := self._resolve(module, base)) is not None:
+                yield from self._lineage(*home)
+
+    def _is_external(self, module: str, name: str) -> bool:
+        """Whether a class has a base that is not of this package, which may call any of its methods."""
+        for ours, one in self._lineage(module, name):
+            bases = [base for base in self._module(ours).bases[one] if base not in _QUIET_BASES]
+            if any(self._resolve(ours, base) is None for base in bases):
+                return True
+        return False
+
+    def _resolve(self, module: str, chain: str) -> tuple[str, str] | None:
+        """What ``a.b.c`` written in a module stands for, as far as it leads through modules."""
+        first, *rest = chain.split(".")
+        home = self._home(module, first)
+        for attribute in rest:
+            if home is None or home[1]:
+                break
+            home = self._home(home[0], attribute)
+        return home
+
+    def _reach(self, module: str, name: str) -> None:
+        home = self._home(module, name)
+        if home is None or home in self._done:
+            return
+        self._done.add(home)
+        module, name = home
+        parsed = self._module(module)
+        if (module, "") not in self._done:
+            self._done.add((module, ""))
+            self._queue += [(module, piece) for piece in parsed.acting]
+        self._queue += [(module, piece) for piece in parsed.pieces.get(name, ())]
+        if name in parsed.bases:
+            self._reach_class(module, parsed, name)
+
+    def _reach_class(self, module: str, parsed: Module, name: str) -> None:
+        settings = (module, name) in self._settings  # a field of another experiment is no concern of this one
+        external = not settings and self._is_external(module, name)
+        for piece, always in parsed.members[name]:
+            self._expect(module, piece, always or external)
+        for piece in parsed.fields[name]:
+            self._expect(module, piece, not settings or piece.name.endswith("__"))
+
+    def _expect(self, module: str, piece: Piece, always: bool) -> None:
+        member = piece.name.partition(".")[2]
+        if always or member in self._mentions or any(member.endswith(end) for end in self._endings):
+            self._queue.append((module, piece))
+        else:
+            self._waiting[member].append((module, piece))
+
+    def _follow(self, module: str, piece: Piece) -> None:
+        if piece in self.reached[module]:
+            return
+        self.reached[module].add(piece)
+        for name in piece.names:
+            self._reach(module, name)
+        for chain in piece.chains:
+            if (home := self._resolve(module, chain)) is not None:
+                self._reach(*home)
+        for text in piece.mentions:
+            self._reach_string(module, text)
+        self._mention(piece.mentions - self._mentions)
+        for ending in {end for end in piece.endings if re.fullmatch(r"_\w+", end)} - self._endings:
+            self._endings.add(ending)
+            self._mention([name for name in self._waiting if name.endswith(ending)])
+
+    def _mention(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._mentions.add(name)
+            self._queue += self._waiting.pop(name, [])
+
+    def _reach_string(self, module: str, text: str) -> None:
+        """Follow a string that names a module, or a function in one as ``module:function``."""
+        if not re.fullmatch(r"[\w.]+(:\w+)?", text):
+            return
+        place, _, name = text.partition(":")
+        packages = [module, module.rpartition(".")[0]]
+        candidates = [place, *(f"{package}.{place}" for package in packages)] if name else [place]
+        for candidate in candidates:
+            if candidate in self._sources and "." in candidate:
+                self._reach(candidate, name)

@@ -12,10 +12,10 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 
-from loupe.errors import LoupeError
+from loupe.errors import LoupeError, shortened
 from loupe.experiment import provenance
 from loupe.experiment.closure import read_sources
-from loupe.experiment.folders import StoreError, project_root, short, show_path
+from loupe.experiment.folders import StoreError, project_root, show_path
 from loupe.experiment.store import Result, Store, write_whole
 from loupe.experiment.units import Unit
 
@@ -170,6 +170,6 @@ def sources_digest(slug: str) -> str:
         pass
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise LoupeError(
-            f"{show_path(notebook)} is no notebook ({short(error)}): restore it from git."
+            f"{show_path(notebook)} is no notebook ({shortened(str(error))}): restore it from git."
         ) from None
     return total.hexdigest() + "\n"

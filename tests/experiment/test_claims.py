@@ -32,7 +32,15 @@ from loupe.experiment.folders import MissingResultError, StoreError
         (Measure.of_seeds("x", [0.5, math.nan], at_most(1.0), every=True), c.INCONCLUSIVE),
         (Measure.of_seeds("x", [0.5], at_most(1.0)), c.INCONCLUSIVE),
         (Measure.of_seeds("x", [0.9, 1.0, 1.2], at_most(1.1), every=True), c.NOT_REPRODUCED),
-        (Measure.of_seeds("x", [0.9, 1.0, 1.05], at_most(1.1), every=True), c.REPRODUCED),
+        (
+            Measure.of_seeds("x", [0.9, 1.0, 1.05, 1.0], at_most(1.5), every=True),
+            c.INCONCLUSIVE,
+        ),  # by chance 1 in 16
+        (Measure.of_seeds("x", [0.9, 1.0, 1.05, 1.0, 0.98], at_most(1.5), every=True), c.REPRODUCED),
+        (
+            Measure.of_seeds("x", [0.0, 1.0, 1.0, 1.0, 1.0], at_most(1.0), every=True),
+            c.INCONCLUSIVE,
+        ),  # interval
         (Measure.of_seeds("x", [0.9, 1.0, 1.05], at_most(1.2)), c.REPRODUCED),
     ],
 )
@@ -40,18 +48,98 @@ def test_outcomes(measure, outcome):
     assert measure.outcome == outcome
 
 
+HOLDS, FAILS, OPEN = (Measure("m", value, at_most(1)) for value in (0, 2, math.nan))
+
+
 @pytest.mark.parametrize(
-    ("outcomes", "verdict"),
+    ("measures", "verdict"),
     [
-        ([c.REPRODUCED] * 2, c.REPRODUCED),
-        ([c.NOT_REPRODUCED], c.NOT_REPRODUCED),
-        ([c.REPRODUCED, c.NOT_REPRODUCED, c.INCONCLUSIVE], c.PARTLY),
-        ([c.REPRODUCED, c.INCONCLUSIVE], c.INCONCLUSIVE),
-        ([c.NOT_REPRODUCED, c.INCONCLUSIVE], c.INCONCLUSIVE),
+        ([HOLDS] * 2, c.REPRODUCED),
+        ([FAILS], c.NOT_REPRODUCED),
+        ([HOLDS, FAILS], c.NOT_REPRODUCED),
+        ([HOLDS, OPEN], c.INCONCLUSIVE),
+        ([FAILS, OPEN], c.NOT_REPRODUCED),
+        ([HOLDS.as_primary(), FAILS, OPEN], c.PARTLY),
+        ([HOLDS.as_primary(), OPEN], c.INCONCLUSIVE),
+        ([OPEN.as_primary(), FAILS], c.NOT_REPRODUCED),
+        ([FAILS.as_primary(), HOLDS], c.NOT_REPRODUCED),
     ],
 )
-def test_combination(outcomes, verdict):
-    assert c.combine(outcomes) == verdict
+def test_one_part_that_fails_decides_unless_the_primary_holds(measures, verdict):
+    assert c.combine(measures) == verdict
+
+
+def test_pairs_are_compared_pair_by_pair():
+    ours, theirs = [1.0, 2.0, 4.0], [2.0, 4.0, 8.0]
+    apart = Measure.paired("m", ours, theirs, at_most(0))
+    assert (apart.value, apart.low, apart.high) == pytest.approx((-7 / 3, *c.t_interval([-1, -2, -4])))
+    half = Measure.ratio("m", ours, theirs, at_most(0.6))
+    assert (half.value, half.low, half.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert (half.units, half.outcome) == (3, c.REPRODUCED)
+    with pytest.raises(ValueError, match="shorter"):
+        Measure.paired("m", ours, theirs[:2], at_most(0))
+    with pytest.raises(ValueError, match="positive values, got 0"):
+        Measure.ratio("m", [0.0, 1.0], [1.0, 1.0], at_most(0))
+
+
+def verdict_of(measure, kind="statistical"):
+    claim = Claim("X1", "s", "Sec.", "p", kind, "c", lambda results: [measure], ("cpu",))
+    judged = c.judge(claim, "cpu", {})
+    return judged.verdict, judged.measures[0].open
+
+
+@pytest.mark.parametrize(
+    ("measure", "word"),
+    [
+        (Measure("m", 0.5, at_most(1)), "no interval"),
+        (Measure("m", 0.5, at_most(1), 0.4, 0.6), "no interval over independent units"),
+        (Measure("m", 0.5, at_most(1), units=9), "no interval"),
+        (
+            Measure.of_seeds("m", [0.5, 0.51], at_most(10)),
+            "3 independent runs are needed, and this rests on 2",
+        ),
+        (Measure.of_seeds("m", [5.0, 5.1], at_most(1)), "rests on 2"),
+        (Measure.of_seeds("m", [0.5, 0.5, 0.51], at_most(1)).require_seeds(5), "5 independent runs"),
+    ],
+)
+def test_a_statistical_claim_needs_three_units_and_an_interval(measure, word):
+    verdict, why = verdict_of(measure)
+    assert verdict == c.INCONCLUSIVE
+    assert word in why
+    assert verdict_of(measure, "arithmetic")[1] == ""
+
+
+def test_samples_of_one_network_say_that_they_are():
+    measure = Measure.over_samples("m", [0.5, 0.6, 0.55, 0.5], at_most(1))
+    assert verdict_of(measure) == (c.REPRODUCED, "")
+    assert "one network" in measure.basis
+
+
+def test_a_measure_that_its_control_passes_decides_nothing():
+    measure = Measure.of_seeds("m", [0.5, 0.5, 0.51], at_most(1))
+    assert verdict_of(measure.against("constant", 2))[0] == c.REPRODUCED
+    assert verdict_of(measure.against("constant", 0.9))[0] == c.INCONCLUSIVE
+    assert verdict_of(Measure("m", 3, at_most(1)).against("constant", 0.9), "exact")[0] == c.NOT_REPRODUCED
+    with pytest.raises(ValueError, match="nan"):
+        measure.against("constant", math.nan)
+
+
+def test_a_withdrawn_claim_is_open_where_it_was_judged():
+    claim = Claim("X1", "s", "Sec.", "p", "exact", "c", lambda r: [HOLDS], ("cpu",), withdrawn="no density")
+    judged = c.judge(claim, "cpu", {})
+    assert (judged.verdict, judged.measures, judged.reason) == (c.INCONCLUSIVE, (), "withdrawn: no density")
+    assert c.judge(claim, "gpu", {}).verdict == c.NOT_TESTED
+
+
+def test_what_is_too_small_says_both_sides():
+    def small(results):
+        raise c.too_small("the criterion asks for 1.5", "knowing nothing gives 1.41")
+
+    judged = c.judge(Claim("X", "s", "Sec.", "p", "statistical", "c", small, ("cpu",)), "cpu", {})
+    assert judged.verdict == c.NOT_TESTED
+    assert (
+        judged.reason == "not tested at this size: the criterion asks for 1.5, and knowing nothing gives 1.41"
+    )
 
 
 def test_a_judge_without_measures_is_our_mistake():
@@ -155,6 +243,15 @@ def test_the_ledger_shows_mark_word_and_colour_and_escapes():
     assert "ours · gpu" in block.html
     assert "gpu: ● reproduced" in str(block)
     assert set(block._repr_mimebundle_()) == {"text/html", "text/plain"}
+
+
+def test_the_ledger_shows_controls_and_what_is_open():
+    measure = Measure.of_seeds("m", [0.5], at_most(1)).against("the <score> 0", 3)
+    claim = Claim("X1", "s", "Sec. 1", "p", "statistical", "c", lambda r: [measure], ("cpu",))
+    block = render.ledger({"cpu": [c.judge(claim, "cpu", {}).to_json()]}, "cpu")
+    assert "control: the &lt;score&gt; 0 3" in block.html
+    for shown in ("control: the <score> 0 3", "open: 3 independent runs are needed, and this rests on 1"):
+        assert shown in str(block)
 
 
 def test_tally():

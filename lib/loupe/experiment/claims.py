@@ -1,12 +1,16 @@
 """Claims: a statement of a paper, a criterion that a machine can judge, and the verdict that follows.
 
 A claim's ``judge`` turns stored results into measures; each measure carries the band of values that the claim
-accepts. The verdict follows from the measures alone, and nobody writes one by hand.
+accepts. The verdict follows from the measures alone, by one rule, and nobody writes one by hand.
+
+The rule: a measure counts for a claim when its whole 95 % interval over at least three independent runs lies in the
+band and its control does not; it counts against the claim when the whole interval lies outside. A claim of several
+parts fails with one part, and is partly reproduced only where its primary measure holds and another fails.
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from numbers import Number
 from statistics import fmean, stdev
 from typing import Any, Literal
@@ -55,6 +59,14 @@ def between(low: float, high: float) -> Band:
 
 
 @dataclass(frozen=True)
+class Control:
+    """What a wrong implementation, or a row that knows nothing, gives in place of a measured value."""
+
+    label: str
+    value: float
+
+
+@dataclass(frozen=True)
 class Measure:
     """One measured quantity of a claim with the band that it has to lie in.
 
@@ -67,12 +79,19 @@ class Measure:
     accepts
         The values that the claim accepts.
     low, high
-        Ends of the confidence interval, or ``None`` where there is none.
+        Ends of the 95 % confidence interval, or ``None`` where there is none.
     basis
         What the interval or the value rests on ("95 % t interval, 5 seeds").
+    units
+        How many independent things (seeds, cells, problems) the interval rests on; a statistical claim needs ``needs``.
     each
-        Values that have to lie in the band one by one, where the criterion asks it of every seed; the
-        interval is then shown and does not decide.
+        Values that have to lie in the band one by one, where the criterion asks that of every seed.
+    control
+        What should fail: a measure that its control passes too decides nothing.
+    primary
+        Whether the claim stands or falls with this measure; see :func:`combine`.
+    open
+        Why the measure decides nothing, whatever its value; written by :func:`judge`.
     """
 
     label: str
@@ -81,31 +100,81 @@ class Measure:
     low: float | None = None
     high: float | None = None
     basis: str = ""
+    units: int | None = None
+    needs: int = 3
     each: tuple[float, ...] = ()
+    control: Control | None = None
+    primary: bool = False
+    open: str = ""
 
     @classmethod
     def of_seeds(
         cls, label: str, values: Iterable[float], accepts: Band, *, every: bool = False
     ) -> "Measure":
-        """The mean over seeds with its 95 % t interval.
+        """The mean over seeds with its 95 % t interval, which decides; ``every`` seed has to lie in the band as well.
 
-        The interval decides, and one seed, which has none, decides nothing; with ``every`` the criterion is asked of
-        every single seed instead.
+        Fewer than five seeds can all do so by chance, and then decide nothing.
         """
         values = [float(value) for value in values]
-        low, high = t_interval(values)
         basis = f"mean of {len(values)} seeds, 95 % t interval" if len(values) > 1 else "one seed"
-        if every and len(values) > 1:
-            basis = f"every one of {len(values)} seeds; shown: mean, 95 % t interval"
-        return cls(label, fmean(values), accepts, low, high, basis, tuple(values) if every else ())
+        if every:
+            basis = f"every one of {len(values)} seeds, and the 95 % t interval of their mean"
+        each = tuple(values) if every else ()
+        return cls(label, fmean(values), accepts, *t_interval(values), basis, len(values), each=each)
+
+    @classmethod
+    def paired(cls, label: str, ours: Iterable[float], theirs: Iterable[float], accepts: Band) -> "Measure":
+        """The mean of ``ours - theirs`` over what both share (seeds, problems), with its 95 % t interval."""
+        gaps = [a - b for a, b in _pairs(ours, theirs)]
+        basis = f"mean difference of {len(gaps)} pairs, 95 % t interval"
+        return cls(label, fmean(gaps), accepts, *t_interval(gaps), basis, len(gaps))
+
+    @classmethod
+    def ratio(cls, label: str, ours: Iterable[float], theirs: Iterable[float], accepts: Band) -> "Measure":
+        """The geometric mean of ``ours / theirs`` over pairs of positive values, with the 95 % t interval of its log."""
+        pairs = _pairs(ours, theirs)
+        if min(value for pair in pairs for value in pair) <= 0:
+            raise ValueError(f"{label}: a ratio takes positive values, got {min(map(min, pairs))}")
+        logs = [math.log(a) - math.log(b) for a, b in pairs]
+        value, low, high = (math.exp(number) for number in (fmean(logs), *t_interval(logs)))
+        basis = f"geometric mean of {len(logs)} paired ratios, 95 % t interval of the log"
+        return cls(label, value, accepts, low, high, basis, len(logs))
+
+    @classmethod
+    def over_samples(cls, label: str, values: Iterable[float], accepts: Band) -> "Measure":
+        """The mean over samples of one network with its 95 % t interval: for statements about that network only."""
+        values = [float(value) for value in values]
+        basis = f"{len(values):,} samples of one network, 95 % t interval; says nothing of other seeds"
+        return cls(label, fmean(values), accepts, *t_interval(values), basis, len(values))
+
+    def require_seeds(self, number: int) -> "Measure":
+        """The same measure, which decides nothing on fewer independent units than this."""
+        return replace(self, needs=number)
+
+    def against(self, label: str, value: float) -> "Measure":
+        """The same measure beside its control, which should lie outside the band."""
+        if math.isnan(value):
+            raise ValueError(f"the control {label!r} of {self.label!r} is nan: it shows nothing")
+        return replace(self, control=Control(label, float(value)))
+
+    def as_primary(self) -> "Measure":
+        """The same measure as the one that the claim stands or falls with."""
+        return replace(self, primary=True)
 
     @property
     def outcome(self) -> str:
-        """``reproduced``, ``not reproduced``, or ``inconclusive`` if the interval covers both."""
-        if math.isnan(self.value):
+        """``reproduced``, ``not reproduced``, or ``inconclusive`` if the interval covers both or nothing can fail."""
+        if math.isnan(self.value) or self.open:
             return INCONCLUSIVE
-        if self.each:
-            return REPRODUCED if all(value in self.accepts for value in self.each) else NOT_REPRODUCED
+        found = self._by_interval()
+        if self.each and not all(value in self.accepts for value in self.each):
+            return NOT_REPRODUCED
+        # All of n values lie on one side by chance once in 2^n.
+        by_chance = self.each and 0.5 ** len(self.each) >= 0.05
+        cannot_fail = self.control is not None and self.control.value in self.accepts
+        return INCONCLUSIVE if found == REPRODUCED and (by_chance or cannot_fail) else found
+
+    def _by_interval(self) -> str:
         if self.low is None:
             return REPRODUCED if self.value in self.accepts else NOT_REPRODUCED
         if math.isnan(self.low):
@@ -114,6 +183,22 @@ class Measure:
             return REPRODUCED
         apart = self.high < self.accepts.low or self.low > self.accepts.high
         return NOT_REPRODUCED if apart else INCONCLUSIVE
+
+    def under_rule(self, kind: str) -> "Measure":
+        """The same measure, left open where a claim of this kind asks for more: three units and an interval."""
+        if kind != "statistical":
+            return self
+        if self.units is None or self.low is None:
+            return replace(self, open="no interval over independent units")
+        if self.units < self.needs:
+            return replace(
+                self, open=f"{self.needs} independent runs are needed, and this rests on {self.units}"
+            )
+        return self
+
+
+def _pairs(ours: Iterable[float], theirs: Iterable[float]) -> list[tuple[float, float]]:
+    return [(float(a), float(b)) for a, b in zip(ours, theirs, strict=True)]
 
 
 def t_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float | None, float | None]:
@@ -141,8 +226,9 @@ class Claim:
     paper
         What the paper reports, as text for the ledger.
     kind
-        ``exact`` (an identity, must hold at every preset), ``arithmetic`` (on the paper's own numbers, which may not
-        bear it out), ``statistical``, ``timing`` (judged in ``benchmarks/``) or ``reported`` (shown, never judged).
+        ``exact`` (an identity, must hold at every preset), ``arithmetic`` (a computation without chance, on the paper's
+        own numbers or a whole data set, which may not bear it out), ``statistical``, ``timing`` (judged in
+        ``benchmarks/``) or ``reported`` (shown, never judged).
     criterion
         When the claim counts as reproduced, in words.
     judge
@@ -151,6 +237,8 @@ class Claim:
         The presets at which it is judged.
     reason
         Why it is not tested at other presets.
+    withdrawn
+        Why an earlier verdict was withdrawn until it is measured again; the claim is then ``inconclusive``.
     """
 
     id: str
@@ -162,6 +250,7 @@ class Claim:
     judge: Callable[[Mapping[str, Any]], list[Measure]] | None = None
     at: tuple[str, ...] = ()
     reason: str = ""
+    withdrawn: str = ""
 
     @property
     def anchor(self) -> str:
@@ -190,13 +279,19 @@ class Judgement:
                 else [measure.low, measure.high],
                 "accepts": [measure.accepts.low, measure.accepts.high],
                 "basis": measure.basis,
+                "units": measure.units,
                 "each": list(measure.each),
+                "control": measure.control and asdict(measure.control),
+                "primary": measure.primary,
+                "open": measure.open,
                 "outcome": measure.outcome,
             }
             for measure in self.measures
         ]
         claim = {
-            name: value for name, value in asdict(self.claim).items() if name not in ("judge", "at", "reason")
+            name: value
+            for name, value in asdict(self.claim).items()
+            if name not in ("judge", "at", "reason", "withdrawn")
         }
         return claim | {"verdict": self.verdict, "reason": self.reason, "measures": _finite(measures)}
 
@@ -208,29 +303,37 @@ def judge(claim: Claim, preset: str, results: Mapping[str, Any]) -> Judgement:
     """
     if claim.judge is None or preset not in claim.at or claim.kind in ("reported", "timing"):
         return Judgement(claim, preset, NOT_TESTED, reason=claim.reason or f"not part of the preset {preset}")
+    if claim.withdrawn:
+        return Judgement(claim, preset, INCONCLUSIVE, reason=f"withdrawn: {claim.withdrawn}")
     try:
-        measures = tuple(claim.judge(results))
+        measures = tuple(measure.under_rule(claim.kind) for measure in claim.judge(results))
     except StoreError:
         raise  # a damaged result is no reason to let a claim pass untested
     except MissingResultError:
         return Judgement(claim, preset, NOT_TESTED, reason=f"not computed at {preset} yet")
     except LoupeError as error:
         return Judgement(claim, preset, NOT_TESTED, reason=str(error))
-    return Judgement(claim, preset, combine(measure.outcome for measure in measures), measures)
+    return Judgement(claim, preset, combine(measures), measures)
 
 
-def combine(outcomes: Iterable[str]) -> str:
-    """The verdict of a claim from the outcomes of its measures.
+def combine(measures: Sequence[Measure]) -> str:
+    """The verdict of a claim from its measures.
 
-    All reproduced, or all not reproduced, is just that. If some are reproduced and others not, ``partly``;
-    whatever else leaves something open is ``inconclusive``.
+    One part that fails decides, unless the claim names a primary measure and that one holds: then ``partly``.
+    Otherwise whatever leaves something open is ``inconclusive``.
     """
-    outcomes = set(outcomes)
-    if not outcomes:
+    if not measures:
         raise ValueError("a judge must return at least one measure")
-    if len(outcomes) == 1:
-        return outcomes.pop()
-    return PARTLY if {REPRODUCED, NOT_REPRODUCED} <= outcomes else INCONCLUSIVE
+    outcomes = {measure.outcome for measure in measures}
+    primary = {measure.outcome for measure in measures if measure.primary}
+    if NOT_REPRODUCED in outcomes:
+        return PARTLY if primary == {REPRODUCED} else NOT_REPRODUCED
+    return INCONCLUSIVE if INCONCLUSIVE in outcomes else REPRODUCED
+
+
+def too_small(criterion: str, here: str) -> LoupeError:
+    """What a judge raises where a preset is too small for a criterion: both sides of the arithmetic, in words."""
+    return LoupeError(f"not tested at this size: {criterion}, and {here}")
 
 
 def failed_exact(judgements: Iterable[Judgement]) -> list[Judgement]:

@@ -226,13 +226,24 @@ def _measures_html(claim: dict[str, Any]) -> str:
     lines = "".join(
         f'<div class="measure" title="{escape(one["basis"])}">{MARKS[one["outcome"]] if len(measures) > 1 else ""} '
         f"{escape(one['label'])} <b>{measured(one).split(' [')[0]}</b>{_interval_html(one)} "
-        f'<span class="accepts">({band(one["accepts"])})</span></div>'
+        f'<span class="accepts">({band(one["accepts"])})</span>{_remarks_html(one)}</div>'
         for one in measures
     )
     if len(measures) <= 4:
         return lines
     held = sum(one["outcome"] == REPRODUCED for one in measures)
     return f"<details><summary>{held} of {len(measures)} hold</summary>{lines}</details>"
+
+
+def remarks(measure: dict[str, Any]) -> list[str]:
+    """What is said beside a measure: what its control gives, and why it decides nothing if it does not."""
+    control = measure["control"]
+    said = [f"control: {control['label']} {number(control['value'])}"] if control else []
+    return said + [f"open: {measure['open']}"] * bool(measure["open"])
+
+
+def _remarks_html(measure: dict[str, Any]) -> str:
+    return "".join(f' <span class="control">{escape(remark)}</span>' for remark in remarks(measure))
 
 
 def _interval_html(measure: dict[str, Any]) -> str:
@@ -256,10 +267,9 @@ def _ledger_text(claim: dict[str, Any], ours: dict[str, dict[str, Any]]) -> str:
         lines.append(
             fill(f"      {preset}: {verdict_text(one['verdict'])}{reason}", 100, subsequent_indent="      ")
         )
-        lines += [
-            f"        {MARKS[m['outcome']]} {m['label']}: {measured(m)}, {band(m['accepts'])}"
-            for m in one["measures"]
-        ]
+        for m in one["measures"]:
+            said = [f"{m['label']}: {measured(m)}, {band(m['accepts'])}", *remarks(m)]
+            lines.append(f"        {MARKS[m['outcome']]} {'; '.join(said)}")
     return "\n".join(lines)
 
 

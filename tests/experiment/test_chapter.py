@@ -8,6 +8,7 @@ from toy import CLAIMS, PRESETS, ROOM
 from loupe.errors import LoupeError
 from loupe.experiment import chapter as chapter_module
 from loupe.experiment.chapter import Chapter, Stored
+from loupe.experiment.provenance import code_digests
 from loupe.experiment.store import Store
 from loupe.experiment.units import units_of
 
@@ -28,7 +29,7 @@ def fill(store, preset="cpu", *, length=1.0, code=None):
             else {"length": length}
         )
         read = ["steps"] if unit.experiment == "walk" else ["scale"]
-        provenance = PROVENANCE | {"code": code or {}}
+        provenance = PROVENANCE | {"code": code or code_digests("ph_dimension", unit.experiment)}
         store.write(unit, values, settings=unit.config.settings(read), provenance=provenance)
 
 

@@ -1,8 +1,13 @@
 """Results are written whole or not at all, found by what the experiment read, and never trusted when damaged."""
 
 import errno
+import hashlib
+import io
 import json
 import os
+import shutil
+from contextlib import nullcontext
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +15,7 @@ from toy import ROOM
 
 from loupe.errors import LoupeError
 from loupe.experiment import store as store_module
-from loupe.experiment.folders import StoreError
+from loupe.experiment.folders import StoreError, stamped
 from loupe.experiment.store import Store
 from loupe.experiment.units import units_of
 
@@ -68,27 +73,143 @@ def test_a_setting_that_is_gone_today_makes_a_result_old(store):
     assert store.find(unit_of()) is None
 
 
-@pytest.mark.parametrize("suffix", [".json", ".npz"])
-@pytest.mark.parametrize("damage", ["half", "empty", "garbage"])
-def test_a_damaged_file_is_one_sentence(store, suffix, damage):
-    path = write(store, unit_of()).with_suffix(suffix)
-    whole = path.read_bytes()
-    path.write_bytes({"half": whole[: len(whole) // 2], "empty": b"", "garbage": b"\x00" * 50}[damage])
+def npz_of(path):
+    (npz,) = path.parent.glob(f"{path.stem}.*.npz")
+    return npz
+
+
+def refusal(store, unit=None):
+    """The sentence with which a result is refused."""
     with pytest.raises(StoreError) as caught:
-        store.find(unit_of()).check()
+        store.find(unit or unit_of())
     message = str(caught.value)
-    assert path.name in message
     assert "loupe compute ph_dimension --preset cpu" in message
     assert "\n" not in message
+    assert len(message) < 600
+    return message
+
+
+@pytest.mark.parametrize("of", [lambda path: path, npz_of], ids=["json", "npz"])
+@pytest.mark.parametrize("damage", ["half", "empty", "garbage", "flipped", "latin", "folder", "loop", "deep"])
+def test_a_damaged_file_is_one_sentence(store, of, damage):
+    path = of(write(store, unit_of()))
+    whole = path.read_bytes()
+    path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    elif damage == "loop":
+        path.symlink_to(path)
+    else:
+        middle = len(whole) // 2
+        flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+        path.write_bytes({"half": whole[:middle], "empty": b"", "garbage": b"\x00" * 50, "flipped": flipped,
+                          "latin": "\u00e9".encode("latin1") * 9, "deep": b"[" * 10**5}[damage])  # fmt: skip
+    assert path.name in refusal(store)
+
+
+@pytest.mark.parametrize("content", [[], None, 3, {}, {"sha256": "0"}, {"npz": 1}])
+def test_other_json_is_one_sentence(store, content):
+    write(store, unit_of()).write_text(json.dumps(content))
+    assert "walk-s0.json is damaged" in refusal(store)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda sidecar: sidecar["numbers"].update(end=1.6),
+        lambda sidecar: sidecar["settings"].clear(),
+        lambda sidecar: sidecar.update(seed=1),
+        lambda sidecar: sidecar["provenance"].update(commit="mine"),
+        lambda sidecar: sidecar.pop("sha256"),
+        lambda sidecar: sidecar["arrays"].clear(),
+    ],
+)
+def test_an_edited_sidecar_is_refused(store, edit):
+    path = write(store, unit_of())
+    sidecar = json.loads(path.read_text())
+    edit(sidecar)
+    path.write_text(json.dumps(sidecar))
+    assert "walk-s0.json is damaged" in refusal(store)
+
+
+def test_arrays_changed_together_with_their_digest_are_refused(store):
+    path = write(store, unit_of())
+    other = np.arange(5.0) + 1
+    np.savez_compressed(npz_of(path), path=other)
+    sidecar = json.loads(path.read_text())
+    digest = hashlib.sha256(npz_of(path).read_bytes()).hexdigest()
+    path.write_text(json.dumps(sidecar | {"npz_sha256": digest}))
+    assert "walk-s0.json is damaged" in refusal(store)
+
+
+@pytest.mark.parametrize(
+    "other", [{"seed": 1}, {"experiment": "ruler"}], ids=["another seed", "another experiment"]
+)
+def test_the_result_of_another_unit_is_refused(store, other):
+    mine, theirs = write(store, unit_of()), write(store, unit_of(**other))
+    mine.write_bytes(theirs.read_bytes())
+    assert "it is the result of" in refusal(store)
+
+
+def test_the_result_of_another_preset_or_chapter_is_refused(store, tmp_path):
+    path = write(store, unit_of())
+    copy = tmp_path / "results/gpu/ph_dimension"
+    shutil.copytree(path.parent, copy)
+    with pytest.raises(StoreError, match="walk seed 0, ph_dimension at cpu"):
+        store.find(replace(unit_of(), preset="gpu"))
 
 
 def test_a_lost_npz_is_damage_and_a_lost_json_is_absence(store):
     path = write(store, unit_of())
-    path.with_suffix(".npz").unlink()
-    with pytest.raises(StoreError, match=r"walk-s0\.npz is damaged"):
-        store.find(unit_of()).check()
+    npz_of(path).unlink()
+    assert ".npz is gone" in refusal(store)
     path.unlink()
     assert store.find(unit_of()) is None
+
+
+def test_what_may_not_be_read_says_so(store, monkeypatch):
+    path = write(store, unit_of())
+
+    def denied(self):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+    monkeypatch.setattr(store_module.Path, "read_bytes", denied)
+    with pytest.raises(StoreError, match=r"walk-s0\.json cannot be read \(Permission denied\)"):
+        store.find(unit_of())
+    monkeypatch.setattr(store_module.Path, "iterdir", denied)
+    with pytest.raises(StoreError, match="cannot be read"):
+        store.sidecars("ph_dimension", "cpu")
+    assert path.exists()
+
+
+def test_a_reader_whose_arrays_are_replaced_reads_again(store, monkeypatch):
+    write(store, unit_of(), {"path": np.zeros(3)})
+    read_stamped = store_module.read_stamped
+
+    def overtaken(path, remedy):
+        found = read_stamped(path, remedy)
+        monkeypatch.undo()
+        write(store, unit_of(), {"path": np.ones(3)})
+        return found
+
+    monkeypatch.setattr(store_module, "read_stamped", overtaken)
+    assert store.find(unit_of())["path"].sum() == 3
+
+
+def test_arrays_that_would_fill_the_memory_are_refused(store):
+    path = write(store, unit_of())
+    bomb = io.BytesIO()
+    np.savez_compressed(bomb, path=np.zeros(10**6))
+    npz_of(path).write_bytes(bomb.getvalue())
+    sidecar = json.loads(path.read_text()) | {"npz_sha256": hashlib.sha256(bomb.getvalue()).hexdigest()}
+    path.write_bytes(stamped(sidecar))
+    with pytest.raises(StoreError, match="would unpack to 8000128 bytes"):
+        store.find(unit_of())["path"]
+
+
+def test_a_result_without_values_is_a_result(store):
+    store.write(unit_of(), {}, settings={}, provenance={})
+    assert store.find(unit_of())
 
 
 def test_a_full_disk_loses_nothing(store, monkeypatch):
@@ -102,39 +223,53 @@ def test_a_full_disk_loses_nothing(store, monkeypatch):
         write(store, unit_of(), {"end": 2.0})
     monkeypatch.undo()
     assert store.find(unit_of())["end"] == 1.0
-    assert sorted(path.name for path in store.path(unit_of()).parent.iterdir()) == [
-        "walk-s0.json",
-        "walk-s0.npz",
-    ]
+    assert len(list(store.path(unit_of()).parent.iterdir())) == 2
 
 
-def test_a_kill_between_the_moves_leaves_no_result_and_no_lie(store, monkeypatch):
-    write(store, unit_of(), {"end": 1.0})
-    moves = []
+@pytest.mark.parametrize("moves", [1, 2, 3])
+def test_a_kill_between_the_moves_leaves_the_old_result_or_the_new(store, monkeypatch, moves):
+    path = write(store, unit_of(), {"end": 1.0, "path": np.zeros(3)})
+    done = []
 
     class Killed(BaseException):
         pass
 
     def replace(self, target):
-        moves.append(target)
-        if len(moves) == 2:
+        done.append(target)
+        if len(done) == moves:
             raise Killed
         os.replace(self, target)
 
     monkeypatch.setattr(store_module.Path, "replace", replace)
-    with pytest.raises(Killed):
-        write(store, unit_of(), {"end": 2.0})
+    monkeypatch.setattr(
+        store_module.Path, "unlink", lambda self, missing_ok=False: None
+    )  # nothing is tidied up
+    with pytest.raises(Killed) if moves < 3 else nullcontext():
+        write(store, unit_of(), {"end": 2.0, "path": np.ones(3)})
     monkeypatch.undo()
-    assert store.find(unit_of()) is None
+    assert store.find(unit_of())["end"] == (1.0 if moves < 3 else 2.0)
+    assert store.find(unit_of())["path"].sum() == (0 if moves < 3 else 3)
+    for draft in path.parent.glob(".*"):
+        os.utime(draft, (1, 1))
     write(store, unit_of(), {"end": 3.0})
     assert store.find(unit_of())["end"] == 3.0
+    assert sorted(path.parent.iterdir()) == sorted([path, npz_of(path)])
 
 
 def test_equal_results_are_equal_bytes(store):
     path = write(store, unit_of())
-    before = (path.read_bytes(), path.with_suffix(".npz").read_bytes())
+    before = (path.read_bytes(), npz_of(path).read_bytes())
     write(store, unit_of())
-    assert before == (path.read_bytes(), path.with_suffix(".npz").read_bytes())
+    assert before == (path.read_bytes(), npz_of(path).read_bytes())
+
+
+def test_files_follow_the_umask(store):
+    before = os.umask(0o077)
+    try:
+        path = write(store, unit_of())
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in (path, npz_of(path))} == {0o600}
 
 
 def test_the_sidecar_is_strict_json(store):
@@ -149,9 +284,12 @@ def test_objects_are_refused(store):
 
 def test_nothing_pickled_is_read(store):
     path = write(store, unit_of())
-    np.savez(path.with_suffix(".npz"), path=np.array([{}], dtype=object))
-    with pytest.raises(StoreError):
-        store.find(unit_of()).check()
+    npz = npz_of(path)
+    np.savez(npz, path=np.array([{}], dtype=object))
+    sidecar = json.loads(path.read_text()) | {"npz_sha256": hashlib.sha256(npz.read_bytes()).hexdigest()}
+    path.write_bytes(stamped(sidecar))
+    with pytest.raises(StoreError, match="allow_pickle"):
+        store.find(unit_of())["path"]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def unit_of(**overrides):
 
 @pytest.fixture
 def stored(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "_FROZEN", {})
+    monkeypatch.setattr(provenance, "_frozen", {})
     store = Store(tmp_path / "results", tmp_path / "scratch")
     (tmp_path / "work").mkdir()
     with warnings.catch_warnings(action="ignore"):  # small clouds may saturate
@@ -45,7 +45,7 @@ def test_a_changed_setting_is_another_result(stored):
 
 def test_what_made_it_is_stored(stored):
     made_by = stored.find(unit_of()).provenance
-    assert {"commit", "code", "versions", "hardware", "device", "seconds", "cpu_seconds", "peak_memory_mb",
+    assert {"commit", "code", "data", "versions", "hardware", "device", "seconds", "cpu_seconds", "peak_memory_mb",
             "finished", "resumed"} == set(made_by)  # fmt: skip
     assert made_by["cpu_seconds"] > 0
     assert made_by["commit"].split("+")[0] == provenance.commit(project_root()).split("+")[0]
@@ -54,7 +54,7 @@ def test_what_made_it_is_stored(stored):
 
 def test_the_code_that_ran_is_stored_and_current(stored):
     code = stored.find(unit_of()).provenance["code"]
-    assert "loupe.papers.ph_dimension.experiments:known_dimensions" in code
+    assert code["experiment"] == "ph_dimension:known_dimensions"
     assert {"loupe.topology.dimension", "loupe.topology.trees", "loupe.topology.clouds"} <= set(code)
     assert provenance.is_current(code)
     assert not provenance.is_current(code | {"loupe.topology.trees": "0" * 16})

@@ -67,7 +67,8 @@ def test_stopped_and_resumed(tmp_path, sign):
 
 def test_a_result_cut_in_half_is_named_and_made_again(tmp_path):
     start(tmp_path, "--experiment", "known_dimensions").communicate(timeout=120)
-    victim = finished(tmp_path)[0].with_suffix(".npz")
+    sidecar = finished(tmp_path)[0]
+    (victim,) = sidecar.parent.glob(f"{sidecar.stem}.*.npz")
     whole = victim.read_bytes()
     victim.write_bytes(whole[: len(whole) // 2])
     output, _ = start(tmp_path, "--experiment", "known_dimensions").communicate(timeout=120)
@@ -95,10 +96,10 @@ def test_no_room_left_is_one_sentence_and_keeps_what_was_there(tmp_path):
 @pytest.mark.parametrize("loss", ["deleted", "cut"])
 def test_the_published_notebook_names_the_command(tmp_path, loss):
     shutil.copytree(ROOT / "results", tmp_path / "results")
-    victim = tmp_path / "results/cpu/ph_dimension/known_dimensions-s3.npz"
+    (victim,) = (tmp_path / "results/cpu/ph_dimension").glob("known_dimensions-s3.*.npz")
     if loss == "deleted":
         victim.unlink()
-        victim.with_suffix(".json").unlink()
+        (victim.parent / "known_dimensions-s3.json").unlink()
     else:
         victim.write_bytes(victim.read_bytes()[:1000])
     output = tmp_path / "out.ipynb"

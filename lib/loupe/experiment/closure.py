@@ -223,6 +223,7 @@ class Closure:
         self._external: dict[tuple[str, str], bool] = {}
         self._queue: list[tuple[str, Piece]] = []
         self._done: set[tuple[str, str]] = set()
+        self._acted: set[str] = set()
         self.reached: dict[str, set[Piece]] = defaultdict(set)
         room = f"loupe.papers.{slug}"
         self._settings = set(self._lineage(*(self._home(room, "Config") or ("", ""))))
@@ -300,8 +301,8 @@ class Closure:
         self._done.add(home)
         module, name = home
         parsed = self._module(module)
-        if (module, "") not in self._done:
-            self._done.add((module, ""))
+        if module not in self._acted:
+            self._acted.add(module)
             self._queue += [(module, piece) for piece in parsed.acting]
         self._queue += [(module, piece) for piece in parsed.pieces.get(name, ())]
         if name in parsed.bases:

@@ -22,7 +22,7 @@ help: ## list the targets
 env: $(READY) ## set up .venv with the exact versions of requirements.lock
 
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Loupe needs Python 3.11 or later and $(PYTHON) is {v[0]}.{v[1]}: type make PYTHON=python3.11 (or later) instead.")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 11) <= v < (3, 14) and f"Loupe needs Python 3.11, 3.12 or 3.13 and $(PYTHON) is {v[0]}.{v[1]}: type make PYTHON=python3.11 instead.")'
 	@echo "Setting up $(VENV) with the $$(grep -c == requirements.lock) packages of requirements.lock: some minutes, once."
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --no-cache-dir --disable-pip-version-check --requirement requirements.lock 2>&1 | \

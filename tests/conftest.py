@@ -15,6 +15,13 @@ quiet_environment()
 ROOT = project_root()
 
 
+def pytest_collection_modifyitems(items):
+    """Tests that read sets which no checkout may carry are marked: they run where LOUPE_DATA names a mirror."""
+    for item in items:
+        if "mirror" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.mirror)
+
+
 @pytest.fixture
 def empty_store(tmp_path, monkeypatch):
     """An empty store in place of the project's own."""

@@ -258,7 +258,9 @@ def _check_ledgers(slugs, presets, store) -> None:
     wrong, sound = [], 0
     for slug in slugs:
         for preset in presets:
-            if preset == "smoke" or not (store.sidecars(slug, preset) or preset in store.judged_presets(slug)):
+            if preset == "smoke" or not (
+                store.sidecars(slug, preset) or preset in store.judged_presets(slug)
+            ):
                 continue
             try:
                 check_ledger(slug, preset, store)
@@ -317,7 +319,24 @@ def data_list(context: typer.Context) -> None:
         size = _bytes(entry.size) if entry.size else ""
         table.add_row(entry.name, "no" if where == "missing" else where, size, entry.licence, entry.title)
     _print(table)
-    typer.echo("\n`loupe data fetch NAME` gets one; LOUPE_DATA names a folder that mirrors them all.")
+    typer.echo(
+        "\n`loupe data fetch NAME` gets one; LOUPE_DATA names a folder that mirrors them all; "
+        "`loupe data needs` lists the experiments whose data are not here."
+    )
+
+
+@data_app.command("needs")
+def data_needs() -> None:
+    """List the experiments whose data are not on this machine."""
+    from loupe.publishing.needs import units_that_need_more
+
+    rows = list(units_that_need_more())
+    table = _table("chapter", "preset", "experiment", "needs")
+    for row in rows:
+        table.add_row(*row)
+    if rows:
+        _print(table)
+    typer.echo("Everything else runs on what is here." if rows else "All that the chapters read is here.")
 
 
 @data_app.command("fetch")

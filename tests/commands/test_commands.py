@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from loupe import __version__
-from loupe.experiment.folders import project_root
+from loupe.experiment.folders import project_root, stamped
 
 SMOKE = ("ph_dimension", "--preset", "smoke")
 
@@ -153,7 +153,7 @@ def test_data_without_a_network_is_one_sentence(command, tmp_path):
         "HTTPS_PROXY": "http://127.0.0.1:9",
         "https_proxy": "http://127.0.0.1:9",
     }
-    done = command("data", "fetch", "mnist", **offline)
+    done = command("data", "fetch", "cifar10", **offline)
     assert done.returncode == 1
     assert "LOUPE_DATA" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -169,11 +169,11 @@ def test_an_experiment_without_its_data_is_one_sentence(command, tmp_path):
         "--seed",
         "0",
         "--set",
-        'path_case="mnist fcn-5"',
+        'path_case="cifar10 alexnet"',
         **missing,
     )
     assert done.returncode == 1
-    assert "loupe data fetch mnist" in done.stderr
+    assert "loupe data fetch cifar10" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -181,8 +181,8 @@ def test_results_of_other_code_are_named(command, tmp_path):
     shutil.copytree(project_root() / "results" / "cpu", tmp_path / "cpu")
     sidecar = tmp_path / "cpu" / "ph_dimension" / "known_dimensions-s2.json"
     content = json.loads(sidecar.read_text())
-    content["provenance"]["code"]["loupe.topology.trees"] = "0" * 16
-    sidecar.write_text(json.dumps(content))
+    content["provenance"]["code"]["loupe.topology.trees"] = "0" * 16  # one more than are so already
+    sidecar.write_bytes(stamped(content))
     for verb in (("compute", "ph_dimension", "--preset", "cpu"), ("claims",)):
         done = command(*verb, LOUPE_RESULTS=str(tmp_path))
         assert done.returncode == 0

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from loupe.data import CATALOG, DataFile, DataSet
+from loupe.data import CATALOG, DataFile, DataSet, places
 from loupe.data.digests import _seen
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """An empty cache, no mirror, no base address; nothing of the user's own settings is left."""
+    """An empty cache, no box, no mirror, no base address; nothing of the user's own settings is left."""
+    monkeypatch.setattr(places, "box_root", lambda: None)
     for name in ("LOUPE_DATA", "LOUPE_DATA_URL", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -23,8 +24,16 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "cache"
 
 
+BOX = places.box_root
 # Read at import: the fixture above hides the variable from the tests that need no mirror.
 MIRROR = os.environ.get("LOUPE_DATA") and Path(os.environ["LOUPE_DATA"]).absolute()
+
+
+@pytest.fixture
+def box(cache, monkeypatch):
+    """The folder ``data`` of this checkout, which the tests do without unless they ask."""
+    monkeypatch.setattr(places, "box_root", BOX)
+    return BOX()
 
 
 @pytest.fixture

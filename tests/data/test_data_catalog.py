@@ -92,6 +92,31 @@ def test_every_file_of_the_mirror_is_in_the_catalog(mirror):
     assert lying == listed
 
 
+def test_every_digest_is_that_of_the_box(box):
+    boxed = [entry for entry in ENTRIES if entry.in_box]
+    checks = [check for entry in boxed for check in verify(entry.name)]
+    assert {(check.outcome, check.where) for check in checks} == {("ok", "box")}
+    listed = {file.path: file.size for entry in boxed for file in entry.boxed}
+    lying = {
+        path.relative_to(box).as_posix(): path.stat().st_size
+        for path in box.glob("*/*")
+        if path.suffix != ".md"
+    }
+    assert lying == listed
+    assert sum(listed.values()) < 30e6
+    for folder in {path.partition("/")[0] for path in listed}:
+        text = (box / folder / "README.md").read_text()
+        digests = [
+            file.digest[7:] for entry in boxed for file in entry.boxed if file.path.startswith(f"{folder}/")
+        ]
+        assert "Terms:" in text or "| terms |" in text
+        assert [digest for digest in digests if digest not in text] == []
+
+
+def test_what_may_not_be_redistributed_is_not_in_the_box():
+    assert not any(CATALOG[name].in_box for name in ("cifar10", "ptb", "zs_ptb"))
+
+
 def test_every_digest_is_that_of_the_mirror(mirror):
     # Some sets have only the form that their authors publish, which no mirror holds.
     checks = [check for check in verify() if CATALOG[check.name].files or check.where == "built in"]

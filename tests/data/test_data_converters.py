@@ -1,7 +1,9 @@
 """From the authors' formats to ours, on small files made here, and on the mirror where it holds both."""
 
+import dataclasses
 import hashlib
 import io
+import shutil
 import tarfile
 import zipfile
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from loupe.data import CATALOG, DataError, adopt, converters, load
+from loupe.data import CATALOG, DataError, DataFile, adopt, converters, load
 from loupe.data.converters_motion import joint_positions, read_frames, read_skeleton, rotation
 from loupe.data.digests import digest_note
 
@@ -100,7 +102,7 @@ def test_pubmed_from_plain_text(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["cora", "pubmed_partial"])
-def test_citation_graphs_survive_the_way_through_plain_text(name, mirror, tmp_path):
+def test_citation_graphs_survive_the_way_through_plain_text(name, box, tmp_path):
     ours = load(name)
     rows, words = np.nonzero(np.nan_to_num(ours.features))
     width = ours.features.shape[1]
@@ -284,7 +286,19 @@ arm 0
 """
 
 
-def test_forward_kinematics_on_a_small_skeleton(tmp_path):
+@pytest.fixture
+def one_walk(tmp_path, monkeypatch):
+    """The authors' files of a set of one walking trial, in a folder."""
+    entry = CATALOG["cmu35_walk"]
+    files = tuple(DataFile(f"mocap/{name}") for name in ("35.asf", "35_07.amc"))
+    one = dataclasses.replace(entry, public=dataclasses.replace(entry.public, files=files))
+    monkeypatch.setitem(CATALOG, "cmu35_walk", one)
+    (tmp_path / "35.asf").write_text(ASF)
+    (tmp_path / "35_07.amc").write_text(AMC)
+    return tmp_path
+
+
+def test_forward_kinematics_on_a_small_skeleton(one_walk):
     bones = read_skeleton(ASF)
     assert list(bones) == ["root", "hip", "knee", "arm"]
     positions = joint_positions(bones, read_frames(AMC))
@@ -293,9 +307,7 @@ def test_forward_kinematics_on_a_small_skeleton(tmp_path):
     # Frame 2: everything turns by 90 degrees about z, and the knee by another 90.
     second = [[0, 0, 0], [2, 0, 0], [-1, 0, 0], [0, 0, 0.5]]
     assert np.allclose(positions, [first, second], atol=1e-12)
-    (tmp_path / "35.asf").write_text(ASF)
-    (tmp_path / "35_07.amc").write_text(AMC)
-    adopt("cmu35_walk", tmp_path)
+    adopt("cmu35_walk", one_walk)
     motion = load("cmu35_walk")
     assert motion.bones.tolist() == [[1, 0], [2, 1], [3, 0]]
     assert motion.joints == ("root", "hip", "knee", "arm")
@@ -313,8 +325,48 @@ def test_rotation_is_a_product_of_three_turns():
     assert np.allclose(rotation([0, 0, 90]) @ [1, 0, 0], [0, 1, 0])
 
 
-def test_a_converted_file_has_its_digest_beside_it(tmp_path):
-    (tmp_path / "35.asf").write_text(ASF)
-    (tmp_path / "35_07.amc").write_text(AMC)
-    (path,) = adopt("cmu35_walk", tmp_path).paths
+def test_what_systems_leave_beside_the_files_is_passed_over(one_walk):
+    for name in ("._35.asf", "._35_07.amc", ".DS_Store", "__MACOSX/35.asf", "Thumbs.db", "README.txt"):
+        (one_walk / name).parent.mkdir(exist_ok=True)
+        (one_walk / name).write_bytes(b"\x00\x05\x16")
+    adopt("cmu35_walk", one_walk)
+    assert list(load("cmu35_walk").trials) == ["07"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda folder: (folder / "35_07.amc").unlink(),
+            r"1 of the 2 files of 'cmu35_walk' .* \(35_07.amc\)",
+        ),
+        (lambda folder: (folder / "35.asf").unlink(), r"1 of the 2 files of 'cmu35_walk' .* \(35.asf\)"),
+        (
+            lambda folder: (folder / "09_01.amc").write_text(AMC),
+            "09_01.amc is no trial of the subject of 35.asf",
+        ),
+        (
+            lambda folder: (folder / "09.asf").write_text(ASF),
+            "one .asf file and its .amc files are needed, got 2 and",
+        ),
+        (lambda folder: shutil.copytree(folder, folder / "again"), "one .asf file"),
+    ],
+)
+def test_motion_capture_is_adopted_whole_or_not_at_all(one_walk, cache, change, words):
+    change(one_walk)
+    with pytest.raises(DataError, match=words):
+        adopt("cmu35_walk", one_walk)
+    assert not list(cache.rglob("*.npz"))
+
+
+def test_half_of_the_archives_is_no_data_set(tmp_path):
+    (tmp_path / "images_background_small1.zip").write_bytes(b"")
+    with pytest.raises(
+        DataError, match=r"1 of the 2 files of 'omniglot_small' .* \(images_background_small2.zip\)"
+    ):
+        adopt("omniglot_small", tmp_path)
+
+
+def test_a_converted_file_has_its_digest_beside_it(one_walk):
+    (path,) = adopt("cmu35_walk", one_walk).paths
     assert digest_note(path).read_text().split()[0] == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -9,7 +9,7 @@ from loupe.data import CATALOG, DataError, load
 from loupe.data.text import decode
 
 
-def test_mnist(mirror):
+def test_mnist(box):
     images = load("mnist")
     assert images.x_train.shape == (60000, 28, 28)
     assert images.x_test.shape == (10000, 28, 28)
@@ -47,7 +47,7 @@ def test_digits_are_split_the_same_way_every_time():
         load("digits", test=5)
 
 
-def test_omniglot(mirror):
+def test_omniglot(box):
     characters = load("omniglot_small")
     assert characters.images.shape == (4840, 28, 28)
     assert len(characters.alphabets) == 8
@@ -70,7 +70,7 @@ GRAPHS = {
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_graphs(name, mirror):
+def test_graphs(name, box):
     graph = load(name)
     nodes, edges, features, classes, split = GRAPHS[name]
     assert graph.num_nodes == nodes == len(graph.labels)
@@ -88,7 +88,7 @@ def test_graphs(name, mirror):
     assert graph.notes
 
 
-def test_facts_about_graphs(mirror):
+def test_facts_about_graphs(box):
     cora = load("cora")
     assert np.count_nonzero(cora.features) == 49216
     assert (cora.edges[:, 0] != cora.edges[:, 1]).all()
@@ -104,7 +104,7 @@ def test_facts_about_graphs(mirror):
 
 
 @pytest.mark.parametrize(("name", "depth"), [("disease_lp", 4), ("disease_nc_structure", 5)])
-def test_disease_is_a_tree_with_parents_first(name, depth, mirror):
+def test_disease_is_a_tree_with_parents_first(name, depth, box):
     graph = load(name)
     parent, child = graph.edges.T
     assert np.array_equal(np.sort(child), np.arange(1, graph.num_nodes))
@@ -115,7 +115,7 @@ def test_disease_is_a_tree_with_parents_first(name, depth, mirror):
     assert not (graph.labels[child][graph.labels[parent] == 0]).any()
 
 
-def test_earth(mirror):
+def test_earth(box):
     earth = load("earth")
     assert {key: len(points.latitude) for key, points in earth.items()} == {
         "volc": 827,
@@ -142,7 +142,7 @@ def test_earth(mirror):
     ("name", "frames", "atoms", "kelvin"),
     [("ethanol", 8000, 9, 556), ("aspirin", 4107, 21, 503), ("malonaldehyde", 2667, 9, 535)],
 )
-def test_molecules_have_physical_units(name, frames, atoms, kelvin, mirror):
+def test_molecules_have_physical_units(name, frames, atoms, kelvin, box):
     molecule = load(name)
     assert molecule.positions.shape == molecule.velocities.shape == (frames, atoms, 3)
     assert molecule.energies.shape == (frames,)
@@ -156,7 +156,7 @@ def test_molecules_have_physical_units(name, frames, atoms, kelvin, mirror):
     assert abs(kinetic.mean() * 1.20272e6 / (3 * atoms - 3) - kelvin) < 2
 
 
-def test_motion(mirror):
+def test_motion(box):
     run, walk = load("cmu09_run"), load("cmu35_walk")
     assert len(run.trials) == 11
     assert len(walk.trials) == 20
@@ -183,7 +183,7 @@ def test_motion(mirror):
             assert lengths.std(0).max() < 1e-4
 
 
-def test_pedestrians(mirror):
+def test_pedestrians(box):
     scenes = load("eth_ucy")
     assert {name: len(scene.frame) for name, scene in scenes.items()} == {
         "biwi_eth": 5492,
@@ -202,7 +202,7 @@ def test_pedestrians(mirror):
         assert len(np.unique(np.stack([scene.frame, scene.person]), axis=1).T) == len(scene.frame)
 
 
-def test_series(mirror):
+def test_series(box):
     vowels, motions = load("japanesevowels"), load("basicmotions")
     assert (len(vowels.x_train), len(vowels.x_test)) == (270, 370)
     assert np.bincount(vowels.y_train).tolist() == [30] * 9
@@ -215,7 +215,7 @@ def test_series(mirror):
     assert np.bincount(motions.y_test).tolist() == [10] * 4
 
 
-def test_novels(mirror):
+def test_novels(box):
     start = load("novels27", split="train", characters=100_000)
     more = load("novels27", characters=300_000)
     assert start.ids.shape == (100_000,)
@@ -235,12 +235,11 @@ def test_novels(mirror):
     ("name", "length"),
     [
         ("zs_wikitext2", 599_993),
-        ("zs_ptb", 406_277),
         ("zs_shakespeare", 599_998),
         ("zs_state_union", 599_997),
     ],
 )
-def test_zero_shot_texts(name, length, mirror):
+def test_zero_shot_texts(name, length, box):
     text = load(name)
     assert text.ids.shape == (length,)
     assert "  " not in decode(text.ids)
@@ -248,6 +247,7 @@ def test_zero_shot_texts(name, length, mirror):
 
 
 def test_words(mirror):
+    assert load("zs_ptb").ids.shape == (406_277,)
     assert load("wikitext2").text.startswith(" \n = Robert <unk> = \n")
     assert load("ptb", split="valid").text.split()[:2] == ["consumers", "may"]
     with pytest.raises(DataError, match="no part 'train': it has 'valid', 'test'"):
@@ -262,12 +262,31 @@ def test_topics_ship_with_python():
     assert np.array_equal(load("cpython_topics", characters=1000).ids, parts["train"][:1000])
 
 
-IN_A_MIRROR = [name for name, entry in CATALOG.items() if entry.files or entry.built_in]
+AT_HAND = [name for name, entry in CATALOG.items() if entry.in_box or entry.built_in]
 
 
-@pytest.mark.parametrize("name", [name for name in IN_A_MIRROR if name != "cifar10"])
-def test_everything_comes_as_frozen_records(name, mirror):
-    found = load(name)
+def test_the_box_holds_the_beginning_of_the_novels(box, mirror, monkeypatch):
+    monkeypatch.setenv("LOUPE_DATA", "")
+    start = load("novels27", characters=8_000_000).ids
+    with pytest.raises(
+        DataError, match=r"first 8,000,000 characters of novels27: ask for no more\. .*missing"
+    ):
+        load("novels27", characters=8_000_001)
+    with pytest.raises(DataError, match="first 8,000,000 characters"):
+        load("novels27")
+    monkeypatch.setenv("LOUPE_DATA", str(mirror))
+    more = load("novels27", characters=8_000_001).ids
+    assert np.array_equal(more[:8_000_000], start)
+    for split in ("valid", "test"):
+        boxed = load("novels27", split=split).ids
+        monkeypatch.setattr("loupe.data.places.box_root", lambda: None)
+        assert np.array_equal(load("novels27", split=split).ids, boxed)
+        monkeypatch.setattr("loupe.data.places.box_root", lambda: box)
+
+
+@pytest.mark.parametrize("name", AT_HAND)
+def test_everything_comes_as_frozen_records(name, box):
+    found = load(name, **({"characters": 1000} if name == "novels27" else {}))
     for record in found.values() if isinstance(found, dict) else (found,):
         assert dataclasses.is_dataclass(record)
         with pytest.raises(dataclasses.FrozenInstanceError):

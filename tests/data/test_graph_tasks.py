@@ -90,7 +90,7 @@ def test_link_split_depends_on_its_seed_alone():
     ("name", "counts"),
     [("cora", (4488, 263, 527)), ("disease_lp", (2265, 133, 266)), ("airport", (15836, 931, 1863))],
 )
-def test_link_split_has_the_published_sizes(name, counts, mirror):
+def test_link_split_has_the_published_sizes(name, counts, box):
     split = link_split(load(name), seed=1234)
     assert (len(split.train), len(split.valid), len(split.test)) == counts
 
@@ -154,7 +154,7 @@ def test_message_edges_of_no_edges_and_of_strangers():
         message_edges(np.array([[0, 5]]), 5)
 
 
-def test_cora_has_13264_messages(mirror):
+def test_cora_has_13264_messages(box):
     graph = load("cora")
     assert message_edges(graph.edges, graph.num_nodes).shape == (2, 13264)
 
@@ -180,7 +180,7 @@ def test_node_split_parts_the_nodes(sizes, balanced, seed):
     assert not np.array_equal(split.test, other.test)
 
 
-def test_node_splits_of_the_real_graphs(mirror):
+def test_node_splits_of_the_real_graphs(box):
     disease = load("disease_lp")
     split = node_split(disease, fractions=(0.3, 0.1, 0.6), balanced=True, seed=0)
     assert [len(part) for part in (split.train, split.valid, split.test)] == [1181, 212, 1272]

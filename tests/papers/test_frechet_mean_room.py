@@ -1,7 +1,6 @@
 """The glue of the chapter: reading training curves, judging claims, what its experiments return, and what is drawn."""
 
 import dataclasses
-import os
 import types
 
 import numpy as np
@@ -36,10 +35,6 @@ TINY = PRESETS["smoke"].override(
     }
 )  # fmt: skip
 EVERY = TINY.check_every
-mirror = pytest.mark.skipif(
-    not os.environ.get("LOUPE_DATA"),
-    reason="LOUPE_DATA is not set: no mirror folder to read the real files from",
-)
 
 
 def runs_of(*results):
@@ -585,13 +580,11 @@ def test_no_feature_of_a_simulated_tree_is_its_label():
         assert max(best_cut(column, tree.labels) for column in tree.features.T) < 0.9
 
 
-@mirror
 def test_no_feature_of_the_disease_tree_is_its_label():
     tree = load("disease_lp")
     assert max(best_cut(column, tree.labels) for column in tree.features.T) < 0.65
 
 
-@mirror
 def test_one_feature_of_the_disease_tree_gives_its_edges_away():
     """The last column is the place in a drawing of the tree: without any training it ranks held-out edges."""
     tree = load("disease_lp")

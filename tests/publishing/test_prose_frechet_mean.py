@@ -1,6 +1,5 @@
 """What the paragraphs of the chapter frechet_mean say in numbers follows from its stored results."""
 
-import os
 import re
 
 import numpy as np
@@ -19,10 +18,6 @@ from loupe.papers.frechet_mean.figures_graphs import REPORTED
 
 BOTH = ("HGCN", "Fréchet")
 TEXT = prose("frechet_mean")
-mirror = pytest.mark.skipif(
-    not os.environ.get("LOUPE_DATA"),
-    reason="LOUPE_DATA is not set: no mirror folder to read the real files from",
-)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +156,6 @@ def test_delta(chapter):
     assert run["maximum"][order[2]] <= run["diameter"][order[2]] / 2 < 11
 
 
-@mirror
 def test_the_largest_delta_depends_on_the_draws():
     assert "The largest value also depends on how many quadruples are drawn; the mean does not" in TEXT
     graph = load("cora")
@@ -241,7 +235,6 @@ def test_one_column_gives_the_edges_away(chapter, full, place):
     assert max(*np.concatenate(here), *there) < columns[position]
 
 
-@mirror
 def test_the_column_is_a_place_in_a_drawing(place):
     tree = load("disease_lp")
     column = tree.features[:, place[1]]
@@ -286,7 +279,6 @@ def test_features_of_a_tenth(chapter, few, place):
     assert max(scores(blind, name).mean() for name in BOTH) < 55
 
 
-@mirror
 def test_small_features_are_not_cut_off(chapter):
     assert "At a tenth of the size no feature is cut off" in TEXT
     distance = 2 * np.linalg.norm(0.1 * load("disease_lp").features, axis=1)
@@ -321,7 +313,6 @@ def test_what_is_missing(chapter):
         assert stored(chapter, name) is None
 
 
-@mirror
 def test_a_country_nearly_fixes_the_label():
     assert "one feature of airport marks the country, which nearly fixes the label" in TEXT
     graph = load("airport")

@@ -5,7 +5,15 @@ from loupe.data.records import DataFile, DataSet, PublicForm
 _OURS_ONLY = "Our file comes through LOUPE_DATA or LOUPE_DATA_URL."
 
 
-def _graph(name, title, file, note, public=None, licence="no licence file", extra_citation=""):
+def _graph(
+    name,
+    title,
+    file,
+    note,
+    public=None,
+    licence="public for research, no explicit licence",
+    extra_citation="",
+):
     """One graph of the hyperbolic-network chapters."""
     citation = "I. Chami et al.: Hyperbolic graph convolutional neural networks, 2019 (arXiv 1910.12933)"
     return DataSet(
@@ -20,6 +28,7 @@ def _graph(name, title, file, note, public=None, licence="no licence file", extr
         ("frechet_mean", "riemannian_resnet"),
         (file,),
         public,
+        in_box=True,
     )
 
 
@@ -73,7 +82,7 @@ GRAPHS = (
         "not open; OpenFlights alone lacks the labels. Column 4 of the features is what the labels bin: "
         "for node "
         f"classification use columns 0 to 3. {_OURS_ONLY}",
-        licence="OpenFlights: ODbL; the derived file: no licence file",
+        licence="OpenFlights: ODbL; the derived file is public for research, no explicit licence",
     ),
     _graph(
         "disease_nc_structure",

@@ -43,6 +43,7 @@ IMAGES = (
             "ph_dimension",
             "reflected_diffusion",
         ),
+        in_box=True,
     ),
     DataSet(
         name="cifar10",
@@ -127,5 +128,6 @@ IMAGES = (
         "holds the "
         "commit.",
         used_by=("manifold_ode",),
+        in_box=True,
     ),
 )

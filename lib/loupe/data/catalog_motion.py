@@ -34,9 +34,8 @@ POINTS = (
                 ("fire", 178_859, "eca3b30b52d26f60c892c81283bea4d29ba1d85bca8a23c195f210ef634e28f1"),
             )
         ),
-        licence="NOAA and NASA: public domain; Dartmouth Flood Observatory: free for research with "
-        "attribution "
-        "(G. R. Brakenridge)",
+        licence="NOAA and NASA: public domain; Dartmouth Flood Observatory (G. R. Brakenridge): public for "
+        "research, no explicit licence",
         citation="E. Mathieu, M. Nickel: Riemannian continuous normalizing flows, 2020; NOAA NCEI; NASA "
         "FIRMS; "
         "G. R. Brakenridge: Global active archive of large flood events",
@@ -45,6 +44,7 @@ POINTS = (
         "earthquakes): "
         "report how many test rows also stand in the training part.",
         used_by=("riemannian_diffusion",),
+        in_box=True,
     ),
 )
 
@@ -67,6 +67,7 @@ def _molecule(name, digest, size, note):
         f"Not MD17. {_OURS_ONLY}",
         ("egno", "geotdm"),
         (DataFile(f"md/{name}_xtb.npz", digest, size),),
+        in_box=True,
     )
 
 
@@ -76,6 +77,7 @@ _CMU = {
     "homepage": "http://mocap.cs.cmu.edu",
     "kind": "trajectories",
     "used_by": ("egno",),
+    "in_box": True,
 }
 
 MOTION = (
@@ -164,7 +166,7 @@ MOTION = (
             by_hand="clone github.com/abduallahmohamed/Social-STGCNN at commit "
             "333d3a57b4d2705e129b21aefefa09c79b2b9ae1, and give its folder datasets",
         ),
-        licence="published for research; no licence text is shipped (repository: MIT)",
+        licence="public for research, no explicit licence (repository: MIT)",
         citation="S. Pellegrini et al.: You'll never walk alone, ICCV 2009; A. Lerner et al.: Crowds by "
         "example, 2007",
         homepage="https://github.com/abduallahmohamed/Social-STGCNN",
@@ -172,6 +174,7 @@ MOTION = (
         "The public "
         "files are many and small: clone the repository and use loupe.data.adopt.",
         used_by=("geotdm",),
+        in_box=True,
     ),
 )
 
@@ -192,6 +195,7 @@ def _series(name, folder, title, digest, size, licence, citation):
         ("riemannian_resnet",),
         (DataFile(f"spd_timeseries/{name}.npz", digest, size),),
         PublicForm((_SKTIME,), f"spd_timeseries/{name}_public.npz", name),
+        in_box=True,
     )
 
 
@@ -212,7 +216,7 @@ SERIES = (
         "Basic motions: accelerometer and gyroscope of a smart watch",
         "sha256:30873eef9cd10f6559e329a95218b85302d4a6c5260fab969b384634ed99502d",
         140_086,
-        "UEA archive; redistributed in sktime (BSD-3-Clause)",
+        "public for research (UEA archive); redistributed in sktime (BSD-3-Clause)",
         "A. Bagnall et al.: The UEA multivariate time series classification archive, 2018",
     ),
 )

@@ -38,11 +38,45 @@ _GPT2_WORDS = (
 )
 
 
+# The compressed copies in the box.
+_BOXED = {
+    "zs_wikitext2": DataFile(
+        "text/zs_wikitext2_test27.txt.xz",
+        "sha256:7d9639a3653308f3a0c6907ba7ea927a0ba4973e83021f1468035ba5dcfd8649",
+        156_764,
+    ),
+    "zs_shakespeare": DataFile(
+        "text/zs_shakespeare27.txt.xz",
+        "sha256:b6fedff62deec958f06bee3eb58cb2ec07453cd0778f15a58308b04537d55a7f",
+        184_108,
+    ),
+    "zs_state_union": DataFile(
+        "text/zs_state_union27.txt.xz",
+        "sha256:ac0b07325554dd1cd7b6f08365d5e3a6e796da1c8863441371ab2391e7a85e9b",
+        148_520,
+    ),
+}
+
+
 def _text(name, title, file_name, digest, size, licence, citation, homepage, note, public=None, urls=()):
     """One zero-shot text in the 27-symbol alphabet."""
-    file = DataFile(f"text/{file_name}", digest, size, urls)
+    file, boxed = (
+        DataFile(f"text/{file_name}", digest, size, urls),
+        (_BOXED[name],) if name in _BOXED else False,
+    )
     return DataSet(
-        name, title, "text", "text:zero_shot", licence, citation, homepage, note, ("sedd",), (file,), public
+        name,
+        title,
+        "text",
+        "text:zero_shot",
+        licence,
+        citation,
+        homepage,
+        note,
+        ("sedd",),
+        (file,),
+        public,
+        in_box=boxed,
     )
 
 
@@ -73,13 +107,31 @@ TEXTS = (
         "CC BY 4.0",
         citation="ELTeC-eng, ed. L. Burnard, COST Action CA16204, doi:10.5281/zenodo.3533868",
         homepage="https://github.com/COST-ELTeC/ELTeC-eng",
+        in_box=(
+            DataFile(
+                "text/novels27_train_8m.txt.xz",
+                "sha256:978012afc93cf71003bd299ac88cb65ae85947583c0511af0631bd5d16298f2e",
+                2_169_420,
+            ),
+            DataFile(
+                "text/novels27_valid.txt.xz",
+                "sha256:18129db97567bfa57e7d21addeae39a8c2bbf8ecf08635f0e0178300012854fe",
+                299_928,
+            ),
+            DataFile(
+                "text/novels27_test.txt.xz",
+                "sha256:e42e0050f6effd3e6f8b1e83e0a08bce3a0e3300f33eb70958fd1a624679192b",
+                318_668,
+            ),
+        ),
         source_note="Made from the TEI files of folder level1 at commit "
         "3db3b6738a836f0e1b276b6c9703e42f4297f978: "
         "text/body without note, gap, pb and ref, then loupe.data.text.normalise; training books cut into "
         "pieces of "
         "65,536 characters and shuffled, so any prefix is a fair sample. Not text8. The shuffle is not "
         "public: our "
-        "files come through LOUPE_DATA or LOUPE_DATA_URL.",
+        "files come through LOUPE_DATA or LOUPE_DATA_URL. A checkout holds the first 8,000,000 characters of "
+        "the training part.",
         used_by=("sedd",),
     ),
     DataSet(

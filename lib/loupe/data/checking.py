@@ -18,7 +18,7 @@ class FileCheck:
     name, file : str
         The data set and its ``FOLDER/FILE`` (empty if built in).
     where : str
-        ``"built in"``, ``"mirror"``, ``"cache"`` or ``"missing"``.
+        ``"built in"``, ``"box"``, ``"mirror"``, ``"cache"`` or ``"missing"``.
     path : pathlib.Path or None
         The file looked at.
     outcome : str

@@ -15,6 +15,7 @@ import numpy as np
 from loupe.data.converters_motion import motion_capture
 from loupe.data.converters_text import lambada, lm1b, openwebtext
 from loupe.data.images import CIFAR_CLASSES
+from loupe.data.places import own_files
 from loupe.data.text import normalise
 from loupe.data.trajectories import SCENES
 
@@ -127,11 +128,11 @@ def pubmed(paths):
 
 def eth_ucy(paths):
     """ETH-UCY from texts ``SCENE_train.txt`` and ``SCENE_val.txt``: rows of frame, person, x, y in metres."""
-    found = {
-        path.name: path
-        for root in paths
-        for path in ([root] if root.is_file() else sorted(root.rglob("*.txt")))
-    }
+    found = {}
+    for path in own_files(paths):
+        # The authors' folders repeat a scene, with the same rows, for each scene that is left out.
+        if path.suffix == ".txt" and found.setdefault(path.name, path).read_bytes() != path.read_bytes():
+            raise ValueError(f"{path.name} is there twice, with different rows")
     arrays = {}
     for scene in SCENES:
         train, val = (

@@ -4,11 +4,32 @@ import re
 
 import numpy as np
 
+from loupe.data.places import own_files
+
 
 def motion_capture(paths):
-    """Trials from one ``.asf`` file and several ``SUBJECT_TRIAL.amc`` files, as the arrays of a set."""
-    files = [file for root in paths for file in ([root] if root.is_file() else sorted(root.iterdir()))]
-    (skeleton,) = [file for file in files if file.suffix == ".asf"]
+    """Trials from one ``.asf`` file and several ``SUBJECT_TRIAL.amc`` files, as the arrays of a set.
+
+    Raises
+    ------
+    ValueError
+        If there are not one skeleton and at least one trial, or a trial is of another subject or there twice.
+    """
+    files = own_files(paths)
+    skeletons = [file for file in files if file.suffix == ".asf"]
+    trials = [file for file in files if file.suffix == ".amc"]
+    if len(skeletons) != 1 or not trials:
+        raise ValueError(
+            f"one .asf file and its .amc files are needed, got {len(skeletons)} and {len(trials)}"
+        )
+    (skeleton,) = skeletons
+    foreign = [
+        file.name for file in trials if not re.fullmatch(rf"{re.escape(skeleton.stem)}_\d+", file.stem)
+    ]
+    if foreign:
+        raise ValueError(f"{foreign[0]} is no trial of the subject of {skeleton.name}")
+    if twice := {file.stem for file in trials if [one.stem for one in trials].count(file.stem) > 1}:
+        raise ValueError(f"{min(twice)}.amc is there twice")
     bones = read_skeleton(skeleton.read_text(encoding="latin-1"))
     joints = list(bones)
     arrays = {
@@ -17,10 +38,9 @@ def motion_capture(paths):
             [[joints.index(joint), joints.index(bones[joint][0])] for joint in joints[1:]], np.int16
         ),
     }
-    for file in files:
-        if file.suffix == ".amc":
-            frames = read_frames(file.read_text(encoding="latin-1"))
-            arrays[f"trial_{file.stem.split('_')[1]}"] = joint_positions(bones, frames).astype(np.float32)
+    for file in trials:
+        frames = read_frames(file.read_text(encoding="latin-1"))
+        arrays[f"trial_{file.stem.split('_')[1]}"] = joint_positions(bones, frames).astype(np.float32)
     return arrays
 
 

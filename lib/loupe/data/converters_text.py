@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 
 from loupe.data import token_blocks
+from loupe.data.places import own_files
 from loupe.data.token_blocks import BlockWriter
 
 HELD_OUT = 100  # of so many documents of OpenWebText the last is for validation
@@ -22,7 +23,7 @@ HELD_OUT = 100  # of so many documents of OpenWebText the last is for validation
 
 def lm1b(paths):
     """One Billion Words from its archive and BERT's ``vocab.txt``: the parts train and test."""
-    files = _files(paths)
+    files = own_files(paths)
     tokenizer = word_pieces(_named(files, "vocab.txt"))
     archive_path = _named(files, ".tar.gz", ".tar", ".tgz")
 
@@ -48,7 +49,7 @@ def openwebtext(paths):
     The archives are those of the hub (``urlsf_subsetNN.tar``), the older ``openwebtext.tar.xz``, or the
     ``urlsf_subsetNN-K_data.xz`` inside either; they are read in the order of their names.
     """
-    files = _files(paths)
+    files = own_files(paths)
     tokenizer = byte_pairs(_named(files, "encoder.json"), _named(files, "vocab.bpe"))
     archives = sorted(
         (file for file in files if file.name.endswith((".tar", ".xz"))), key=lambda file: file.name
@@ -73,7 +74,7 @@ def lambada(paths):
     Each passage begins with a newline and its curly double quotes are made straight, as those do who report
     perplexities on it.
     """
-    files = _files(paths)
+    files = own_files(paths)
     tokenizer = byte_pairs(_named(files, "encoder.json"), _named(files, "vocab.bpe"))
     with _named(files, ".jsonl").open(encoding="utf-8") as stream:
         passages = [json.loads(line)["text"] for line in stream if line.strip()]
@@ -208,15 +209,6 @@ def _texts(members):
         elif member.name.endswith((".xz", ".tar")):
             with tarfile.open(fileobj=io.BytesIO(members.extractfile(member).read())) as inner:
                 yield from _texts(inner)
-
-
-def _files(paths):
-    """The files among paths, and those in the folders among them."""
-    return [
-        file
-        for path in paths
-        for file in ([path] if path.is_file() else sorted(f for f in path.rglob("*") if f.is_file()))
-    ]
 
 
 def _named(files, *endings):

@@ -21,7 +21,8 @@ def expected_digest(entry, location, path):
         ``"sha256:..."`` or ``"md5:..."``; None if nothing is known of the file.
     """
     listed = {
-        file.path: file.digest for file in (*entry.files, *(entry.public.files if entry.public else ()))
+        file.path: file.digest
+        for file in (*entry.files, *(entry.public.files if entry.public else ()), *entry.boxed)
     }
     digest = listed.get(f"{path.parent.name}/{path.name}")
     note = digest_note(path)
@@ -72,6 +73,8 @@ def digest_fault(entry, location, path, *, fresh=False):
     found = _digest_once(path, expected.partition(":")[0], fresh=fresh)
     if found == expected:
         return ""
+    if location.where == "box":
+        return f"The file {path} has the wrong digest ({_short(found)}): restore it with `git checkout -- {path}`."
     if location.where == "mirror":
         return (
             f"The mirror's file {path} has the wrong digest ({_short(found)} instead of "
@@ -106,7 +109,10 @@ def files_read():
 
 def files_listed(catalog):
     """The sha256 of every file in the catalog that has one there, by ``FOLDER/FILE``."""
-    forms = [(*entry.files, *(entry.public.files if entry.public else ())) for entry in catalog.values()]
+    forms = [
+        (*entry.files, *(entry.public.files if entry.public else ()), *entry.boxed)
+        for entry in catalog.values()
+    ]
     digests = {file.path: file.digest or "" for files in forms for file in files}
     return {path: digest[7:] for path, digest in digests.items() if digest.startswith("sha256:")}
 

@@ -53,16 +53,29 @@ class Source:
         note_read(path)
         return path
 
+    def whole(self):
+        """The same set outside the box, which holds only the beginning of some.
+
+        Raises
+        ------
+        DataError
+            If it lies nowhere else.
+        """
+        location = locate(self.entry.name, form="loupe", box=False)
+        if location.where == "missing":
+            raise DataError(missing_message(self.entry, "loupe"))
+        return Source(self.entry, location)
+
 
 def load(name, *, form=None, **options):
-    """Load a data set from what ships with a dependency, the mirror folder ``LOUPE_DATA``, or the cache.
+    """Load a data set from a dependency, the checkout's folder ``data``, the mirror ``LOUPE_DATA``, or the cache.
 
     Parameters
     ----------
     name : str
         Name in ``loupe.data.CATALOG``.
     form : {None, "loupe", "public"}
-        Insist on Loupe's own files or on the authors' form; None takes the first found of mirror, cache, and
+        Insist on Loupe's own files or on the authors' form; None takes the first found of box, mirror, cache, and
         the cache's public form. It matters for ``cifar10`` (JPEG copy or lossless), ``cora`` and
         ``pubmed_partial`` (node order and split).
     **options

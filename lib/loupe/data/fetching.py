@@ -15,7 +15,7 @@ from pathlib import Path
 
 from loupe.data.digests import digest_fault, digest_note, file_digest
 from loupe.data.errors import DataError
-from loupe.data.places import Location, cache_root, find, locate, missing_message
+from loupe.data.places import Location, cache_root, find, locate, missing_message, own_files
 
 
 def fetch(name, *, form=None):
@@ -50,7 +50,7 @@ def fetch(name, *, form=None):
     faults = [(path, fault) for path in location.paths if (fault := digest_fault(entry, location, path))]
     if location.paths and not faults:
         return location
-    if faults and location.where == "mirror":
+    if faults and location.where in ("box", "mirror"):
         raise DataError(faults[0][1])
     # The files of a set that is incomplete count too: pooch would replace a damaged one without a word.
     partial = [cache_root() / file.path for file in entry.files] if not location.paths else []
@@ -115,6 +115,18 @@ def adopt(name, *paths):
     absent = [str(path) for path in paths if not Path(path).exists()]
     if absent:
         raise DataError(f"There is no file or folder {absent[0]!r}: give the files that the authors publish.")
+    expected = [Path(file.path).name for file in entry.public.files]
+    given = {file.name for file in own_files([Path(path) for path in paths])}
+    # Of what needs a tokenizer the converter says itself what it lacks.
+    if (
+        len(expected) > 1
+        and not entry.public.needs
+        and (lacking := [file for file in expected if file not in given])
+    ):
+        few = ", ".join(lacking[:3]) + ", ..." * (len(lacking) > 3)
+        raise DataError(
+            f"{len(lacking)} of the {len(expected)} files of {name!r} are not among those given ({few}): give them all."
+        )
     _convert(entry, [Path(path) for path in paths])
     return locate(name, form="public")
 

@@ -1,8 +1,8 @@
 """Where the files of a data set lie, and whether they are the right ones.
 
-Three places, asked in this order: what ships with a dependency; the mirror folder named by ``LOUPE_DATA``;
-the user's cache (the folder pooch would use, or ``LOUPE_CACHE``). Both folders have the layout
-``FOLDER/FILE``. Nothing here touches the network or changes a file.
+Four places, asked in this order: what ships with a dependency; the box, which is the folder ``data`` of the
+checkout; the mirror folder named by ``LOUPE_DATA``; the user's cache (the folder pooch would use, or
+``LOUPE_CACHE``). All folders have the layout ``FOLDER/FILE``. Nothing here touches the network or changes a file.
 """
 
 import difflib
@@ -25,7 +25,7 @@ class Location:
     name : str
         The data set.
     where : str
-        ``"built in"``, ``"mirror"``, ``"cache"`` or ``"missing"``.
+        ``"built in"``, ``"box"``, ``"mirror"``, ``"cache"`` or ``"missing"``.
     form : str
         ``"loupe"`` for the catalog's own files, ``"public"`` for the authors'; empty if built in or missing.
     paths : tuple of pathlib.Path
@@ -65,6 +65,26 @@ def find(name):
     raise DataError(f"There is no data set {name!r}: {hint}")
 
 
+def box_root():
+    """The folder ``data`` of the checkout that this package lies in, or None: a wheel has none.
+
+    Returns
+    -------
+    pathlib.Path or None
+    """
+    checkout = Path(__file__).parents[3]
+    box = checkout / "data"
+    return box if (box / "README.md").is_file() and (checkout / "pyproject.toml").is_file() else None
+
+
+def _folder(variable, value):
+    """An absolute path from the value of a variable of the environment."""
+    try:
+        return Path(value).expanduser().absolute()
+    except (RuntimeError, OSError):  # a user without a home, or a working folder that is gone
+        raise DataError(f"{variable} is {value!r}, which leads nowhere: give an absolute path.") from None
+
+
 def mirror_root():
     """Folder named by ``LOUPE_DATA``, or None if the variable is unset or empty.
 
@@ -81,7 +101,7 @@ def mirror_root():
     value = os.environ.get("LOUPE_DATA")
     if not value:
         return None
-    root = Path(value).expanduser().absolute()
+    root = _folder("LOUPE_DATA", value)
     if not root.is_dir():
         raise DataError(
             f"LOUPE_DATA names {value!r}, which is not a folder: set it to a mirror folder (FOLDER/FILE "
@@ -99,14 +119,20 @@ def cache_root():
         Absolute path; it need not exist.
     """
     if value := os.environ.get("LOUPE_CACHE"):
-        return Path(value).expanduser().absolute()
+        return _folder("LOUPE_CACHE", value)
     # pooch asks the same function; asking it directly spares `loupe data` the import of pooch.
     import platformdirs
 
-    return Path(platformdirs.user_cache_dir("loupe"))
+    try:
+        cache = Path(platformdirs.user_cache_dir("loupe"))
+    except (RuntimeError, KeyError):
+        cache = Path("~")
+    if not cache.is_absolute():  # a container's user may have neither a home nor a name
+        raise DataError("This user has no home folder, so there is no cache: set LOUPE_CACHE to a folder.")
+    return cache
 
 
-def locate(name, *, form=None):
+def locate(name, *, form=None, box=True):
     """Say where a data set lies, without reading it.
 
     Parameters
@@ -114,7 +140,9 @@ def locate(name, *, form=None):
     name : str
         Name in the catalog.
     form : {None, "loupe", "public"}
-        Which form to look for; None takes the first found of mirror, cache, and the cache's public form.
+        Which form to look for; None takes the first found of box, mirror, cache, and the cache's public form.
+    box : bool
+        Whether to look into the box.
 
     Returns
     -------
@@ -130,17 +158,43 @@ def locate(name, *, form=None):
         raise DataError(f"There is no form {form!r} of a data set: the forms are 'loupe' and 'public'.")
     if entry.built_in:
         return Location(entry.name, "built in")
-    mirror, cache = mirror_root(), cache_root()
-    if entry.files and form != "public":
-        for where, root in (("mirror", mirror), ("cache", cache)):
-            paths = tuple(root / file.path for file in entry.files) if root else ()
+    places = [("box", box_root(), entry.boxed)] if box else []
+    if form != "public":
+        for where, root, files in (*places, ("mirror", mirror_root(), entry.files)):
+            paths = tuple(root / file.path for file in files) if root else ()
             if paths and all(path.is_file() for path in paths):
                 return Location(entry.name, where, "loupe", paths)
+    cache = cache_root()
+    if entry.files and form != "public":
+        paths = tuple(cache / file.path for file in entry.files)
+        if all(path.is_file() for path in paths):
+            return Location(entry.name, "cache", "loupe", paths)
     if entry.public and form != "loupe":
         paths = tuple(cache / output for output in entry.public.outputs)
         if all(path.is_file() for path in paths):
             return Location(entry.name, "cache", "public", paths)
     return Location(entry.name, "missing")
+
+
+def own_files(paths):
+    """The files among paths and in the folders among them, without what systems leave beside a user's own.
+
+    Parameters
+    ----------
+    paths : sequence of pathlib.Path
+
+    Returns
+    -------
+    list of pathlib.Path
+        Sorted within each folder; names that begin with a dot, ``__MACOSX`` and ``Thumbs.db`` are left out.
+    """
+    found = [
+        file
+        for path in paths
+        for file in ([path] if path.is_file() else sorted(path.rglob("*")))
+        if file.is_file()
+    ]
+    return [file for file in found if not {"__MACOSX", "Thumbs.db"} & set(file.parts) and file.name[0] != "."]
 
 
 def missing_message(entry, form=None):

@@ -82,6 +82,8 @@ class DataSet:
         Slugs of the chapters that use it.
     built_in : bool
         True when it ships with Python or a dependency.
+    in_box : bool or tuple of DataFile
+        Whether the checkout's folder ``data`` holds the set; the files there, if they are others than `files`.
     """
 
     name: str
@@ -96,6 +98,12 @@ class DataSet:
     files: tuple[DataFile, ...] = ()
     public: PublicForm | None = None
     built_in: bool = False
+    in_box: bool | tuple[DataFile, ...] = False
+
+    @property
+    def boxed(self) -> tuple[DataFile, ...]:
+        """The files that the checkout's folder ``data`` holds: the catalog's own, or smaller ones; often none."""
+        return (self.files if self.in_box else ()) if isinstance(self.in_box, bool) else self.in_box
 
     @property
     def size(self) -> int | None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from loupe.data.errors import DataError
 
+BOXED_CHARACTERS = 8_000_000
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"
 _NUMERALS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 _SPELLED = str.maketrans({"æ": "ae", "Æ": "ae", "œ": "oe", "Œ": "oe", "ß": "ss", "&": " and "})
@@ -148,11 +149,28 @@ def _check(name, split, splits, characters=None):
 
 
 def novels(source, split="train", characters=None):
-    """Novels in 27 symbols; of the compressed training part only the first `characters` are unpacked."""
+    """Novels in 27 symbols; of the compressed training part only the first `characters` are unpacked.
+
+    The box holds the first 8,000,000 characters of the training part; more come from a mirror or the cache.
+    """
     _check(source.entry.name, split, ("train", "valid", "test"), characters)
-    path = source.path(f"novels27_{split}.txt" + (".xz" if split == "train" else ""))
-    with lzma.open(path) if split == "train" else path.open("rb") as stream:
+    boxed = source.location.where == "box"
+    if boxed and split == "train" and not (characters and characters <= BOXED_CHARACTERS):
+        try:
+            source, boxed = source.whole(), False
+        except DataError as error:
+            here = f"The folder data holds the first {BOXED_CHARACTERS:,} characters of novels27: ask for no more"
+            raise DataError(f"{here}. {error}") from None
+    if boxed:
+        name = f"novels27_{split}{'_8m' * (split == 'train')}.txt.xz"
+    else:
+        name = f"novels27_{split}.txt{'.xz' * (split == 'train')}"
+    with _opened(source.path(name)) as stream:
         return Text(encode(stream.read(characters or -1)), source.entry.name, split)
+
+
+def _opened(path):
+    return lzma.open(path) if path.suffix == ".xz" else path.open("rb")
 
 
 def text8(source, split="train", characters=None):
@@ -168,7 +186,7 @@ def text8(source, split="train", characters=None):
 def zero_shot(source, characters=None):
     """A text for evaluation only, in 27 symbols; its only part is ``"test"``."""
     _check(source.entry.name, "test", ("test",), characters)
-    with source.path().open("rb") as stream:
+    with _opened(source.path()) as stream:
         return Text(encode(stream.read(characters or -1)), source.entry.name, "test")
 
 

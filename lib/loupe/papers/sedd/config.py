@@ -205,6 +205,11 @@ CPU = GPU.override(
         "curve_times": 4,
         "sequences": 256,
         "times": 16,
+        "zero_shot": [
+            "zs_wikitext2",
+            "zs_shakespeare",
+            "zs_state_union",
+        ],  # the Penn Treebank may not be passed on
         "samples": 128,
         "sample_batch": 64,
         "sample_steps": [4, 8, 16, 32, 64, 128, 256],

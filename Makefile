@@ -14,7 +14,7 @@ PORT ?= 8000
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env book serve test lint reproduce bench lock clean
+.PHONY: help env book serve test lint reproduce torture bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,9 @@ lint: $(READY) ## check style and the floors of the house
 reproduce: $(READY) ## compute, publish and render what is out of date: PRESET=cpu CHAPTERS="..."; SEEDS="..." computes only
 	@$(BIN)/snakemake --profile $(PROFILE) $(if $(JOBS),--cores $(JOBS)) \
 	  --config preset="$(PRESET)" chapters="$(CHAPTERS)" seeds="$(SEEDS)"
+
+torture: $(READY) ## kill, damage and mistype, thousands of times: some 20 minutes
+	@for script in $$(ls tests/torture/*.py | grep -v test_); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 bench: $(READY) ## measure speed side by side with the best peers
 	@mkdir -p results/bench

@@ -1,0 +1,211 @@
+"""The mark "other code" proved: what runs is in the closure, edits of it are seen, and edits elsewhere are not flagged."""
+
+import argparse
+import ast
+import inspect
+import random
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+
+from loupe.experiment import closure
+from loupe.experiment.closure import Closure, parse
+from loupe.experiment.presets import Reading
+from loupe.experiment.units import experiments_of, room_of
+from loupe.papers import PAPERS
+
+# The wrapper that notes which settings are read: it hands values on as they are.
+ASIDE = {
+    ("loupe.experiment.presets", "Reading.__init__"),
+    ("loupe.experiment.presets", "Reading.__getattr__"),
+}
+VALUES = ast.Constant | ast.BinOp | ast.Assign | ast.AnnAssign
+VALUES = ast.Constant | ast.BinOp | ast.Assign | ast.AnnAssign
+FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@cache
+def sources():
+    """The package as it is."""
+    return closure.read_sources()
+
+
+def pieces(module):
+    """Every piece of a module."""
+    whole = parse(module, sources()[module], any(name.startswith(f"{module}.") for name in sources()))
+    members = [piece for found in whole.members.values() for piece, _ in found]
+    fields = [piece for found in whole.fields.values() for piece in found]
+    defined = [piece for found in whole.pieces.values() for piece in found]
+    return [*defined, *members, *fields, *whole.acting]
+
+
+def executed(function, config, seed):
+    """The pieces ``{(module, piece)}`` whose functions run while an experiment does, all modules being imported."""
+    codes = set()
+
+    def watch(frame, event, argument):
+        if event == "call":
+            codes.add(frame.f_code)
+
+    with tempfile.TemporaryDirectory() as work, warnings.catch_warnings(action="ignore"):
+        wants = {"work": Path(work)} if "work" in inspect.signature(function).parameters else {}
+        threading.setprofile(watch)
+        sys.setprofile(watch)
+        try:
+            function(Reading(config), seed=seed, device="cpu", **wants)
+        finally:
+            sys.setprofile(None)
+            threading.setprofile(None)
+    found = set()
+    for code in codes:
+        # Bodies of modules and classes are no functions: their names are not local.
+        if code.co_filename.startswith(str(closure.PACKAGE)) and code.co_flags & inspect.CO_OPTIMIZED:
+            place = Path(code.co_filename).relative_to(closure.PACKAGE.parent).with_suffix("").parts
+            module = ".".join(place).removesuffix(".__init__")
+            around = [one for one in pieces(module) if one.lines[0] <= code.co_firstlineno <= one.lines[1]]
+            found.add((module, min(around, key=lambda one: one.lines[1] - one.lines[0])))
+    return {(module, piece) for module, piece in found if (module, piece.name) not in ASIDE}
+
+
+class Chapter:
+    """A chapter's experiments at smoke with what ran in each and what its closure holds."""
+
+    def __init__(self, slug):
+        room = room_of(slug)
+        self.slug, config, self.ran, self.reached, self.closures = slug, room.PRESETS["smoke"], {}, {}, {}
+        for name, function in experiments_of(room).items():
+            if seeds := getattr(config, function.seeds_field):
+                self.ran[name] = executed(function, config, seeds[0])
+                self.closures[name] = one = Closure(sources(), slug, name)
+                self.reached[name] = {
+                    (module, piece) for module, found in one.reached.items() for piece in found
+                }
+
+    def left_out(self):
+        """What ran and is not in the closure: should be nothing."""
+        return {name: ran - self.reached[name] for name, ran in self.ran.items() if ran - self.reached[name]}
+
+    def ratio(self):
+        """Functions in the union of the closures over functions that ran."""
+        union, ran = (
+            {(module, piece.name) for found in held.values() for module, piece in found if is_function(piece)}
+            for held in (self.reached, self.ran)
+        )
+        return len(union) / len(ran)
+
+    def inside(self):
+        """Pieces that ran, and the constants and classes that they name, each with the experiments that ran them."""
+        found = defaultdict(set)
+        for name, ran in self.ran.items():
+            for module, piece in ran:
+                found[module, piece].add(name)
+                for chain in piece.names | piece.chains:
+                    if home := self.closures[name]._resolve(module, chain):
+                        for other in pieces(home[0]):
+                            if other.name == home[1] and not is_function(other):
+                                found[home[0], other].add(name)
+        return dict(sorted(found.items(), key=lambda item: (item[0][0], item[0][1].lines, item[0][1].name)))
+
+    def outside(self):
+        """Functions of the package in no closure of the chapter."""
+        union = set().union(*self.reached.values())
+        return [(module, piece) for module in sources() for piece in pieces(module)
+                if is_function(piece) and (module, piece) not in union]  # fmt: skip
+
+    def is_seen(self, name, module, text):
+        """Whether an experiment's digests change when a module's text does."""
+        edited = Closure({**sources(), module: text}, self.slug, name)
+        return edited.digests() != self.closures[name].digests()
+
+
+def is_function(piece):
+    """Whether a piece is a function or a method."""
+    return piece.text.startswith(("FunctionDef", "AsyncFunctionDef"))
+
+
+def mutant(module, piece, rng):
+    """The text of a module with one thing changed inside a piece that can change a value."""
+    tree = ast.parse(sources()[module])
+    first, last = piece.lines
+    inside = [
+        node for node in ast.walk(tree) if first <= getattr(node, "lineno", -1) and node.end_lineno <= last
+    ]
+    silent = set()
+    for node in ast.walk(tree):
+        for text in (
+            [node.returns, *map(_annotation, ast.walk(node.args))] if isinstance(node, FUNCTIONS) else []
+        ):
+            silent |= set(map(id, ast.walk(text))) if text else set()
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            silent |= {id(node.value)}
+    owners = [node for node in inside if isinstance(node, FUNCTIONS | ast.ClassDef)]
+    if "." not in piece.name:  # what lies in the bodies of a class's members is theirs
+        silent |= {id(part) for owner in owners if isinstance(owner, ast.ClassDef) for member in owner.body
+                   for part in ast.walk(member)}  # fmt: skip
+        owners = [node for node in owners if id(node) not in silent]
+    open_to = [node for node in inside if id(node) not in silent and isinstance(node, VALUES)]
+    choice = rng.choice([*open_to, *owners, *owners])
+    if isinstance(choice, ast.Constant):
+        choice.value = f"{choice.value}!" if isinstance(choice.value, str) else (choice.value, 1)
+    elif isinstance(choice, ast.Assign | ast.AnnAssign):
+        choice.value = ast.Tuple([choice.value or ast.Constant(0), ast.Constant(1)], ast.Load())
+    elif isinstance(choice, ast.BinOp):
+        choice.op = ast.Sub() if isinstance(choice.op, ast.Add) else ast.Add()
+    elif isinstance(choice, ast.ClassDef):
+        choice.bases.append(ast.Name("Mutant"))
+    elif rng.random() < 0.2:
+        choice.decorator_list.append(ast.Name("mutated"))
+    else:
+        choice.body.insert(0, ast.parse("mutated = 1").body[0])
+    return ast.unparse(ast.fix_missing_locations(tree))
+
+
+def _annotation(node):
+    return node.annotation if isinstance(node, ast.arg) else None
+
+
+def check(slug, mutations, seed=0):
+    """Count what goes wrong in a chapter: functions left out, mutations missed, mutations flagged for nothing."""
+    chapter, rng = Chapter(slug), random.Random(seed)
+    inside, outside = list(chapter.inside().items()), chapter.outside()
+    missed, flagged = [], []
+    for _ in range(mutations):
+        (module, piece), names = rng.choice(inside)
+        if not chapter.is_seen(rng.choice(sorted(names)), module, mutant(module, piece, rng)):
+            missed.append((module, piece.name))
+        module, piece = rng.choice(outside)
+        if chapter.is_seen(rng.choice(sorted(chapter.ran)), module, mutant(module, piece, rng)):
+            flagged.append((module, piece.name))
+    left_out = {name: sorted((module, piece.name) for module, piece in found)
+                for name, found in chapter.left_out().items()}  # fmt: skip
+    return {"functions": len(set().union(*chapter.ran.values())), "ratio": chapter.ratio(), "left out": left_out,
+            "missed": missed, "flagged": flagged}  # fmt: skip
+
+
+def main():
+    """Every written chapter, with 200 mutations of each kind."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--mutations", type=int, default=200)
+    options.add_argument(
+        "slugs", nargs="*", default=[paper.slug for paper in PAPERS.values() if not paper.planned]
+    )
+    asked, wrong = options.parse_args(), 0
+    for slug in asked.slugs:
+        begin, found = time.perf_counter(), check(slug, asked.mutations)
+        faults = [*found["left out"].items(), *found["missed"], *found["flagged"]]
+        print(
+            f"{slug}: {found['functions']} pieces ran, closures hold {found['ratio']:.2f} times as many functions; of "
+            f"{asked.mutations} mutations inside {len(found['missed'])} were missed, of {asked.mutations} outside "
+            f"{len(found['flagged'])} flagged ({time.perf_counter() - begin:.0f} s)", *faults, sep="\n  ",
+        )  # fmt: skip
+        wrong += len(faults)
+    sys.exit(wrong > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -14,7 +14,7 @@ import torch
 from loupe.errors import LoupeError
 from loupe.experiment.chapter import write_ledger
 from loupe.experiment.folders import read_ledger
-from loupe.experiment.outdated import mark_file, marks_folder, mirror
+from loupe.experiment.outdated import identity, write_mark
 from loupe.experiment.store import Store
 from loupe.experiment.units import room_of, units_of
 from loupe.publishing.notebooks import read_notebook
@@ -70,7 +70,6 @@ class Victims:
             settings = unit.config.settings(["cloud_points", "repeats"])
             self.store.write(unit, values, settings=settings, provenance={"code": {}, "seconds": 1.0})
         write_ledger("ph_dimension", "cpu", self.store)
-        mirror(self.units, self.store)
         self.notebook = folder / "ph_dimension.ipynb"
         self.notebook.write_bytes(SMALL)
         self.checkpoint = folder / "run.pt"
@@ -78,9 +77,10 @@ class Victims:
         first = self.store.path(self.units[0])
         (npz,) = first.parent.glob(f"{first.stem}.*.npz")
         ledger = self.store.ledger_file("ph_dimension", "cpu")
-        mark = mark_file(marks_folder(self.store), self.units[0])
+        self.done = folder / "unit.done"
+        self.mark()
         self.all = {
-            "mark": (mark, self.mark),
+            "mark": (self.done, self.mark),
             "sidecar": (first, self.result), "arrays": (npz, self.result), "ledger": (ledger, self.ledger),
             "notebook": (self.notebook, self.cells), "checkpoint": (self.checkpoint, self.train),
         }  # fmt: skip
@@ -90,10 +90,9 @@ class Victims:
         return found and {name: np.asarray(found[name]).tolist() for name in found} | {"at": found.settings}
 
     def mark(self):
-        mirror(
-            self.units, self.store
-        )  # whatever it says, it is written anew where it is not what it should be
-        return mark_file(marks_folder(self.store), self.units[0]).read_bytes()
+        # Whatever it says, it is written anew where that is not what it should say.
+        write_mark(self.done, identity(self.store.find(self.units[0])))
+        return self.done.read_bytes()
 
     def ledger(self):
         return read_ledger(self.store, "ph_dimension", "cpu")

@@ -173,7 +173,10 @@ def wide(parameters):
         ({"net": torch.nn.Sequential(torch.nn.Linear(4, 1))}, "is of Linear, SGD, not of Sequential, SGD"),
         ({"net": torch.nn.Linear(4, 1, bias=False)}, "of another network: .*bias"),
         ({"net": torch.nn.Linear(4, 1).requires_grad_(True), "optimizer": torch.optim.Adam}, "not of Linear, Adam"),
-        ({"optimizer": lambda p: torch.optim.SGD([{"params": [one]} for one in p], lr=0.1)}, "of another optimizer: .*groups"),
+        (
+            {"optimizer": lambda p: torch.optim.SGD([{"params": [one]} for one in p], lr=0.1)},
+            "of another optimizer: .*groups",
+        ),
         ({"ema": 0.9}, "not of Linear, SGD, AveragedModel"),
         ({"seed": 1}, "of seed 0, not of seed 1"),
         ({"hooks": [Hook(1)]}, "not of Linear, SGD, Hook"),
@@ -210,7 +213,7 @@ def test_every_flipped_bit_and_every_cut_is_found(tmp_path):
         else:
             del harmed[chosen.randrange(len(harmed)) :]
         file.write_bytes(harmed)
-        with pytest.raises(CheckpointError, match="is damaged: .*: delete it to start again"):
+        with pytest.raises(CheckpointError, match=r"is damaged: .*: delete it to start again"):
             run(file)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from loupe.networks import fully_connected
-from loupe.training import Batches, Ensemble, EnsembleBatches, EnsembleSGD, fit, staircase
+from loupe.training import Batches, DivergenceError, Ensemble, EnsembleBatches, EnsembleSGD, fit, staircase
 from loupe.training.ensemble import EnsembleLoss
 from tests.training import runs
 
@@ -145,12 +145,13 @@ def test_a_stopped_member_stays_whatever_its_gradient(poison):
             torch.testing.assert_close(old[member] - new[member], torch.full_like(old[0], 3 * RATES[member]))
 
 
-def test_a_member_that_explodes_harms_no_other():
-    run = together(multilayer, torch.float64, hooks=[explode])
+def test_a_member_that_explodes_stops_the_run_and_is_named_and_harmed_no_other():
+    with pytest.raises(DivergenceError, match=r"at step 5.*the loss is nan \(member 1\)") as stop:
+        together(multilayer, torch.float64, hooks=[explode])
+    assert stop.value.run.step == 5
     for member in (0, 2):
-        network, _ = alone(multilayer, member, torch.float64)
-        assert_member(run, member, network, rtol=0, atol=1e-13)
-    assert torch.isnan(run.network.member(1)["1.weight"]).all()
+        network, _ = alone(multilayer, member, torch.float64, steps=6)
+        assert_member(stop.value.run, member, network, rtol=0, atol=1e-13)
 
 
 def explode(run, loss):

@@ -211,18 +211,3 @@ def test_refusals(tmp_path):
         Batches(torch.zeros(2), torch.zeros(3), size=1)
     with pytest.raises(ValueError, match="at least 1 sample, got 0"):
         Batches(torch.zeros(2), size=0)
-
-
-@pytest.mark.parametrize("harm", [b"", b"not a checkpoint", None])
-def test_a_checkpoint_that_does_not_fit_is_one_sentence(tmp_path, harm):
-    file = tmp_path / "run.pt"
-    runs.train(20, file, folder=tmp_path)
-    if harm is None:
-        other = torch.nn.Linear(8, 3)
-        arguments = (other, plain_loss, Batches(*runs.data(), size=4), torch.optim.Adam(other.parameters()))
-    else:
-        file.write_bytes(harm)
-        net = runs.network()
-        arguments = (net, plain_loss, Batches(*runs.data(), size=4), torch.optim.Adam(net.parameters()))
-    with pytest.raises(ValueError, match=r"damaged or of another run .*: delete it to start again"):
-        fit(*arguments, steps=5, checkpoint=file)

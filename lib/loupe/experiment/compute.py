@@ -22,6 +22,7 @@ from loupe.experiment import ranks
 from loupe.experiment.folders import StoreError
 from loupe.experiment.launching import Launcher, UnitProcess
 from loupe.experiment.store import Result, Store, probe_folders, read_result
+from loupe.experiment.unit_process import UNUSABLE_CHECKPOINT
 from loupe.experiment.units import Unit
 from loupe.experiment.work import Place, take_place
 
@@ -173,6 +174,7 @@ def _earlier_seconds(unit: Unit, store: Store) -> float | None:
 def _run_all(todo, store, jobs, device, recompute, report, clock, group) -> list[str]:
     """Keep ``jobs`` processes busy until every unit was tried; return one sentence for each that failed."""
     waiting, running, failures, told, launcher = list(todo), {}, [], False, Launcher()
+    restarted = set()
 
     def say(unit: Unit, seconds: float, outcome: str) -> None:
         clock.finished(unit, seconds)
@@ -199,6 +201,12 @@ def _run_all(todo, store, jobs, device, recompute, report, clock, group) -> list
                     unit, place, begin = running[process]
                     why, seconds = _conclude(unit, process, group), time.perf_counter() - begin
                     del running[process]
+                    if process.returncode == UNUSABLE_CHECKPOINT and unit not in restarted:
+                        report(f"{why} Starting it again now.")
+                        restarted.add(unit)
+                        waiting.insert(0, unit)
+                        place.leave(done=True)
+                        continue
                     place.leave(done=not why)
                     failures += [why] if why else []
                     outcome = f"failed after {seconds:.1f} s" if why else _cost(unit, store, seconds)

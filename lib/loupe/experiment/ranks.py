@@ -7,19 +7,25 @@ form a group of their own on another port, so that a unit that breaks leaves not
 import atexit
 import json
 import os
+import re
 import socket
 import time
 from contextlib import suppress
 from functools import cache
 
-from loupe.errors import LoupeError
+from loupe.errors import LoupeError, shown
 
 _PAUSE = 0.05
 
 
 def processes() -> int:
     """How many processes work together; 1 without ``torchrun``."""
-    return int(os.environ.get("WORLD_SIZE", 1))
+    count = os.environ.get("WORLD_SIZE", "1")
+    if not re.fullmatch(r"[1-9]\d{0,5}", count):
+        raise LoupeError(
+            f"WORLD_SIZE={shown(count)} is no number of processes: take it out of the environment."
+        )
+    return int(count)
 
 
 def rank() -> int:

@@ -18,7 +18,7 @@ from importlib import import_module
 from inspect import signature
 from pathlib import Path
 
-from loupe.errors import LoupeError
+from loupe.errors import CheckpointError, LoupeError
 from loupe.experiment import provenance, ranks
 from loupe.experiment.folders import project_root
 from loupe.experiment.presets import Reading
@@ -26,6 +26,9 @@ from loupe.experiment.store import Store
 from loupe.experiment.units import Unit, experiments_of, room_of, units_of
 
 _PAUSE = 0.05
+
+# The exit status that says: remove the unit's checkpoints and start it again.
+UNUSABLE_CHECKPOINT = 75
 
 
 def run_unit(unit: Unit, store: Store, device: str, work: Path) -> Path | None:
@@ -93,9 +96,15 @@ def main() -> None:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         (unit,) = units_of(room_of(request.pop("slug")), **request)
+        os.environ["LOUPE_UNIT"] = (
+            f"{unit} with settings {unit.config.digest()}"  # written into its checkpoints
+        )
         run_unit(unit, store, device, work)
     except LoupeError as error:
         sys.exit(f"loupe: {error}")
+    except CheckpointError as error:
+        print(f"loupe: {name}: {error}.", file=sys.stderr)
+        sys.exit(UNUSABLE_CHECKPOINT)
     except ValueError as error:
         # Of a value that the settings or the data led to: a sentence. A mistake of ours keeps its traceback.
         sys.exit(f"loupe: {name}: {' '.join(str(error).split()).rstrip('.')}.")

@@ -2,6 +2,7 @@
 
 from loupe.training.averaging import MovingAverage
 from loupe.training.batches import Batches
+from loupe.training.divergence import DivergenceError
 from loupe.training.ensemble import Ensemble, EnsembleBatches, EnsembleLoss, EnsembleSGD
 from loupe.training.evaluation import History, accuracy, evaluating, logits_of
 from loupe.training.loop import Run, fit
@@ -10,6 +11,7 @@ from loupe.training.trajectory import TrajectoryRecorder, flat_parameters
 
 __all__ = [
     "Batches",
+    "DivergenceError",
     "Ensemble",
     "EnsembleBatches",
     "EnsembleLoss",

@@ -1,8 +1,25 @@
-"""A moving average of a network that forgets its first steps sooner than its last."""
+"""Moving averages of a network; in float32 at least, since what a step adds is lost in half precision."""
 
 from copy import deepcopy
+from types import SimpleNamespace
 
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+HALF = (torch.bfloat16, torch.float16)
+
+
+def exponential_average(network, decay):
+    """The exponential moving average of a network, which :func:`update_average` moves on."""
+    return AveragedModel(_widened(deepcopy(network)), multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+
+def update_average(average, network):
+    """Move an average by the network as it is now, whatever the precision of the two."""
+    ours = list(average.parameters())
+    # A view of the network in the dtypes of the average: torch averages only what is alike.
+    alike = [theirs.to(one.dtype) for one, theirs in zip(ours, network.parameters(), strict=True)]
+    average.update_parameters(SimpleNamespace(parameters=lambda: alike, buffers=network.buffers))
 
 
 class MovingAverage:
@@ -21,21 +38,29 @@ class MovingAverage:
     Attributes
     ----------
     network : torch.nn.Module
-        The average, in evaluation mode, on the device of the network that is trained from the first update on.
+        The average, in evaluation mode, on the device of the network that is trained from the first update on. It is
+        in the network's dtype, or in float32 where that is a half precision; it then takes inputs of either.
     """
 
     def __init__(self, network, decay):
         if not 0 <= decay < 1:
             raise ValueError(f"decay must be at least 0 and below 1, got {decay}")
-        self.network, self.decay, self.updates = deepcopy(network).eval().requires_grad_(False), decay, 0
+        self.network = _widened(deepcopy(network)).eval().requires_grad_(False)
+        self.decay, self.updates = decay, 0
 
     def __call__(self, run):
         self.updates += 1
         kept = min(self.decay, (1 + self.updates) / (10 + self.updates))
         latest = list(run.network.parameters())
         self.network.to(latest[0].device)
+        if any(theirs.dtype in HALF for theirs in latest) and not self.network._forward_pre_hooks:
+            self.network.register_forward_pre_hook(_widen_inputs, with_kwargs=True)
+        _widen(self.network.parameters(), latest)
+        _widen(self.network.buffers(), run.network.buffers())
+        averages = list(self.network.parameters())
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.network.parameters()), latest, 1 - kept)
+            alike = [theirs.to(ours.dtype) for ours, theirs in zip(averages, latest, strict=True)]
+            torch._foreach_lerp_(averages, alike, 1 - kept)
             for ours, theirs in zip(self.network.buffers(), run.network.buffers(), strict=True):
                 ours.copy_(theirs)
 
@@ -45,5 +70,36 @@ class MovingAverage:
 
     def load_state_dict(self, state):
         """Go on from a saved average."""
+        ours = self.network.state_dict(keep_vars=True)
+        known = [name for name in state["network"] if name in ours]
+        _widen([ours[name] for name in known], [state["network"][name] for name in known])
         self.network.load_state_dict(state["network"])
         self.updates = state["updates"]
+
+
+def _widened(network):
+    """The network itself with its half-precision tensors in float32."""
+    tensors = [one for one in (*network.parameters(), *network.buffers()) if one.dtype in HALF]
+    for tensor in tensors:
+        tensor.data = tensor.data.float()
+    if tensors:
+        network.register_forward_pre_hook(_widen_inputs, with_kwargs=True)
+    return network
+
+
+def _widen(ours, theirs):
+    """Give tensors a dtype that holds others' numbers as well."""
+    for one, other in zip(ours, theirs, strict=True):
+        wide = torch.promote_types(one.dtype, other.dtype)
+        if one.dtype != wide:
+            one.data = one.data.to(wide)
+
+
+def _widen_inputs(network, inputs, named):
+    """Let an average take the half-precision inputs that its network takes."""
+    wide = next((one.dtype for one in network.parameters() if one.is_floating_point()), torch.float32)
+
+    def widened(value):
+        return value.to(wide) if isinstance(value, torch.Tensor) and value.dtype in HALF else value
+
+    return tuple(map(widened, inputs)), {name: widened(value) for name, value in named.items()}

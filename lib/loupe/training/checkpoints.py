@@ -1,17 +1,27 @@
 """Stopping a run and going on with it, to the same bits."""
 
+import hashlib
+import io
 import os
-import pickle
+import re
 import signal
 import threading
-from contextlib import contextmanager
+from collections import OrderedDict, defaultdict
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
 
+from loupe.errors import CheckpointError, shortened, shown
+
+# A unit of a chapter names itself here, so that its checkpoint is not taken for that of another.
+IDENTITY = "LOUPE_UNIT"
+
 
 class Checkpoint:
     """The state of a run in one file, written whole or not at all; without a path it does nothing.
+
+    The file is what ``torch.save`` writes, followed by the SHA-256 of it in 64 hexadecimal digits.
 
     Parameters
     ----------
@@ -21,56 +31,203 @@ class Checkpoint:
     others : sequence
         Losses and hooks; those with a ``state_dict`` are saved and restored as well.
     fabric : lightning_fabric.Fabric
+    seed : int
+        Of the run: a checkpoint of another seed is refused.
+
+    Attributes
+    ----------
+    kept : int or None
+        The step that the file holds.
+
+    Raises
+    ------
+    ValueError
+        If the state of a part could not be restored.
     """
 
-    def __init__(self, path, run, others, fabric):
-        self.path, self.run, self.fabric = path and Path(path), run, fabric
+    def __init__(self, path, run, others, fabric, seed=0):
+        self.path, self.run, self.fabric, self.kept = path and Path(path), run, fabric, None
         parts = (run.network, run.optimiser, run.average, *others)
         self.parts = [part for part in parts if hasattr(part, "state_dict")]
+        self.identity = {
+            "unit": os.environ.get(IDENTITY, ""),
+            "seed": int(seed),
+            "parts": [type(part).__name__ for part in self.parts],
+        }
+        self._given = [dict(group) for group in run.optimiser.param_groups]
+        if self.path is not None:
+            self._states()  # what cannot be restored is refused before a step is lost
 
     def save(self):
-        """Write the file; the first of several processes does it for all."""
-        if self.path is None or not self.fabric.is_global_zero:
-            return
-        state = {
-            "parts": [part.state_dict() for part in self.parts],
-            "losses": self.run.losses[: self.run.step].clone(),  # a view would bring all of it along
-            "step": self.run.step,
-            "ended": self.run.ended,
-        }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.path.with_name(f".{self.path.name}.draft")
-        try:
-            with open(draft, "wb") as file:
-                torch.save(state, file)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self.path)
-        finally:
-            draft.unlink(missing_ok=True)
-
-    def restore(self):
-        """Bring the run to the state in the file, if there is one.
+        """Write the file; the first of several processes does it for all.
 
         Raises
         ------
         ValueError
-            If the file is damaged or does not fit the run; the run may then be half restored.
+            If the file cannot be written, or the state of a part could not be restored; the file stays as it was.
         """
-        if self.path is None or not self.path.exists():
+        if self.path is None or not self.fabric.is_global_zero:
             return
+        state = {
+            "identity": self.identity,
+            "parts": self._states(),
+            "losses": self.run.losses[: self.run.step].clone(),  # a view would bring all of it along
+            "step": self.run.step,
+            "ended": self.run.ended,
+        }
+        draft = self.path.with_name(f".{self.path.name}.draft")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with open(draft, "w+b") as file:
+                torch.save(state, file)
+                file.seek(0)
+                file.write(hashlib.file_digest(file, "sha256").hexdigest().encode())
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(self.path)
+        except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
+            reason = getattr(error, "strerror", None) or _first_line(error)
+            raise ValueError(
+                f"checkpoint {self.path} could not be written ({reason}): make room there, or choose another place"
+            ) from None
+        finally:
+            with suppress(OSError):
+                draft.unlink(missing_ok=True)
+        self.kept = self.run.step
+
+    def restore(self):
+        """Bring the run to the state in the file, if there is one.
+
+        Of the optimiser this is what its steps have changed; what the caller gives now, such as the learning rate, stays.
+
+        Raises
+        ------
+        CheckpointError
+            If the file is damaged or of another run; the run may then be half restored.
+        ValueError
+            If the file holds more steps than the run is to have.
+        """
+        if self.path is None or not os.path.lexists(self.path):
+            return
+        state = self._read()
+        if state["identity"] != self.identity:
+            raise self._refusal(_difference(state["identity"], self.identity))
+        if state["step"] > len(self.run.losses):
+            raise ValueError(
+                f"checkpoint {self.path} holds {state['step']} steps and the run asks for steps="
+                f"{len(self.run.losses)}: give at least {state['step']}, or another file"
+            )
+        try:
+            for part, content in zip(self.parts, state["parts"], strict=True):
+                part.load_state_dict(self._with_groups(content) if part is self.run.optimiser else content)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise self._refusal(f"of another {_kind(part, self.run)}: {_first_line(error)}") from None
+        self.run.step, self.run.ended = state["step"], state["ended"]
+        self.run.losses[: self.run.step] = state["losses"]
+        self.kept = self.run.step
+
+    def _read(self):
+        try:
+            content = self.path.read_bytes()
+        except OSError as error:
+            raise self._refusal(f"not readable: {error.strerror}") from None
+        body, digest = content[:-64], content[-64:]
+        if hashlib.sha256(body).hexdigest().encode() != digest:
+            raise self._refusal("damaged: its content does not have its SHA-256")
         try:
             # Tensors and plain values only: nothing is unpickled.
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-            for part, content in zip(self.parts, state["parts"], strict=True):
-                part.load_state_dict(content)
-            self.run.step, self.run.ended = state["step"], state["ended"]
-            self.run.losses[: self.run.step] = state["losses"]
-        except (RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ValueError(
-                f"checkpoint {self.path} is damaged or of another run ({reason}): delete it to start again"
-            ) from None
+            state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+            if set(state) != {"identity", "parts", "losses", "step", "ended"}:
+                raise ValueError("it has other entries")
+        except Exception as error:
+            raise self._refusal(f"no checkpoint of this version: {_first_line(error)}") from None
+        return state
+
+    def _refusal(self, reason):
+        return CheckpointError(f"checkpoint {self.path} is {reason}: delete it to start again")
+
+    def _states(self):
+        states = []
+        for part in self.parts:
+            state = part.state_dict()
+            if part is self.run.optimiser:
+                state = {**state, "param_groups": self._moved(state["param_groups"])}
+            if odd := _unrestorable(state):
+                where, kind = odd
+                raise ValueError(
+                    f"the state of {_kind(part, self.run)} {type(part).__name__} cannot be saved: {where or 'it'} is a "
+                    f"{kind}, and only tensors, numbers, strings, lists, tuples and dictionaries can be restored"
+                )
+            states.append(state)
+        return states
+
+    def _moved(self, groups):
+        """Of each parameter group what the optimiser itself has changed: the rest is the caller's to give."""
+        return [
+            {
+                name: value
+                for name, value in group.items()
+                if name == "params"
+                or (name not in ("lr", "initial_lr") and repr(value) != repr(given.get(name)))
+            }
+            for group, given in zip(groups, self._given, strict=True)
+        ]
+
+    def _with_groups(self, state):
+        ours = self.run.optimiser.state_dict()["param_groups"]
+        if len(ours) != len(state["param_groups"]):
+            raise ValueError(f"it has {len(state['param_groups'])} groups of parameters and not {len(ours)}")
+        groups = [own | saved for own, saved in zip(ours, state["param_groups"], strict=True)]
+        return {**state, "param_groups": groups}
+
+
+def _unrestorable(value, where="", above=()):
+    """Where in a state there is something that ``torch.load`` would refuse, and its type; None if nowhere."""
+    if type(value) in (type(None), bool, int, float, complex, str, bytes, torch.Tensor, torch.nn.Parameter):
+        return None
+    if id(value) in above or len(above) > 100:
+        return where, "structure that holds itself" if id(value) in above else "structure nested too deep"
+    inside = (*above, id(value))
+    if type(value) in (dict, OrderedDict, defaultdict):
+        keys = ((f"a key of {where}" if where else "a key", key) for key in value)
+        items = [*keys, *((f"{where}[{shown(key, 40)}]", one) for key, one in value.items())]
+    elif type(value) in (list, tuple):
+        items = [(f"{where}[{place}]", one) for place, one in enumerate(value)]
+    else:
+        return None if _survives(value) else (where, f"{type(value).__module__}.{type(value).__qualname__}")
+    return next(filter(None, (_unrestorable(one, place, inside) for place, one in items)), None)
+
+
+def _survives(value):
+    file = io.BytesIO()
+    try:
+        torch.save(value, file)
+        file.seek(0)
+        torch.load(file, weights_only=True)
+    except Exception:  # whatever pickling an unknown object raises
+        return False
+    return True
+
+
+def _kind(part, run):
+    if part is run.network:
+        return "network"
+    return "optimizer" if part is run.optimiser else "average" if part is run.average else "loss or hook"
+
+
+def _difference(theirs, ours):
+    for name, prefix in (("unit", ""), ("seed", "seed "), ("parts", "")):
+        if theirs.get(name) != ours[name]:
+            said = [one[name] if isinstance(one[name], list) else [one[name]] for one in (theirs, ours)]
+            found, wanted = (shortened(", ".join(map(str, one)), 200) or "no unit" for one in said)
+            return f"of {prefix}{found}, not of {prefix}{wanted}"
+    return "of another run"
+
+
+def _first_line(error):
+    """The first line of an error's message, without the colors that torch puts into it."""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split("\n")
+    return shortened(" ".join(" ".join(lines[:2]).split()) or type(error).__name__, 200)
 
 
 @contextmanager

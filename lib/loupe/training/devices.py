@@ -1,12 +1,21 @@
 """Where a run computes, and where its random numbers come from."""
 
 import os
+import re
 import warnings
 from contextlib import contextmanager
 
 import torch
 
+from loupe.errors import shown
+
 MASK = 2**64 - 1
+
+# Variables of Slurm, LSF, MPI and torchrun, and of Fabric's own launcher: one process needs none of them.
+LAUNCHERS = re.compile(
+    r"(SLURM|SBATCH|LSB|JSM|LSF|OMPI|PMI|PMIX|MPI|TORCHELASTIC|LT|KUBERNETES)_"
+    r"|(RANK|LOCAL_RANK|GROUP_RANK|NODE_RANK|WORLD_SIZE|LOCAL_WORLD_SIZE|MASTER_ADDR|MASTER_PORT|STANDALONE_PORT)$"
+)
 
 # Steps after which several processes ask each other whether to stop: asking waits for the GPU.
 AGREE_EVERY = 10
@@ -26,22 +35,57 @@ def open_fabric(device, precision):
     -------
     lightning_fabric.Fabric
         Launched.
-    """
-    from lightning_fabric import Fabric  # a second to import, and only needed to train
 
-    where = torch.device(device)
+    Raises
+    ------
+    ValueError
+        If the environment speaks of several processes that ``torchrun`` did not start.
+    """
+    where, processes = torch.device(device), _processes()
     # Convolutions would by default round to ten bits on newer GPUs, whatever the precision is called.
     torch.backends.cudnn.allow_tf32 = not precision.startswith("32")
-    processes, here = (int(os.environ.get(name, 1)) for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     if processes > 1:
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
         spread = {"strategy": "ddp", "devices": here, "num_nodes": processes // here}
     else:
         spread = {"devices": 1 if where.type == "cpu" else [where.index or 0]}
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _launchers_hidden(processes == 1):
         warnings.simplefilter("ignore")  # advice on the environment: an unused GPU, an installed Slurm
-        fabric = Fabric(accelerator=where.type, precision=precision, **spread)
+        from lightning_fabric import Fabric  # a second to import, and only needed to train
+        from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
+
+        # Named, or Fabric would ask every launcher whose variables it finds.
+        cluster = TorchElasticEnvironment() if processes > 1 else LightningEnvironment()
+        fabric = Fabric(accelerator=where.type, precision=precision, plugins=[cluster], **spread)
         fabric.launch()
     return fabric
+
+
+def _processes():
+    """How many processes ``torchrun`` started; 1 without it."""
+    names = ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT")
+    found = {name: os.environ[name] for name in names if name in os.environ}
+    if found.get("WORLD_SIZE", "1") == "1":
+        return 1
+    missing = [name for name in (*names, "MASTER_ADDR") if name not in os.environ]
+    wrong = [f"{name}={shown(value)}" for name, value in found.items() if not re.fullmatch(r"\d{1,6}", value)]
+    if wrong or missing or not int(found["LOCAL_WORLD_SIZE"]) or int(found["WORLD_SIZE"]) < 1:
+        what = f"{wrong[0]} is no number" if wrong else f"WORLD_SIZE={found['WORLD_SIZE']} is set"
+        lacks = f" without {missing[0]}" if missing and not wrong else ""
+        raise ValueError(
+            f"{what}{lacks}: take WORLD_SIZE out of the environment, or start several processes by torchrun"
+        )
+    return int(found["WORLD_SIZE"])
+
+
+@contextmanager
+def _launchers_hidden(hidden):
+    """Hide what job schedulers and launchers left in the environment from Fabric, for the block."""
+    left = {name: os.environ.pop(name) for name in list(os.environ) if hidden and LAUNCHERS.match(name)}
+    try:
+        yield
+    finally:
+        os.environ.update(left)
 
 
 def agreed(fabric, flag, step):

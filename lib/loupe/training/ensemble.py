@@ -4,7 +4,7 @@ A small network leaves a machine idle between its operations. Stacked, the same 
 larger operation: matrix products become batched ones. ``benchmarks/training.py`` measures where that wins.
 
 To :func:`~loupe.training.fit` an ensemble is a network like any other; its members never touch each other, and each
-goes the way it would go alone.
+goes the way it would go alone. One that diverges stops the run, which names it.
 """
 
 import copy

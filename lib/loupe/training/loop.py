@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
+from loupe.training.averaging import exponential_average, update_average
 from loupe.training.checkpoints import Checkpoint, signals_held
 from loupe.training.devices import agreed, open_fabric, random_streams, seed_of, seed_streams
+from loupe.training.divergence import CHECK_EVERY, stop_if_diverged
 
 
 @dataclass
@@ -25,7 +27,7 @@ class Run:
     network : torch.nn.Module
     optimiser : torch.optim.Optimizer
     average : torch.optim.swa_utils.AveragedModel or None
-        The exponential moving average of the network, called like the network.
+        The exponential moving average of the network, called like the network; in float32 where that is in half precision.
     losses : torch.Tensor, shape (steps,), float32
         The mean loss of each step's batch; nan from ``step`` on.
     step : int
@@ -73,7 +75,9 @@ def fit(
         ``batches(step, part, parts)`` returns the tensors of one part of that step's batch, as :class:`Batches`
         does. There are processes x ``accumulate`` parts: the batch is the same however it is spread.
     optimiser : torch.optim.Optimizer
-        Over the parameters of the network; its learning rates are afterwards what they were before.
+        Over the parameters of the network; its learning rates are afterwards what they were before. A run that goes on
+        from a checkpoint takes from it the optimizer's state, such as moments and counts of steps, and what the optimizer
+        itself changes in its groups. The learning rate, weight decay, betas and the like are those of this argument.
     steps : int
         Steps after which the run ends, if no hook ends it before.
     seed : int
@@ -95,7 +99,8 @@ def fit(
         all must decide alike.
     checkpoint : path, optional
         File to go on from, if it is there. It is written every ``save_every`` steps, at the end, and on SIGTERM or
-        Ctrl-C, which then take their course. Whatever of ``loss`` and ``hooks`` has a ``state_dict`` is saved too.
+        Ctrl-C, which then take their course. Whatever of ``loss`` and ``hooks`` has a ``state_dict`` is saved too: made of
+        tensors, numbers, strings, lists, tuples and dictionaries. It ends in a SHA-256 of its content.
     save_every : int
 
     Returns
@@ -104,22 +109,27 @@ def fit(
 
     Raises
     ------
+    DivergenceError
+        If a loss or a parameter becomes infinite or NaN: a ValueError that names the step and the value. The checkpoint
+        keeps the last good state. A GPU is asked every few steps and before each save.
+    CheckpointError
+        If the checkpoint is damaged or of another run, seed, network or optimizer: a ValueError.
     ValueError
-        If a number is out of range, or the checkpoint is damaged or of another run.
+        If a number is out of range, or a state could not be restored from a checkpoint.
     """
     if min(steps, accumulate, save_every) < 1:
         raise ValueError(
             f"steps, accumulate and save_every must be at least 1, got {steps}, {accumulate} and {save_every}"
         )
     fabric = open_fabric(device, precision)
-    average = None if ema is None else AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(ema))
     model, stepper = fabric.setup(network, optimiser)
+    average = None if ema is None else exponential_average(network, ema)
     # On the device: writing a number to the processor would wait for the GPU at every step.
     losses = torch.full((steps,), torch.nan, device=fabric.device)
-    run = Run(network, optimiser, average and average.to(fabric.device), losses)
+    run = Run(network, optimiser, average, losses)
     for group in optimiser.param_groups:
         group["initial_lr"] = group["lr"]
-    saved = Checkpoint(checkpoint, run, (loss, *hooks), fabric)
+    saved = Checkpoint(checkpoint, run, (loss, *hooks), fabric, seed)
     saved.restore()
     ahead = range(run.step, run.step if run.ended else steps)
     parts = fabric.world_size * accumulate
@@ -140,16 +150,19 @@ def fit(
                     fabric.backward(value)
                 total = total + value.detach()
             if clip is not None:
-                fabric.clip_gradients(model, stepper, max_norm=clip)
+                # A gradient that is not finite is found below, by what it makes of the parameters.
+                fabric.clip_gradients(model, stepper, max_norm=clip, error_if_nonfinite=False)
             stepper.step()
-            if average is not None:
-                average.update_parameters(network)
-
             run.losses[step] = fabric.all_reduce(total, reduce_op="mean")
             run.step = step + 1
+            if fabric.device.type == "cpu" or run.step % CHECK_EVERY == 0:
+                stop_if_diverged(run, saved, loss)
+            if average is not None:
+                update_average(average, network)
             run.ended = any([hook(run) for hook in hooks])  # a list: every hook sees every step
             stopping = run.ended or agreed(fabric, stop_asked(), run.step)
             if stopping or run.step == steps or run.step % save_every == 0:
+                stop_if_diverged(run, saved, loss)  # a hook may have done something too
                 saved.save()
             if stopping:
                 break

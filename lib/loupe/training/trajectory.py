@@ -1,10 +1,13 @@
 """The last iterates of a training run, as rows of one matrix on disk."""
 
 import tempfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
+
+from loupe.errors import CheckpointError
 
 
 def flat_parameters(network):
@@ -53,8 +56,10 @@ class TrajectoryRecorder:
             raise ValueError(f"window must be at least 1 iterate, got {window}")
         self.network, self.window, self.steps = network, window, 0
         size = sum(parameter.numel() for parameter in network.parameters())
-        # Before each row's numbers stands that of its step, so that rows of a run that was stopped are known.
-        self._map = _open_map(file, window, np.dtype([("step", np.int64), ("row", np.float32, (size,))]))
+        # Before each row's numbers stand that of its step and a checksum of both, so that rows of another run, and
+        # damaged ones, are known.
+        fields = [("step", np.int64), ("check", np.int64), ("row", np.float32, (size,))]
+        self._map = _open_map(file, window, np.dtype(fields))
         self.rows = self._map["row"]
 
     def __call__(self, run=None):
@@ -64,6 +69,7 @@ class TrajectoryRecorder:
             self.rows[place] = flat_parameters(self.network).cpu().numpy()
         self.steps += 1
         self._map["step"][place] = self.steps
+        self._map["check"][place] = self._checksum(place)
 
     @property
     def order(self):
@@ -72,18 +78,25 @@ class TrajectoryRecorder:
         Raises
         ------
         ValueError
-            If fewer steps than ``window`` were recorded, or the file holds rows of another run.
+            If fewer steps than ``window`` were recorded.
+        CheckpointError
+            If rows in the file are damaged or of another run.
         """
         if self.steps < self.window:
             raise ValueError(
                 f"{self.window} iterates are wanted but the run had {self.steps} steps: train longer or ask for fewer"
             )
         order = np.arange(self.steps, self.steps + self.window) % self.window
-        if not np.array_equal(
-            self._map["step"][order], np.arange(self.steps - self.window + 1, self.steps + 1)
-        ):
-            raise ValueError(f"{self._map.filename} holds iterates of another run: delete it and train again")
+        steps = np.arange(self.steps - self.window + 1, self.steps + 1)
+        sound = [self._map["check"][place] == self._checksum(place) for place in order]
+        if not (np.array_equal(self._map["step"][order], steps) and all(sound)):
+            raise CheckpointError(
+                f"{self._map.filename} is damaged or holds iterates of another run: delete it and train again"
+            )
         return order
+
+    def _checksum(self, place):
+        return zlib.crc32(self.rows[place], int(self._map["step"][place]) & 0xFFFFFFFF)
 
     def iterates(self):
         """A copy in memory of the last ``window`` iterates in the order of time, shape (window, P), float32."""

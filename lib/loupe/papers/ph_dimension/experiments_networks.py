@@ -186,7 +186,7 @@ def _train(config, task, seed, device, work, start=None):
     """Plain SGD until every training image is classified rightly, and the distances between its last iterates."""
     import torch
 
-    from loupe.training import Batches, History, TrajectoryRecorder, accuracy, fit
+    from loupe.training import Batches, DivergenceError, History, TrajectoryRecorder, accuracy, fit
 
     name, kind = task.case.split()
     images = _images(name, task.count, device, random_labels=task.random_labels)
@@ -200,29 +200,30 @@ def _train(config, task, seed, device, work, start=None):
     def converged(run):
         return run.step >= config.iterates and history.last("accuracy") == 1
 
-    def diverged(run):
-        return run.step % config.check_every == 0 and not run.losses[run.step - 1].isfinite().item()
-
-    run = fit(
-        network,
-        _cross_entropy,
-        Batches(images.x, images.y, size=task.batch, seed=seed, shuffle=task.shuffle),
-        torch.optim.SGD(network.parameters(), lr=task.rate),
-        steps=config.max_steps,
-        seed=seed,
-        device=device,
-        hooks=(recorder, history, converged, diverged),
-        checkpoint=Path(work) / "run.pt",
-    )
+    diverged = False
+    try:
+        run = fit(
+            network,
+            _cross_entropy,
+            Batches(images.x, images.y, size=task.batch, seed=seed, shuffle=task.shuffle),
+            torch.optim.SGD(network.parameters(), lr=task.rate),
+            steps=config.max_steps,
+            seed=seed,
+            device=device,
+            hooks=(recorder, history, converged),
+            checkpoint=Path(work) / "run.pt",
+        )
+    except DivergenceError as stopped:
+        run, diverged = stopped.run, True
     outcome = {
         "data": f"{name}, {images.name}",
         "parameters": recorder.rows.shape[1],
         "steps": run.step,
-        "converged": converged(run),
+        "converged": converged(run) and not diverged,
         **_scores(network, images),
     }
-    order = None if diverged(run) else recorder.order
-    distances = None if diverged(run) else pairwise_distances(recorder.rows)[np.ix_(order, order)]
+    order = None if diverged else recorder.order
+    distances = None if diverged else pairwise_distances(recorder.rows)[np.ix_(order, order)]
     if distances is not None and np.median(distances.diagonal(1)) == 0:
         distances = None  # a network whose units have all died stands still
     losses = run.losses[: run.step].cpu().numpy()

@@ -1,0 +1,66 @@
+"""Stopping a run whose numbers are no numbers any more."""
+
+import torch
+
+# Steps after which a GPU is asked: asking waits for it. On a processor it costs next to nothing, at every step.
+CHECK_EVERY = 10
+
+
+class DivergenceError(ValueError):
+    """A run whose loss or parameters became infinite or NaN; ``run`` is as it was then.
+
+    Attributes
+    ----------
+    run : Run
+        ``run.step`` is the number of steps before the first bad one, if its loss was bad.
+    """
+
+    def __init__(self, message, run):
+        super().__init__(message)
+        self.run = run
+
+
+def stop_if_diverged(run, saved, loss):
+    """Refuse to go on, and above all to save, if a late loss or a parameter is not finite.
+
+    Parameters
+    ----------
+    run : Run
+        After a step.
+    saved : Checkpoint
+        Whose last good state the sentence names.
+    loss : callable
+        An ``EnsembleLoss`` knows which of its members it was.
+
+    Raises
+    ------
+    DivergenceError
+    """
+    begin = max(0, run.step - CHECK_EVERY)
+    late = run.losses[begin : run.step]
+    # A sum is finite only if all its terms are, and quick; one that overflows is looked at again.
+    sums = [late.sum(), *(one.detach().sum() for one in run.network.parameters())]
+    if torch.stack(sums).isfinite().all():
+        return
+    bad = (~late.isfinite()).nonzero()
+    if len(bad):
+        step = begin + bad[0].item()
+        what = f"training diverged at step {step}, counted from 0: the loss is {run.losses[step].item()}"
+        members = getattr(loss, "values", None)
+        if isinstance(members, torch.Tensor) and members.ndim == 1:
+            which = (~members.isfinite()).nonzero().flatten().tolist()
+            what += f" (member{'s' * (len(which) > 1)} {', '.join(map(str, which[:10]))})" if which else ""
+        run.step = step
+    else:
+        broken = ((name, one[~one.isfinite()]) for name, one in run.network.named_parameters())
+        found = next(((name, values[0].item()) for name, values in broken if len(values)), None)
+        if found is None:
+            return
+        what = "training diverged by step {}, counted from 0: parameter {} holds {}".format(
+            run.step - 1, *found
+        )
+    rates = ", ".join(dict.fromkeys(f"{float(group['lr']):.3g}" for group in run.optimiser.param_groups))
+    kept = "" if saved.kept is None else f"; {saved.path} keeps the state after {saved.kept} steps"
+    raise DivergenceError(
+        f"{what} (learning rate {rates}){kept}; lower the learning rate, or clip the gradient", run
+    )

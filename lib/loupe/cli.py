@@ -1,12 +1,14 @@
 """The ``loupe`` command: thin, and quick to answer; each verb imports what it needs."""
 
 import json
+import os
 import sys
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 
-from loupe.errors import LoupeError
+from loupe.errors import LoupeError, shown
 
 app = typer.Typer(
     help="Reproducible notebooks of thirteen papers: compute, run, judge, publish.",
@@ -34,14 +36,31 @@ Recompute = Annotated[bool, typer.Option(help="Compute again what has a result."
 
 def main() -> None:
     """Entry point: a :class:`~loupe.errors.LoupeError` becomes one sentence and exit status 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that knows no "●" is no reason to stop
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
     except LoupeError as error:
         sys.exit(f"loupe: {error}")
-    except PermissionError as error:
+    except BrokenPipeError:
+        _forget_output()
+        sys.exit(1)  # who reads has seen enough
+    except OSError as error:
+        _forget_output()
+        where = error.filename or "the output"
         sys.exit(
-            f"loupe: {error.filename} may not be written by you ({error.strerror}): change its permissions."
+            f"loupe: {where} cannot be used ({error.strerror or error}): mend that and type the same again."
         )
+
+
+def _forget_output() -> None:
+    # What could not be written would be tried again at the end, with a traceback.
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @app.callback(invoke_without_command=True)
@@ -223,7 +242,7 @@ def claims(
     from loupe.papers import PAPERS
 
     if preset is not None and preset not in PRESET_NAMES:
-        raise LoupeError(f"no preset is called {preset!r}: choose one of {', '.join(PRESET_NAMES)}.")
+        raise LoupeError(f"no preset is called {shown(preset)}: choose one of {', '.join(PRESET_NAMES)}.")
     store = Store.default()
     output, failed = [], []
     slugs = slugs or [paper.slug for paper in PAPERS.values() if not paper.planned]
@@ -395,9 +414,13 @@ def _parse_settings(settings: list[str] | None) -> dict[str, Any]:
     for pair in settings or []:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise LoupeError(f"--set {pair!r} is not KEY=VALUE, such as --set cloud_points=500.")
+            raise LoupeError(f"--set {shown(pair)} is not KEY=VALUE, such as --set cloud_points=500.")
         try:
             overrides[key] = json.loads(value)
         except ValueError:
             overrides[key] = value
+        except RecursionError:
+            raise LoupeError(
+                f"--set {shown(pair)} is nested too deep: give numbers, strings and lists."
+            ) from None
     return overrides

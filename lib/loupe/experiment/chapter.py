@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from loupe.errors import LoupeError
+from loupe.errors import LoupeError, shown
 from loupe.experiment import claims as judging
 from loupe.experiment import render
 from loupe.experiment.compute import compute
@@ -176,7 +176,7 @@ class Chapter:
         """The stored measurements of ``benchmarks/SLUG.py``, as ``make bench`` wrote them."""
         path = project_root() / "results" / "bench" / f"{self.room.PAPER.slug}.json"
         try:
-            return json.loads(path.read_text())
+            return json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise LoupeError(f"{show_path(path)} cannot be read ({error}): type `make bench`.") from None
 
@@ -308,10 +308,32 @@ def open_chapter(
         If a name is unknown or a value is refused.
     """
     room = room_of(slug)
-    overrides = dict(overrides or {})
+    recompute, overrides = _switch(recompute), _mapping(overrides)
     config = resolve_config(room, preset, overrides)
     units_of(room, preset, overrides, seed=seed)  # refuses what is wrong before anything is shown
-    return Chapter(Stored(room, preset, Store.default(), overrides, seed), config, bool(recompute))
+    return Chapter(Stored(room, preset, Store.default(), overrides, seed), config, recompute)
+
+
+def _switch(value: Any) -> bool:
+    """True or false, also in the words that papermill hands on as they were typed; nothing else."""
+    words = {"true": True, "false": False}
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in words:
+        return words[value.lower()]
+    raise LoupeError(f"recompute={shown(value)} is refused: give True or False.")
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    """Settings by name, also as the text of a JSON object, which is how papermill hands them on."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            value = [value]
+    if value is None or isinstance(value, Mapping):
+        return dict(value or {})
+    raise LoupeError(f"overrides={shown(value)} is refused: give settings by name, such as {{'repeats': 5}}.")
 
 
 def judge_all(stored: Stored, claims: Iterable[judging.Claim] | None = None) -> list[judging.Judgement]:

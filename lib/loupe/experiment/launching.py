@@ -46,7 +46,7 @@ class Launcher:
         self, request: dict, environment: Mapping[str, str], inherited: Iterable[int] = ()
     ) -> UnitProcess:
         """Start a unit by the sources as they are now; ``inherited`` file descriptors stay open in it."""
-        log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (a pipe would stall a talkative unit)
+        log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 (a pipe would stall a talkative unit)
         if sys.platform != "linux" or Path("/dev/nvidiactl").exists():
             process = _open(os.environ | _ONE_THREAD | environment, subprocess.PIPE, log, inherited)
             process.stdin.write(json.dumps(request))
@@ -73,7 +73,7 @@ def _open(
         stdin=stdin,
         stdout=subprocess.DEVNULL,
         stderr=log,
-        text=True,
+        encoding="utf-8",
         env=environment,
         start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the others
         pass_fds=inherited,

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from loupe.errors import LoupeError
+from loupe.errors import LoupeError, shortened, shown
+
+MOST_CHARACTERS = 50_000  # of all settings together: a unit is told them in one message
 
 
 class Difference(NamedTuple):
@@ -59,18 +61,25 @@ class Preset(BaseModel):
         """
         settings = json.loads(self.model_dump_json())
         try:
+            content = json.dumps({**settings, **values})
+            if len(content) > MOST_CHARACTERS:
+                raise LoupeError(
+                    f"the overrides have {len(content)} characters: {MOST_CHARACTERS} are allowed."
+                )
             # JSON in strict mode: "500" is not a number, but a list may be a tuple.
-            return type(self).model_validate_json(json.dumps({**settings, **values}), strict=True)
+            return type(self).model_validate_json(content, strict=True)
         except ValidationError as error:
             problem = error.errors()[0]
             field = str(problem["loc"][0]) if problem["loc"] else ", ".join(values)
             if problem["loc"] and field not in type(self).model_fields:
-                what = f"override {field!r} is not a setting of this chapter"
+                what = f"override {shown(field)} is not a setting of this chapter"
             else:
-                what = f"override {field}={values.get(field, values)!r} is refused ({problem['msg'].lower()})"
+                why = shortened(problem["msg"].lower(), 160)
+                what = f"override {field}={shown(values.get(field, values))} is refused ({why})"
             raise LoupeError(f"{what}; the settings are: {', '.join(type(self).model_fields)}.") from None
-        except TypeError as error:
-            raise LoupeError(f"overrides must be plain numbers, strings and lists ({error}).") from None
+        except (TypeError, ValueError, RecursionError) as error:
+            why = shortened(str(error), 160)
+            raise LoupeError(f"overrides must be plain numbers, strings and lists ({why}).") from None
 
     def differences(self, other: Self) -> list[Difference]:
         """The fields in which ``self`` and ``other`` differ, in the order of the class."""

@@ -58,7 +58,11 @@ def commit(folder: Path) -> str:
 
     def git(*arguments: str) -> str:
         run = subprocess.run(
-            ("git", "-C", str(folder), *arguments), capture_output=True, text=True, check=True
+            ("git", "-C", str(folder), *arguments),
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=True,
         )
         return run.stdout.strip()
 
@@ -93,7 +97,7 @@ def hardware(device: str) -> str:
 
 def _processor() -> str:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
@@ -116,7 +120,9 @@ def measured(cost: dict[str, Any]):
 def _peak_memory_mb() -> float:
     try:  # what getrusage says of this process may be what its parent had used before
         line = next(
-            line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
+            line
+            for line in Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines()
+            if line.startswith("VmHWM")
         )
         return int(line.split()[1]) / 2**10
     except (OSError, StopIteration):

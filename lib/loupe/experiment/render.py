@@ -203,17 +203,17 @@ def band(accepts: list[float | None]) -> Band:
 
 
 def _ledger_row(claim: dict[str, Any], ours: dict[str, dict[str, Any]], presets: list[str]) -> str:
-    href = f"#claim-{claim['id'].lower()}"
+    href = f"#claim-{escape(claim['id'].lower())}"
     source = f'<span class="source">{escape(claim["source"])}</span>'
     verdicts = "".join(
         f"<div>{f'{preset}: ' if len(ours) > 1 else ''}{verdict_html(one['verdict'], href)}</div>"
         for preset, one in ours.items()
     )
     cells = [
-        ("claim", f"<code>{claim['id']}</code> {escape(claim['statement'])} {source}"),
+        ("claim", f"<code>{escape(claim['id'])}</code> {escape(claim['statement'])} {source}"),
         ("paper", escape(claim["paper"])),
         *((f"ours · {preset}", _measures_html(ours[preset]) if preset in ours else "") for preset in presets),
-        ("criterion", f"{escape(claim['criterion'])} <span class=\"kind\">{claim['kind']}</span>"),
+        ("criterion", f"{escape(claim['criterion'])} <span class=\"kind\">{escape(claim['kind'])}</span>"),
         ("verdict", verdicts),
     ]  # fmt: skip
     return "<tr>" + "".join(_cell(label, content) for label, content in cells) + "</tr>"

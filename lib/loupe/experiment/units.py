@@ -6,7 +6,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from loupe.errors import LoupeError
+from loupe.errors import LoupeError, shown
 from loupe.experiment.presets import Preset
 
 
@@ -64,8 +64,8 @@ class Unit:
 
 def resolve_config(room: ModuleType, preset: str, overrides: Mapping[str, Any] | None = None) -> Preset:
     """The configuration of a preset with overrides applied; unknown names are refused in one sentence."""
-    if preset not in room.PRESETS:
-        raise LoupeError(f"no preset is called {preset!r}: choose one of {', '.join(room.PRESETS)}.")
+    if not isinstance(preset, str) or preset not in room.PRESETS:
+        raise LoupeError(f"no preset is called {shown(preset)}: choose one of {', '.join(room.PRESETS)}.")
     config = room.PRESETS[preset]
     return config.override(overrides) if overrides else config
 
@@ -87,11 +87,11 @@ def units_of(
     experiments = experiments_of(room)
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32):
         raise LoupeError(
-            f"seed {seed!r} is refused: give a whole number from 0 to 4294967295, or none for the preset's seeds."
+            f"seed {shown(seed)} is refused: give a whole number from 0 to 4294967295, or none for the preset's seeds."
         )
     if experiment is not None and experiment not in experiments:
         raise LoupeError(
-            f"{room.PAPER.slug} has no experiment {experiment!r}: it has {', '.join(experiments)}."
+            f"{room.PAPER.slug} has no experiment {shown(experiment)}: it has {', '.join(experiments)}."
         )
     exact = preset != "smoke" and config == room.PRESETS[preset]
     units = []

@@ -47,7 +47,7 @@ def take_place(unit: Unit, store: Store) -> Place | None:
     home, name = store.work / unit.preset / unit.slug, store.path(unit).stem
     try:
         home.mkdir(parents=True, exist_ok=True)
-        lock = open(home / f"{name}.lock", "w")  # noqa: SIM115 (it outlives this function)
+        lock = open(home / f"{name}.lock", "wb")  # noqa: SIM115 (it outlives this function)
     except OSError as error:
         raise cannot_write(home / f"{name}.lock", error) from None
     try:

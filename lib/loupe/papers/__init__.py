@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 
-from loupe.errors import LoupeError
+from loupe.errors import LoupeError, shown
 
 THEMES = ("robustness", "geometry", "flows", "topology", "diffusion", "dynamics")
 
@@ -102,7 +102,7 @@ def find_paper(slug: str) -> Paper:
 
     near = get_close_matches(slug, PAPERS, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise LoupeError(f"no paper is called {slug!r}: {hint}`loupe list` shows all of them.")
+    raise LoupeError(f"no paper is called {shown(slug)}: {hint}`loupe list` shows all of them.")
 
 
 def load_room(slug: str):

@@ -1,6 +1,7 @@
 """Show a figure in a notebook with what a page needs: the picture, its description and its caption."""
 
 import io
+import re
 import sys
 
 import matplotlib.pyplot as plt
@@ -37,8 +38,21 @@ def show(sheet: Figure, *, alt: str, caption: str) -> None:
         picture = {"image/png": png(sheet), "text/plain": texts["caption"]}
         about = {"image/png": {"alt": texts["alt"], "width": screen_width(sheet)}}
         display(picture, metadata=about, raw=True)
-        display({"text/markdown": f"*{texts['caption']}*"}, metadata={"loupe": {"caption": True}}, raw=True)
+        markdown = f"*{without_html(texts['caption'])}*"
+        display({"text/markdown": markdown}, metadata={"loupe": {"caption": True}}, raw=True)
     plt.close(sheet)
+
+
+def without_html(text: str) -> str:
+    """The text for Markdown, in which no tag is left that a page would run; formulas between dollars stay.
+
+    >>> without_html("$a < b$ <script>")
+    '$a < b$ &lt;script>'
+    """
+    parts = re.split(r"(\$[^$]*\$)", text)
+    return "".join(
+        part if k % 2 else part.replace("&", "&amp;").replace("<", "&lt;") for k, part in enumerate(parts)
+    )
 
 
 def png(sheet: Figure) -> bytes:

@@ -3,11 +3,13 @@
 import json
 import os
 import re
+import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from loupe.errors import LoupeError
+from loupe.errors import LoupeError, shortened
 from loupe.experiment.chapter import Stored, judge_all, write_ledger
 from loupe.experiment.claims import ledger_json
 from loupe.experiment.folders import project_root, show_path
@@ -45,6 +47,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = N
             str(target),
             dict(parameters or {}),
             kernel_name="python3",
+            kernel_manager_class=_own_kernel(),
             progress_bar=False,
             extra_arguments=["--log-level=CRITICAL"],  # a kernel calls it an error to be told to end
         )
@@ -53,6 +56,26 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = N
             f"{source.name} stopped in cell {error.exec_count}: {error.ename}: {error.evalue} "
             f"(the notebook as far as it ran: {show_path(target)})"
         ) from None
+    except (RuntimeError, OSError) as error:  # nbclient's DeadKernelError, or a kernel that never came up
+        why = shortened(" ".join(str(error).split()) or type(error).__name__, 160)
+        raise LoupeError(
+            f"{source.name} could not be run to its end ({why}): its kernel was ended or never started (out of "
+            f"memory?); the notebook as far as it ran: {show_path(target)}."
+        ) from None
+
+
+def _own_kernel():
+    """The class of kernels of this interpreter, whatever else is called python3 on this machine."""
+    from jupyter_client.kernelspec import KernelSpec
+    from jupyter_client.manager import AsyncKernelManager
+
+    class OwnKernel(AsyncKernelManager):
+        @property
+        def kernel_spec(self):
+            launch = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+            return KernelSpec(argv=launch, display_name="Python 3", language="python")
+
+    return OwnKernel
 
 
 def run_notebook(
@@ -127,9 +150,17 @@ def read_notebook(path: Path):
     import nbformat
 
     try:
-        return nbformat.read(path, as_version=4)
-    except (ValueError, nbformat.reader.NotJSONError) as error:
-        raise LoupeError(f"{show_path(path)} is not a notebook ({error}): restore it from git.") from None
+        with warnings.catch_warnings(action="ignore"):  # of what it would have to mend
+            notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+            nbformat.validate(notebook)
+    except OSError as error:
+        raise LoupeError(
+            f"{show_path(path)} cannot be read ({error.strerror}): restore it from git."
+        ) from None
+    except Exception as error:  # nbformat raises whatever it stumbles over
+        why = shortened(" ".join(str(error).split()) or type(error).__name__, 160)
+        raise LoupeError(f"{show_path(path)} is not a notebook ({why}): restore it from git.") from None
+    return notebook
 
 
 def notebook_bytes(notebook) -> bytes:

@@ -6,8 +6,9 @@ from html import escape
 from importlib import import_module
 from pathlib import Path
 
+from loupe.errors import LoupeError
 from loupe.experiment.chapter import Chapter, ledgers_today, open_chapter
-from loupe.experiment.folders import project_root
+from loupe.experiment.folders import PRESET_NAMES, project_root, show_path
 from loupe.experiment.render import MARKS, mark_html, source, table, verdict_html
 from loupe.experiment.store import Store
 from loupe.papers import PAPERS, THEMES, Paper
@@ -65,18 +66,23 @@ def generate(folder: Path) -> None:
     for paper in PAPERS.values():
         if not paper.planned:
             _thumbnail(paper, folder)
-    (folder / "cards.md").write_text(cards())
-    (folder / "scoreboard.md").write_text(scoreboard())
-    (folder / "data.md").write_text(data_table())
-    (folder / "api.md").write_text(api())
+    (folder / "cards.md").write_text(cards(), encoding="utf-8")
+    (folder / "scoreboard.md").write_text(scoreboard(), encoding="utf-8")
+    (folder / "data.md").write_text(data_table(), encoding="utf-8")
+    (folder / "api.md").write_text(api(), encoding="utf-8")
     for name, text in training().items():
-        (folder / f"training_{name}.md").write_text(text)
+        (folder / f"training_{name}.md").write_text(text, encoding="utf-8")
 
 
 def shown_preset(slug: str) -> str:
     """The preset at which a chapter is shown: the literal in its published notebook."""
-    cell = parameters_cell(read_notebook(notebook_file(slug)))
-    return re.search(r'^preset = "(\w+)"', cell.source, re.MULTILINE).group(1)
+    path = notebook_file(slug)
+    found = re.search(r'^preset = "(\w+)"', parameters_cell(read_notebook(path)).source, re.MULTILINE)
+    if found is None or found.group(1) not in PRESET_NAMES:
+        raise LoupeError(
+            f'{show_path(path)}: its parameters cell has no line `preset = "cpu"`: restore it from git.'
+        )
+    return found.group(1)
 
 
 def cards() -> str:
@@ -167,7 +173,9 @@ def training() -> dict[str, str]:
     from loupe.training.checkpoints import Checkpoint
     from loupe.training.devices import seed_of, seed_streams
 
-    measured = json.loads((project_root() / "results" / "bench" / "training.json").read_text())
+    measured = json.loads(
+        (project_root() / "results" / "bench" / "training.json").read_text(encoding="utf-8")
+    )
     return {
         "fit": source([fit]).markdown,
         "batches": source([Batches.__call__, Batches.row]).markdown,

@@ -37,7 +37,7 @@ def build_site(report: Report = lambda line: None) -> Path:
     root = project_root()
     build = root / "_build"
     build.mkdir(exist_ok=True)
-    with open(build / "lock", "w") as lock:
+    with open(build / "lock", "wb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -48,7 +48,7 @@ def build_site(report: Report = lambda line: None) -> Path:
 def _build(root: Path, build: Path, report: Report) -> Path:
     front, stamp = build / "html" / "index.html", build / "site.sha256"
     today = digest(_site_inputs(root), root)
-    if front.exists() and stamp.exists() and stamp.read_text() == today:
+    if front.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == today:
         report(f"nothing changed; the site is at {show_path(front)}")
         return front
     stamp.unlink(missing_ok=True)
@@ -58,9 +58,12 @@ def _build(root: Path, build: Path, report: Report) -> Path:
     ]
     source = _assemble(root, build / "source", chapters)
     report("rendering the pages")
-    _render(source, root)
-    _check(build / "html", [path.stem for path in chapters])
-    stamp.write_text(today)
+    fresh = _render(source, build)
+    _check(fresh, [path.stem for path in chapters])
+    # The site is replaced as a whole: a page that is gone from the book is gone from the site and its search.
+    shutil.rmtree(build / "html", ignore_errors=True)
+    fresh.rename(build / "html")
+    stamp.write_text(today, encoding="utf-8")
     report(f"the site is at {show_path(front)}: open it in a browser, or type `make serve`")
     return front
 
@@ -101,11 +104,11 @@ def _executed(notebook: Path, folder: Path, root: Path, report: Report) -> Path:
     others = [path for path in papers.iterdir() if path.is_dir() and path.name != slug]
     sources = [path for path in _sources(root) if not any(path.is_relative_to(other) for other in others)]
     today = digest([notebook, *sources, *_results(root, f"*/{slug}*"), *_results(root, f"*/{slug}/*")], root)
-    if not (target.exists() and stamp.exists() and stamp.read_text() == today):
+    if not (target.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == today):
         report(f"executing {slug} from the stored results")
         stamp.unlink(missing_ok=True)
         execute(notebook, target)
-        stamp.write_text(today)
+        stamp.write_text(today, encoding="utf-8")
     return target
 
 
@@ -135,18 +138,21 @@ def _copy_mathjax(target: Path) -> None:
     shutil.copytree(package / "output" / "chtml", target / "output" / "chtml")
 
 
-def _render(source: Path, root: Path) -> None:
-    log = root / "_build" / "render.log"
+def _render(source: Path, build: Path) -> Path:
+    """Render into a folder of its own, from nothing, and return where the pages are."""
+    log, fresh = build / "render.log", build / "fresh"
+    shutil.rmtree(fresh, ignore_errors=True)
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
-    command = [jupyter_book, "build", source, "--path-output", root, "--all", "-W", "--keep-going"]
-    run = subprocess.run(command, capture_output=True, text=True)
-    log.write_text(run.stdout + run.stderr)
+    command = [jupyter_book, "build", source, "--path-output", fresh, "--all", "-W", "--keep-going"]
+    run = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
+    log.write_text(run.stdout + run.stderr, encoding="utf-8")
     if run.returncode:
-        lines = log.read_text().splitlines()
+        lines = (run.stdout + run.stderr).splitlines()
         shown = "\n".join([line for line in lines if "WARNING" in line or "ERROR" in line][:20] or lines[-5:])
         raise LoupeError(
             f"the pages could not be rendered without warnings (all of it: {show_path(log)}):\n{shown}"
         )
+    return fresh / "_build" / "html"
 
 
 def _check(html: Path, slugs: list[str]) -> None:

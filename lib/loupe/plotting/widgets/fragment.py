@@ -78,7 +78,7 @@ aria-valuetext="{escape(said)}">
 
 def line(words: str) -> str:
     """The line that says what is shown now; the script writes into it, and a screen reader reads it aloud."""
-    return f'<p class="lw-line" aria-live="polite">{words}</p>'
+    return f'<p class="lw-line" aria-live="polite">{escape(words, quote=False)}</p>'
 
 
 def choice(what: str, options: list[str]) -> str:

@@ -433,21 +433,6 @@ def test_hyperboloid_mean_lies_on_it_and_far_out_keeps_its_digits():
     near(frechet_mean(x, None, Hyperboloid()), total / (-lorentz(total, total)).sqrt(), 1e-9)
 
 
-def test_second_derivatives_are_refused():
-    x, w = problem(shape=(3, 2))
-    for manifold, points in (
-        (PoincareBall(), x),
-        (Hyperboloid(), to_hyperboloid(x)),
-        (Sphere(), Sphere().project(x + 2)),
-    ):
-        points = points.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(
-            frechet_mean(points, w, manifold).square().sum(), points, create_graph=True
-        )
-        with pytest.raises(RuntimeError, match="differentiate twice"):
-            gradient.sum().backward()
-
-
 def test_gradients_of_some_inputs_only():
     x, w = problem(shape=(4, 3))
     K = torch.tensor(-0.6, dtype=DOUBLE)

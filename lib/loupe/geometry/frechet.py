@@ -30,7 +30,7 @@ def frechet_mean(
     max_iterations: int = 1000,
     tolerance: float | None = None,
 ) -> torch.Tensor:
-    """The point with the least weighted sum of squared distances to given points; differentiable once.
+    """The point with the least weighted sum of squared distances to given points; differentiable.
 
     Gradients reach points, weights and curvature, through the implicit function theorem. On the hyperboloid, where
     points may be moved off the manifold, they are those of ``arcosh(K <x, y>_L) / sqrt(-K)``; project them with
@@ -92,7 +92,7 @@ def frechet_variance(
     mean: torch.Tensor | None = None,
     **options,
 ) -> torch.Tensor:
-    """The weighted mean of squared distances to the Fréchet mean; differentiable once.
+    """The weighted mean of squared distances to the Fréchet mean; differentiable.
 
     Parameters
     ----------
@@ -128,7 +128,7 @@ def graph_frechet_mean(
     """For each node of a graph, the Fréchet mean of the points at the sources of its incoming edges.
 
     Nothing is padded: the work is proportional to the number of edges. A node without incoming edges keeps its own
-    point. Differentiable once, as :func:`frechet_mean`.
+    point. Differentiable, as :func:`frechet_mean`.
 
     Parameters
     ----------

@@ -131,3 +131,14 @@ def _angle(t, rest, near):
     some = rest > 0
     sine, cosine = far.sqrt(), torch.where(some, torch.where(some, rest, 1.0).sqrt(), 0.0)
     return torch.atan2(sine, cosine), sine * cosine
+
+
+def arsinh_bend(t):
+    """Minus the logarithmic derivative of :func:`arsinh_ratio`."""
+    h = arsinh_ratio(t)
+    near = t < NEAR
+    slopes = tuple(-k * a for k, a in enumerate(HALF))[1:]
+    series = power_series(slopes, torch.where(near, t, 0.0))
+    far = torch.where(near, 1.0, t)
+    closed = (torch.where(near, 1.0, h) * (1 + 2 * far) - 1) / (2 * far * (1 + far))
+    return torch.where(near, series, closed) / h

@@ -191,7 +191,7 @@ class Absorbing(Graph):
         Parameters
         ----------
         log_score : torch.Tensor, shape (..., L, states)
-            Differentiable, once; computed in float32 at least.
+            Differentiable; computed in float32 at least.
         total_noise : torch.Tensor, shape (...)
             Above 0.
         x, x0 : torch.Tensor of int64, shape (..., L)

@@ -12,6 +12,7 @@ import math
 
 import torch
 
+from loupe.derivatives import slope
 from loupe.diffusion.reflected.kernel import checked_sigma, per_row
 
 THRESHOLDS = ("static", "dynamic")
@@ -136,13 +137,8 @@ def classifier_guided(score, log_probability, labels, weight):
     weight = _checked_weight(weight)
 
     def guided(x, sigma):
-        # A likelihood differentiates by x once more.
-        again = torch.is_grad_enabled() and x.requires_grad
-        with torch.enable_grad():
-            at = x if again else x.detach().requires_grad_()
-            chosen = log_probability(at, sigma).gather(1, labels.unsqueeze(1))
-            (slope,) = torch.autograd.grad(chosen.sum(), at, create_graph=again)
-        return score(x, sigma) + (1 + weight) * slope
+        chosen = slope(lambda at: log_probability(at, sigma).gather(1, labels.unsqueeze(1)), x)
+        return score(x, sigma) + (1 + weight) * chosen
 
     return guided
 

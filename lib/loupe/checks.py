@@ -21,51 +21,51 @@ def whole(name, value, least=1):
 
 
 def unmasked(name, values):
-    """The values; ValueError for a masked array, whose hidden entries would count, or a sparse matrix."""
-    if isinstance(values, np.ma.MaskedArray):
+    """The values; ValueError for a masked array that hides some of them, or a sparse matrix that does not store all."""
+    parts = values if isinstance(values, (list, tuple)) else [values]
+    if any(isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part) for part in parts):
         raise ValueError(
-            f"{name} is a masked array, and what it hides would count: leave those entries out, "
-            "such as with .compressed() or by rows"
+            f"{name} is a masked array, and what it hides would count: leave those entries out, such as with "
+            ".compressed(), or fill them"
         )
-    if not isinstance(values, np.ndarray) and (
-        getattr(values, "is_sparse", False) or type(values).__module__.startswith("scipy.sparse")
-    ):
-        dense = ".to_dense()" if hasattr(values, "to_dense") else ".toarray()"
+    layout = str(getattr(values, "layout", "torch.strided"))
+    if layout != "torch.strided" or type(values).__module__.startswith("scipy.sparse"):
+        dense = ".toarray()" if layout == "torch.strided" else ".to_dense()"
         raise ValueError(
-            f"{name} is sparse, and entries that are not stored would count as 0: give a dense array, such as {dense}"
+            f"{name} is sparse, and entries that are not stored would count as 0: give it dense, with {dense}"
         )
-    if isinstance(values, (list, tuple)):
-        for value in values:
-            unmasked(name, value)
     return values
 
 
 def edge_list(edges, nodes, *, axis, name="edges"):
-    """Edges of integers that name nodes, with the two ends along ``axis``: 0 for (2, E), 1 for (E, 2).
+    """Edges that name nodes, with the two ends along an axis.
 
     Parameters
     ----------
-    edges : array or torch.Tensor
-    nodes : int
+    edges : array or torch.Tensor of integers
+    nodes : int or None
+        None where values are not to be looked at.
     axis : int
+        0 for shape (2, E), 1 for shape (E, 2).
     name : str
 
     Returns
     -------
     array or torch.Tensor
-        As given; a list becomes an array.
+        The same in int64.
     """
-    unmasked(name, edges)
+    edges = unmasked(name, edges)
     if not hasattr(edges, "dtype"):
         edges = np.asarray(edges)
-    wanted = "(2, E)" if axis == 0 else "(E, 2)"
+    wanted = ("(2, E)", "(E, 2)")[axis]
     if edges.ndim != 2 or edges.shape[axis] != 2:
         hint = ": transpose them" if edges.ndim == 2 and edges.shape[1 - axis] == 2 else ""
-        raise ValueError(f"{name} must be of shape {wanted}, got {tuple(edges.shape)}{hint}")
+        raise ValueError(f"{name} must be integers of shape {wanted}, got shape {tuple(edges.shape)}{hint}")
     kind = str(edges.dtype).removeprefix("torch.")
-    if not kind.startswith(("int", "uint")):
-        raise ValueError(f"{name} must be integers, got {kind}: convert them to int64")
-    if 0 not in edges.shape:
+    if not kind.startswith(("int", "uint")) and 0 not in edges.shape:
+        raise ValueError(f"{name} must be integers of shape {wanted}, got {kind}: convert them to int64")
+    edges = edges.astype(np.int64, copy=False) if isinstance(edges, np.ndarray) else edges.long()
+    if nodes is not None and 0 not in edges.shape:
         low, high = int(edges.min()), int(edges.max())
         if low < 0 or high >= nodes:
             raise ValueError(f"{name} must name nodes from 0 to {nodes - 1}, got {low} to {high}")

@@ -34,3 +34,27 @@ def slope(function, x):
     with torch.enable_grad():
         at = x if recorded and x.requires_grad else x.detach().requires_grad_()
         return torch.autograd.grad(function(at).sum(), at, create_graph=recorded)[0]
+
+
+def first_order(name, value):
+    """The value, whose first derivative is right; RuntimeError where more than that is asked for."""
+    return _FirstOrder.apply(name, value)
+
+
+class _FirstOrder(torch.autograd.Function):
+    @staticmethod
+    def forward(name, value):
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.name = inputs[0]
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                f"{ctx.name} has a first derivative only: call .backward() or torch.autograd.grad without create_graph, "
+                "and no transform of torch.func"
+            )
+        return None, cotangent

@@ -24,6 +24,8 @@ References
 import numpy as np
 import torch
 
+from loupe.checks import unmasked
+
 MOST_FORCE = 100.0
 """Each coordinate of the summed force between charges or springs is cut off here: 0.1 divided by the time step."""
 
@@ -500,7 +502,7 @@ def _check_sizes(count, particles):
 def _as_float64(values):
     if isinstance(values, torch.Tensor):
         return values.detach().to("cpu", torch.float64).numpy()
-    return np.asarray(values, dtype=np.float64)
+    return np.asarray(unmasked("each array", values), dtype=np.float64)
 
 
 def _checked_states(positions, velocities):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import torch
 
+from loupe.checks import edge_list
 from loupe.dynamics.neural_operator import input_features
 from loupe.dynamics.simulators import draw_charged, last_frames, simulate_charged, uniform_frames
 from loupe.networks.egnn import Graph
@@ -388,6 +389,7 @@ def bonded(bonds, nodes):
     hops : torch.Tensor
         int64 ``(M,)``: 1 along a bond, 2 between nodes that have a neighbour in common and no bond.
     """
+    bonds = edge_list(bonds, nodes, axis=0, name="bonds")
     near = torch.zeros(nodes, nodes, dtype=torch.long)
     near[bonds[0], bonds[1]] = near[bonds[1], bonds[0]] = 1
     next_near = (near @ near > 0) & (near == 0)

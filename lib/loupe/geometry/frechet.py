@@ -10,6 +10,7 @@ import warnings
 
 import torch
 
+from loupe.checks import edge_list, whole
 from loupe.geometry.charts import MEANS
 from loupe.geometry.groups import Batch, Segments
 from loupe.geometry.hyperbolic import PoincareBall
@@ -155,16 +156,7 @@ def graph_frechet_mean(
     if points.dim() != 2:
         raise ValueError(f"points must have shape (N, d), one for each node, got {tuple(points.shape)}")
     nodes = len(points)
-    if edges.dim() != 2 or len(edges) != 2 or edges.dtype not in (torch.int64, torch.int32):
-        raise ValueError(
-            f"edges must be integers of shape (2, E), sources and destinations, got {edges.dtype} of shape "
-            f"{tuple(edges.shape)}"
-        )
-    if edges.numel() and not (int(edges.min()) >= 0 and int(edges.max()) < nodes):
-        raise ValueError(
-            f"edges must name nodes from 0 to {nodes - 1}, got {int(edges.min())} to {int(edges.max())}"
-        )
-    source, owner = edges.long()
+    source, owner = edge_list(edges, nodes, axis=0)
     points, weights = _checked_weights(_full(points), weights, source.shape)
     manifold.check(points.detach())
     alone = torch.bincount(owner, minlength=nodes) == 0
@@ -236,8 +228,7 @@ def _checked_start(start, shape, points, manifold):
 
 
 def _mean(groups, points, weights, manifold, start, max_iterations, tolerance):
-    if max_iterations < 1:
-        raise ValueError(f"max_iterations must be at least 1, got {max_iterations}")
+    max_iterations = whole("max_iterations", max_iterations)
     tolerance = TOLERANCES[points.dtype] if tolerance is None else tolerance
     for kind, mean in MEANS.items():
         if isinstance(manifold, kind):

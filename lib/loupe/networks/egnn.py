@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.functional import linear, silu
 
+from loupe.checks import edge_list, unmasked, whole
 from loupe.derivatives import transformed
 
 LARGEST_DENSE = 16
@@ -62,20 +63,8 @@ class Graph:
     """
 
     def __init__(self, edges, nodes, *, graphs=None, batch=None):
-        edges = torch.as_tensor(edges)
-        if edges.dim() != 2 or len(edges) != 2:
-            raise ValueError(
-                f"edges must be of shape (2, m), rows above columns, got {tuple(edges.shape)}: transpose them"
-            )
-        if edges.dtype != torch.int64:
-            raise ValueError(f"edges must be int64, got {edges.dtype}: convert them with .long()")
-        if not isinstance(nodes, int) or nodes < 1:
-            raise ValueError(f"nodes must be a positive whole number, got {nodes!r}")
-        if edges.numel() and not 0 <= edges.min() <= edges.max() < nodes:
-            wrong = edges.min() if edges.min() < 0 else edges.max()
-            raise ValueError(
-                f"edges must join nodes in [0, {nodes - 1}], got {wrong}: count them over the whole batch"
-            )
+        nodes = whole("nodes", nodes)
+        edges = edge_list(torch.as_tensor(unmasked("edges", edges)), nodes, axis=0)
         self.edges, self.nodes = edges, nodes
         self._name_graphs(graphs, batch)
         if not edges.numel():
@@ -198,8 +187,8 @@ class Graph:
             graphs = graphs or int(most) + 1
             self.graphs, self.batch = graphs, batch
         else:
-            graphs = 1 if graphs is None else graphs
-            if not isinstance(graphs, int) or graphs < 1 or self.nodes % graphs:
+            graphs = 1 if graphs is None else whole("graphs", graphs)
+            if self.nodes % graphs:
                 raise ValueError(
                     f"{self.nodes} nodes do not make graphs={graphs} of one size: give a batch vector where sizes differ"
                 )
@@ -360,9 +349,7 @@ class EGNNLayer(nn.Module):
 
     def __init__(self, width, edge_features=0):
         super().__init__()
-        check_sizes(width=width)
-        if not isinstance(edge_features, int) or edge_features < 0:
-            raise ValueError(f"edge_features must be a whole number, 0 for none, got {edge_features!r}")
+        width, edge_features = whole("width", width), whole("edge_features", edge_features, 0)
         self.width, self.edge_features = width, edge_features
         self.message = nn.Sequential(
             nn.Linear(1 + 2 * width + edge_features, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
@@ -444,7 +431,5 @@ def fold_edge_features(graph, values, wanted, x):
 
 
 def check_sizes(**sizes):
-    """ValueError for a size that is not a positive whole number."""
-    for name, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a positive whole number, got {value!r}")
+    """The sizes as int, in their order; ValueError for one that is not a positive whole number."""
+    return [whole(name, value) for name, value in sizes.items()]

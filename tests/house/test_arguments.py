@@ -7,6 +7,7 @@ import torch
 
 from loupe.checks import edge_list, of_shape, unmasked, whole
 from loupe.data.graph_tasks import message_edges, node_degrees
+from loupe.dynamics.neural_operator import input_features, rollout
 from loupe.dynamics.simulators import simulate_charged
 from loupe.dynamics.windows import bonded
 from loupe.geometry import PoincareBall, frechet_mean, graph_frechet_mean
@@ -309,3 +310,18 @@ def test_the_checks_themselves():
     assert of_shape("x", POINTS, (5, 2)) is POINTS
     assert unmasked("x", [1, 2]) == [1, 2]
     assert edge_list(np.zeros((0, 2)), 3, axis=1).dtype == np.int64
+
+
+def test_states_and_predictions_have_the_shape_of_the_graph():
+    graph, x = Graph.complete(2, 3), torch.rand(6, 3)
+    for bad in (x[:1], x[:, :1], x[None], torch.rand(7, 3)):
+        with pytest.raises(ValueError, match="must have shape"):
+            input_features(bad, x, graph)
+        with pytest.raises(ValueError, match="must have shape"):
+            input_features(x, bad, graph)
+
+        def model(x, v, features, graph, edges, bad=bad):
+            return bad[None]
+
+        with pytest.raises(ValueError, match="the prediction must have shape"):
+            rollout(model, x, x, 2, None, graph)

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.functional import leaky_relu, linear
 
-from loupe.checks import whole
+from loupe.checks import of_shape, whole
 from loupe.networks.egnn import (
     LARGEST_SHIFT,
     EGNNLayer,
@@ -224,8 +224,11 @@ def input_features(x0, v0, graph, node_values=None, edge_values=None, *, largest
     Raises
     ------
     ValueError
-        If values are not one for each node or edge, or are to be divided by a number that is not positive.
+        If states are not of the graph's nodes, values are not one for each node or edge, or they are to be divided by a
+        number that is not positive.
     """
+    of_shape("positions", x0, (graph.nodes, 3))
+    of_shape("velocities", v0, (graph.nodes, 3))
     row, col = graph.edges
     features = [v0.norm(dim=-1, keepdim=True)]
     edge_features = [(x0[row] - x0[col]).square().sum(-1, keepdim=True)]
@@ -659,7 +662,7 @@ def rollout(model, x0, v0, steps, features, graph, edge_features=None, *, durati
             raise ValueError(
                 f"a rollout needs a network of one step, got one of {len(new)} slices: train it with P = 1"
             )
-        new = new[0]
+        new = of_shape("the prediction", new[0], x0.shape)
         if reach is not None:
             way = new - x0
             length = way.norm(dim=-1, keepdim=True)

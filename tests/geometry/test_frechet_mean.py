@@ -847,10 +847,10 @@ def test_manifolds_without_a_mean_are_refused():
     [
         (torch.tensor([[0, 1], [1, 3]]), r"nodes from 0 to 2, got 0 to 3"),
         (torch.tensor([[0, -1], [1, 2]]), r"nodes from 0 to 2, got -1 to 2"),
-        (torch.tensor([[0.0], [1.0]]), r"integers of shape \(2, E\).*got torch\.float32"),
+        (torch.tensor([[0.0], [1.0]]), r"integers of shape \(2, E\), got float32"),
         (
             torch.tensor([[0, 1, 2]]),
-            r"\(2, E\), sources and destinations, got torch\.int64 of shape \(1, 3\)",
+            r"integers of shape \(2, E\), got shape \(1, 3\)",
         ),
     ],
 )
@@ -877,7 +877,7 @@ def test_too_few_iterations_warn_and_still_answer():
     with pytest.warns(RuntimeWarning, match="raise max_iterations"):
         graph_frechet_mean(x[0], torch.tensor([[0, 1, 2, 3], [5, 5, 5, 5]]), max_iterations=1)
     near(frechet_mean(x[:, :1], max_iterations=1), x[:, 0], 1e-15)
-    with pytest.raises(ValueError, match="at least 1, got 0"):
+    with pytest.raises(ValueError, match="max_iterations must be a positive whole number, got 0"):
         frechet_mean(x, w, max_iterations=0)
 
 

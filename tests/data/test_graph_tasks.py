@@ -150,7 +150,7 @@ def test_message_edges_are_the_adjacency_with_loops(graph):
 
 def test_message_edges_of_no_edges_and_of_strangers():
     assert message_edges(np.empty((0, 2), np.int64), 3).tolist() == [[0, 1, 2], [0, 1, 2]]
-    with pytest.raises(DataError, match="name nodes 0 to 5, and num_nodes is 5"):
+    with pytest.raises(ValueError, match="edges must name nodes from 0 to 4, got 0 to 5"):
         message_edges(np.array([[0, 5]]), 5)
 
 

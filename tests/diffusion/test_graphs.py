@@ -230,7 +230,7 @@ def test_strided_inputs(graph):
 def test_graphs_say_what_is_wrong():
     score, x = torch.zeros(2, 3, 6), torch.zeros(2, 3, dtype=torch.int64)
     for tokens in (1, 0, -3):
-        with pytest.raises(ValueError, match=f"at least 2 different tokens, in a whole number, got {tokens}"):
+        with pytest.raises(ValueError, match=f"tokens must be a whole number of at least 2, got {tokens}"):
             Absorbing(tokens)
     with pytest.raises(ValueError, match=r"x0 must be from 0 to 4, got 0 to 5 \(5 is the mask\)"):
         Absorbing(5).corrupt(torch.tensor([[0, 5]]), 1.0)

@@ -17,6 +17,7 @@ from loupe.diffusion.reflected import (
     log_likelihood,
     unfolded,
 )
+from loupe.diffusion.reflected.flow import _Velocity
 
 DOUBLE = torch.float64
 SDE = ReflectedSDE()
@@ -170,12 +171,12 @@ def test_the_flow_has_the_law():
 
 
 def test_velocities_beyond_the_walls():
-    """They continue oddly: the flow of a point's image is the image of its flow."""
-    x = uniform(20, 4)
-    plain = flow(MIXTURE.score, SDE, x, start=0.7, end=0.2, **tight(1e-7)).x
-    for image in (-x, 2 - x, x - 2, x + 4, -4 - x):
-        found = flow(MIXTURE.score, SDE, image, start=0.7, end=0.2, **tight(1e-7)).x
-        torch.testing.assert_close(found, plain, rtol=0, atol=1e-5)
+    """They continue oddly: the velocity of a point's image is the image of its velocity."""
+    x, t = uniform(20, 4), torch.tensor(0.6, dtype=DOUBLE)
+    velocity = _Velocity(MIXTURE.score, SDE, None, "dopri5")
+    for sign, shift in ((-1, 0), (-1, 2), (1, -2), (1, 4), (-1, -4)):
+        found = velocity(t, sign * x + shift)
+        torch.testing.assert_close(found, sign * velocity(t, x), rtol=1e-9, atol=1e-9)
 
     # The same by hand, on the line, for a score that presses against the wall at 1.
     def pressing(x, sigma):
@@ -379,7 +380,7 @@ def test_flows_say_what_is_wrong():
         ({"method": "rk45"}, "one of dopri5.*got 'rk45'"),
         ({"method": "euler"}, "euler takes equal steps: say how many"),
         ({"steps": 5}, r"dopri5 chooses its own steps \(steps is 5\)"),
-        ({"method": "rk4", "steps": 0}, "at least 1 step, got 0"),
+        ({"method": "rk4", "steps": 0}, "steps must be a positive whole number, got 0"),
         ({"rtol": 0.0}, "rtol and atol must be above 0, got 0.0"),
         ({"atol": -1.0}, "above 0"),
         ({"mollifier": 0.0}, "above 0, or None for none, got 0.0"),
@@ -392,7 +393,7 @@ def test_flows_say_what_is_wrong():
     for run in (flow, log_likelihood):
         with pytest.raises(ValueError, match="this process has none"):
             run(MIXTURE.score, ExplodingSDE(), x, mollifier=200.0)
-    with pytest.raises(ValueError, match="at least 1, or None for the exact divergence, got 0"):
+    with pytest.raises(ValueError, match=r"probes.*must be a positive whole number, got 0"):
         log_likelihood(MIXTURE.score, SDE, x, probes=0)
     for data, match in ((x + 1, r"expects \[0, 1\]"), ((255 * x).to(torch.uint8), "divide by 255")):
         with pytest.raises(ValueError, match=match):

@@ -248,13 +248,16 @@ def test_samplers_say_what_is_wrong():
         ({"walls": "bounce"}, "one of fold, clip, got 'bounce'"),
         ({"compat": "published"}, "None or 'official', got 'published'"),
         ({"correct": 1}, "compat='official'"),
-        ({"steps": 0}, "at least 1 step, got 0"),
-        ({"steps": -3}, "at least 1 step, got -3"),
-        ({"steps": 0, "compat": "official"}, "at least 1 step, got 0"),
+        ({"steps": 0}, "steps must be a positive whole number, got 0"),
+        ({"steps": -3}, "positive whole number, got -3"),
+        ({"steps": 0, "compat": "official"}, "steps must be a positive whole number, got 0"),
     ):
         with pytest.raises(ValueError, match=match):
             drawn(**options)
-    for options, match in (({"walls": "bounce"}, "got 'bounce'"), ({"steps": 0}, "at least 1 step, got 0")):
+    for options, match in (
+        ({"walls": "bounce"}, "got 'bounce'"),
+        ({"steps": 0}, "steps must be a positive whole number, got 0"),
+    ):
         with pytest.raises(ValueError, match=match):
             euler_reflected(torch.zeros_like, 1.0, torch.rand(3), **({"time": 1, "steps": 2} | options))
 

@@ -343,7 +343,7 @@ def test_scores_that_are_not_finite(graph, value, race):
 def test_samplers_say_what_is_wrong():
     graph, score = Absorbing(5), flat_score(Absorbing(5))
     for steps in (0, -2):
-        with pytest.raises(ValueError, match=f"at least 1 step, got {steps}"):
+        with pytest.raises(ValueError, match=f"steps must be a positive whole number, got {steps}"):
             sample(score, graph, LogLinearNoise(), (2, 3), steps=steps)
     with pytest.raises(ValueError, match="euler, tweedie, got 'heun'"):
         sample(score, graph, LogLinearNoise(), (2, 3), steps=2, method="heun")

@@ -138,7 +138,7 @@ def test_time_embedding():
     )
     assert time_embedding(torch.tensor([1.0, 2.0]), 5)[:, -1].tolist() == [0, 0]
     assert time_embedding(torch.tensor([2.0]), 2)[0].tolist() == pytest.approx([math.sin(2), math.cos(2)])
-    with pytest.raises(ValueError, match="at least 2 coordinates"):
+    with pytest.raises(ValueError, match="dim must be a whole number of at least 2"):
         time_embedding(torch.zeros(1), 1)
 
 

@@ -193,9 +193,9 @@ def test_straight_lines_leave_the_error_known_of_these_systems():
     [
         ({"part": "dev"}, "part must be one of train, valid, test, got 'dev'"),
         ({"slices": 11}, "a window of 1000 steps cannot be cut into slices=11 equal parts"),
-        ({"slices": 0}, "slices at least 1, got 30, 10 and 0"),
-        ({"distance": -1}, "distance and slices at least 1, got 30, -1 and 5"),
-        ({"count": -1}, "count must be 0 or more systems"),
+        ({"slices": 0}, "slices must be a positive whole number, got 0"),
+        ({"distance": -1}, "distance must be a positive whole number, got -1"),
+        ({"count": -1}, "count must be a whole number of at least 0"),
         ({"start": -1}, "start"),
     ],
 )

@@ -284,11 +284,14 @@ def test_convergence_next_to_the_boundary():
 def test_two_points_at_opposite_ends(K, room):
     c = -K
     x = torch.tensor([[1 - room, 0.0], [room - 1, 0.0]], dtype=DOUBLE) / c**0.5
-    near(frechet_mean(x, None, PoincareBall(K)), torch.zeros(2, dtype=DOUBLE), 1e-15)
+    eps = torch.finfo(DOUBLE).eps
+    near(frechet_mean(x, None, PoincareBall(K)), torch.zeros(2, dtype=DOUBLE), 16 * eps)
     # Unequal weights: the position on the line of length 2 artanh(1 - room).
     w = torch.tensor([3.0, 1.0], dtype=DOUBLE)
     reach = torch.atanh(c**0.5 * x[0, 0])
-    near(frechet_mean(x, w, PoincareBall(K))[0] * c**0.5, torch.tanh(reach / 2), 1e-10)
+    # Points rounded by eps are eps / room radii off, of which sqrt(room) is left halfway.
+    tolerance = 1e-12 + 16 * eps / room**0.5
+    near(frechet_mean(x, w, PoincareBall(K))[0] * c**0.5, torch.tanh(reach / 2), tolerance)
 
 
 def test_a_tight_cluster_next_to_the_boundary():
@@ -431,21 +434,6 @@ def test_hyperboloid_mean_lies_on_it_and_far_out_keeps_its_digits():
     x = Hyperboloid().project(torch.tensor([[0.0, 600.0, 10.0], [0.0, -20.0, 550.0]], dtype=DOUBLE))
     total = x.sum(0)
     near(frechet_mean(x, None, Hyperboloid()), total / (-lorentz(total, total)).sqrt(), 1e-9)
-
-
-def test_second_derivatives_are_refused():
-    x, w = problem(shape=(3, 2))
-    for manifold, points in (
-        (PoincareBall(), x),
-        (Hyperboloid(), to_hyperboloid(x)),
-        (Sphere(), Sphere().project(x + 2)),
-    ):
-        points = points.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(
-            frechet_mean(points, w, manifold).square().sum(), points, create_graph=True
-        )
-        with pytest.raises(RuntimeError, match="differentiate twice"):
-            gradient.sum().backward()
 
 
 def test_gradients_of_some_inputs_only():
@@ -859,10 +847,10 @@ def test_manifolds_without_a_mean_are_refused():
     [
         (torch.tensor([[0, 1], [1, 3]]), r"nodes from 0 to 2, got 0 to 3"),
         (torch.tensor([[0, -1], [1, 2]]), r"nodes from 0 to 2, got -1 to 2"),
-        (torch.tensor([[0.0], [1.0]]), r"integers of shape \(2, E\).*got torch\.float32"),
+        (torch.tensor([[0.0], [1.0]]), r"integers of shape \(2, E\), got float32"),
         (
             torch.tensor([[0, 1, 2]]),
-            r"\(2, E\), sources and destinations, got torch\.int64 of shape \(1, 3\)",
+            r"integers of shape \(2, E\), got shape \(1, 3\)",
         ),
     ],
 )
@@ -889,7 +877,7 @@ def test_too_few_iterations_warn_and_still_answer():
     with pytest.warns(RuntimeWarning, match="raise max_iterations"):
         graph_frechet_mean(x[0], torch.tensor([[0, 1, 2, 3], [5, 5, 5, 5]]), max_iterations=1)
     near(frechet_mean(x[:, :1], max_iterations=1), x[:, 0], 1e-15)
-    with pytest.raises(ValueError, match="at least 1, got 0"):
+    with pytest.raises(ValueError, match="max_iterations must be a positive whole number, got 0"):
         frechet_mean(x, w, max_iterations=0)
 
 

@@ -64,8 +64,8 @@ def test_the_longest_path_that_fits_in_a_byte():
 @pytest.mark.parametrize(
     ("edges", "sources", "message"),
     [
-        ([[0, 4]], None, "edges must be node indices from 0 to 3; got int64 from 0 to 4"),
-        ([[-1, 2]], None, "edges must be node indices"),
+        ([[0, 4]], None, "edges must name nodes from 0 to 3, got 0 to 4"),
+        ([[-1, 2]], None, "edges must name nodes from 0 to 3, got -1 to 2"),
         ([[0, 1]], [4], "sources must be node indices"),
         ([[0.0, 1.0]], None, "got float64"),
     ],
@@ -155,7 +155,7 @@ def test_random_tuples_are_uniform_and_without_repetition():
         (np.zeros((4, 4)), {}, "square uint8 matrix, as of hop_distances; got float64"),
         (np.zeros((4, 5), np.uint8), {}, r"shape \(4, 5\)"),
         (np.zeros((3, 3), np.uint8), {}, "at least 4 nodes, got 3"),
-        (np.zeros((4, 4), np.uint8), {"samples": 0}, "at least 1, got 0"),
+        (np.zeros((4, 4), np.uint8), {"samples": 0}, "samples .* must be a positive whole number, got 0"),
         (np.zeros((401, 401), np.uint8), {}, "give samples=50_000"),
     ],
 )

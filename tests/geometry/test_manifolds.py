@@ -451,7 +451,7 @@ def test_gradients_through_charts_maps_at_the_origin_and_additions(shape):
     K = torch.tensor(-0.8, dtype=torch.float64).reshape(shape).requires_grad_()
     x, y, u, _ = (0.3 * a for a in random_case(PoincareBall(-0.8), 0, shape=(2, 3)))
     for function in (
-        lambda K, x: to_ball(to_hyperboloid(x, K) * 1.1, K),
+        lambda K, x: to_ball(to_hyperboloid(x, K) * 1.0005, K),
         to_hyperboloid_swapped,
         lambda K, x: PoincareBall(K).exp0(x),
         lambda K, x: PoincareBall(K).log0(x),

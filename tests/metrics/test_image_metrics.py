@@ -336,7 +336,10 @@ BROKEN = np.where(np.arange(10).reshape(5, 2) == 4, math.nan, 1.0)
         (lambda: class_score([[0.5, 0.5], [0.5, 0.5002]]), "a sum 1.0002"),
         (lambda: class_score([[math.nan, 1]]), "probabilities has numbers that are not finite"),
         (lambda: class_score(np.zeros((0, 3))), "at least one row, got (0, 3)"),
-        (lambda: sliced_wasserstein(ROWS, ROWS, projections=0), "projections must be at least 1, got 0"),
+        (
+            lambda: sliced_wasserstein(ROWS, ROWS, projections=0),
+            "projections must be a positive whole number, got 0",
+        ),
         (lambda: sliced_wasserstein(ROWS, np.zeros((5, 1, 2))), "have shape (2,), those of b (1, 2)"),
         (
             lambda: sliced_wasserstein(ROWS, ROWS[:0]),

@@ -305,11 +305,11 @@ def test_options_are_checked():
         ValueError, match="unknown alternative 'both'; choose one of greater, less, two-sided"
     ):
         permutation_test([1, 2, 3], [1, 2, 3], alternative="both")
-    with pytest.raises(ValueError, match="draws must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="draws must be a positive whole number, got 0"):
         permutation_test([1, 2, 3], [1, 2, 3], draws=0)
     with pytest.raises(ValueError, match=r"strata must have one value for each of 3 runs, got shape \(2,\)"):
         permutation_test([1, 2, 3], [1, 2, 3], strata=[1, 2])
     with pytest.raises(ValueError, match="z of run 0 is nan"):
         partial_kendall([1, 2, 3], [1, 2, 3], [math.nan, 1, 2])
-    with pytest.raises(ValueError, match="draws must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="draws must be a positive whole number, got 0"):
         bootstrap_kendall([1, 2, 3], [1, 2, 3], draws=0)

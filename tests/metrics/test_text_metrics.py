@@ -159,7 +159,7 @@ def test_lengths_and_kinds_of_sequences():
         (lambda: NGramJudge([0], order=6), "choose a smaller order"),
         (lambda: NGramJudge([0], strength=0), "strength must be positive"),
         (lambda: NGramJudge([0], strength=math.nan), "strength must be positive"),
-        (lambda: NGramJudge([0], symbols=0), "symbols must be at least 1"),
+        (lambda: NGramJudge([0], symbols=0), "symbols must be a positive whole number, got 0"),
         (
             lambda: NGramJudge([0], symbols=2, order=2).bits([[0, 2]]),
             "sequences go from 0 to 2, outside 0 to 1",

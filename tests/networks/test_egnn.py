@@ -300,13 +300,13 @@ def test_off_the_cpu():
 @pytest.mark.parametrize(
     ("edges", "nodes", "options", "message"),
     [
-        (TREE.T, 5, {}, r"edges must be of shape \(2, m\).* got \(8, 2\): transpose"),
-        (TREE.float(), 5, {}, r"edges must be int64, got torch.float32"),
-        (TREE, 4, {}, r"edges must join nodes in \[0, 3\], got 4: count them over the whole batch"),
-        (TREE - 1, 5, {}, r"edges must join nodes in \[0, 4\], got -1"),
+        (TREE.T, 5, {}, r"edges must be integers of shape \(2, E\).* got shape \(8, 2\): transpose"),
+        (TREE.float(), 5, {}, r"edges must be integers .* got float32: convert"),
+        (TREE, 4, {}, r"edges must name nodes from 0 to 3, got 0 to 4"),
+        (TREE - 1, 5, {}, r"edges must name nodes from 0 to 4, got -1 to 3"),
         (TREE, 0, {}, r"nodes must be a positive whole number, got 0"),
         (TREE, 7, dict(graphs=2), r"7 nodes do not make graphs=2 of one size: give a batch vector"),
-        (TREE, 5, dict(graphs=0), r"do not make graphs=0"),
+        (TREE, 5, dict(graphs=0), r"graphs must be a positive whole number, got 0"),
         (TREE, 5, dict(batch=torch.zeros(4).long()), r"batch must be int64 of shape \(5,\).* got .*\(4,\)"),
         (TREE, 5, dict(batch=torch.zeros(5)), r"batch must be int64 .* got torch.float32"),
         (TREE, 5, dict(batch=torch.tensor([0, 0, 0, 0, -1])), r"batch must count graphs from 0, got -1 to 0"),

@@ -188,13 +188,13 @@ def test_it_learns_where_a_square_is(build):
     [
         (lambda: FeatureClassifier(0), "channels must be a positive whole number, got 0"),
         (lambda: FeatureClassifier(classes=2.5), "classes must be a positive whole number, got 2.5"),
-        (lambda: FeatureClassifier(widths=()), "widths must be one or more positive whole numbers, got ()"),
+        (lambda: FeatureClassifier(widths=()), "widths must be one or more positive whole numbers, got none"),
         (
             lambda: FeatureClassifier(widths=(8, 0)),
-            "widths must be one or more positive whole numbers, got (8, 0)",
+            "each of widths must be a positive whole number, got 0",
         ),
         (lambda: WideResNet(depth=18), "depth must be 6 n + 4: 10, 16, 22, 28, ..., got 18"),
-        (lambda: WideResNet(depth=4), "depth must be 6 n + 4: 10, 16, 22, 28, ..., got 4"),
+        (lambda: WideResNet(depth=4), "depth must be a whole number of at least 10, got 4"),
         (lambda: WideResNet(widen=0), "widen must be a positive whole number, got 0"),
         (lambda: WideResNet(channels="3"), "channels must be a positive whole number, got '3'"),
         (

@@ -138,7 +138,7 @@ def test_compiled_whole():
         (dict(width=2.5), "width must be a positive whole number, got 2.5"),
         (dict(layers=0), "layers must be a positive whole number, got 0"),
         (dict(condition=-1), "condition must be a positive whole number, got -1"),
-        (dict(classes=-1), "classes must be a whole number, 0 for none, got -1"),
+        (dict(classes=-1), "classes must be a whole number of at least 0, got -1"),
     ],
 )
 def test_options_that_make_no_network(options, message):

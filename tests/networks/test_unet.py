@@ -395,7 +395,7 @@ def test_functional_gradients():
         (dict(channels=0), r"channels must be a positive whole number, got 0"),
         (dict(out_channels=-1), r"out_channels must be .* got -1"),
         (dict(blocks=0), r"blocks must be .* got 0"),
-        (dict(classes=-2), r"classes must be a whole number, 0 for none, got -2"),
+        (dict(classes=-2), r"classes must be a whole number of at least 0, got -2"),
         (dict(dropout=1.0), r"dropout must be at least 0 and below 1, got 1.0"),
     ],
     ids=str,

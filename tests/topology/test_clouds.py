@@ -114,5 +114,5 @@ def test_index_outside_the_stable_range(beta, rng):
 
 
 def test_a_path_needs_a_step(rng):
-    with pytest.raises(ValueError, match="steps must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="steps must be a positive whole number, got 0"):
         stable_ou_path(0, 2, 1.5, rng)

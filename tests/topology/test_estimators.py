@@ -64,7 +64,7 @@ def test_too_few_points_and_wrong_options():
         correlation_dimension(few)
     with pytest.raises(ValueError, match="more than 2 different points, got 2"):
         two_nn(np.repeat(np.eye(2), 10, axis=0))
-    with pytest.raises(ValueError, match="k must be at least 2 neighbours, got 1"):
+    with pytest.raises(ValueError, match="k must be a whole number of at least 2, got 1"):
         mle_dimension(few, k=1)
     for variance in (0, 1, 95):
         with pytest.raises(ValueError, match="variance must be between 0 and 1"):

@@ -209,7 +209,7 @@ def test_distances_over_several_blocks_in_float32(rng):
 
 
 def test_what_is_refused():
-    with pytest.raises(ValueError, match="size must be at least 1 weight, got 0"):
+    with pytest.raises(ValueError, match="size must be a positive whole number, got 0"):
         DimensionPenalty(0)
     with pytest.raises(ValueError, match="alpha must be a positive number, got 0"):
         DimensionPenalty(3, alpha=0)

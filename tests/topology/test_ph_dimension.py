@@ -198,7 +198,7 @@ def test_sizes_that_cannot_be_served(square, sizes, message):
 
 
 def test_other_wrong_arguments(square):
-    with pytest.raises(ValueError, match="repeats must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="repeats must be a positive whole number, got 0"):
         ph_dimension(square, sizes=SIZES, repeats=0)
     with pytest.raises(ValueError, match="alpha must be a positive number, got -1"):
         ph_dimension(square, sizes=SIZES, alpha=-1)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loupe.checks import edge_list
 from loupe.data.errors import DataError
 from loupe.data.graphs import Graph
 
@@ -269,14 +270,10 @@ def message_edges(edges, num_nodes):
 
     Raises
     ------
-    DataError
-        If an edge names no node.
+    ValueError
+        If edges are of another shape or no integers, or one names no node.
     """
-    if len(edges) and not 0 <= edges.min() <= edges.max() < num_nodes:
-        raise DataError(
-            f"edges name nodes {edges.min()} to {edges.max()}, and num_nodes is {num_nodes}: "
-            "give both of the same graph"
-        )
+    edges = edge_list(edges, num_nodes, axis=1)
     loops = np.arange(num_nodes)
     sources = np.concatenate([edges[:, 0], edges[:, 1], loops])
     destinations = np.concatenate([edges[:, 1], edges[:, 0], loops])
@@ -341,6 +338,7 @@ def node_inputs(graph, task, training_edges, *, normalise):
 
 def node_degrees(edges, num_nodes):
     """Number of edges at each node, int64 (N,); a self loop counts once, as in a sum of an adjacency row."""
+    edges = edge_list(edges, num_nodes, axis=1)
     loops = edges[:, 0] == edges[:, 1]
     return np.bincount(edges[:, 0], minlength=num_nodes) + np.bincount(edges[~loops, 1], minlength=num_nodes)
 

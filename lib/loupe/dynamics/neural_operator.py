@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn.functional import leaky_relu, linear
 
+from loupe.checks import of_shape, whole
 from loupe.networks.egnn import (
     LARGEST_SHIFT,
     EGNNLayer,
@@ -66,10 +67,7 @@ def time_embedding(tau, dim=32):
     >>> time_embedding(torch.zeros(1), 4)
     tensor([[0., 0., 1., 1.]], dtype=torch.float64)
     """
-    if not isinstance(dim, int) or dim < 2:
-        raise ValueError(
-            f"a time embedding must have at least 2 coordinates, a sine and a cosine, got {dim!r}"
-        )
+    dim = whole("dim", dim, 2)
     half = dim // 2
     index = torch.arange(half, device=tau.device, dtype=torch.float64)
     waves = torch.exp(-math.log(LONGEST_WAVE) / max(half - 1, 1) * index)
@@ -105,7 +103,7 @@ class TemporalConvolution(nn.Module):
 
     def __init__(self, channels, modes, *, vectors=False):
         super().__init__()
-        check_sizes(channels=channels, modes=modes)
+        channels, modes = check_sizes(channels=channels, modes=modes)
         self.modes, self.vectors = modes, vectors
         scale = 0.1 if vectors else 1 / channels**2
         self.weight = nn.Parameter(scale * torch.rand(channels, channels, modes, 2))
@@ -226,8 +224,11 @@ def input_features(x0, v0, graph, node_values=None, edge_values=None, *, largest
     Raises
     ------
     ValueError
-        If values are not one for each node or edge, or are to be divided by a number that is not positive.
+        If states are not of the graph's nodes, values are not one for each node or edge, or they are to be divided by a
+        number that is not positive.
     """
+    of_shape("positions", x0, (graph.nodes, 3))
+    of_shape("velocities", v0, (graph.nodes, 3))
     row, col = graph.edges
     features = [v0.norm(dim=-1, keepdim=True)]
     edge_features = [(x0[row] - x0[col]).square().sum(-1, keepdim=True)]
@@ -265,7 +266,7 @@ def window_times(slices=None, times=None):
         For no slices, or times that do not rise or leave the window.
     """
     if times is None:
-        check_sizes(slices=slices)
+        (slices,) = check_sizes(slices=slices)
         return torch.arange(1, slices + 1, dtype=torch.float64) / slices
     times = torch.as_tensor(times, dtype=torch.float64).cpu()
     if times.dim() != 1 or not len(times):
@@ -379,14 +380,17 @@ class EGNO(Dynamics):
         seed=0,
     ):
         super().__init__()
-        check_sizes(node_features=node_features, width=width, layers=layers, modes=modes, slices=slices)
+        node_features, width, layers, modes, slices = check_sizes(
+            node_features=node_features, width=width, layers=layers, modes=modes, slices=slices
+        )
         if time_coord not in TIME_COORDS:
             raise ValueError(
                 f"time_coord must be one of {', '.join(map(repr, TIME_COORDS))}, got {time_coord!r}"
             )
         if isinstance(convolve, str) or not set(convolve) <= set(CONVOLVED):
             raise ValueError(f"convolve must list none, one or both of {CONVOLVED}, got {convolve!r}")
-        if not isinstance(embedding, int) or embedding < 0 or embedding == 1:
+        embedding = whole("embedding", embedding, 0)
+        if embedding == 1:
             raise ValueError(f"embedding must be 0 for none or at least 2, got {embedding!r}")
         if convolve:
             check_modes(modes, slices)
@@ -486,7 +490,7 @@ class SequentialEGNN(EGNN):
 
     def __init__(self, node_features, edge_features, *, width=64, layers=4, slices=5, seed=0):
         super().__init__(node_features, edge_features, width=width, layers=layers, seed=seed)
-        check_sizes(slices=slices)
+        (slices,) = check_sizes(slices=slices)
         self.slices = slices
         self.reads = tuple(max(1, (2 * p * layers + slices) // (2 * slices)) for p in range(1, slices + 1))
 
@@ -517,7 +521,7 @@ class Linear(Dynamics):
 
     def __init__(self, slices=1):
         super().__init__()
-        check_sizes(slices=slices)
+        (slices,) = check_sizes(slices=slices)
         self.slices = slices
         self.scale = nn.Parameter(torch.ones(()))
 
@@ -545,7 +549,7 @@ class RadialField(Dynamics):
 
     def __init__(self, edge_features, *, width=64, layers=4, seed=0):
         super().__init__()
-        check_sizes(width=width, layers=layers)
+        width, layers = check_sizes(width=width, layers=layers)
         self.edge_features = edge_features
         with seeded(seed):
             self.radial = nn.ModuleList(perceptron(1 + edge_features, width, 1) for _ in range(layers))
@@ -579,7 +583,7 @@ class MessagePassing(Dynamics):
 
     def __init__(self, node_features, edge_features, *, width=64, layers=4, seed=0):
         super().__init__()
-        check_sizes(node_features=node_features, width=width, layers=layers)
+        node_features, width, layers = check_sizes(node_features=node_features, width=width, layers=layers)
         self.node_features, self.edge_features, self.width = node_features, edge_features, width
         with seeded(seed):
             self.embed = nn.Linear(6 + node_features, width)
@@ -640,7 +644,7 @@ def rollout(model, x0, v0, steps, features, graph, edge_features=None, *, durati
     ValueError
         For no steps, a duration or a reach that is not positive, or a network that predicts several slices.
     """
-    check_sizes(steps=steps)
+    (steps,) = check_sizes(steps=steps)
     if not duration > 0:
         raise ValueError(
             f"duration must be positive, the time of a step in the unit of velocities, got {duration!r}"
@@ -658,7 +662,7 @@ def rollout(model, x0, v0, steps, features, graph, edge_features=None, *, durati
             raise ValueError(
                 f"a rollout needs a network of one step, got one of {len(new)} slices: train it with P = 1"
             )
-        new = new[0]
+        new = of_shape("the prediction", new[0], x0.shape)
         if reach is not None:
             way = new - x0
             length = way.norm(dim=-1, keepdim=True)

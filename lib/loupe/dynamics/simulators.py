@@ -24,6 +24,8 @@ References
 import numpy as np
 import torch
 
+from loupe.checks import unmasked, whole
+
 MOST_FORCE = 100.0
 """Each coordinate of the summed force between charges or springs is cut off here: 0.1 divided by the time step."""
 
@@ -222,7 +224,7 @@ def draw_charged(count, particles=5, *, seed=0, legacy_rng=False):
     ValueError
         If count is negative, particles is not positive, or ``legacy_rng`` is not given an int as seed.
     """
-    _check_sizes(count, particles)
+    count, particles = _check_sizes(count, particles)
     if legacy_rng:
         if isinstance(seed, np.random.Generator):
             raise ValueError("legacy_rng=True needs an int as seed, got a Generator: give the seed itself")
@@ -266,7 +268,7 @@ def draw_springs(count, particles=5, *, seed=0):
     ValueError
         If count is negative or particles is not positive.
     """
-    _check_sizes(count, particles)
+    count, particles = _check_sizes(count, particles)
     pairs = particles * (particles - 1) // 2
     drawn = np.random.default_rng(seed).standard_normal((count, 6 * particles + pairs))
     states = drawn[:, : 6 * particles].reshape(count, particles, 6)
@@ -295,7 +297,7 @@ def draw_gravity(count, particles=10, *, seed=0):
     ValueError
         If count is negative or particles is not positive.
     """
-    _check_sizes(count, particles)
+    count, particles = _check_sizes(count, particles)
     drawn = np.random.default_rng(seed).standard_normal((count, particles, 6))
     velocities = drawn[..., 3:] - drawn[..., 3:].mean(axis=1, keepdims=True)
     return torch.from_numpy(drawn[..., :3].copy()), torch.from_numpy(velocities)
@@ -328,6 +330,7 @@ def uniform_frames(start, distance, slices):
     >>> uniform_frames(30, 10, 5).tolist()
     [32, 34, 36, 38, 40]
     """
+    distance, slices = whole("distance", distance), whole("slices", slices)
     return _frames(start, distance, slices, [distance * p // slices for p in range(1, slices + 1)])
 
 
@@ -341,6 +344,7 @@ def last_frames(start, distance, slices):
     >>> last_frames(30, 10, 5).tolist()
     [36, 37, 38, 39, 40]
     """
+    distance, slices = whole("distance", distance), whole("slices", slices)
     return _frames(start, distance, slices, [distance + p - slices for p in range(1, slices + 1)])
 
 
@@ -491,16 +495,13 @@ def _into_the_box(positions, velocities):
 
 
 def _check_sizes(count, particles):
-    if count < 0:
-        raise ValueError(f"count must be 0 or more systems, got {count}")
-    if particles < 1:
-        raise ValueError(f"particles must be at least 1, got {particles}")
+    return whole("count", count, 0), whole("particles", particles)
 
 
 def _as_float64(values):
     if isinstance(values, torch.Tensor):
         return values.detach().to("cpu", torch.float64).numpy()
-    return np.asarray(values, dtype=np.float64)
+    return np.asarray(unmasked("each array", values), dtype=np.float64)
 
 
 def _checked_states(positions, velocities):
@@ -532,12 +533,10 @@ def _per_particle(values, name, positions):
 
 
 def _checked_times(steps, save_every, step):
-    for name, value in (("steps", steps), ("save_every", save_every)):
-        if value % 1 or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value}")
+    steps, save_every = whole("steps", steps), whole("save_every", save_every)
     if not 0 < step < np.inf:
         raise ValueError(f"step must be a time above 0, got {step}")
-    return int(steps), int(save_every), float(step)
+    return steps, save_every, float(step)
 
 
 def _reject_nonfinite(values, name):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import torch
 
+from loupe.checks import edge_list, whole
 from loupe.dynamics.neural_operator import input_features
 from loupe.dynamics.simulators import draw_charged, last_frames, simulate_charged, uniform_frames
 from loupe.networks.egnn import Graph
@@ -176,10 +177,7 @@ def charged_windows(part, count, *, start=30, distance=10, slices=5, particles=5
     """
     if part not in CHARGED_SEEDS:
         raise ValueError(f"part must be one of {', '.join(CHARGED_SEEDS)}, got {part!r}")
-    if start < 0 or distance < 1 or slices < 1:
-        raise ValueError(
-            f"start must be at least 0, distance and slices at least 1, got {start}, {distance} and {slices}"
-        )
+    start, distance, slices = whole("start", start, 0), whole("distance", distance), whole("slices", slices)
     if distance * FRAME % slices:
         raise ValueError(
             f"a window of {distance * FRAME} steps cannot be cut into slices={slices} equal parts: give a divisor"
@@ -333,8 +331,8 @@ def molecule_windows(molecule, part, *, count=None, distance=320, slices=8, seed
     """
     if part not in SHARES:
         raise ValueError(f"part must be one of {', '.join(SHARES)}, got {part!r}")
-    if count is not None and count < 1:
-        raise ValueError(f"count must be at least 1, or None for all windows, got {count}")
+    if count is not None:
+        count = whole("count (None for all windows)", count)
     first, end = _piece(part, len(molecule.positions), distance, molecule.name)
     starts = np.random.default_rng(seed).permutation(np.arange(first, end - distance))[:count]
     heavy = molecule.numbers > 1
@@ -388,6 +386,7 @@ def bonded(bonds, nodes):
     hops : torch.Tensor
         int64 ``(M,)``: 1 along a bond, 2 between nodes that have a neighbour in common and no bond.
     """
+    bonds = edge_list(bonds, nodes, axis=0, name="bonds")
     near = torch.zeros(nodes, nodes, dtype=torch.long)
     near[bonds[0], bonds[1]] = near[bonds[1], bonds[0]] = 1
     next_near = (near @ near > 0) & (near == 0)

@@ -70,6 +70,7 @@ def ball_step(points, weights, mean, manifold):
     -------
     torch.Tensor, shape (..., d)
     """
+    points, mean = manifold.sound(points, mean)
     K, c = manifold.curvature, manifold.c
     y = mean.unsqueeze(-2)
     room_x, room_y = 1 + K * points.square().sum(-1), 1 + K * y.square().sum(-1)
@@ -96,6 +97,7 @@ def hyperboloid_step(points, weights, mean, manifold):
     -------
     torch.Tensor, shape (..., d + 1)
     """
+    points, mean = manifold.sound(points, mean)
     step = points - mean.unsqueeze(-2)
     t = (0.25 * manifold.c * lorentz(step, step)[..., 0]).clamp_min(0)
     total = _average(points, weights * arsinh_ratio(t))

@@ -4,12 +4,12 @@ Every function takes points and weights as entries of groups, and returns the me
 """
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from loupe.geometry import unit_ball
-from loupe.geometry.hyperbolic import Hyperboloid, PoincareBall
+from loupe.geometry.hyperbolic import Hyperboloid, PoincareBall, lorentz
+from loupe.geometry.implicit import attached
 from loupe.geometry.manifolds import Euclidean, Sphere
-from loupe.geometry.series import HALF, NEAR, arsinh_ratio, power_series
+from loupe.geometry.series import arsinh_bend, arsinh_ratio
 
 
 def _euclidean_mean(groups, points, weights, manifold, start, *, tolerance, max_iterations):
@@ -34,20 +34,38 @@ def _hyperboloid_mean(groups, points, weights, manifold, start, **limits):
     def chart(x):
         return x[..., 1:] / (radius + x[..., :1])
 
-    # When K moves and the points do not, they are off the manifold by a factor 1 + stretch, whose value is 1; with K
-    # <x, y> greater in proportion a point counts as one of greater weight.
-    stretch = _as_zero(0.5 * (-curvature).log())
     with torch.no_grad():
         start = None if start is None else chart(start)
-        found, error = unit_ball.solve(groups, chart(fixed), weights, start, **limits)
-        t = unit_ball.view(groups, chart(fixed), found).t
-        gain = 1 - (1 + 2 * t) * _bend(t) / 2
-    mean = unit_ball.Attached.apply(
-        chart(fixed * (1 - stretch)), weights * (1 + gain * stretch), found, groups
-    )
+        found, error = unit_ball.solve(groups, chart(fixed), weights.detach(), start, **limits)
+
+    def first():
+        # When K moves and the points do not, they are off the manifold by a factor 1 + stretch, whose value is 1; with
+        # K <x, y> greater in proportion a point counts as one of greater weight.
+        stretch = _as_zero(0.5 * (-curvature).log())
+        t = unit_ball.view(groups, chart(fixed), found).t.detach()
+        gain = 1 - (1 + 2 * t) * arsinh_bend(t) / 2
+        mean = unit_ball.Attached.apply(
+            chart(fixed * (1 - stretch)), weights * (1 + gain * stretch), found, groups
+        )
+        return _lifted(mean, radius) + _FollowPoints.apply(
+            points, weights.detach(), found, radius.detach(), groups
+        )
+
+    def step(mean, points, weights, curvature):
+        unit = (-curvature).sqrt()
+        square = curvature * lorentz(points, points)
+        # 1 in value, where the difference of large squares has no digits.
+        norm = (1 + _as_zero(square)).sqrt()
+        x, m = (unit * p[..., 1:] / (n + unit * p[..., :1]) for p, n in ((points, norm), (mean, 1)))
+        return _lifted(unit_ball.newton_step(groups, x, weights, m, norm[..., 0]), 1 / unit)
+
+    lifted = _lifted(found, radius.detach())
+    return attached(lifted, step, (points, weights, curvature), first), error
+
+
+def _lifted(mean, radius):
     square = mean.square().sum(-1, keepdim=True)
-    lifted = radius * torch.cat([1 + square, 2 * mean], dim=-1) / (1 - square)
-    return lifted + _FollowPoints.apply(points, weights.detach(), found, radius.detach(), groups), error
+    return radius * torch.cat([1 + square, 2 * mean], dim=-1) / (1 - square)
 
 
 class _FollowPoints(torch.autograd.Function):
@@ -67,7 +85,6 @@ class _FollowPoints(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, cotangent):
         points, weights, m, radius = ctx.saved_tensors
         groups = ctx.groups
@@ -85,19 +102,10 @@ class _FollowPoints(torch.autograd.Function):
         flip = cotangent.new_ones(cotangent.shape[-1])
         flip[0] = -1
         gradient = (weights * h).unsqueeze(-1) * groups.spread(flip * ambient)
-        gradient += (weights * _bend(seen.t) * h / 2 * product).unsqueeze(-1) * groups.spread(flip * lifted)
+        gradient += (weights * arsinh_bend(seen.t) * h / 2 * product).unsqueeze(-1) * groups.spread(
+            flip * lifted
+        )
         return gradient / radius, None, None, None, None
-
-
-def _bend(t):
-    """Minus the logarithmic derivative of :func:`arsinh_ratio`, t -> 0 included."""
-    h = arsinh_ratio(t)
-    near = t < NEAR
-    slopes = tuple(-k * a for k, a in enumerate(HALF))[1:]
-    series = power_series(slopes, torch.where(near, t, 0.0))
-    far = torch.where(near, 1.0, t)
-    closed = (torch.where(near, 1.0, h) * (1 + 2 * far) - 1) / (2 * far * (1 + far))
-    return torch.where(near, series, closed) / h
 
 
 def _as_zero(value):
@@ -108,21 +116,32 @@ def _as_zero(value):
 def _sphere_mean(groups, points, weights, manifold, start, *, tolerance, max_iterations):
     """Karcher flow, and the implicit derivative as that of one step of Newton's method at its end."""
     with torch.no_grad():
-        total = groups.total(weights).unsqueeze(-1)
-        mean = manifold.project(groups.combine(weights, points)) if start is None else start
+        fixed, fixed_weights = points.detach(), weights.detach()
+        total = groups.total(fixed_weights).unsqueeze(-1)
+        mean = manifold.project(groups.combine(fixed_weights, fixed)) if start is None else start
         for _ in range(max_iterations):
-            velocity = groups.combine(weights, manifold.log(groups.spread(mean), points)) / total
+            velocity = groups.combine(fixed_weights, manifold.log(groups.spread(mean), fixed)) / total
             mean = manifold.exp(mean, velocity)
             error = velocity.norm(dim=-1)
             if (error <= tolerance).all():
                 break
-        log = manifold.log(groups.spread(mean), points)
+
+    def newton(mean, points, weights, hessian_of):
+        log = manifold.log(groups.spread(mean), hessian_of)
         square = log.square().sum(-1)
-        across = _cotangent_ratio(manifold, groups.spread(mean), points)
+        across = _cotangent_ratio(manifold, groups.spread(mean), hessian_of)
         along = (1 - across) / torch.where(square > 0, square, 1.0)
-    pull = groups.combine(weights, manifold.log(groups.spread(mean), points))
-    newton = groups.solve(groups.total(weights * across), weights * along, log, pull)
-    return _FirstOrder.apply(mean + manifold.to_tangent(mean, _as_zero(newton))), error
+        pull = groups.combine(weights, manifold.log(groups.spread(mean), points))
+        solution = groups.solve(groups.total(weights * across), weights * along, log, pull)
+        return manifold.to_tangent(mean, solution)
+
+    def step(mean, points, weights):
+        return manifold.exp(mean, newton(mean, points, weights, points))
+
+    def first():
+        return mean + _as_zero(newton(mean, points, weights, fixed))
+
+    return attached(mean, step, (points, weights), first), error
 
 
 def _cotangent_ratio(manifold, x, y):
@@ -130,23 +149,6 @@ def _cotangent_ratio(manifold, x, y):
     angle = manifold.dist(x, y)
     near = angle < 1e-4
     return torch.where(near, 1 - angle.square() / 3, angle / torch.where(near, 1.0, angle).tan())
-
-
-class _FirstOrder(torch.autograd.Function):
-    """The identity, differentiable once."""
-
-    @staticmethod
-    def forward(mean):
-        return mean.clone()
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):
-        pass
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, cotangent):
-        return cotangent
 
 
 MEANS = {

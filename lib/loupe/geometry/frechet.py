@@ -10,6 +10,7 @@ import warnings
 
 import torch
 
+from loupe.checks import edge_list, whole
 from loupe.geometry.charts import MEANS
 from loupe.geometry.groups import Batch, Segments
 from loupe.geometry.hyperbolic import PoincareBall
@@ -30,7 +31,7 @@ def frechet_mean(
     max_iterations: int = 1000,
     tolerance: float | None = None,
 ) -> torch.Tensor:
-    """The point with the least weighted sum of squared distances to given points; differentiable once.
+    """The point with the least weighted sum of squared distances to given points; differentiable.
 
     Gradients reach points, weights and curvature, through the implicit function theorem. On the hyperboloid, where
     points may be moved off the manifold, they are those of ``arcosh(K <x, y>_L) / sqrt(-K)``; project them with
@@ -92,7 +93,7 @@ def frechet_variance(
     mean: torch.Tensor | None = None,
     **options,
 ) -> torch.Tensor:
-    """The weighted mean of squared distances to the Fréchet mean; differentiable once.
+    """The weighted mean of squared distances to the Fréchet mean; differentiable.
 
     Parameters
     ----------
@@ -128,7 +129,7 @@ def graph_frechet_mean(
     """For each node of a graph, the Fréchet mean of the points at the sources of its incoming edges.
 
     Nothing is padded: the work is proportional to the number of edges. A node without incoming edges keeps its own
-    point. Differentiable once, as :func:`frechet_mean`.
+    point. Differentiable, as :func:`frechet_mean`.
 
     Parameters
     ----------
@@ -155,16 +156,7 @@ def graph_frechet_mean(
     if points.dim() != 2:
         raise ValueError(f"points must have shape (N, d), one for each node, got {tuple(points.shape)}")
     nodes = len(points)
-    if edges.dim() != 2 or len(edges) != 2 or edges.dtype not in (torch.int64, torch.int32):
-        raise ValueError(
-            f"edges must be integers of shape (2, E), sources and destinations, got {edges.dtype} of shape "
-            f"{tuple(edges.shape)}"
-        )
-    if edges.numel() and not (int(edges.min()) >= 0 and int(edges.max()) < nodes):
-        raise ValueError(
-            f"edges must name nodes from 0 to {nodes - 1}, got {int(edges.min())} to {int(edges.max())}"
-        )
-    source, owner = edges.long()
+    source, owner = edge_list(edges, nodes, axis=0)
     points, weights = _checked_weights(_full(points), weights, source.shape)
     manifold.check(points.detach())
     alone = torch.bincount(owner, minlength=nodes) == 0
@@ -236,8 +228,7 @@ def _checked_start(start, shape, points, manifold):
 
 
 def _mean(groups, points, weights, manifold, start, max_iterations, tolerance):
-    if max_iterations < 1:
-        raise ValueError(f"max_iterations must be at least 1, got {max_iterations}")
+    max_iterations = whole("max_iterations", max_iterations)
     tolerance = TOLERANCES[points.dtype] if tolerance is None else tolerance
     for kind, mean in MEANS.items():
         if isinstance(manifold, kind):

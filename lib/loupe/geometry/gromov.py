@@ -5,6 +5,8 @@ from itertools import combinations
 
 import numpy as np
 
+from loupe.checks import edge_list, unmasked, whole
+
 # The mark of a pair that no path joins; every length up to 254 stays a length.
 UNREACHABLE = 255
 LONGEST = UNREACHABLE - 1
@@ -60,7 +62,8 @@ def hop_distances(edges, num_nodes, *, sources=None):
     Raises
     ------
     ValueError
-        If an edge or a source names no node, or a finite distance exceeds 254.
+        If edges are of another shape or no integers, an edge or a source names no node, or a finite distance exceeds
+        254.
 
     Notes
     -----
@@ -72,7 +75,8 @@ def hop_distances(edges, num_nodes, *, sources=None):
     >>> hop_distances(np.array([[0, 1], [1, 2]]), 4).tolist()
     [[0, 1, 2, 255], [1, 0, 1, 255], [2, 1, 0, 255], [255, 255, 255, 0]]
     """
-    edges = checked_nodes("edges", edges, num_nodes).reshape(-1, 2)
+    num_nodes = whole("num_nodes", num_nodes)
+    edges = edge_list(edges, num_nodes, axis=1)
     sources = (
         np.arange(num_nodes) if sources is None else checked_nodes("sources", sources, num_nodes).ravel()
     )
@@ -163,9 +167,8 @@ def gromov_delta(distances, *, samples=None, seed=0):
         )
     if samples is None:
         blocks = all_sums(distances)
-    elif samples < 1:
-        raise ValueError(f"samples must be at least 1, got {samples}; None takes every 4-tuple")
     else:
+        samples = whole("samples (None for every 4-tuple)", samples)
         blocks = random_sums(distances, samples, np.random.default_rng(seed))
     widest = total = finite = 0
     for sums in blocks:
@@ -230,7 +233,7 @@ def random_tuples(num_nodes, count, rng):
 
 def checked_nodes(name, nodes, num_nodes):
     """Node indices as int64, after a look at their range."""
-    nodes = np.asarray(nodes)
+    nodes = np.asarray(unmasked(name, nodes))
     if nodes.size and (nodes.dtype.kind not in "iu" or not 0 <= nodes.min() <= nodes.max() < num_nodes):
         raise ValueError(
             f"{name} must be node indices from 0 to {num_nodes - 1}; "
@@ -241,7 +244,7 @@ def checked_nodes(name, nodes, num_nodes):
 
 def checked_hops(distances):
     """Distances if they are a square uint8 matrix of at least four nodes."""
-    distances = np.asarray(distances)
+    distances = np.asarray(unmasked("distances", distances))
     if distances.ndim != 2 or distances.shape[0] != distances.shape[1] or distances.dtype != np.uint8:
         raise ValueError(
             f"distances must be a square uint8 matrix, as of hop_distances; "

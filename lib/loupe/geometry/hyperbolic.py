@@ -14,7 +14,8 @@ import math
 
 import torch
 
-from loupe.geometry.manifolds import Manifold, normal
+from loupe.derivatives import transformed
+from loupe.geometry.manifolds import OFF, Manifold, nan_where, normal, spoilt
 from loupe.geometry.series import arsinh_ratio, arsinh_square, artanh_ratio, cosh_root, sinh_ratio, tanh_ratio
 
 
@@ -22,16 +23,30 @@ class _Hyperbolic(Manifold):
     """What the two charts share: a negative curvature."""
 
     def __init__(self, curvature=-1.0):
-        tensor = isinstance(curvature, torch.Tensor)
-        if tensor and curvature.numel() != 1:
-            raise ValueError(f"curvature must be one number, got a tensor of shape {tuple(curvature.shape)}")
-        value = float(curvature.detach() if tensor else curvature)
+        if isinstance(curvature, torch.Tensor):
+            if curvature.numel() != 1:
+                raise ValueError(
+                    f"curvature must be one number, got a tensor of shape {tuple(curvature.shape)}"
+                )
+            curvature = curvature.reshape(())
+        else:
+            curvature = float(curvature)
+        self.curvature = curvature
+        self.number()
+
+    def number(self):
+        """The curvature as it is now, a float; ValueError unless it is negative: an optimizer may have moved it."""
+        value = _number(self.curvature)
         if not (value < 0 and math.isfinite(value)):
             raise ValueError(
                 f"curvature must be negative; got {value:g}: use Euclidean() for 0, Sphere() for 1"
             )
-        self.curvature = curvature.reshape(()) if tensor else value
-        self._number = value
+        return value
+
+    def sound(self, *points, vectors=()):
+        if _readable(self.curvature):
+            self.number()
+        return super().sound(*points, vectors=vectors)
 
     @property
     def c(self):
@@ -39,11 +54,32 @@ class _Hyperbolic(Manifold):
         return -self.curvature
 
     def __repr__(self):
-        return f"{type(self).__name__}(curvature={self._number:g})"
+        return f"{type(self).__name__}(curvature={_number(self.curvature):g})"
+
+
+def _number(curvature):
+    return float(curvature.detach() if isinstance(curvature, torch.Tensor) else curvature)
+
+
+def _readable(curvature):
+    """Whether it costs nothing to look at the curvature."""
+    if not isinstance(curvature, torch.Tensor):
+        return True
+    return not torch.compiler.is_compiling() and curvature.device.type == "cpu" and not transformed()
 
 
 def _dot(u, v):
     return (u * v).sum(-1, keepdim=True)
+
+
+def _room(x, c):
+    """``1 - c |x|**2``, shape ``(..., 1)``: 0 on the boundary, to which points belong that rounding has led over it."""
+    return _not_below_zero(1 - c * _dot(x, x))
+
+
+def _not_below_zero(room):
+    # Added, so that gradients elsewhere are the same to the bit.
+    return room + (room.clamp_min(0) - room).detach()
 
 
 def mobius_add(x, y, c=1.0):
@@ -60,9 +96,10 @@ def mobius_add(x, y, c=1.0):
     torch.Tensor, shape (..., d)
     """
     # In sums of positive terms: the usual form cancels where x and -y lie near the boundary.
-    step, room = x + y, 1 - c * _dot(x, x)
+    x, y = PoincareBall(-c).sound(x, y)
+    step, room = x + y, _room(x, c)
     square = c * _dot(step, step)
-    return (room * step + square * x) / (room * (1 - c * _dot(y, y)) + square)
+    return (room * step + square * x) / (room * _room(y, c) + square)
 
 
 def recentred(x, y, c=1.0):
@@ -75,8 +112,8 @@ def recentred(x, y, c=1.0):
     torch.Tensor, shape (..., 1)
     """
     step = y - x
-    square, room = c * _dot(step, step), (1 - c * _dot(x, x))
-    both = room * (1 - c * _dot(y, y))
+    square, room = c * _dot(step, step), _room(x, c)
+    both = room * _room(y, c)
     return (room * step - square * x) / (both + square), square / both
 
 
@@ -103,7 +140,8 @@ class PoincareBall(_Hyperbolic):
 
     def conformal_factor(self, x):
         """``2 / (1 + K |x|**2)``, shape ``(..., 1)``: lengths at ``x`` are this many times the Euclidean ones."""
-        return 2 / (1 - self.c * _dot(x, x))
+        (x,) = self.sound(x)
+        return 2 / _room(x, self.c)
 
     def project(self, x, margin=None):
         """``x``, or the nearest point of norm ``(1 - margin) / sqrt(c)`` where it lies beyond.
@@ -113,19 +151,24 @@ class PoincareBall(_Hyperbolic):
         margin = torch.finfo(x.dtype).eps ** 0.5 if margin is None else margin
         square = self.c * _dot(x, x)
         beyond = square > (1 - margin) ** 2
-        return torch.where(beyond, x * ((1 - margin) / torch.where(beyond, square, 1.0).sqrt()), x)
+        shorter = (1 - margin) / torch.where(beyond, square, 1.0).sqrt()
+        # A square too large for its dtype says nothing of where the point should go.
+        return torch.where(beyond, x * spoilt(shorter, shorter == 0), x)
 
     def to_tangent(self, x, u):
-        return u.expand(torch.broadcast_shapes(x.shape, u.shape))
+        self.sound(x, vectors=(u,))
+        return nan_where(u, x)
 
     def exp(self, x, u):
+        (x,) = self.sound(x, vectors=(u,))
         half = self.conformal_factor(x) / 2
         step = half * tanh_ratio(self.c * half * half * _dot(u, u)) * u
         return self.project(mobius_add(x, step, self.c))
 
     def log(self, x, y):
+        x, y = self.sound(x, y)
         seen, t = recentred(x, y, self.c)
-        return (1 - self.c * _dot(x, x)) * (arsinh_ratio(t) * (1 + t)) * seen
+        return _room(x, self.c) * (arsinh_ratio(t) * (1 + t)) * seen
 
     def exp0(self, u):
         """:meth:`exp` at the origin, for half the work; a vector there has twice its Euclidean length."""
@@ -133,17 +176,22 @@ class PoincareBall(_Hyperbolic):
 
     def log0(self, x):
         """:meth:`log` at the origin."""
-        return artanh_ratio(self.c * _dot(x, x)) * x
+        (x,) = self.sound(x)
+        square = self.c * _dot(x, x)
+        return artanh_ratio(square + (square.clamp_max(1) - square).detach()) * x
 
     def squared_dist(self, x, y):
+        x, y = self.sound(x, y)
         square = self.c * (y - x).square().sum(-1)
-        both = (1 - self.c * x.square().sum(-1)) * (1 - self.c * y.square().sum(-1))
-        return 4 / self.c * arsinh_square(square / both)
+        room_x, room_y = (_not_below_zero(1 - self.c * p.square().sum(-1)) for p in (x, y))
+        return 4 / self.c * arsinh_square(square / (room_x * room_y))
 
     def inner(self, x, u, v):
+        self.sound(x, vectors=(u, v))
         return self.conformal_factor(x)[..., 0] ** 2 * (u * v).sum(-1)
 
     def transport(self, x, y, u):
+        x, y = self.sound(x, y, vectors=(u,))
         scale = self.conformal_factor(x) / self.conformal_factor(y)
         return scale * gyration(y, -x, u, self.c)
 
@@ -158,13 +206,17 @@ class PoincareBall(_Hyperbolic):
     def origin_like(self, x):
         return torch.zeros_like(x)
 
+    def off(self, x):
+        # Rounding leads so far over the boundary, in a sum of squares.
+        return self.c * x.square().sum(-1) > 1 + (4 + x.shape[-1]) * torch.finfo(x.dtype).eps
+
     def check(self, x):
-        square = (x * x).sum(-1)
+        curvature, square = self.number(), (x * x).sum(-1)
         # Whoever scales the points to radius 1 rounds them once more.
-        if not (-self._number * square < 1 - 4 * torch.finfo(x.dtype).eps).all():
+        if not (-curvature * square < 1 - 4 * torch.finfo(x.dtype).eps).all():
             super().check(x)
             raise ValueError(
-                f"points must lie inside the ball of radius {(-self._number) ** -0.5:.6g}, got one of norm "
+                f"points must lie inside the ball of radius {(-curvature) ** -0.5:.6g}, got one of norm "
                 f"{square.max().sqrt().item():.9g}: use PoincareBall(...).project(points)"
             )
 
@@ -182,8 +234,9 @@ def gyration(u, v, w, c=1.0):
     torch.Tensor, shape (..., d)
     """
     # By a quarter turn in the plane of u and v, written with u + v: the usual closed form cancels near the boundary.
+    u, v = PoincareBall(-c).sound(u, v, vectors=(w,))
     step = u + v
-    room_u, room_v, square = 1 - c * _dot(u, u), 1 - c * _dot(v, v), c * _dot(step, step)
+    room_u, room_v, square = _room(u, c), _room(v, c), c * _dot(step, step)
 
     def turned(w):
         return c * (_dot(v, w) * step - _dot(step, w) * v)
@@ -214,13 +267,15 @@ class Hyperboloid(_Hyperbolic):
 
     def project(self, x):
         """The point with the same space-like coordinates."""
-        space = x[..., 1:]
+        space = nan_where(x[..., 1:], x[..., :1])
         return torch.cat([(1 / self.c + _dot(space, space)).sqrt(), space], dim=-1)
 
     def to_tangent(self, x, u):
+        (x,) = self.sound(x, vectors=(u,))
         return u + self.c * lorentz(x, u) * x
 
     def exp(self, x, u):
+        (x,) = self.sound(x, vectors=(u,))
         square = self.c * lorentz(u, u).clamp_min(0)
         return self.project(cosh_root(square) * x + sinh_ratio(square) * u)
 
@@ -233,15 +288,18 @@ class Hyperboloid(_Hyperbolic):
         return 4 / self.c * arsinh_square(self._t(x, y)[..., 0])
 
     def _t(self, x, y):
+        x, y = self.sound(x, y)
         step, product = y - x, x[..., :1] * y[..., :1]
         near = (0.25 * self.c * lorentz(step, step)).clamp_min(0)
         # Which form has the smaller squares to cancel: that of the difference, or <x, y>_L.
         return torch.where(step[..., :1].square() <= product, near, -0.5 * (self.c * lorentz(x, y) + 1))
 
     def inner(self, x, u, v):
-        return lorentz(u, v)[..., 0].expand(torch.broadcast_shapes(x.shape, u.shape, v.shape)[:-1])
+        self.sound(x, vectors=(u, v))
+        return nan_where(lorentz(u, v), x)[..., 0]
 
     def transport(self, x, y, u):
+        self.sound(x, y, vectors=(u,))
         return u + self.c * lorentz(y, u) / (2 + 2 * self._t(x, y)) * (x + y)
 
     def random(self, *shape, generator=None, dtype=None, device=None):
@@ -260,12 +318,17 @@ class Hyperboloid(_Hyperbolic):
         first = torch.as_tensor(self.c, dtype=x.dtype, device=x.device).rsqrt()
         return torch.cat([first.expand(*x.shape[:-1], 1), torch.zeros_like(x[..., 1:])], dim=-1)
 
-    def check(self, x):
-        super().check(x)
+    def off(self, x):
+        return (x[..., 0] <= 0) | (self._gap(x, self.c) > max(OFF, 16 * torch.finfo(x.dtype).eps))
+
+    def _gap(self, x, c):
         # Relative to the size of the terms: far out, <x, x>_L is the small difference of large squares.
-        gap = (1 - self._number * lorentz(x, x)[..., 0]).abs() / (
-            -self._number * x[..., 0].square()
-        ).clamp_min(1)
+        return (1 + c * lorentz(x, x)[..., 0]).abs() / (c * x[..., 0].square()).clamp_min(1)
+
+    def check(self, x):
+        curvature = self.number()
+        super().check(x)
+        gap = self._gap(x, -curvature)
         tolerance = max(1e-6, 16 * torch.finfo(x.dtype).eps)
         if not (x[..., 0] > 0).all():
             raise ValueError(
@@ -274,21 +337,23 @@ class Hyperboloid(_Hyperbolic):
             )
         if not (gap <= tolerance).all():
             raise ValueError(
-                f"points must lie on the upper sheet of <x, x>_L = {1 / self._number:.6g}, got one that misses it by "
+                f"points must lie on the upper sheet of <x, x>_L = {1 / curvature:.6g}, got one that misses it by "
                 f"{gap.max().item():.3g} (relative): use Hyperboloid(...).project(points)"
             )
 
 
 def to_ball(x, curvature=-1.0):
     """The chart map from the hyperboloid ``(..., d + 1)`` to the ball ``(..., d)`` of the same curvature."""
+    (x,) = Hyperboloid(curvature).sound(x)
     radius = _radius(curvature, x)
     return radius * x[..., 1:] / (radius + x[..., :1])
 
 
 def to_hyperboloid(x, curvature=-1.0):
     """The chart map from the ball ``(..., d)`` to the hyperboloid ``(..., d + 1)`` of the same curvature."""
+    (x,) = PoincareBall(curvature).sound(x)
     radius, c = _radius(curvature, x), -curvature
-    square = c * _dot(x, x)
+    square = (c * _dot(x, x)).clamp_max(1)
     return torch.cat([radius * (1 + square), 2 * x], dim=-1) / (1 - square)
 
 

@@ -2,6 +2,57 @@
 
 import torch
 
+from loupe.derivatives import transformed
+
+
+def attached(found, step, inputs, first):
+    """``found``, with the derivatives of a solution of ``found = step(found, *inputs)``.
+
+    Parameters
+    ----------
+    found : torch.Tensor
+        The solution, detached.
+    step : callable
+        ``step(found, *inputs)`` is one exact step of Newton's method: its slope in ``found`` is 0.
+    inputs : tuple of torch.Tensor
+    first : callable
+        Of no arguments: the solution with its first derivative only, where there is a faster or more exact way to it.
+
+    Returns
+    -------
+    torch.Tensor
+        Of the shape and, to rounding, the value of ``found``. Within a transform of ``torch.func`` the first seven
+        derivatives are right.
+    """
+    if transformed():
+        # Nothing by hand: each step doubles the number of right derivatives, and the first right one is the 0th.
+        for _ in range(3):
+            found = step(found, *inputs)
+        return found
+    return _Attached.apply(first(), found, step, *inputs)
+
+
+class _Attached(torch.autograd.Function):
+    """What autograd records on the way back is the derivative of a step from a solution that is attached in turn."""
+
+    @staticmethod
+    def forward(first, found, step, *inputs):
+        return first.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        _, found, ctx.step, *rest = inputs
+        ctx.save_for_backward(found, *rest)
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        if ctx.needs_input_grad[0] and not torch.is_grad_enabled():
+            return cotangent, None, None, *[None] * (len(ctx.needs_input_grad) - 3)
+        found, *inputs = ctx.saved_tensors
+        solution = _Attached.apply(found, found, ctx.step, *inputs)
+        _, vjp = torch.func.vjp(lambda *inputs: ctx.step(solution, *inputs), *inputs)
+        return None, None, None, *vjp(cotangent)
+
 
 def implicit_argmin_vjp(objective, minimiser, params, constraint=None):
     """The vector-Jacobian product of ``params -> argmin_y objective(y, *params)``, by the implicit function theorem.

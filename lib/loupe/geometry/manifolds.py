@@ -4,6 +4,10 @@ Each method takes tensors ``(..., d)`` whose leading shapes broadcast, and retur
 are plain tensor operations, so gradients flow through points, tangent vectors and, in hyperbolic space, curvature;
 they are finite where points coincide.
 
+A number that is nan gives nan. A point that is off the manifold, by more than rounding and the steps of a solver, gives a
+ValueError; where looking at values would cost a wait or is not possible, on a GPU and under ``torch.compile`` or
+``torch.func``, it gives nan.
+
 Why not geoopt's classes? Our benchmarks compare with them, but in its ball the inverse hyperbolic tangent is clamped
 at 1 - 1e-7, points are held 1e-5 (float64) or 4e-3 (float32) away from the boundary, ball and hyperboloid take
 curvature in different ways, and there is no mean to differentiate: exactness is what this book is about. Its Riemannian
@@ -13,6 +17,7 @@ this package keep theirs in tangent spaces, where any optimiser of torch will do
 
 import torch
 
+from loupe.derivatives import transformed
 from loupe.geometry.series import arcsin_ratio, arcsin_square, cos_root, sin_ratio
 
 
@@ -57,9 +62,7 @@ class Manifold:
 
     def dist(self, x, y):
         """The geodesic distance, shape ``(...)``; its gradient is 0 where points coincide."""
-        square = self.squared_dist(x, y)
-        apart = square > 0
-        return torch.where(apart, torch.where(apart, square, 1.0).sqrt(), 0.0)
+        return _root(self.squared_dist(x, y))
 
     def inner(self, x, u, v):
         """The inner product of two vectors that are tangent at ``x``, shape ``(...)``."""
@@ -67,9 +70,7 @@ class Manifold:
 
     def norm(self, x, u):
         """The length of a tangent vector, shape ``(...)``; its gradient is 0 at the vector 0."""
-        square = self.inner(x, u, u).clamp_min(0)
-        some = square > 0
-        return torch.where(some, torch.where(some, square, 1.0).sqrt(), 0.0)
+        return _root(self.inner(x, u, u).clamp_min(0))
 
     def transport(self, x, y, u):
         """``u``, tangent at ``x``, carried in parallel along the geodesic to ``y``."""
@@ -92,12 +93,66 @@ class Manifold:
         if not torch.isfinite(x).all():
             raise ValueError(f"points must be finite, got {_first_bad(x)} among them")
 
+    def sound(self, *points, vectors=()):
+        """The points, once they are seen to be on the manifold and to have as many coordinates as the vectors.
+
+        Raises
+        ------
+        ValueError
+            If they have not, or a point is off the manifold; where values are not looked at, its coordinates are nan.
+        """
+        sizes = {x.shape[-1:] for x in (*points, *vectors)}
+        if len(sizes) > 1 or torch.Size() in sizes:
+            shapes = ", ".join(str(tuple(x.shape)) for x in (*points, *vectors))
+            raise ValueError(f"points and vectors must have the same number of coordinates, got {shapes}")
+        return [self._sound(x) for x in points]
+
+    def _sound(self, x):
+        if not x.is_floating_point():
+            raise ValueError(
+                f"points must be floating-point numbers, got {x.dtype}: convert them with .float()"
+            )
+        off = self.off(x.detach())
+        if off is None:
+            return x
+        if torch.compiler.is_compiling() or x.device.type != "cpu" or transformed():
+            return torch.where(off.unsqueeze(-1), torch.nan, x)
+        if off.any():
+            self.check(x.detach()[off])
+        return x
+
+    def off(self, x):
+        """Which points are off the manifold by far, shape ``(...)``; None where none can be. A nan is not."""
+        return None
+
     def __repr__(self):
         return f"{type(self).__name__}()"
 
 
 def _first_bad(x):
     return x[~torch.isfinite(x)].flatten()[0].item()
+
+
+def _root(square):
+    """The root, with the gradient 0 at 0."""
+    zero = square == 0
+    return torch.where(zero, 0.0, torch.where(zero, 1.0, square).sqrt())
+
+
+def nan_where(value, *points):
+    """``value (..., k)``, nan where a point is: for what does not depend on the point."""
+    for x in points:
+        value = spoilt(value, x.isnan().any(-1, keepdim=True))
+    return value
+
+
+def spoilt(value, where):
+    """The value, nan in places. Added, so that gradients elsewhere are the same to the bit."""
+    return value + torch.where(where, torch.nan, 0.0).to(value.dtype)
+
+
+OFF = 2e-3
+"""How far off points may be, in squares: solvers and differences leave the manifold a little."""
 
 
 def normal(shape, generator, dtype, device):
@@ -114,22 +169,28 @@ class Euclidean(Manifold):
         return x
 
     def to_tangent(self, x, u):
-        return u.expand(torch.broadcast_shapes(x.shape, u.shape))
+        self.sound(x, vectors=(u,))
+        return nan_where(u, x)
 
     def exp(self, x, u):
+        self.sound(x, vectors=(u,))
         return x + u
 
     def log(self, x, y):
+        self.sound(x, y)
         return y - x
 
     def squared_dist(self, x, y):
+        self.sound(x, y)
         return (y - x).square().sum(-1)
 
     def inner(self, x, u, v):
-        return (u * v).expand(torch.broadcast_shapes(x.shape, u.shape, v.shape)).sum(-1)
+        self.sound(x, vectors=(u, v))
+        return nan_where(u * v, x).sum(-1)
 
     def transport(self, x, y, u):
-        return u.expand(torch.broadcast_shapes(x.shape, y.shape, u.shape))
+        self.sound(x, y, vectors=(u,))
+        return nan_where(u, x, y)
 
     def random(self, *shape, generator=None, dtype=None, device=None):
         """Standard normal points."""
@@ -154,9 +215,11 @@ class Sphere(Manifold):
         return x / x.norm(dim=-1, keepdim=True)
 
     def to_tangent(self, x, u):
+        (x,) = self.sound(x, vectors=(u,))
         return u - (x * u).sum(-1, keepdim=True) * x
 
     def exp(self, x, u):
+        (x,) = self.sound(x, vectors=(u,))
         square = u.square().sum(-1, keepdim=True)
         return self.project(cos_root(square) * x + sin_ratio(square) * u)
 
@@ -171,12 +234,15 @@ class Sphere(Manifold):
 
     def _legs(self, x, y):
         """sin**2 and cos**2 of half the angle: quarters of the squared distances to y and to its antipode."""
+        x, y = self.sound(x, y)
         return 0.25 * (y - x).square().sum(-1), 0.25 * (y + x).square().sum(-1)
 
     def inner(self, x, u, v):
-        return (u * v).expand(torch.broadcast_shapes(x.shape, u.shape, v.shape)).sum(-1)
+        (x,) = self.sound(x, vectors=(u, v))
+        return nan_where(u * v, x).sum(-1)
 
     def transport(self, x, y, u):
+        self.sound(x, y, vectors=(u,))
         rest = self._legs(x, y)[1][..., None]
         return u - (y * u).sum(-1, keepdim=True) / (2 * rest) * (x + y)
 
@@ -192,6 +258,9 @@ class Sphere(Manifold):
         origin = torch.zeros_like(x)
         origin[..., 0] = 1
         return origin
+
+    def off(self, x):
+        return (x.square().sum(-1) - 1).abs() > max(OFF, 16 * torch.finfo(x.dtype).eps)
 
     def check(self, x):
         super().check(x)

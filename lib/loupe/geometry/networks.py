@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, dropout
 
+from loupe.checks import edge_list
 from loupe.geometry.frechet import frechet_mean, graph_frechet_mean
 from loupe.geometry.hyperbolic import PoincareBall, mobius_add
 from loupe.geometry.manifolds import Euclidean
@@ -27,6 +28,11 @@ MARGINS = {torch.float32: 4e-3, torch.float64: 1e-5}
 
 FRECHET_TOLERANCE = 1e-6
 """Of means inside a network, as lengths in units of the curvature radius."""
+
+
+def seen(points):
+    """How many nodes edges may name; None on a GPU, which would have to be waited for."""
+    return len(points) if points.device.type == "cpu" else None
 
 
 def kept_inside(x, manifold):
@@ -101,7 +107,7 @@ def tangent_aggregation(x, edges, manifold):
     -------
     torch.Tensor, shape (N, d)
     """
-    source, destination = edges
+    source, destination = edge_list(edges, seen(x), axis=0)
     u = manifold.log0(x)
     sums = torch.zeros_like(u).index_add_(0, destination, u.index_select(0, source))
     counts = torch.bincount(destination, minlength=len(x)).unsqueeze(1)
@@ -279,6 +285,7 @@ def link_logits(points, pairs, manifold, *, radius=2.0, temperature=1.0):
     -------
     torch.Tensor, shape (m,)
     """
+    pairs = edge_list(pairs, seen(points), axis=1, name="pairs")
     ends = points.index_select(0, pairs.T.reshape(-1)).view(2, len(pairs), points.shape[-1])
     return (radius - manifold.squared_dist(*ends)) / temperature
 

@@ -49,8 +49,9 @@ def _smooth(coefficients, closed, t):
 
 
 def tanh_ratio(square):
-    """tanh(r) / r as a function of ``r**2``."""
-    return _smooth(_TANH, lambda s: s.sqrt().tanh() / s.sqrt(), square)
+    """tanh(r) / r as a function of ``r**2``; nan where that is infinite, since r may have any size."""
+    ratio = _smooth(_TANH, lambda s: s.sqrt().tanh() / s.sqrt(), square)
+    return ratio + torch.where(ratio == 0, torch.nan, 0.0).to(ratio.dtype)
 
 
 def artanh_ratio(square):
@@ -92,9 +93,11 @@ def arsinh_square(t):
     """arsinh(sqrt t)**2: a quarter of the squared distance in hyperbolic space of curvature -1."""
     near = t < NEAR
     safe = torch.where(near, t, 0.0)
-    return torch.where(
-        near, safe * power_series(_ARSINH_SQUARE, safe), arsinh_root(torch.where(near, 1.0, t)) ** 2
+    endless = t == torch.inf
+    far = arsinh_root(torch.where(near | endless, 1.0, t)) ** 2 + torch.where(endless, torch.inf, 0.0).to(
+        t.dtype
     )
+    return torch.where(near, safe * power_series(_ARSINH_SQUARE, safe), far)
 
 
 def arcsin_square(t, rest=None):
@@ -131,3 +134,14 @@ def _angle(t, rest, near):
     some = rest > 0
     sine, cosine = far.sqrt(), torch.where(some, torch.where(some, rest, 1.0).sqrt(), 0.0)
     return torch.atan2(sine, cosine), sine * cosine
+
+
+def arsinh_bend(t):
+    """Minus the logarithmic derivative of :func:`arsinh_ratio`."""
+    h = arsinh_ratio(t)
+    near = t < NEAR
+    slopes = tuple(-k * a for k, a in enumerate(HALF))[1:]
+    series = power_series(slopes, torch.where(near, t, 0.0))
+    far = torch.where(near, 1.0, t)
+    closed = (torch.where(near, 1.0, h) * (1 + 2 * far) - 1) / (2 * far * (1 + far))
+    return torch.where(near, series, closed) / h

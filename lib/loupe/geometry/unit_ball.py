@@ -10,12 +10,13 @@ coordinates lose them. In what follows ``z`` are the points as seen, ``t = |z|**
 from dataclasses import dataclass
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from loupe.geometry.groups import Batch, Segments
+from loupe.geometry.implicit import attached
 from loupe.geometry.series import (
     HALF,
     NEAR,
+    arsinh_bend,
     arsinh_ratio,
     arsinh_root,
     arsinh_square,
@@ -225,11 +226,23 @@ def solve_hessian(groups, seen, w, h, right):
     return groups.solve(groups.total(w * across), -w * excess, seen.z, right)
 
 
+def newton_step(groups, x, w, m, stretch=1.0):
+    """One step from ``m``, exact and differentiable, for points that are off the hyperboloid by factors ``stretch``."""
+    seen = view(groups, x, m)
+    t, away = seen.t, (stretch * (1 + 2 * seen.t) - 1) / 2
+    pull = w * stretch * arsinh_ratio(away) * (1 + t)
+    excess = 2 * pull * stretch * (1 + t) * arsinh_bend(away)
+    across = groups.total(pull * (1 + 2 * t) / (1 + t))
+    v = groups.solve(across, -excess, seen.z, groups.combine(pull, seen.z))
+    return moved(m, tanh_ratio(torch.linalg.vecdot(v, v)).unsqueeze(-1) * v)
+
+
 class Attached(torch.autograd.Function):
     """A mean that was found without recording, with its derivative by the implicit function theorem.
 
     At the mean ``sum w log(z) = 0``, so ``H dmu = sum (w Dlog dz + dw log)``: one solve with the Hessian H, and one
-    pass over the points. No tensor ``(entries, d, d)`` is formed.
+    pass over the points. No tensor ``(entries, d, d)`` is formed. This is the first derivative, and not recorded: where
+    more is asked for, :func:`~loupe.geometry.implicit.attached` goes another way.
     """
 
     @staticmethod
@@ -242,7 +255,6 @@ class Attached(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, cotangent):
         x, w, m = ctx.saved_tensors
         groups = ctx.groups
@@ -278,5 +290,11 @@ class Attached(torch.autograd.Function):
 def mean(groups: Batch | Segments, x, w, start=None, *, tolerance, max_iterations):
     """As :func:`solve`, with gradients in ``x`` and ``w``."""
     with torch.no_grad():
-        found, error = solve(groups, x, w, start, tolerance=tolerance, max_iterations=max_iterations)
-    return Attached.apply(x, w, found, groups), error
+        found, error = solve(
+            groups, x.detach(), w.detach(), start, tolerance=tolerance, max_iterations=max_iterations
+        )
+
+    def step(found, x, w):
+        return newton_step(groups, x, w, found)
+
+    return attached(found, step, (x, w), lambda: Attached.apply(x, w, found, groups)), error

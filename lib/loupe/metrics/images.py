@@ -11,6 +11,7 @@ from http.client import HTTPException
 
 import numpy as np
 
+from loupe.checks import unmasked, whole
 from loupe.errors import LoupeError
 
 BLOCK = 2**22  # numbers held at once beside the samples: 32 MiB of float64
@@ -158,8 +159,7 @@ def sliced_wasserstein(a, b, *, projections=200, seed=0):
     >>> sliced_wasserstein([[0.0], [2.0]], [[3.0], [1.0]])
     1.0
     """
-    if projections < 1:
-        raise ValueError(f"projections must be at least 1, got {projections}")
+    projections = whole("projections", projections)
     shapes = [np.shape(one) for one in (a, b)]
     for name, shape in zip("ab", shapes, strict=True):
         if len(shape) < 2 or 0 in shape:
@@ -388,4 +388,5 @@ def float64(values):
 
 def on_host(values):
     """A tensor without its gradient and off its device, or anything else as an array."""
+    values = unmasked("the array", values)
     return values.detach().cpu() if hasattr(values, "detach") else np.asarray(values)

@@ -6,6 +6,7 @@ be compared with published ones: always call it MAUVE-27.
 
 import numpy as np
 
+from loupe.checks import unmasked
 from loupe.metrics.text import checked_sequences, window_codes
 
 SYMBOLS = 27
@@ -101,7 +102,7 @@ def divergence_area(p, q, *, scaling=SCALING):
     """
     from scipy.special import rel_entr
 
-    p, q = np.asarray(p, dtype=np.float64), np.asarray(q, dtype=np.float64)
+    p, q = (np.asarray(unmasked(name, law), dtype=np.float64) for name, law in (("p", p), ("q", q)))
     weight = np.linspace(1e-6, 1 - 1e-6, 25)[:, None]
     mixture = weight * p + (1 - weight) * q
     # Rounding can leave a divergence of equal laws just below zero.

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loupe.checks import unmasked, whole
+
 
 @dataclass(frozen=True)
 class Correlation:
@@ -110,8 +112,7 @@ def permutation_test(x, y, *, strata=None, draws=10_000, seed=0, alternative="gr
     """
     x, y = checked_columns(x=x, y=y)
     strata = np.zeros(len(x)) if strata is None else checked_labels("strata", strata, len(x))
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1, got {draws}")
+    draws = whole("draws", draws)
     if alternative not in P_VALUES:
         raise ValueError(f"unknown alternative {alternative!r}; choose one of {', '.join(P_VALUES)}")
     tau = kendall(x, y)
@@ -251,9 +252,8 @@ def bootstrap_kendall(measures, y, *, draws=2_000, seed=0):
     >>> bool(np.quantile(taus, 0.025) < kendall(x % 7, x) < np.quantile(taus, 0.975))
     True
     """
-    if draws < 1:
-        raise ValueError(f"draws must be at least 1, got {draws}")
-    measures = np.asarray(measures, dtype=np.float64)
+    draws = whole("draws", draws)
+    measures = np.asarray(unmasked("measures", measures), dtype=np.float64)
     columns = [checked_columns(measure=x, y=y) for x in measures.reshape(-1, measures.shape[-1])]
     n = measures.shape[-1]
     drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float64)
@@ -360,7 +360,7 @@ def mean_where_defined(values):
 
 def checked_columns(**columns):
     """Columns of numbers as float64 arrays (n,), or ValueError naming what is wrong and where."""
-    columns = {name: np.asarray(column, dtype=np.float64) for name, column in columns.items()}
+    columns = {name: np.asarray(unmasked(name, column), dtype=np.float64) for name, column in columns.items()}
     for name, column in columns.items():
         if column.ndim != 1:
             raise ValueError(f"{name} must be one column of numbers, got shape {column.shape}")
@@ -381,7 +381,7 @@ def checked_columns(**columns):
 
 def checked_labels(name, column, n):
     """A column of labels as an array (n,), or ValueError if it is none."""
-    column = np.asarray(column)
+    column = np.asarray(unmasked(name, column))
     if column.shape != (n,):
         raise ValueError(f"{name} must have one value for each of {n} runs, got shape {column.shape}")
     if column.dtype.kind == "f" and np.isnan(column).any():

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from loupe.checks import unmasked, whole
 from loupe.metrics.rank_correlation import checked_columns
 
 LARGEST_TABLE = 2**27  # probabilities in float64: 1 GiB
@@ -315,7 +316,7 @@ def bigram_total_variation(sequences, reference):
     >>> bigram_total_variation([0, 1, 0], [[0.25, 0.25], [0.25, 0.25]])
     0.5
     """
-    reference = np.asarray(reference, dtype=np.float64)
+    reference = np.asarray(unmasked("reference", reference), dtype=np.float64)
     if reference.ndim != 2 or reference.shape[0] != reference.shape[1]:
         raise ValueError(f"reference must be a square table of pairs, got shape {reference.shape}")
     if not (reference.min() >= 0 and abs(reference.sum() - 1) < 1e-6):
@@ -409,9 +410,7 @@ def window_counts(ids, length, symbols):
 
 def checked_sequences(name, sequences, symbols):
     """Sequences of ids as an array of integers (..., L), or ValueError naming what is wrong."""
-    sequences = np.asarray(sequences)
-    if symbols < 1:
-        raise ValueError(f"symbols must be at least 1, got {symbols}")
+    sequences, symbols = np.asarray(unmasked(name, sequences)), whole("symbols", symbols)
     if sequences.ndim == 0 or sequences.size == 0:
         raise ValueError(f"{name} must hold at least one symbol, got shape {sequences.shape}")
     if sequences.dtype.kind not in "iu":

@@ -4,6 +4,7 @@ import math
 
 from torch import nn
 
+from loupe.checks import whole
 from loupe.networks.classifiers import fully_connected
 
 # Channels of the five blocks of VGG, and how many convolutions each block has at every depth.
@@ -44,7 +45,7 @@ def lenet(channels=3, size=32, classes=10):
     >>> sum(p.numel() for p in lenet().parameters())
     62006
     """
-    check_images(channels, size, classes, smallest=16)
+    channels, size, classes = check_images(channels, size, classes, smallest=16)
     side = ((size - 4) // 2 - 4) // 2
     return nn.Sequential(
         nn.Conv2d(channels, 6, kernel_size=5),
@@ -88,7 +89,7 @@ def alexnet(channels=3, size=32, classes=10, dropout=0.5):
     >>> sum(p.numel() for p in alexnet().parameters())
     451146
     """
-    check_images(channels, size, classes, smallest=28)
+    channels, size, classes = check_images(channels, size, classes, smallest=28)
     side = size // 2 + 1
     for _ in range(3):  # poolings of width 3 and stride 2; the other convolutions keep the side
         side = (side - 3) // 2 + 1
@@ -146,7 +147,7 @@ def vgg(depth, channels=3, size=32, classes=10, batch_norm=False, dropout=0.5):
     """
     if depth not in VGG_CONVOLUTIONS:
         raise ValueError(f"depth must be one of {', '.join(map(str, VGG_CONVOLUTIONS))}, got {depth}")
-    check_images(channels, size, classes, smallest=1)
+    channels, size, classes = check_images(channels, size, classes, smallest=1)
     layers, side, fan_in = [], size, channels
     for fan_out, repeats in zip(VGG_CHANNELS, VGG_CONVOLUTIONS[depth], strict=True):
         layers += convolutions_of_3(fan_in, fan_out, repeats, batch_norm)
@@ -181,9 +182,8 @@ def dropout_head(widths, dropout):
 
 
 def check_images(channels, size, classes, smallest):
-    """Raise ValueError unless these are positive whole numbers and the images are large enough."""
-    for name, value in (("channels", channels), ("size", size), ("classes", classes)):
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a positive whole number, got {value!r}")
+    """The first three as int; ValueError unless they are positive whole numbers and the images are large enough."""
+    channels, size, classes = whole("channels", channels), whole("size", size), whole("classes", classes)
     if size < smallest:
         raise ValueError(f"size must be at least {smallest} pixels for this network, got {size}")
+    return channels, size, classes

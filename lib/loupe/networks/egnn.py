@@ -9,8 +9,10 @@ import warnings
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import linear, silu
+
+from loupe.checks import edge_list, unmasked, whole
+from loupe.derivatives import transformed
 
 LARGEST_DENSE = 16
 LARGEST_SHIFT = 100.0
@@ -61,20 +63,8 @@ class Graph:
     """
 
     def __init__(self, edges, nodes, *, graphs=None, batch=None):
-        edges = torch.as_tensor(edges)
-        if edges.dim() != 2 or len(edges) != 2:
-            raise ValueError(
-                f"edges must be of shape (2, m), rows above columns, got {tuple(edges.shape)}: transpose them"
-            )
-        if edges.dtype != torch.int64:
-            raise ValueError(f"edges must be int64, got {edges.dtype}: convert them with .long()")
-        if not isinstance(nodes, int) or nodes < 1:
-            raise ValueError(f"nodes must be a positive whole number, got {nodes!r}")
-        if edges.numel() and not 0 <= edges.min() <= edges.max() < nodes:
-            wrong = edges.min() if edges.min() < 0 else edges.max()
-            raise ValueError(
-                f"edges must join nodes in [0, {nodes - 1}], got {wrong}: count them over the whole batch"
-            )
+        nodes = whole("nodes", nodes)
+        edges = edge_list(torch.as_tensor(unmasked("edges", edges)), nodes, axis=0)
         self.edges, self.nodes = edges, nodes
         self._name_graphs(graphs, batch)
         if not edges.numel():
@@ -197,8 +187,8 @@ class Graph:
             graphs = graphs or int(most) + 1
             self.graphs, self.batch = graphs, batch
         else:
-            graphs = 1 if graphs is None else graphs
-            if not isinstance(graphs, int) or graphs < 1 or self.nodes % graphs:
+            graphs = 1 if graphs is None else whole("graphs", graphs)
+            if self.nodes % graphs:
                 raise ValueError(
                     f"{self.nodes} nodes do not make graphs={graphs} of one size: give a batch vector where sizes differ"
                 )
@@ -232,11 +222,21 @@ class Graph:
         self._degree = degree.clamp(min=1).view(-1, 1, 1)
 
 
+def plain_messages(graph, ends, starts, known, of_known, w2, b2, w3, b3, w4, b4):
+    """All that happens at edges: weights of differences ``[P, M B, 1]``, and summed messages ``[P, N, B, H]``."""
+    P, _, B, H = ends.shape
+    pairs = graph.joined(ends, starts)
+    m = torch.addmm(pairs.reshape(-1, H), known.reshape(-1, known.shape[-1]), of_known.T)
+    m = silu(linear(silu(m), w2, b2))
+    weight = linear(silu(linear(m, w3, b3)), w4, b4)
+    return weight.view(P, -1, 1), graph.summed(m.view(P, -1, B, H))
+
+
 class Messages(torch.autograd.Function):
-    """All that happens at edges, slice by slice, so that it stays near the processor; gradients by hand.
+    """:func:`plain_messages` for a CPU, slice by slice, so that it stays near the processor; gradients by hand.
 
     Of each slice three arrays are kept for the way back, what enters the three SiLU, and sums of gradients are formed in
-    place. It is the plain computation in :meth:`EGNNLayer.folded`, for a CPU.
+    place. Where autograd records the way back, it is that of the plain computation.
     """
 
     @staticmethod
@@ -260,22 +260,25 @@ class Messages(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx, inputs, output):
         """Keep what the way back needs."""
-        ctx.graph, _, ends, _, *rest = inputs
-        ctx.shape = ends.shape
+        ctx.graph, _, *inputs = inputs
         ctx.mark_non_differentiable(output[2])
         ctx.set_materialize_grads(False)  # zeros as large as all that is kept would be made
-        ctx.save_for_backward(*rest, output[2])
+        ctx.save_for_backward(*inputs, output[2])
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, weight_grad, heard_grad, _):
         """Gradients by what :meth:`forward` was given."""
-        known, of_known, w2, b2, w3, b3, w4, b4, kept = ctx.saved_tensors
-        P, N, B, H = ctx.shape
+        *inputs, kept = ctx.saved_tensors
+        ends, starts, known, of_known, w2, b2, w3, b3, w4, b4 = inputs
+        P, N, B, H = ends.shape
         graph, edges = ctx.graph, known.shape[1]
         if weight_grad is None:
             weight_grad = known.new_zeros(P, edges, 1)
-        ends, starts = known.new_empty(ctx.shape), known.new_empty(ctx.shape)
+        if torch.is_grad_enabled():
+            heard_grad = torch.zeros_like(ends) if heard_grad is None else heard_grad
+            _, vjp = torch.func.vjp(lambda *inputs: plain_messages(graph, *inputs), *inputs)
+            return None, None, *vjp((weight_grad, heard_grad))
+        ends, starts = torch.empty_like(ends), torch.empty_like(starts)
         # Two narrow products are several times faster the other way round, with few long rows.
         knowns, of_known_rows = known.new_empty(P, known.shape[2], edges), of_known.T.contiguous()
         sums = [torch.zeros_like(w) for w in (of_known_rows, w2, b2, w3, b3, w4, b4)]
@@ -316,6 +319,7 @@ def plain_numbers(*tensors):
         and all(tensor.dtype == first.dtype for tensor in tensors)
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
+        and not transformed()
     )
 
 
@@ -345,9 +349,7 @@ class EGNNLayer(nn.Module):
 
     def __init__(self, width, edge_features=0):
         super().__init__()
-        check_sizes(width=width)
-        if not isinstance(edge_features, int) or edge_features < 0:
-            raise ValueError(f"edge_features must be a whole number, 0 for none, got {edge_features!r}")
+        width, edge_features = whole("width", width), whole("edge_features", edge_features, 0)
         self.width, self.edge_features = width, edge_features
         self.message = nn.Sequential(
             nn.Linear(1 + 2 * width + edge_features, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
@@ -399,16 +401,13 @@ class EGNNLayer(nn.Module):
             known = torch.cat([known, edge_features.expand(P, -1, -1, -1)], dim=-1)
             of_d = torch.cat([of_d, of_edges], dim=1)
         ends, starts = linear(h, of_ends, first.bias), linear(h, of_starts)
+        rest = [*second.parameters(), *self.position.parameters()]
         if plain_numbers(ends, starts, known, of_d):
-            rest = [*second.parameters(), *self.position.parameters()]
             weight, heard, _ = Messages.apply(
                 graph, torch.is_grad_enabled(), ends, starts, known.flatten(1, 2), of_d, *rest
             )
         else:
-            pairs = graph.joined(ends, starts)
-            m = torch.addmm(pairs.reshape(-1, H), known.view(-1, known.shape[-1]), of_d.T)
-            m = silu(linear(silu(m), second.weight, second.bias))
-            weight, heard = self.position(m), graph.summed(m.view(P, M, B, H))
+            weight, heard = plain_messages(graph, ends, starts, known, of_d, *rest)
         shift = graph.averaged(apart * weight.view(P, M, B, 1)).clamp(-LARGEST_SHIFT, LARGEST_SHIFT)
         own, others = self.feature[0].weight.split(H, dim=1)
         new = linear(h, own, self.feature[0].bias) + linear(heard, others)
@@ -432,7 +431,5 @@ def fold_edge_features(graph, values, wanted, x):
 
 
 def check_sizes(**sizes):
-    """ValueError for a size that is not a positive whole number."""
-    for name, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a positive whole number, got {value!r}")
+    """The sizes as int, in their order; ValueError for one that is not a positive whole number."""
+    return [whole(name, value) for name, value in sizes.items()]

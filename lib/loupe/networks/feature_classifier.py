@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
+from loupe.checks import whole
 from loupe.networks.convolutional import check_images
 
 GROUPS = 8  # of channels that are normalised together; fewer where a width is no multiple of it
@@ -46,9 +47,10 @@ class FeatureClassifier(nn.Module):
     def __init__(self, channels=1, *, widths=(32, 64, 128), classes=10, seed=0):
         super().__init__()
         widths = tuple(widths)
-        check_images(channels, 1, classes, smallest=1)
-        if not widths or not all(isinstance(width, int) and width > 0 for width in widths):
-            raise ValueError(f"widths must be one or more positive whole numbers, got {widths}")
+        channels, _, classes = check_images(channels, 1, classes, smallest=1)
+        widths = tuple(whole("each of widths", width) for width in widths)
+        if not widths:
+            raise ValueError("widths must be one or more positive whole numbers, got none")
         self.channels = channels
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
@@ -106,11 +108,10 @@ class WideResNet(nn.Module):
 
     def __init__(self, channels=3, *, depth=16, widen=4, classes=10, seed=0):
         super().__init__()
-        check_images(channels, 1, classes, smallest=1)
-        if not isinstance(depth, int) or depth < 10 or depth % 6 != 4:
+        channels, _, classes = check_images(channels, 1, classes, smallest=1)
+        depth, widen = whole("depth", depth, 10), whole("widen", widen)
+        if depth % 6 != 4:
             raise ValueError(f"depth must be 6 n + 4: 10, 16, 22, 28, ..., got {depth!r}")
-        if not isinstance(widen, int) or widen < 1:
-            raise ValueError(f"widen must be a positive whole number, got {widen!r}")
         self.channels = channels
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)

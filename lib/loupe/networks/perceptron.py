@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from torch.nn.functional import silu
 
+from loupe.checks import whole
 from loupe.networks.noise_embedding import NoiseEmbedding
 
 
@@ -43,11 +44,8 @@ class NoisePerceptron(nn.Module):
         super().__init__()
         outputs = dim if outputs is None else outputs
         sizes = {"dim": dim, "outputs": outputs, "width": width, "layers": layers, "condition": condition}
-        for name, value in sizes.items():
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a positive whole number, got {value!r}")
-        if not isinstance(classes, int) or classes < 0:
-            raise ValueError(f"classes must be a whole number, 0 for none, got {classes!r}")
+        dim, outputs, width, layers, condition = (whole(name, value) for name, value in sizes.items())
+        classes = whole("classes", classes, 0)
         self.dim = dim
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn.functional import dropout, gelu, scaled_dot_product_attention, silu
 
+from loupe.checks import whole
+
 LONGEST_WAVE = 10_000
 FREQUENCIES = 256
 
@@ -129,6 +131,9 @@ class Transformer(nn.Module):
         self, states, *, width, heads, blocks, condition=128, rate=0.0, causal=False, length=None, seed=0
     ):
         super().__init__()
+        sizes = {"states": states, "width": width, "heads": heads, "blocks": blocks}
+        states, width, heads, blocks = (whole(name, value) for name, value in sizes.items())
+        condition = whole("condition", condition, 0)
         if width % (2 * heads):
             raise ValueError(f"width must be a multiple of 2 * heads = {2 * heads}, got {width}")
         self.head_dim, self.condition, self.length = width // heads, condition, length

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.functional import avg_pool2d, dropout, interpolate, scaled_dot_product_attention, silu
 
+from loupe.checks import whole
 from loupe.errors import LoupeError
 from loupe.networks.noise_embedding import LOG_SCALE, NoiseEmbedding, check_labels, noise_levels
 
@@ -149,9 +150,10 @@ class UNet(nn.Module):
     ):
         super().__init__()
         out_channels = channels if out_channels is None else out_channels
-        sides = check_options(
-            channels, out_channels, width, multipliers, blocks, attention, size, classes, dropout
+        channels, out_channels, width, blocks, size, classes, multipliers = whole_options(
+            channels, out_channels, width, blocks, size, classes, multipliers
         )
+        sides = check_options(multipliers, attention, size, dropout)
         self.channels, self.size = channels, size
         condition, wide = 4 * width, [width * m for m in multipliers]
 
@@ -250,9 +252,10 @@ class DiffusersUNet(nn.Module):
     ):
         super().__init__()
         out_channels = channels if out_channels is None else out_channels
-        sides = check_options(
-            channels, out_channels, width, multipliers, blocks, attention, size, classes, dropout
+        channels, out_channels, width, blocks, size, classes, multipliers = whole_options(
+            channels, out_channels, width, blocks, size, classes, multipliers
         )
+        sides = check_options(multipliers, attention, size, dropout)
         try:
             from diffusers import UNet2DModel
         except ImportError as error:
@@ -316,17 +319,23 @@ def make_unet(*, backbone="loupe", **options):
     return (UNet if backbone == "loupe" else DiffusersUNet)(**options)
 
 
-def check_options(channels, out_channels, width, multipliers, blocks, attention, size, classes, dropout):
+def whole_options(channels, out_channels, width, blocks, size, classes, multipliers):
+    """The same as int and a tuple of them, for any kind of whole numbers."""
+    sizes = {
+        "channels": channels,
+        "out_channels": out_channels,
+        "width": width,
+        "blocks": blocks,
+        "size": size,
+    }
+    found = [whole(name, value) for name, value in sizes.items()]
+    return *found, whole("classes", classes, 0), tuple(whole("each of multipliers", m) for m in multipliers)
+
+
+def check_options(multipliers, attention, size, dropout):
     """The side of the images at each level, in pixels; ValueError for options that make no network."""
-    numbers = [("channels", channels), ("out_channels", out_channels), ("width", width), ("blocks", blocks)]
-    numbers += [("size", size), *(("each of multipliers", m) for m in multipliers)]
-    for name, value in numbers:
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be a positive whole number, got {value!r}")
     if not multipliers:
         raise ValueError("multipliers must name at least one level, got none: (1,) makes one")
-    if not isinstance(classes, int) or classes < 0:
-        raise ValueError(f"classes must be a whole number, 0 for none, got {classes!r}")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be at least 0 and below 1, got {dropout}")
     factor = 2 ** (len(multipliers) - 1)

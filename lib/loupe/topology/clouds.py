@@ -6,6 +6,8 @@ from functools import partial
 
 import numpy as np
 
+from loupe.checks import whole
+
 
 @dataclass(frozen=True)
 class Cloud:
@@ -141,7 +143,7 @@ def embed_isometrically(points, dimension, rng):
     ValueError
         If the dimension is smaller than d.
     """
-    d = points.shape[1]
+    d, dimension = points.shape[1], whole("dimension", dimension)
     if dimension < d:
         raise ValueError(f"dimension must be at least {d}, that of the points; got {dimension}")
     frame, _ = np.linalg.qr(rng.standard_normal((dimension, d)))
@@ -182,8 +184,7 @@ def stable_ou_path(steps, dimension, beta, rng, *, mean_reversion=1.0):
     >>> stable_ou_path(1000, 10, 1.5, np.random.default_rng(0)).shape
     (1000, 10)
     """
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, got {steps}")
+    steps, dimension = whole("steps", steps), whole("dimension", dimension)
     if not 0 < beta <= 2:
         raise ValueError(f"beta must be in (0, 2], got {beta}")
     h = 1 / steps

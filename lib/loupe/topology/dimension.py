@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loupe.checks import unmasked, whole
 from loupe.topology.distances import checked_distances, is_tensor
 from loupe.topology.persistence import check_alpha
 from loupe.topology.trees import grow_tree, merge_heights
@@ -125,8 +126,7 @@ def ph_dimension(
     check_alpha(alpha)
     distances = checked_distances(points, distances)
     sizes = checked_sizes(sizes, len(distances))
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, got {repeats}")
+    repeats = whole("repeats", repeats)
 
     if legacy_seed is None:
         rng = np.random.default_rng(seed)
@@ -266,9 +266,11 @@ def bootstrap_error(sizes, lifetime_sums, alpha, rng):
 
 def checked_sizes(sizes, n_points):
     """Subset sizes as an integer array (s,), or ValueError if this many points cannot serve them."""
-    sizes = np.asarray(sizes)
-    if sizes.ndim != 1 or sizes.dtype.kind != "i" or len(sizes) < 3 or np.diff(sizes).min() <= 0:
-        raise ValueError(f"sizes must be at least 3 increasing integers, got {sizes.tolist()}")
+    given = np.asarray(unmasked("sizes", sizes))
+    # int64 before anything is subtracted: unsigned numbers never fall.
+    sizes = given.astype(np.int64) if given.dtype.kind in "iu" else None
+    if sizes is None or sizes.ndim != 1 or len(sizes) < 3 or np.diff(sizes).min() <= 0:
+        raise ValueError(f"sizes must be at least 3 increasing integers, got {given.tolist()}")
     if sizes[0] < 2:
         raise ValueError(f"sizes must be at least 2, as one point has no lifetime; got {sizes[0]}")
     if sizes[-1] > n_points:

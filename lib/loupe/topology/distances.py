@@ -4,6 +4,8 @@ import sys
 
 import numpy as np
 
+from loupe.checks import unmasked
+
 # Up to this many columns direct differences are both faster than a matrix product and free of cancellation.
 DIRECT_COLUMNS = 32
 
@@ -15,6 +17,10 @@ CANCELLATION = 1e-10
 
 # Distance matrices that differ from their transposes by these fractions are taken as they are, or averaged.
 FLOAT64_ROUNDING, FLOAT32_ROUNDING = 1e-12, 1e-5
+
+# From inner products in float32, as by torch.cdist: the root of what cancellation leaves of squares, 4e-3 of the largest
+# distance where points lie a few diameters from the origin.
+PRODUCT_ROUNDING = 5e-3
 
 
 def pairwise_distances(points):
@@ -127,8 +133,9 @@ def is_tensor(values):
     return torch is not None and isinstance(values, torch.Tensor)
 
 
-def as_points(points):
+def as_points(points, name="points"):
     """Points as a real matrix without a copy; only a tensor on another device stays a tensor."""
+    points = unmasked(name, points)
     if is_tensor(points):
         points = points.detach()
         if points.device.type == "cpu":
@@ -137,16 +144,16 @@ def as_points(points):
         points = np.asarray(points)
     if points.ndim != 2 or 0 in points.shape:
         raise ValueError(
-            f"points must be a non-empty matrix, one point a row; got shape {tuple(points.shape)}"
+            f"{name} must be a non-empty matrix, one point a row; got shape {tuple(points.shape)}"
         )
     if not is_tensor(points) and points.dtype.kind not in "biuf":
-        raise ValueError(f"points must be real numbers, got dtype {points.dtype}")
+        raise ValueError(f"{name} must be real numbers, got dtype {points.dtype}")
     return points
 
 
-def as_float64(points):
+def as_float64(points, name="points"):
     """Points as a float64 array (n, d), checked as :func:`as_points` does."""
-    points = as_points(points)
+    points = as_points(points, name)
     return np.asarray(points.cpu() if is_tensor(points) else points, dtype=np.float64)
 
 
@@ -173,7 +180,8 @@ def checked_distances(points, distances):
     ----------
     points : array or torch.Tensor, shape (n, d), or None
     distances : array or torch.Tensor, shape (n, n), or None
-        Exactly one of the two is given. Asymmetry at the level of float32 rounding is averaged out.
+        Exactly one of the two is given. Asymmetry at the level of rounding is averaged out, and what rounding has left
+        on the diagonal becomes 0.
 
     Returns
     -------
@@ -182,36 +190,54 @@ def checked_distances(points, distances):
     Raises
     ------
     ValueError
-        If both or none are given, there are fewer than two points, or the matrix is not square, symmetric,
-        non-negative, finite and zero on its diagonal.
+        If both or none are given, there are fewer than two points, or the matrix is not square and, but for rounding
+        of its dtype, symmetric, non-negative, finite and zero on its diagonal; for masked arrays and sparse matrices.
     """
     if (points is None) == (distances is None):
         raise ValueError("give either points or distances, and not both")
     if distances is None:
         distances = pairwise_distances(points)
     else:
-        distances = as_float64(distances)
-        reject_bad_distances(distances)
-        distances = symmetric(distances)
+        rounding = rounding_of(distances)
+        distances = as_float64(distances, "distances")
+        distances = symmetric(without_rounding(distances, rounding), rounding)
     if len(distances) < 2:
         raise ValueError("need at least 2 points, got 1")
     return distances
 
 
-def reject_bad_distances(distances):
-    """Raise ValueError unless a matrix is square, finite, non-negative and zero on the diagonal."""
+def rounding_of(distances):
+    """What of the largest distance may be rounding: in a matrix of single precision, of squares that nearly cancel."""
+    width = getattr(getattr(distances, "dtype", None), "itemsize", 8)
+    return FLOAT32_ROUNDING if width > 4 else PRODUCT_ROUNDING
+
+
+def without_rounding(distances, rounding):
+    """The distances, with zeros on the diagonal for what rounding left there, and for numbers just below zero.
+
+    ValueError unless they are square, finite, non-negative, and zero on the diagonal but for rounding.
+    """
     if distances.shape[0] != distances.shape[1]:
         raise ValueError(f"distances must be square, got shape {distances.shape}; give points as points=")
     smallest, largest = distances.min(), distances.max()
     if not np.isfinite([smallest, largest]).all():
         reject_nonfinite(np.isfinite(distances).all(axis=1))
-    if smallest < 0:
-        raise ValueError(f"distances must not be negative, got {smallest:g}")
-    if distances.diagonal().any():
-        raise ValueError("distances must be zero on the diagonal, between a point and itself")
+    if smallest < -FLOAT64_ROUNDING * max(largest, 0):
+        own = distances.diagonal().min()
+        if smallest < own or own < -rounding * largest:
+            raise ValueError(f"distances must not be negative, got {smallest:g}")
+    own = np.abs(distances.diagonal()).max()
+    if own > rounding * largest:
+        raise ValueError(
+            f"distances must be zero on the diagonal, between a point and itself, got {own:g} (the largest is {largest:g})"
+        )
+    if smallest < 0 or own > 0:
+        distances = np.maximum(distances, 0)
+        np.fill_diagonal(distances, 0)
+    return distances
 
 
-def symmetric(matrix):
+def symmetric(matrix, rounding=FLOAT32_ROUNDING):
     """A matrix (n, n) if symmetric, its mean with the transpose if nearly so, or else ValueError.
 
     Comparing every entry with its mirror image misses the cache. Products with fixed random weights from the
@@ -222,6 +248,6 @@ def symmetric(matrix):
     if np.abs(products - weights @ matrix).max() <= FLOAT64_ROUNDING * products.max():
         return matrix
     asymmetry = np.abs(matrix - matrix.T).max()
-    if asymmetry > FLOAT32_ROUNDING * matrix.max():
+    if asymmetry > rounding * matrix.max():
         raise ValueError(f"distances must be symmetric; they differ from their transpose by {asymmetry:g}")
     return (matrix + matrix.T) / 2

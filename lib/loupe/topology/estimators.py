@@ -7,6 +7,7 @@ on the raw coordinates and takes seconds to import.
 
 import numpy as np
 
+from loupe.checks import whole
 from loupe.topology.distances import checked_distances
 
 
@@ -62,8 +63,7 @@ def mle_dimension(points=None, *, distances=None, k=10):
     ValueError
         For points or distances that are not valid, k below 2, or no more than k different points.
     """
-    if k < 2:
-        raise ValueError(f"k must be at least 2 neighbours, got {k}")
+    k = whole("k", k, 2)
     nearest = neighbour_distances(points, distances, k)
     inverse = np.log(nearest[:, -1:] / nearest[:, :-1]).mean(axis=1)
     return float(1 / inverse.mean())

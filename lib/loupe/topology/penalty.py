@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from loupe.checks import whole
+from loupe.derivatives import first_order
 from loupe.topology.dimension import checked_sizes
 from loupe.topology.persistence import check_alpha
 from loupe.topology.regulariser import differentiable_ph_dimension
@@ -62,8 +64,7 @@ class DimensionPenalty:
     def __init__(self, size, *, window=100, sizes=None, alpha=1.0, seed=0, dtype=None, device="cpu"):
         import torch
 
-        if size < 1:
-            raise ValueError(f"size must be at least 1 weight, got {size}")
+        size, window = whole("size", size), whole("window", window)
         check_alpha(alpha)
         self.sizes = checked_sizes(range(10, window, 10) if sizes is None else sizes, window)
         self.window, self.alpha, self.seed, self.steps = window, alpha, seed, 0
@@ -82,7 +83,8 @@ class DimensionPenalty:
         Returns
         -------
         torch.Tensor or None
-            Scalar, with a gradient of first order. None until ``window`` iterates are known; nan, with a gradient
+            Scalar, with a gradient of first order; to differentiate it again is an error.
+            None until ``window`` iterates are known; nan, with a gradient
             of zero, where the slope of lifetime sums is not below 1.
         """
         import torch
@@ -100,7 +102,8 @@ class DimensionPenalty:
         if not differentiate:
             return value
         # The gradient is taken now, as the next step overwrites an iterate; the added term itself is zero.
-        return value + self._gradient(dimension, distances).to(vector) @ (vector - newest)
+        slope = self._gradient(dimension, distances).to(vector)
+        return first_order("the dimension penalty", value + slope @ (vector - newest))
 
     def remember(self, newest):
         """Put an iterate (P,) in place of the oldest, and its distances in place of a row and a column, without more."""

@@ -1,7 +1,10 @@
 """Lifetimes of connected components, the bars of degree-0 persistent homology, and their weighted sums."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
+from loupe.checks import whole
 from loupe.topology.distances import checked_distances, finite_points, is_tensor
 from loupe.topology.trees import edge_lengths, grow_tree, merge_heights, spanning_tree
 
@@ -143,7 +146,7 @@ def persistence_diagrams(points=None, *, distances=None, homology_dimensions=(0,
     points : array or torch.Tensor, shape (n, d), optional
     distances : array, shape (n, n), optional
         Instead of points.
-    homology_dimensions : sequence of int
+    homology_dimensions : sequence of int, or int
         0 for components, 1 for loops. Loops of more than a thousand points take long.
 
     Returns
@@ -155,7 +158,7 @@ def persistence_diagrams(points=None, *, distances=None, homology_dimensions=(0,
     Raises
     ------
     ValueError
-        For points or distances that are not valid.
+        For points or distances that are not valid, or degrees that are no whole numbers from 0 on.
 
     Examples
     --------
@@ -164,9 +167,14 @@ def persistence_diagrams(points=None, *, distances=None, homology_dimensions=(0,
     """
     from gudhi.sklearn.rips_persistence import RipsPersistence
 
+    degrees = homology_dimensions
+    degrees = list(degrees) if isinstance(degrees, Iterable) and np.ndim(degrees) else [degrees]
+    degrees = [whole("each of homology_dimensions", degree, 0) for degree in degrees]
+    if not degrees:
+        raise ValueError("homology_dimensions must name at least one degree, such as (0, 1), got none")
     distances = checked_distances(points, distances)
     rips = RipsPersistence(
-        homology_dimensions=list(homology_dimensions),
+        homology_dimensions=degrees,
         input_type="full distance matrix",
         homology_coeff_field=2,
     )

@@ -4,7 +4,8 @@ Nothing of the size of the scores is stored but their gradient; and rows that do
 """
 
 import torch
-from torch.autograd.function import once_differentiable
+
+from loupe.derivatives import transformed
 
 PIECE = {"cpu": 2**18}
 """Scores in one piece; elsewhere, where launching costs more than memory, more of them."""
@@ -31,11 +32,32 @@ def score_entropy_rows(log_score, active, x, x0, others, extra, constant):
     torch.Tensor, shape (n,)
         Of float64 if the scores are, else of float32.
     """
+    noise = [value for value in (others, extra, constant) if value is not None]
+    if transformed() or any(value.requires_grad for value in noise):
+        return _plain(log_score, active, x, x0, others, extra, constant)
     return _ScoreEntropy.apply(log_score, active, x, x0, others, extra, constant)[0]
 
 
+def _plain(log_score, active, x, x0, others, extra, constant):
+    """The same in operations that autograd can follow, without thrift."""
+    if active is not None:
+        log_score = log_score.masked_fill(~active.unsqueeze(1), 0)
+    here = x.unsqueeze(1)
+    logs = log_score.double().scatter(1, here, 0)
+    total = constant + logs.exp().scatter(1, here, 0).sum(1)
+    total = total - extra * logs.gather(1, x0.unsqueeze(1)).squeeze(1)
+    if others is not None:
+        total = total - others * logs.sum(1)
+    if active is not None:
+        total = total.masked_fill(~active, 0)
+    return total.to(working(log_score))
+
+
 class _ScoreEntropy(torch.autograd.Function):
-    """The exponentials are most of the work: where a gradient is wanted they are kept, in what becomes the gradient."""
+    """The exponentials are most of the work: where a gradient is wanted they are kept, in what becomes the gradient.
+
+    Where autograd records the way back, it is that of :func:`_plain`.
+    """
 
     @staticmethod
     def forward(log_score, active, x, x0, others, extra, constant):
@@ -61,7 +83,7 @@ class _ScoreEntropy(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        ctx.save_for_backward(*inputs[:-1])
+        ctx.save_for_backward(*inputs)
         ctx.set_materialize_grads(
             False
         )  # zeros for what is kept would be one more tensor of the size of the scores
@@ -70,11 +92,15 @@ class _ScoreEntropy(torch.autograd.Function):
             ctx.mark_non_differentiable(ctx.kept)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, cotangent, _):
         if cotangent is None:
             return (None,) * 7
-        log_score, active, x, x0, others, extra = ctx.saved_tensors
+        log_score, active, x, x0, others, extra, constant = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            _, vjp = torch.func.vjp(
+                lambda logs: _plain(logs, active, x, x0, others, extra, constant), log_score
+            )
+            return *vjp(cotangent), *[None] * 6
         # Once only: a second pass through a retained graph computes them again.
         kept, ctx.kept = ctx.kept, None
         gradient = torch.empty_like(log_score) if kept is None else kept

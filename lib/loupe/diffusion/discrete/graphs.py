@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import one_hot
 
+from loupe.checks import of_shape, whole
 from loupe.diffusion.discrete.draws import categorical
 from loupe.diffusion.discrete.fused import row_sums, rows_of_piece, score_entropy_rows
 
@@ -28,10 +29,7 @@ class Graph:
     tokens: int
 
     def __post_init__(self):
-        if not isinstance(self.tokens, int) or self.tokens < 2:
-            raise ValueError(
-                f"a text needs at least 2 different tokens, in a whole number, got {self.tokens}"
-            )
+        object.__setattr__(self, "tokens", whole("tokens", self.tokens, 2))
 
     def rate(self, x):
         """Rates from ``x (...)`` to each state, shape (..., states), float64; they sum to 0."""
@@ -50,7 +48,7 @@ class Graph:
 
         ``Q(x, y) s_y`` to each other state y, and on the diagonal minus their sum.
         """
-        self.check_score(log_score)
+        self.check_score(log_score, x)
         here = one_hot(x, self.states).bool()
         to = self.rate_to(x)
         # Entries without a rate are not used: infinite ones must not turn into 0 * inf.
@@ -107,23 +105,20 @@ class Graph:
             hint = f" ({self.tokens} is the mask)" if states == self.tokens < self.states else ""
             raise ValueError(f"{name} must be from 0 to {states - 1}, got {int(low)} to {int(high)}{hint}")
 
-    def check_score(self, log_score):
-        """Raise ValueError unless the last axis of the scores counts the states."""
+    def check_score(self, log_score, x):
+        """The scores; ValueError unless they are one for each state at each of the tokens ``x (..., L)``."""
         if log_score.shape[-1] != self.states:
             hint = ", the last of them the mask" if self.states > self.tokens else ""
             raise ValueError(
                 f"{self} has {self.states} states{hint}: the log-score must have as many, got {log_score.shape[-1]}"
             )
+        return of_shape("the log-score", log_score, (*x.shape, self.states))
 
     def _loss_arguments(self, log_score, total_noise, x, x0):
-        self.check_score(log_score)
         self.check_tokens(x, self.states, "x")
         self.check_tokens(x0, self.tokens, "x0")
-        if not x.shape == x0.shape == log_score.shape[:-1]:
-            raise ValueError(
-                f"x, x0 and the log-score must agree but for the states, got {tuple(x.shape)}, {tuple(x0.shape)} "
-                f"and {tuple(log_score.shape)}"
-            )
+        of_shape("x0", x0, x.shape)
+        self.check_score(log_score, x)
         noise = noise_like(total_noise, x)
         if not (noise > 0).all():
             raise ValueError(
@@ -191,7 +186,7 @@ class Absorbing(Graph):
         Parameters
         ----------
         log_score : torch.Tensor, shape (..., L, states)
-            Differentiable, once; computed in float32 at least.
+            Differentiable; computed in float32 at least.
         total_noise : torch.Tensor, shape (...)
             Above 0.
         x, x0 : torch.Tensor of int64, shape (..., L)
@@ -230,7 +225,7 @@ class Absorbing(Graph):
         return self._unmask(log_score, x, torch.full(x.shape, torch.inf, dtype=torch.float64), generator)
 
     def _unmask(self, log_score, x, factor, generator):
-        self.check_score(log_score)
+        self.check_score(log_score, x)
         self.check_tokens(x, self.states, "x")
         flat, states = log_score.reshape(-1, self.states), x.flatten().clone()
         # Random numbers for every token, masked or not: those of one do not depend on the others' fate.
@@ -314,7 +309,7 @@ class Uniform(Graph):
         return (values / self.tokens).view(x.shape)
 
     def tweedie_probabilities(self, log_score, x, step):
-        self.check_score(log_score)
+        self.check_score(log_score, x)
         self.check_tokens(x, self.states, "x")
         step, N = noise_like(step, x).unsqueeze(-1), self.tokens
         here = one_hot(x, N).bool()
@@ -330,4 +325,8 @@ def noise_like(noise, x):
     noise = torch.as_tensor(noise, dtype=torch.float64, device=x.device)
     if not (noise >= 0).all():
         raise ValueError(f"noise must be at least 0, got {noise.min().item():g}")
+    if noise.dim() and noise.shape not in (x.shape[:-1], (1,)):
+        raise ValueError(
+            f"noise must be one number or one for each sequence, of shape {tuple(x.shape[:-1])}, got {tuple(noise.shape)}"
+        )
     return (noise if noise.dim() == 0 else noise.unsqueeze(-1)).expand(x.shape)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
+from loupe.checks import whole
 from loupe.diffusion.discrete.losses import rate_weighted
 
 START = 1e-3
@@ -76,8 +77,9 @@ def likelihood_bound(score, x0, graph, noise, *, times=1000, batch=64, generator
     ValueError
         If there are no sequences or no times.
     """
-    if times < 1 or not len(x0):
-        raise ValueError(f"a bound needs sequences and at least one time, got {len(x0)} and {times}")
+    times, batch = whole("times", times), whole("batch", batch)
+    if not len(x0):
+        raise ValueError("a bound needs sequences, got none")
     count, length = x0.shape
     shares = torch.rand(count, times, generator=generator, device=x0.device, dtype=torch.float64)
     t = START + (1 - START) * (shares + torch.arange(times, device=x0.device)) / times

@@ -15,6 +15,7 @@ References
 import torch
 from torch.nn.functional import cross_entropy, one_hot, pad
 
+from loupe.checks import of_shape, whole
 from loupe.diffusion.discrete.models import log_expm1
 
 
@@ -52,7 +53,7 @@ def concrete_score_loss(score, x0, graph, noise, times, generator=None):
     # p(y | x0) / p(x | x0): both chains reach y from x0 as likely as their columns say.
     law = graph.transition(x0, total)
     ratio = (law / law.gather(-1, x.unsqueeze(-1))).masked_fill(away == 0, 0)
-    gap = score(x, total).double().exp().masked_fill(away == 0, 0) - ratio
+    gap = graph.check_score(score(x, total), x).double().exp().masked_fill(away == 0, 0) - ratio
     return rate_weighted(0.5 * (away * gap.square()).sum(-1), rate)
 
 
@@ -64,7 +65,8 @@ def masked_cross_entropy(score, x0, graph, noise, times, generator=None):
     """
     total, rate = noise(times)
     x = graph.corrupt(x0, total, generator)
-    logs = score(x, total).gather(-1, x0.unsqueeze(-1)).squeeze(-1) + log_expm1(total).unsqueeze(-1)
+    logs = graph.check_score(score(x, total), x)
+    logs = logs.gather(-1, x0.unsqueeze(-1)).squeeze(-1) + log_expm1(total).unsqueeze(-1)
     return rate_weighted(-logs.masked_fill(x != graph.mask, 0), rate * (-log_expm1(total)).exp())
 
 
@@ -98,15 +100,15 @@ def d3pm_loss(network, x0, graph, steps, times, generator=None, *, auxiliary=0.0
     ValueError
         If there are no steps.
     """
-    if steps < 1:
-        raise ValueError(f"the chain needs at least 1 step, got {steps}")
+    steps = whole("steps", steps)
     t = (times.double() * steps).ceil().clamp(1, steps) / steps
     # The last step has no noise that a number could tell.
     total = -torch.log1p(-t.clamp_max(1 - 1 / (2 * steps)))
     draw = torch.rand(x0.shape, generator=generator, device=x0.device, dtype=torch.float64)
     t, s = t.unsqueeze(-1), (t - 1 / steps).clamp_min(0).unsqueeze(-1)
     x = torch.where(draw < t, graph.mask, x0)
-    logs = network(x, total).double().log_softmax(-1)
+    logits = of_shape("the logits", network(x, total), (*x.shape, graph.states))
+    logs = logits.double().log_softmax(-1)
     right, m = logs.gather(-1, x0.unsqueeze(-1)).squeeze(-1), logs[..., graph.mask].exp()
     share = 1 / (steps * t)  # of the masks at t, those that were none at s
     spent = torch.log1p((1 - t) * m / t)
@@ -127,6 +129,7 @@ def autoregressive_nats(network, x0, start):
         Stands before the first token.
     """
     logits = network(pad(x0[:, :-1], (1, 0), value=start))
+    of_shape("the logits", logits, (*x0.shape, logits.shape[-1]))
     return cross_entropy(logits.transpose(1, 2), x0, reduction="none")
 
 
@@ -166,7 +169,8 @@ def any_order_nats(score, x0, graph, asked, hidden=None, *, generator=None):
     masked[:, asked] = order < k.unsqueeze(-1)
     gone = masked if hidden is None else masked | hidden
     share = gone.double().mean(-1).clamp_max(1 - 1e-3)
-    logs = score(torch.where(gone, graph.mask, x0), -torch.log1p(-share))[..., : graph.tokens].log_softmax(-1)
+    found = graph.check_score(score(torch.where(gone, graph.mask, x0), -torch.log1p(-share)), x0)
+    logs = found[..., : graph.tokens].log_softmax(-1)
     right = logs.gather(-1, x0.unsqueeze(-1)).squeeze(-1)
     return -right.masked_fill(~masked, 0).sum(-1) * n / k
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import pad
 
+from loupe.checks import of_shape, whole
 from loupe.diffusion.discrete.draws import categorical, exponential_race
 from loupe.diffusion.discrete.graphs import METHODS, Absorbing
 from loupe.diffusion.discrete.models import scaled_score
@@ -89,8 +90,7 @@ def sample(
     RuntimeError
         If scores are not finite; the message names the step and its time.
     """
-    if steps < 1:
-        raise ValueError(f"a sampler needs at least 1 step, got {steps}")
+    steps = whole("steps", steps)
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     ask = _Cached(score) if cached else _Asked(score)
@@ -102,7 +102,7 @@ def sample(
     watch(0, x)
     for k in range(steps + 1):
         total = totals[k].expand(shape[0])
-        log_score = ask(x, total)
+        log_score = graph.check_score(ask(x, total), x)
         try:
             if k == steps:
                 x = _last_step(graph, log_score, x, total, generator, race)
@@ -171,7 +171,7 @@ def first_hitting(score, graph, shape, *, given=None, generator=None, device="cp
         masked = x == graph.mask
         left = masked.sum(-1)
         share = share * torch.rand(shape[0], **options) ** (1 / left.clamp_min(1))
-        log_score = ask(x, -torch.log1p(-share.clamp_max(1 - 1e-9)), left > 0)
+        log_score = graph.check_score(ask(x, -torch.log1p(-share.clamp_max(1 - 1e-9)), left > 0), x)
         where = (torch.rand(shape, **options) * masked).argmax(-1)
         weights = log_score[torch.arange(shape[0], device=device), where, : graph.tokens].double()
         weights = (weights - weights.amax(-1, keepdim=True)).exp().masked_fill((left == 0).unsqueeze(-1), 1)
@@ -215,7 +215,9 @@ def sample_autoregressive(network, shape, start, *, generator=None, device="cpu"
     asked = 0
     with torch.no_grad():
         while x.shape[1] < shape[1]:
-            logits = network(pad(x, (1, 0), value=start))[:, -1, :start]
+            logits = network(pad(x, (1, 0), value=start))
+            of_shape("the logits", logits, (shape[0], x.shape[1] + 1, max(start, logits.shape[-1])))
+            logits = logits[:, -1, :start]
             uniform = torch.rand(shape[0], generator=generator, device=device, dtype=torch.float64)
             x = torch.cat([x, categorical(logits.double().softmax(-1), uniform).unsqueeze(-1)], dim=1)
             asked += 1

@@ -11,14 +11,28 @@ from dataclasses import dataclass
 import torch
 from torchdiffeq import odeint
 
+from loupe.checks import of_shape, whole
 from loupe.diffusion.reflected.kernel import per_row
-from loupe.diffusion.reflected.sde import checked_data
+from loupe.diffusion.reflected.sde import ReflectedSDE, checked_data
 
 MOLLIFIER = 200.0
 """Width of the mollifier in the published sampler."""
 
-METHODS = ("dopri5", "dopri8", "bosh3", "adaptive_heun", "euler", "midpoint", "heun2", "rk4")
 FIXED = ("euler", "midpoint", "heun2", "rk4")
+STAGES = {
+    "dopri5": 6,
+    "dopri8": 13,
+    "bosh3": 3,
+    "adaptive_heun": 1,
+    "euler": 1,
+    "midpoint": 2,
+    "heun2": 2,
+    "rk4": 4,
+}
+"""Methods of torchdiffeq, and evaluations of each step, accepted or not."""
+
+METHODS = tuple(STAGES)
+
 SMALLEST = 1e-12
 SHORTEST = 1e-4
 """Steps never get shorter: where a score pushes through a wall, the flow slides along it in such steps."""
@@ -120,13 +134,19 @@ def flow(
     Raises
     ------
     ValueError
-        For unknown methods, steps where there are none or none where they are needed, or a mollifier that is not
-        positive or has no walls.
+        For unknown methods, steps where there are none or none where they are needed, a mollifier that is not
+        positive or has no walls, points outside the cube, times that do not run one way within [0, 1], or a score of
+        another shape than the points.
+    RuntimeError
+        If the score or the points are not finite; the message names the step and the noise.
     """
-    velocity = _Velocity(score, sde, mollifier)
+    checked_data(x, sde, "x")
+    grid = _checked_times([start, end] if times is None else times).to(x)
+    velocity = _Velocity(score, sde, mollifier, method)
     options = _solver(method, rtol, atol, steps)
-    grid = torch.tensor([start, end] if times is None else list(times), dtype=x.dtype, device=x.device)
-    path = sde.folded(odeint(velocity, x, grid, **options))
+    if not x.numel():
+        return Flow(x if times is None else x.expand(len(grid), *x.shape), 0)
+    path = sde.folded(_solved(velocity, velocity, x, grid, options))
     return Flow(path[-1] if times is None else path, velocity.evaluations)
 
 
@@ -168,12 +188,14 @@ def log_likelihood(
     Raises
     ------
     ValueError
-        As :func:`flow`, and for data outside the cube or less than one probe.
+        As :func:`flow`, and for less than one probe, or a score that cannot be differentiated.
+    RuntimeError
+        As :func:`flow`.
     """
     checked_data(x0, sde)
-    if probes is not None and probes < 1:
-        raise ValueError(f"probes must be at least 1, or None for the exact divergence, got {probes}")
-    velocity = _Velocity(score, sde, mollifier)
+    if probes is not None:
+        probes = whole("probes (None for the exact divergence)", probes)
+    velocity = _Velocity(score, sde, mollifier, method)
     options = _solver(method, rtol, atol, steps)
     shape = (probes or 0, *x0.shape)
     signs = 1 - 2 * torch.randint(2, shape, generator=generator, device=x0.device).to(x0.dtype)
@@ -182,35 +204,66 @@ def log_likelihood(
         with torch.enable_grad():
             x = state[0].detach().requires_grad_()
             v = velocity(t, x)
+            if not v.requires_grad:
+                raise ValueError(
+                    "the score must be differentiable by x: it was detached, or does not depend on x"
+                )
             divergence = _divergence(v, x, signs)
+        velocity.look(divergence, x)
         return v.detach(), divergence
 
+    if not x0.numel():
+        return LogLikelihood(x0.new_zeros(len(x0)), x0, 0)
     with torch.no_grad():
         grid = torch.tensor([0.0, 1.0], dtype=x0.dtype, device=x0.device)
-        x, gain = odeint(joint, (x0, x0.new_zeros(len(x0))), grid, **options)
+        x, gain = _solved(joint, velocity, (x0, x0.new_zeros(len(x0))), grid, options)
     end = sde.folded(x[-1])
     return LogLikelihood(sde.limit_log_density(end) + gain[-1], end, velocity.evaluations)
 
 
 class _Velocity:
-    """The velocity of the flow on the unfolded line; it counts how often it is asked."""
+    """The velocity of the flow on the unfolded line; it counts how often it is asked, and stops where it is not finite.
 
-    def __init__(self, score, sde, mollifier):
+    On a GPU a method of equal steps does not wait for the answer: whether all were finite is looked at in the end.
+    """
+
+    def __init__(self, score, sde, mollifier, method):
         if mollifier is not None:
             if not 0 < mollifier < float("inf"):
                 raise ValueError(f"a mollifier must be a number above 0, or None for none, got {mollifier}")
             if isinstance(sde.chart(torch.zeros(1))[1], float):
                 raise ValueError("a mollifier slows the flow at walls, and this process has none")
         self.score, self.sde, self.mollifier, self.evaluations = score, sde, mollifier, 0
+        self.method, self.time, self.sigma = method, None, None
 
     def __call__(self, t, x):
         self.evaluations += 1
         inside, direction = self.sde.chart(x)
         sigma = self.sde.sigma(t).to(x).expand(len(x))
-        v = -self.sde.growth * per_row(sigma, x) ** 2 * self.score(inside, sigma)
+        self.time, self.sigma = t, sigma[:1]
+        found = of_shape("the score", self.score(inside, sigma), x.shape)
+        v = -self.sde.growth * per_row(sigma, x) ** 2 * found
         if self.mollifier is not None:
             v = v * bump(inside, self.mollifier)
-        return direction * v
+        v = direction * v
+        self.look(v, x)
+        return v
+
+    def look(self, values, x, last=False):
+        """RuntimeError unless values are finite, and points of the line in reach; it names the step and the noise."""
+        if values.device.type != "cpu" and self.method in FIXED and not last:
+            return
+        # A solver that looks for its first step may try times that are no times of the process.
+        if not last and not 0 <= self.time <= 1:
+            return
+        # So far beyond the walls a number has no digits left that say where it folds to.
+        far = isinstance(self.sde, ReflectedSDE) and x.abs().max() > 1e-2 / torch.finfo(x.dtype).eps
+        if far or not values.isfinite().all():
+            step = max(0, self.evaluations - 1) // STAGES[self.method]
+            raise RuntimeError(
+                f"the flow is not finite, at step {step} (evaluation {self.evaluations}) and sigma "
+                f"{self.sigma.item():.3g}: look at the score there"
+            )
 
 
 def _divergence(v, x, signs):
@@ -227,6 +280,35 @@ def _divergence(v, x, signs):
     return total
 
 
+def _solved(function, velocity, state, grid, options):
+    """The path by ``odeint``; RuntimeError where it loses its way."""
+    try:
+        path = odeint(function, state, grid, **options)
+    except AssertionError as error:  # torchdiffeq's way to say that steps have become too short
+        raise RuntimeError(
+            f"the flow finds no step that is short enough, at evaluation {velocity.evaluations} and sigma "
+            f"{velocity.sigma.item():.3g} ({error}): look at the score there"
+        ) from None
+    x, *others = path if isinstance(path, tuple) else (path,)
+    for values in (x, *others):
+        velocity.look(values, x, last=True)
+    return path
+
+
+def _checked_times(times):
+    """Times of a flow as float64, shape (at least 2,)."""
+    times = times if isinstance(times, torch.Tensor) else list(times)
+    grid = torch.as_tensor(times, dtype=torch.float64).cpu()
+    if grid.ndim != 1 or len(grid) < 2:
+        raise ValueError(f"times must be at least 2, the first and the last, got {grid.tolist()}")
+    if not ((grid >= 0) & (grid <= 1)).all():
+        raise ValueError(f"times must lie in [0, 1], got {grid.tolist()}")
+    steps = grid.diff()
+    if not ((steps > 0).all() or (steps < 0).all()):
+        raise ValueError(f"times must rise or fall, each different from the one before, got {grid.tolist()}")
+    return grid
+
+
 def _solver(method, rtol, atol, steps):
     """Options of ``odeint``."""
     if method not in METHODS:
@@ -239,9 +321,7 @@ def _solver(method, rtol, atol, steps):
         )
         raise ValueError(f"{need} (steps is {steps})")
     if steps is not None:
-        if steps < 1:
-            raise ValueError(f"a solver needs at least 1 step, got {steps}")
-        return {"method": method, "options": {"grid_constructor": _equal_steps(steps)}}
+        return {"method": method, "options": {"grid_constructor": _equal_steps(whole("steps", steps))}}
     if not min(rtol, atol) > 0:
         raise ValueError(f"rtol and atol must be above 0, got {rtol} and {atol}")
     return {"method": method, "rtol": rtol, "atol": atol, "options": {"min_step": SHORTEST}}

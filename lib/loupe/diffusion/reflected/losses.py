@@ -9,6 +9,7 @@ import math
 
 import torch
 
+from loupe.checks import of_shape, whole
 from loupe.diffusion.discrete.noise import training_times
 from loupe.diffusion.reflected.kernel import per_row
 from loupe.diffusion.reflected.sde import ReflectedSDE, checked_data
@@ -54,7 +55,7 @@ def denoising_loss(score, x0, sde, t=None, generator=None, *, weighting="varianc
     Raises
     ------
     ValueError
-        For data outside the cube, or another weighting.
+        For data outside the cube, another weighting, or a score of another shape than the points.
     """
     if weighting not in WEIGHTINGS:
         raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}, got {weighting!r}")
@@ -64,7 +65,8 @@ def denoising_loss(score, x0, sde, t=None, generator=None, *, weighting="varianc
     sigma = sde.sigma(t).to(x0.dtype)
     x = sde.noised(x0, sigma, generator)
     # Times sigma both are numbers of order 1, whatever the noise.
-    error = per_row(sigma, x) * (score(x, sigma) - sde.kernel_score(x, x0, sigma))
+    found = of_shape("the score", score(x, sigma), x.shape)
+    error = per_row(sigma, x) * (found - sde.kernel_score(x, x0, sigma))
     values = error.square().flatten(1).sum(1) / 2
     return values if weighting == "variance" else 2 * sde.growth * values
 
@@ -102,8 +104,7 @@ def likelihood_bound(score, x0, sde, *, times=20, levels=256, batch=256, generat
         If the process is not reflected, its first noise mixes grey levels, its last one leaves something of the data,
         or data lie outside the cube.
     """
-    if levels < 2:
-        raise ValueError(f"levels must be at least 2, got {levels}")
+    levels, times, batch = whole("levels", levels, 2), whole("times", times), whole("batch", batch)
     if not isinstance(sde, ReflectedSDE):
         raise ValueError(f"the bound is that of a ReflectedSDE, got {type(sde).__name__}")
     most = 1 / (CLOSEST * (levels - 1))

@@ -2,6 +2,7 @@
 
 import torch
 
+from loupe.derivatives import slope
 from loupe.diffusion.reflected.kernel import (
     checked_sigma,
     kernel_cdf,
@@ -74,19 +75,12 @@ class KernelMixture:
 
     def score(self, x, sigma):
         """Gradient of the log-density with noise, shape of ``x (B, d)``."""
-        return self._slope(x, lambda at: self.log_density(at, sigma))
+        return slope(lambda at: self.log_density(at, sigma), x)
 
     def class_score(self, x, sigma, labels):
         """That of one component each, ``labels (B,)``."""
         rows = torch.arange(len(x), device=x.device)
-        return self._slope(x, lambda at: self.log_joint(at, sigma)[rows, labels])
-
-    def _slope(self, x, log_density):
-        differentiated_again = torch.is_grad_enabled() and x.requires_grad
-        with torch.enable_grad():
-            at = x if differentiated_again else x.detach().requires_grad_()
-            total = log_density(at).sum()
-            return torch.autograd.grad(total, at, create_graph=differentiated_again)[0]
+        return slope(lambda at: self.log_joint(at, sigma)[rows, labels], x)
 
     def _total(self, x, sigma):
         if x.ndim != 2 or x.shape[1] != self.means.shape[1]:

@@ -9,8 +9,9 @@ import math
 
 import torch
 
+from loupe.checks import of_shape, whole
 from loupe.diffusion.reflected.kernel import fold
-from loupe.diffusion.reflected.sde import ReflectedSDE
+from loupe.diffusion.reflected.sde import ReflectedSDE, checked_data
 
 WALLS = {"fold": fold, "clip": lambda x: x.clamp(0, 1)}
 """What becomes of a step that leaves the cube: reflection, of order 1, or projection, of order 1/2."""
@@ -20,8 +21,7 @@ LAST_TIME = 1e-5  # of the published sampler
 
 def reverse_times(steps, device="cpu"):
     """Times from 1 to 0 in equal steps, shape (steps + 1,), float64."""
-    if steps < 1:
-        raise ValueError(f"a sampler needs at least 1 step, got {steps}")
+    steps = whole("steps", steps)
     return torch.linspace(1, 0, steps + 1, dtype=torch.float64, device=device)
 
 
@@ -83,7 +83,8 @@ def sample(
     Raises
     ------
     ValueError
-        For words that are not known, no steps, or corrections without the published sampler.
+        For words that are not known, no steps, corrections without the published sampler, a start outside the cube, or
+        a score of another shape than the points.
     RuntimeError
         If a score is not finite; the message names the step and the noise.
     """
@@ -98,6 +99,8 @@ def sample(
         raise ValueError(
             f"start must have the shape of the samples, {tuple(shape)}, got {tuple(start.shape)}"
         )
+    if start is not None:
+        checked_data(start, sde, "start")
     bounded = WALLS[walls] if isinstance(sde, ReflectedSDE) else sde.folded
     options = {"generator": generator, "device": device, "dtype": dtype}
     x = sde.limit(shape, **options) if start is None else start.to(device, dtype)
@@ -106,7 +109,7 @@ def sample(
 
     def asked(x, t, k):
         sigma = sde.sigma(t).to(device, dtype).expand(len(x))
-        found = score(x, sigma)
+        found = of_shape("the score", score(x, sigma), x.shape)
         if not found.isfinite().all():
             raise RuntimeError(f"a score is not finite, at step {k} and sigma {sigma[0].item():.3g}")
         return found
@@ -134,7 +137,7 @@ def interior_tweedie(score, x, sde):
     The formula is that of a diffusion without walls: with walls it holds for coordinates many ``sigma_min`` from both.
     """
     sigma = torch.full((len(x),), sde.sigma_min, device=x.device, dtype=x.dtype)
-    return (x + sde.sigma_min**2 * score(x, sigma)).clamp(0, 1)
+    return (x + sde.sigma_min**2 * of_shape("the score", score(x, sigma), x.shape)).clamp(0, 1)
 
 
 def _langevin(score, x, bounded, options, ratio=0.01):
@@ -170,12 +173,12 @@ def euler_reflected(drift, diffusion, x, *, time, steps, walls="fold", generator
     """
     if walls not in WALLS:
         raise ValueError(f"walls must be one of {', '.join(WALLS)}, got {walls!r}")
-    if steps < 1:
-        raise ValueError(f"a sampler needs at least 1 step, got {steps}")
-    step = time / steps
+    step = time / whole("steps", steps)
     for _ in range(steps):
         noise = torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
-        x = WALLS[walls](x + step * drift(x) + diffusion * math.sqrt(step) * noise)
+        x = WALLS[walls](
+            x + step * of_shape("the drift", drift(x), x.shape) + diffusion * math.sqrt(step) * noise
+        )
     return x
 
 

@@ -12,6 +12,8 @@ import math
 
 import torch
 
+from loupe.checks import of_shape
+from loupe.derivatives import slope
 from loupe.diffusion.reflected.kernel import checked_sigma, per_row
 
 THRESHOLDS = ("static", "dynamic")
@@ -41,7 +43,9 @@ class ScoreNetwork(torch.nn.Module):
         inputs = self.sde.inputs(x, sigma)
         if self.levels is not None:
             inputs = torch.cat([inputs, level_features(x, sigma, self.levels)], 1)
-        return self.network(inputs, sigma, *given) / per_row(sigma, x)
+        return of_shape("the network's output", self.network(inputs, sigma, *given), x.shape) / per_row(
+            sigma, x
+        )
 
 
 def level_features(x, sigma, levels):
@@ -107,7 +111,9 @@ def classifier_free(score, labels, weight, *, classes):
     both = torch.cat([labels, torch.full_like(labels, classes)])
 
     def guided(x, sigma):
-        told, untold = score(torch.cat([x, x]), torch.cat([sigma, sigma]), both).chunk(2)
+        pairs = torch.cat([x, x])
+        found = of_shape("the score", score(pairs, torch.cat([sigma, sigma]), both), pairs.shape)
+        told, untold = found.chunk(2)
         return torch.lerp(untold, told, 1 + weight)
 
     return guided
@@ -136,13 +142,8 @@ def classifier_guided(score, log_probability, labels, weight):
     weight = _checked_weight(weight)
 
     def guided(x, sigma):
-        # A likelihood differentiates by x once more.
-        again = torch.is_grad_enabled() and x.requires_grad
-        with torch.enable_grad():
-            at = x if again else x.detach().requires_grad_()
-            chosen = log_probability(at, sigma).gather(1, labels.unsqueeze(1))
-            (slope,) = torch.autograd.grad(chosen.sum(), at, create_graph=again)
-        return score(x, sigma) + (1 + weight) * slope
+        chosen = slope(lambda at: log_probability(at, sigma).gather(1, labels.unsqueeze(1)), x)
+        return of_shape("the score", score(x, sigma), x.shape) + (1 + weight) * chosen
 
     return guided
 
@@ -178,7 +179,7 @@ def thresholded(score, how, share=0.995):
 
     def bounded(x, sigma):
         variance = per_row(checked_sigma(sigma, x), x) ** 2
-        clean = x + variance * score(x, sigma)
+        clean = x + variance * of_shape("the score", score(x, sigma), x.shape)
         if how == "static":
             clean = clean.clamp(0, 1)
         else:

@@ -155,8 +155,10 @@ class ExplodingSDE(GeometricSchedule):
         return x
 
 
-def checked_data(x0, sde):
-    """Clean points of shape (B, ...); in the cube, if the process is."""
+def checked_data(x0, sde, name="x0"):
+    """Points of shape (B, ...); in the cube, if the process is."""
     if isinstance(sde, ReflectedSDE):
-        check_cube(x0, "x0")
+        check_cube(x0, name)
+    elif not torch.is_floating_point(x0):
+        raise ValueError(f"{name} must hold floating-point numbers, got {x0.dtype}: convert with .float()")
     return x0

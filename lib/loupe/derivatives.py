@@ -1,0 +1,60 @@
+"""What derivatives written by hand have to know of autograd, to stay right where more than the first is asked for.
+
+``once_differentiable`` is no guard: ``torch.autograd.grad`` of chosen inputs never comes to the node that raises, and a
+transform of ``torch.func`` gets zeros. A backward pass by hand serves where nothing records it; where grad mode is on,
+it gives way to operations that autograd can follow.
+"""
+
+import torch
+from torch.autograd import forward_ad
+
+
+def transformed():
+    """Whether a transform of ``torch.func`` or forward-mode differentiation is at work."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def slope(function, x):
+    """The gradient of the sum of ``function(x)`` in ``x``, itself differentiable where autograd records.
+
+    Parameters
+    ----------
+    function : callable
+    x : torch.Tensor
+
+    Returns
+    -------
+    torch.Tensor
+        Shape of ``x``.
+    """
+    if transformed():
+        return torch.func.grad(lambda at: function(at).sum())(x)
+    # Other things than x may be learnt: then the function needs gradients by itself.
+    recorded = torch.is_grad_enabled() and (x.requires_grad or function(x).requires_grad)
+    with torch.enable_grad():
+        at = x if recorded and x.requires_grad else x.detach().requires_grad_()
+        return torch.autograd.grad(function(at).sum(), at, create_graph=recorded)[0]
+
+
+def first_order(name, value):
+    """The value, whose first derivative is right; RuntimeError where more than that is asked for."""
+    return _FirstOrder.apply(name, value)
+
+
+class _FirstOrder(torch.autograd.Function):
+    @staticmethod
+    def forward(name, value):
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.name = inputs[0]
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                f"{ctx.name} has a first derivative only: call .backward() or torch.autograd.grad without create_graph, "
+                "and no transform of torch.func"
+            )
+        return None, cotangent

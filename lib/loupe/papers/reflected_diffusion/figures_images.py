@@ -4,7 +4,7 @@ import numpy as np
 
 from loupe.experiment.found import absent, stored_at, stored_together
 from loupe.experiment.render import table
-from loupe.papers.reflected_diffusion.claims import excess, guidance_weights
+from loupe.papers.reflected_diffusion.claims import astray, guidance_weights
 from loupe.papers.reflected_diffusion.figures import COLUMNS, RANK, WIDTH, mosaic
 from loupe.plotting import TRUTH, figure, log_axis, series, show
 
@@ -144,7 +144,7 @@ def _mean(runs, name, form, factor=1.0):
 
 
 def _measures(runs, name):
-    over = 100 * float(np.mean(excess(runs, name)))
+    over = 100 * float(np.mean(astray(runs, name)))
     return (
         _mean(runs, f"{name} distance", ".2f"),
         _mean(runs, f"{name} class score", ".2f"),

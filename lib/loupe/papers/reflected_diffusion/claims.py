@@ -277,7 +277,8 @@ CLAIMS = (
         _thresholding_converges, EVERYWHERE,
     ),
     Claim(
-        "R7a", "The flow of the true score gives the likelihood exactly.", "abstract: ODE sampling, likelihood", "a theorem", "exact",
+        "R7a", "The flow of the true score gives the likelihood exactly.", "abstract: ODE sampling", "a theorem",
+        "exact",
         "with the exact score within 10⁻⁴ nats at every point of a mixture that is known", _exact_likelihood, EVERYWHERE,
     ),
     Claim(
@@ -310,7 +311,8 @@ CLAIMS = (
         "at the largest weight shares of dark and of bright pixels deviate from the data's by no more than with static "
         "clipping, three seeds",
         _faithful_at_large_weights, FULL, ONE_SEED,
-        withdrawn="its criterion added dark and bright pixels with their signs, so that greying an image counted in its favor; it is being measured again",
+        withdrawn="its criterion added dark and bright pixels with their signs, so that greying an image counted in its "
+        "favor; it is being measured again",
     ),
     Claim(
         "R10", "The flow needs far fewer evaluations than a thousand steps, at like quality.",

@@ -507,7 +507,7 @@ def test_the_quality_table_holds_what_was_measured(tiny):
         f"{run['static distance']:.2f}", f"{run['static class score']:.2f}", f"{100 * run['static accuracy']:.0f}",
         f"{run['static sliced']:.3f}", f"{off:.1f}", str(run["static evaluations"]),
     ]  # fmt: skip
-    assert by_name["training images"][4:] == ["+0.0", ""]
+    assert by_name["training images"][4:] == ["0.0", ""]
     assert by_name["uniform noise"][0] == f"{tiny['images_reflected'].first['noise distance']:.2f}"
 
 

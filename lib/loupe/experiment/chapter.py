@@ -20,6 +20,7 @@ from loupe.experiment.folders import (
     published_ledgers,
     show_path,
 )
+from loupe.experiment.history import record
 from loupe.experiment.outdated import code_checker
 from loupe.experiment.presets import Preset
 from loupe.experiment.store import Result, Store, compute_command, write_whole
@@ -320,11 +321,13 @@ def judge_all(stored: Stored, claims: Iterable[judging.Claim] | None = None) -> 
 
 
 def write_ledger(slug: str, preset: str, store: Store) -> list[judging.Judgement]:
-    """Judge a chapter at a preset and write the machine's copy of its ledger, ``claims.json``."""
+    """Judge a chapter at a preset and write the machine's copy of its ledger, ``claims.json``, and its history."""
     judgements = judge_all(Stored(room_of(slug), preset, store))
     path, content = store.ledger_file(slug, preset), judging.ledger_json(slug, preset, judgements)
     if not path.exists() or path.read_bytes() != content:
         write_whole(path, content)
+    if preset != "smoke":
+        record(store, slug, preset, judgements)
     return judgements
 
 

@@ -86,6 +86,14 @@ def test_results_of_older_code_are_judged_without_controls(identity, computed):
     assert not any(measure.control for measure in found.measures)
 
 
+@pytest.mark.parametrize(("identity", "name"), [("R3", "loss_minimiser_error"), ("R4", "weighting_error")])
+def test_what_older_code_did_not_measure_is_not_tested(identity, name, computed):
+    older = {key: value for key, value in computed["identities"].items() if key != name}
+    found = judged(identity, {"identities": Runs((FakeResult(0, older),))})
+    assert found.verdict == "not tested here"
+    assert "of older code" in found.reason
+
+
 def slopes(clip, groups):
     """Distances from the exact distribution that fall with these slopes; folding has slope -1."""
     steps = np.array([8, 16, 32, 64])

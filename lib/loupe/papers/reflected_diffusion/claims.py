@@ -62,7 +62,8 @@ def _folding_is_exact(results):
 def _minimiser(results):
     run = results["identities"].first
     fit = Measure("minimiser of denoising_loss from the projected true score, relative",
-                  _measured(run, "loss_minimiser_error"), at_most(1e-8), basis="polynomials of degree 5, σ = 0.3, quadrature")  # fmt: skip
+                  _measured(run, "loss_minimiser_error"), at_most(1e-8),
+                  basis="polynomials of degree 5, σ = 0.3, quadrature")  # fmt: skip
     basis = f"400 points, {len(LEVELS)} noise levels, float64"
     errors = run["minimiser_error"]
     return [
@@ -74,7 +75,8 @@ def _minimiser(results):
 def _one_weighting(results):
     run = results["identities"].first
     in_time = Measure("ratio of the weightings over (dσ²/dt) / σ², largest deviation from 1",
-                      _measured(run, "weighting_error"), at_most(1e-6), basis="19 times, σ_min of 0.01 and 0.0001")  # fmt: skip
+                      _measured(run, "weighting_error"), at_most(1e-6),
+                      basis="19 times, σ_min of 0.01 and 0.0001")  # fmt: skip
     found, wanted = run["weightings"].T
     constant = float(np.abs(found / wanted - 1).max())
     basis = f"factors {found[0]:.2f} and {found[1]:.2f}, for σ_min of 0.01 and 0.0001"

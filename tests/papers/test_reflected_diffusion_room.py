@@ -6,8 +6,7 @@ import torch
 
 from loupe.diffusion.reflected import ExplodingSDE, ReflectedSDE
 from loupe.errors import LoupeError
-from loupe.experiment.chapter import Runs
-from loupe.papers.reflected_diffusion import CLAIMS, PRESETS, claims, experiments_images, experiments_toys
+from loupe.papers.reflected_diffusion import PRESETS, experiments_images, experiments_toys
 from loupe.papers.reflected_diffusion.figures_images import mosaic
 
 TINY = PRESETS["smoke"].override(
@@ -181,93 +180,6 @@ def test_networks_of_grey_levels_see_more(monkeypatch):
     assert widths == [(6, 2)]
     assert run["bound"].mean() > run["surprise"].mean()
     assert 5 < run["entropy"] < 8
-
-
-# ---- claims
-
-
-class One(dict):
-    def __init__(self, seed, **values):
-        super().__init__(values)
-        self.seed = seed
-
-
-def judged(identity, results):
-    claim = next(claim for claim in CLAIMS if claim.id == identity)
-    return [measure.outcome for measure in claim.judge(results)]
-
-
-def distances(ours, theirs):
-    return {
-        "toys_reflected": Runs(
-            tuple(One(k, **{"squares fold distance": value}) for k, value in enumerate(ours))
-        ),
-        "toys_exploding": Runs(
-            tuple(One(k, **{"squares static distance": value}) for k, value in enumerate(theirs))
-        ),
-    }
-
-
-def test_walls_win_only_where_they_win_in_every_way_that_counts():
-    better = distances([1.0, 1.1, 0.9, 1.0, 1.05], [2.0, 2.2, 1.9, 2.1, 2.0])
-    assert judged("R8a", better) == ["reproduced"]
-    assert judged("R8a", distances([1.0, 2.0, 3.0], [1.1, 1.9, 3.0])) == ["not reproduced"]
-    worse = {"toys_reflected": better["toys_exploding"], "toys_exploding": better["toys_reflected"]}
-    with pytest.raises(KeyError):
-        judged("R8a", worse)
-
-
-def test_images_of_one_seed_are_not_judged():
-    one = Runs((One(0, judge_digest="a"),))
-    with pytest.raises(LoupeError, match="asked of 3 seeds, and 1 is stored"):
-        judged("R8b", {"images_reflected": one, "images_exploding": one})
-
-
-def test_images_are_judged_by_one_classifier_only():
-    runs = [Runs(tuple(One(k, judge_digest=digest) for k in range(3))) for digest in ("a", "b")]
-    with pytest.raises(LoupeError, match="different classifiers"):
-        judged("R8b", dict(zip(("images_reflected", "images_exploding"), runs, strict=True)))
-
-
-def test_images_with_walls_may_be_a_tenth_worse():
-    def runs(name, values):
-        return Runs(tuple(One(k, **{"judge_digest": "a", name: v}) for k, v in enumerate(values)))
-
-    theirs = runs("static distance", [1.0, 1.01, 0.99])
-    assert judged(
-        "R8b", {"images_reflected": runs("fold distance", [1.0, 1.0, 1.0]), "images_exploding": theirs}
-    ) == ["reproduced"]
-    assert judged(
-        "R8b", {"images_reflected": runs("fold distance", [1.3, 1.3, 1.3]), "images_exploding": theirs}
-    ) == ["not reproduced"]
-
-
-def guided(name, **values):
-    keys = ("dark", "bright")
-    return {f"{name} w={w} {key}": values[key][w] for key in keys for w in ("0", "10")} | {
-        f"{name} w={w} {what}": values.get(what, {"0": 0.0, "10": 0.0})[w]
-        for what in ("outside", "overshoot")
-        for w in ("0", "10")
-    }
-
-
-def test_a_pixel_outside_fails_the_claim():
-    base = {}
-    for name in ("flow", "mollified", "fold"):
-        base |= guided(name, dark={"0": 0.1, "10": 0.1}, bright={"0": 0.1, "10": 0.1})
-    assert judged("R9a", {"images_reflected": Runs((One(0, **base),))}) == ["reproduced"]
-    base["mollified w=10 outside"] = 1e-6
-    assert judged("R9a", {"images_reflected": Runs((One(0, **base),))}) == ["not reproduced"]
-
-
-def test_saturation_is_that_beyond_the_data():
-    run = {"train dark": 0.8, "train bright": 0.01, "fold dark": 0.85, "fold bright": 0.03}
-    assert claims.excess(run, "fold") == pytest.approx(0.07)
-
-
-def test_weights_are_found_in_the_order_of_their_size():
-    run = {f"flow w={w:g} dark": 0.0 for w in (10.0, 2.5, 0.0)} | {"flow dark": 0.0}
-    assert claims.guidance_weights(run) == ["0", "2.5", "10"]
 
 
 # ---- settings and pictures

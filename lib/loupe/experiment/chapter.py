@@ -21,6 +21,7 @@ from loupe.experiment.folders import (
     read_ledger,
     show_path,
 )
+from loupe.experiment.history import record
 from loupe.experiment.outdated import OTHER_CODE, OTHER_DATA, origin_checker
 from loupe.experiment.presets import Preset
 from loupe.experiment.store import Result, Store, compute_command, write_whole
@@ -343,10 +344,12 @@ def judge_all(stored: Stored, claims: Iterable[judging.Claim] | None = None) -> 
 
 
 def write_ledger(slug: str, preset: str, store: Store) -> list[judging.Judgement]:
-    """Judge a chapter at a preset and write the machine's copy of its ledger, ``claims.json``."""
+    """Judge a chapter at a preset and write the machine's copy of its ledger, ``claims.json``, and its history."""
     judgements = judge_all(Stored(room_of(slug), preset, store))
     results = judged_from(store, slug, preset)
     write_whole(store.ledger_file(slug, preset), judging.ledger_json(slug, preset, judgements, results))
+    if preset != "smoke":
+        record(store, slug, preset, judgements)
     return judgements
 
 

@@ -267,6 +267,8 @@ class Judgement:
     verdict: str
     measures: tuple[Measure, ...] = ()
     reason: str = ""
+    missing: bool = False
+    """Whether there is no verdict because results are missing."""
 
     def to_json(self) -> dict[str, Any]:
         """The judgement as plain JSON types; numbers that JSON lacks (an open end, nan) as ``null``."""
@@ -310,7 +312,7 @@ def judge(claim: Claim, preset: str, results: Mapping[str, Any]) -> Judgement:
     except StoreError:
         raise  # a damaged result is no reason to let a claim pass untested
     except MissingResultError:
-        return Judgement(claim, preset, NOT_TESTED, reason=f"not computed at {preset} yet")
+        return Judgement(claim, preset, NOT_TESTED, reason=f"not computed at {preset} yet", missing=True)
     except LoupeError as error:
         return Judgement(claim, preset, NOT_TESTED, reason=str(error))
     return Judgement(claim, preset, combine(measures), measures)

@@ -2,16 +2,21 @@
 
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from html import escape
 from importlib import import_module
 from pathlib import Path
 
+from loupe import __version__
 from loupe.errors import LoupeError
-from loupe.experiment.chapter import Chapter, ledgers_today, open_chapter
+from loupe.experiment.chapter import Chapter, Runs, Stored, open_chapter
+from loupe.experiment.claims import judge
 from loupe.experiment.folders import PRESET_NAMES, project_root, show_path
+from loupe.experiment.history import at_release, read_history
 from loupe.experiment.render import MARKS, mark_html, source, table, verdict_html
 from loupe.experiment.store import Store
-from loupe.papers import PAPERS, THEMES, Paper
+from loupe.papers import PAPERS, THEMES, Paper, load_room
 from loupe.publishing.notebooks import notebook_file, parameters_cell, read_notebook
 
 # The doors of the package in the order of a reader's interest; no names means all that the module gives.
@@ -85,6 +90,48 @@ def shown_preset(slug: str) -> str:
     return found.group(1)
 
 
+@dataclass(frozen=True)
+class Opened(Mapping):
+    """The stored runs of a chapter as a judge sees them; it keeps those that the judge opens."""
+
+    stored: Stored
+    runs: dict[str, Runs] = field(default_factory=dict)
+
+    def __getitem__(self, experiment: str) -> Runs:
+        self.runs[experiment] = self.stored[experiment]
+        return self.runs[experiment]
+
+    def __iter__(self):
+        return iter(self.stored)
+
+    def __len__(self):
+        return len(self.stored)
+
+    def origin(self) -> dict[str, str]:
+        """The day of the newest result that was opened, and the machines of all of them; empty where none was."""
+        made_by = [result.provenance for runs in self.runs.values() for result in runs]
+        return {
+            "date": max((one["finished"][:10] for one in made_by), default=""),
+            "hardware": "; ".join(dict.fromkeys(one["hardware"] for one in made_by)),
+        }
+
+
+def ledgers_today(slug: str, store: Store) -> dict[str, list[dict]]:
+    """A chapter's claims at every preset that has a ledger, judged anew on what is stored, with where that comes from.
+
+    ``release`` is the verdict of the last release, or ``None`` for a claim that has no history.
+    """
+    room = load_room(slug)
+    history = read_history(store)
+
+    def today(claim, preset):
+        opened = Opened(Stored(room, preset, store))
+        judged = judge(claim, preset, opened).to_json()
+        return judged | opened.origin() | {"release": at_release(history, slug, preset, claim.id)}
+
+    return {preset: [today(claim, preset) for claim in room.CLAIMS] for preset in store.judged_presets(slug)}
+
+
 def cards() -> str:
     """One card a paper, grouped by theme, those with a written chapter first; planned ones are pale and say so."""
     written = {paper.theme for paper in PAPERS.values() if not paper.planned}
@@ -114,7 +161,7 @@ def _marks(claims: list[dict]) -> str:
 
 
 def scoreboard() -> str:
-    """Every judged claim of the book with its verdict at each preset, and how its results stand to today's code."""
+    """Every judged claim of the book with its verdict at each preset, where that comes from, and what it was before."""
     parts = []
     for paper in PAPERS.values():
         ledgers = {} if paper.planned else ledgers_today(paper.slug, Store.default())
@@ -148,10 +195,20 @@ def _scores(slug: str, ledgers: dict[str, list[dict]]) -> str:
         cells = [f'<td data-label="claim"><code>{name}</code> {escape(claim["statement"])}</td>',
                  f'<td data-label="kind">{claim["kind"]}</td>']  # fmt: skip
         for preset in ledgers:
-            verdict = verdict_html(judged[preset]["verdict"], href) if preset in judged else ""
-            cells.append(f'<td data-label="{preset}">{verdict}</td>')
+            cells.append(
+                f'<td data-label="{preset}">{_score(judged[preset], href) if preset in judged else ""}</td>'
+            )
         rows.append(f"<tr>{''.join(cells)}</tr>")
     return f'<table class="loupe-ledger scores"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+
+
+def _score(claim: dict, href: str) -> str:
+    """A verdict with the day and the machines of its results, and with what it was at the last release if it changed."""
+    said = [" · ".join(filter(None, (claim["date"], claim["hardware"])))]
+    if claim["release"] not in (None, claim["verdict"]):
+        said.append(f"changed since {__version__}: was {claim['release']}")
+    lines = "".join(f'<span class="kind">{escape(line)}</span>' for line in said if line)
+    return verdict_html(claim["verdict"], href) + lines
 
 
 def data_table() -> str:

@@ -167,6 +167,11 @@ def log_likelihood(
 
     .. math:: \log p_0(x_0)=\log p_1(x_1)+\int_0^1\nabla\cdot v\,\mathrm dt,\qquad v=-\tfrac12g^2s
 
+    Between walls this is a density only if the normal component of the score vanishes at them, as the true score's does.
+    Nothing makes a network's do so. Its paths then stick to a wall, which the divergence does not see, and the
+    exponential of what is returned does not integrate to 1: integrate it before you call it a likelihood. With a
+    mollifier the velocity vanishes at the walls, and it is a density again, of that other flow.
+
     Parameters
     ----------
     score : callable

@@ -1,11 +1,14 @@
 """What the chapter runs without a network: the kernel's identities, and what walls do to a discretisation."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from loupe.diffusion.reflected import (
+    ExplodingSDE,
+    KernelMixture,
     ReflectedSDE,
     bump,
     corner_mixture,
@@ -23,22 +26,26 @@ from loupe.experiment import experiment
 SIGMAS = np.geomspace(1e-3, 5, 60)
 PAIRS = ((0.1, 0.02), (0.0, 0.1), (0.5, 0.2), (0.9, 0.5), (0.3, 1.0), (1.0, 3.0))  # (x0, sigma)
 LEVELS = (0.01, 0.05, 0.3, 1.0, 3.0)
+GUARD = 1e-12  # what the published quotient adds to its denominator
 REFERENCE = 50  # images 2k + x0 and 2k - x0 for k from -50 to 50: two hundred of them
 CUBE = ReflectedSDE()
 
+GROUPS = 5  # of paths, whose noise is independent
 PULL, CENTRE, NOISE = 4.0, 0.1, 0.6  # dx = -PULL (x - CENTRE) dt + NOISE dB
 
 
 @experiment(seeds="one_seed")
 def identities(config, *, seed, device):
-    """R1 to R5, and R7 with an exact score."""
+    """R1 to R5, and R7 with an exact score; beside each, what a wrong implementation gives (the controls)."""
     generator = torch.Generator().manual_seed(seed)
     return (
         _two_series(generator)
         | _truncation()
         | _draws(config, generator)
         | _minimiser(generator)
+        | _loss_minimiser()
         | _weightings(generator)
+        | _weighting_in_time()
         | _boundary_term()
         | _exact_likelihood(config, generator)
     )
@@ -72,10 +79,21 @@ def _two_series(generator):
         }
         name = str(dtype).removeprefix("torch.")
         found |= {f"{what}_error_{name}": float(error.max()) for what, error in errors.items()}
+    given = x[near], x0[near], sigma[near]
+    log_density, score = _reference(*given)
+    away = (given[0] - given[1]) / given[2]
+    bell = -(away**2) / 2 - (given[2] * math.sqrt(2 * math.pi)).log()
     far = torch.full((99,), 0.99, dtype=torch.float64), torch.linspace(0.01, 0.9, 99).double()
     sigma = torch.full((99,), 0.01, dtype=torch.float64)
     right = _reference(*far, sigma)[1]
-    return found | {"far_error": float(((kernel_score(*far, sigma) - right) / right).abs().max())}
+    bells = torch.exp(-(((far[0] - far[1]) / sigma) ** 2) / 2)
+    quotient = bells * (far[1] - far[0]) / sigma**2 / (bells + GUARD)
+    return found | {
+        "density_error_free": float((bell - log_density).abs().max()),
+        "score_error_free": float((away + score * given[2]).abs().max()),
+        "far_error": float(((kernel_score(*far, sigma) - right) / right).abs().max()),
+        "far_error_quotient": float(((quotient - right) / right).abs().max()),
+    }
 
 
 def _truncation():
@@ -100,14 +118,19 @@ def _truncation():
 
 def _draws(config, generator):
     """R2: Kolmogorov-Smirnov distances of folded noise from the kernel's law."""
-    distances = []
+    ranks = torch.arange(config.draws + 1, dtype=torch.float64) / config.draws
+
+    def distance(x, x0, sigma):
+        law = kernel_cdf(x.sort().values, x0, sigma)
+        return float(torch.maximum(law - ranks[:-1], ranks[1:] - law).max())
+
+    folded, clipped, other = [], [], torch.Generator().manual_seed(1)
     for start, sigma in PAIRS:
         x0 = torch.full((config.draws,), start, dtype=torch.float64)
-        x = sample_kernel(x0, sigma, generator).sort().values
-        law = kernel_cdf(x, x0, sigma)
-        ranks = torch.arange(config.draws + 1, dtype=torch.float64) / config.draws
-        distances.append(float(torch.maximum(law - ranks[:-1], ranks[1:] - law).max()))
-    return {"ks": np.array(distances), "ks_draws": config.draws}
+        folded.append(distance(sample_kernel(x0, sigma, generator), x0, sigma))
+        noisy = x0 + sigma * torch.randn(x0.shape, generator=other, dtype=x0.dtype)
+        clipped.append(distance(noisy.clamp(0, 1), x0, sigma))
+    return {"ks": np.array(folded), "ks_clipped": np.array(clipped), "ks_draws": config.draws}
 
 
 def _minimiser(generator):
@@ -125,6 +148,82 @@ def _minimiser(generator):
         average = (posterior * kernels.view(B, K, 2)).sum(1)
         errors.append(float((average - right).abs().max() / right.abs().max()))
     return {"minimiser_error": np.array(errors)}
+
+
+@dataclass(frozen=True)
+class _OnNodes(ReflectedSDE):
+    """The reflected process whose noisy points are given: a mean of its losses is then a quadrature."""
+
+    nodes: torch.Tensor | None = None
+
+    def noised(self, x0, sigma, generator=None):
+        return self.nodes
+
+
+class _FreeTarget(_OnNodes):
+    """A wrong one: its noise is reflected, and what its loss regresses on is the score of noise without walls."""
+
+    def kernel_score(self, x, x0, sigma):
+        return ExplodingSDE().kernel_score(x, x0, sigma)
+
+
+def _loss_minimiser(sigma=0.3, degree=5):
+    """R3, R5: the polynomial that minimises ``denoising_loss``, against the projection of the true score.
+
+    One coordinate of four points of data without noise of their own; expectations by quadrature.
+    """
+    means, shares = corner_mixture().means[:, :1], corner_mixture().log_weights.exp()
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+    basis = torch.from_numpy(np.polynomial.legendre.legvander(nodes, degree))
+    x, weights = torch.from_numpy((nodes + 1) / 2).unsqueeze(1), torch.from_numpy(weights / 2)
+    K, N = len(means), len(x)
+    x0, at, features = means.repeat_interleave(N, 0), x.repeat(K, 1), basis.repeat(K, 1)
+    mass = shares.repeat_interleave(N) * weights.repeat(K) * kernel_log_density(at, x0, sigma).exp()[:, 0]
+
+    def minimum(sde):
+        times = sde.time(torch.full((K * N,), sigma, dtype=torch.float64))
+
+        def loss(weights):
+            return (
+                mass * denoising_loss(lambda x, _: (features @ weights).unsqueeze(1), x0, sde, times)
+            ).sum()
+
+        zero = torch.zeros(degree + 1, dtype=torch.float64)
+        slope, curvature = (
+            of(loss, zero) for of in (torch.autograd.functional.jacobian, torch.autograd.functional.hessian)
+        )
+        return basis @ torch.linalg.solve(curvature, -slope)
+
+    mixture = KernelMixture(means, shares)
+    p, score = weights * mixture.log_density(x, sigma).exp(), mixture.score(x, sigma)[:, 0]
+    right = basis @ torch.linalg.solve(basis.T @ (p.unsqueeze(1) * basis), basis.T @ (p * score))
+    errors = [
+        float((minimum(sde) - right).abs().max() / right.abs().max())
+        for sde in (_OnNodes(nodes=at), _FreeTarget(nodes=at))
+    ]
+    return dict(zip(("loss_minimiser_error", "loss_minimiser_error_free"), errors, strict=True))
+
+
+def _weighting_in_time():
+    """R4: the ratio of the two weightings against (d sigma^2 / dt) / sigma^2, at each of nineteen times."""
+    errors, linear = [], []
+    times = torch.linspace(0.05, 0.95, 19, dtype=torch.float64, requires_grad=True)
+    x0 = torch.full((19, 2), 0.3, dtype=torch.float64)
+    for sde in (CUBE, ReflectedSDE(sigma_min=1e-4)):
+        likelihood, variance = (
+            denoising_loss(
+                lambda x, _: 0 * x, x0, sde, times.detach(), torch.Generator().manual_seed(1), weighting=name
+            )
+            for name in ("likelihood", "variance")
+        )
+        straight = sde.sigma_min + times * (sde.sigma_max - sde.sigma_min)
+        growths = [
+            torch.autograd.grad((each**2).sum(), times)[0] / each.detach() ** 2
+            for each in (sde.sigma(times), straight)
+        ]
+        for found, growth in zip((errors, linear), growths, strict=True):
+            found.append(float((likelihood / variance / growth - 1).abs().max()))
+    return {"weighting_error": max(errors), "weighting_error_linear": min(linear)}
 
 
 def _weightings(generator):
@@ -168,6 +267,7 @@ def _boundary_term(sigma=0.3, degree=5):
     return fits | {
         "boundary_term": float(term),
         "boundary_residual": abs(float(explicit - implicit - term)),
+        "boundary_residual_without": abs(float(explicit - implicit)),
         "fit_x": grid.numpy(),
         "fit_score": mixture.score(grid.unsqueeze(1), sigma)[:, 0].numpy(),
     }
@@ -180,6 +280,12 @@ def _exact_likelihood(config, generator):
     x, _ = mixture.sample(points, generator)
     found = log_likelihood(mixture.score, CUBE, x, rtol=2e-8, atol=2e-8)
     right = mixture.log_density(x, CUBE.sigma_min)
+
+    def pressing(x, sigma):
+        """A score that does not vanish at the walls."""
+        return mixture.score(x, sigma) - 0.5 * torch.cos(math.pi * x) / (1 + sigma.unsqueeze(1) ** 2)
+
+    wrong = log_likelihood(pressing, CUBE, x, rtol=1e-4, atol=1e-4)
     start = CUBE.limit((points, 2), generator, dtype=torch.float64)
     times = np.linspace(1, 0, 41)
     plain = flow(mixture.score, CUBE, start, times=times)
@@ -187,6 +293,7 @@ def _exact_likelihood(config, generator):
     return {
         "likelihood_points": points,
         "likelihood_error": float((found.nats - right).abs().max()),
+        "likelihood_error_pressing": float((wrong.nats - right).abs().max()),
         "likelihood_evaluations": found.evaluations,
         "flow_times": times,
         "flow_paths": plain.x[:, :60].numpy().astype(np.float32),
@@ -209,9 +316,12 @@ def thresholding(config, *, seed, device):
     generator = torch.Generator().manual_seed(seed)
 
     def distance(x):
-        return float((x.sort().values - right).abs().mean())
+        quantiles = (
+            right if len(x) == len(right) else torch.from_numpy(law.ppf((np.arange(len(x)) + 0.5) / len(x)))
+        )
+        return float((x.sort().values - quantiles).abs().mean())
 
-    found = {walls: [] for walls in ("fold", "clip")}
+    found, groups = ({walls: [] for walls in ("fold", "clip")} for _ in range(2))
     for steps in config.path_steps:
         for walls, distances in found.items():
             # The same noise for both.
@@ -226,10 +336,12 @@ def thresholding(config, *, seed, device):
                 generator=run,
             )
             distances.append(distance(end))
+            groups[walls].append([distance(end[k::GROUPS]) for k in range(GROUPS)])
     anew = torch.rand(config.paths, generator=generator, dtype=torch.float64).numpy()
     return {
         "paths": config.paths,
         "path_steps": np.array(config.path_steps),
         **{f"distance_{walls}": np.array(distances) for walls, distances in found.items()},
+        **{f"group_distance_{walls}": np.array(groups[walls]).T for walls in groups},
         "noise_floor": distance(torch.from_numpy(law.ppf(anew))),
     }

@@ -1,10 +1,10 @@
-"""The chapter's pictures of image networks: samples, guidance and likelihood."""
+"""The chapter's pictures of image networks: samples, guidance and training."""
 
 import numpy as np
 
-from loupe.experiment.found import absent, stored_at, stored_together
+from loupe.experiment.found import absent, stored_together
 from loupe.experiment.render import table
-from loupe.papers.reflected_diffusion.claims import excess, guidance_weights
+from loupe.papers.reflected_diffusion.claims import astray, guidance_weights
 from loupe.papers.reflected_diffusion.figures import COLUMNS, RANK, WIDTH, mosaic
 from loupe.plotting import TRUTH, figure, log_axis, series, show
 
@@ -125,7 +125,7 @@ def quality_table(chapter):
         "class score",
         "right class, %",
         "sliced W₂",
-        "excess saturation, %",
+        "dark and bright astray, %",
         "evaluations",
     )
     return table(head, rows, numeric=True)
@@ -144,13 +144,13 @@ def _mean(runs, name, form, factor=1.0):
 
 
 def _measures(runs, name):
-    over = 100 * float(np.mean(excess(runs, name)))
+    off = 100 * float(np.mean(astray(runs, name)))
     return (
         _mean(runs, f"{name} distance", ".2f"),
         _mean(runs, f"{name} class score", ".2f"),
         _mean(runs, f"{name} accuracy", ".0f", 100),
         _mean(runs, f"{name} sliced", ".3f"),
-        f"{over:+.1f}".replace("-", "−"),
+        f"{off:.1f}",
     )
 
 
@@ -250,33 +250,7 @@ def seeds_of(runs):
     return "One seed" if most == 1 else f"Means of {most} seeds"
 
 
-# --- likelihood ---------------------------------------------------------------------------------------------
-
-
-def likelihood_table(chapter):
-    """T3: bits per dimension by the flow."""
-    found = trained(chapter)
-    if found is None:
-        return absent("the likelihood of images")
-    rows = []
-    for words, experiment in (("reflected", "images_reflected"), ("no walls", "images_exploding")):
-        runs = found.runs[experiment]
-        rows.append((words, _bits(runs), _mean(runs, "bits_evaluations", ".0f")))
-    bound = stored_at(chapter, "image_bound", found.preset)
-    if bound is not None:
-        rows.append(("reflected, bound", _bits(bound), ""))
-    head = (
-        f"network, {found.preset}",
-        f"bits per dimension{_copy(found.runs['images_reflected'])} ± standard error",
-        "evaluations",
-    )
-    return table(head, rows, numeric=True)
-
-
-def _bits(runs):
-    """Mean and standard error over test images, which are the same for every seed."""
-    bits = runs["bits"].mean(0)
-    return f"{bits.mean():.2f} ± {bits.std(ddof=1) / np.sqrt(len(bits)):.2f}"
+# --- training ---------------------------------------------------------------------------------------------
 
 
 def losses(chapter):

@@ -1,0 +1,102 @@
+"""The scoreboard: where each verdict comes from, and whether it changed since the last release."""
+
+import types
+
+import pytest
+
+from loupe import __version__
+from loupe.experiment.chapter import Runs
+from loupe.experiment.claims import Claim, Measure, at_most
+from loupe.experiment.folders import MissingResultError, project_root
+from loupe.experiment.history import read_history
+from loupe.experiment.store import Store
+from loupe.papers import PAPERS
+from loupe.publishing import pages
+from loupe.publishing.pages import Opened, ledgers_today
+
+
+def made(day, hardware):
+    return types.SimpleNamespace(provenance={"finished": f"{day}T12:00:00+00:00", "hardware": hardware})
+
+
+STORED = {
+    "walk": Runs((made("2026-01-02", "a laptop"), made("2026-01-05", "a server"))),
+    "ruler": Runs((made("2026-01-09", "a phone"),)),
+}
+
+
+def test_a_verdict_comes_from_the_results_that_its_judge_opens():
+    opened = Opened(STORED)
+    assert opened.origin() == {"date": "", "hardware": ""}
+    assert opened["walk"] is STORED["walk"]
+    assert opened["walk"] is STORED["walk"]
+    assert opened.origin() == {"date": "2026-01-05", "hardware": "a laptop; a server"}
+    assert opened["ruler"] is STORED["ruler"]
+    assert opened.origin()["date"] == "2026-01-09"
+    assert list(opened) == list(STORED)
+    assert len(opened) == 2
+
+
+def test_what_is_missing_is_not_opened():
+    class Empty(dict):
+        def __missing__(self, name):
+            raise MissingResultError(name)
+
+    opened = Opened(Empty())
+    with pytest.raises(MissingResultError):
+        opened["walk"]
+    assert opened.origin()["date"] == ""
+
+
+@pytest.mark.parametrize(
+    ("release", "said"),
+    [(None, ""), ("reproduced", ""), ("inconclusive", f"changed since {__version__}: was inconclusive")],
+)
+def test_a_score_says_what_the_verdict_was(release, said):
+    claim = {"verdict": "reproduced", "date": "2026-01-05", "hardware": "a <laptop>", "release": release}
+    shown = pages._score(claim, "x.html#claim-t1")
+    assert "2026-01-05 · a &lt;laptop&gt;" in shown
+    assert ("changed since" in shown) == bool(said)
+    assert said in shown
+
+
+def test_a_score_without_results_has_no_origin():
+    claim = {"verdict": "not tested here", "date": "", "hardware": "", "release": None}
+    assert (
+        pages._score(claim, "")
+        == '<span class="verdict not-tested"><span class="mark" aria-hidden="true">○</span> not tested here</span>'
+    )
+
+
+def test_every_judged_claim_has_its_day(monkeypatch):
+    """On a chapter that is stored: a claim with measures rests on results, and has their day and machine."""
+    for claims in ledgers_today("reflected_diffusion").values():
+        for claim in claims:
+            assert bool(claim["measures"]) <= bool(claim["date"] and claim["hardware"]), claim["id"]
+
+
+def test_ledgers_are_judged_anew_and_name_what_was_read(monkeypatch):
+    reader = Claim("T1", "Reads one.", "", "", "exact", "", lambda results: [
+        Measure("paths", len(results["thresholding"].first["path_steps"]), at_most(1e9))
+    ], ("cpu",))  # fmt: skip
+    room = pages.load_room("reflected_diffusion")
+    monkeypatch.setattr(
+        pages, "load_room", lambda slug: types.SimpleNamespace(**vars(room) | {"CLAIMS": (reader,)})
+    )
+    (claim,) = ledgers_today("reflected_diffusion")["cpu"]
+    assert claim["verdict"] == "reproduced"
+    assert claim["release"] is None
+    result = Store.default().published / "cpu" / "reflected_diffusion"
+    assert result.is_dir()
+    assert claim["date"]
+
+
+def test_the_history_of_the_book_knows_every_published_chapter():
+    slugs = {entry["slug"] for entry in read_history(Store.default())}
+    assert slugs == {slug for slug, paper in PAPERS.items() if not paper.planned}
+
+
+def test_the_page_states_the_rule():
+    page = " ".join((project_root() / "book" / "scoreboard.md").read_text().split())
+    for words in ("whole 95 % interval", "three independent runs", "control", "fails with one part"):
+        assert words in page

@@ -228,7 +228,7 @@ class Claim:
         What the paper reports, as text for the ledger.
     kind
         ``exact`` (an identity, must hold at every preset), ``arithmetic`` (a computation without chance, on the paper's
-        own numbers or a whole data set, which may not bear it out), ``statistical``, ``timing`` (judged in
+        own numbers or a whole data set, which may not bear it out), ``statistical``, ``timing`` (from
         ``benchmarks/``) or ``reported`` (shown, never judged).
     criterion
         When the claim counts as reproduced, in words.
@@ -302,7 +302,7 @@ def judge(claim: Claim, preset: str, results: Mapping[str, Any]) -> Judgement:
 
     A result that is missing makes the claim ``not tested here``, with the reason.
     """
-    if claim.judge is None or preset not in claim.at or claim.kind in ("reported", "timing"):
+    if claim.judge is None or preset not in claim.at or claim.kind == "reported":
         return Judgement(claim, preset, NOT_TESTED, reason=claim.reason or f"not part of the preset {preset}")
     if claim.withdrawn:
         return Judgement(claim, preset, INCONCLUSIVE, reason=f"withdrawn: {claim.withdrawn}")

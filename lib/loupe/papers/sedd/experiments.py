@@ -22,12 +22,7 @@ from loupe.diffusion.discrete import (
     training_times,
 )
 from loupe.experiment import experiment
-from loupe.metrics import (
-    bigram_distribution,
-    bigram_rate_entropy,
-    bigram_total_variation,
-    unigram_entropy,
-)
+from loupe.metrics import bigram_distribution, bigram_total_variation
 from loupe.networks.transformer import Transformer
 
 GRAPHS = {"absorbing": Absorbing, "uniform": Uniform}
@@ -36,7 +31,6 @@ TOY = (3, 4)  # tokens, length
 STEP_TIMES = ((0.9, 0.7), (0.6, 0.5), (0.3, 0.1))
 NODES = {"nodes": 16, "pieces": 6}  # of the integral: enough for 1e-11
 LAW_STEPS = (1, 2, 4, 8, 16, 32)
-COUNTED = 5_000_000  # characters are enough to three digits of an entropy
 
 
 @experiment(seeds="one_seed")
@@ -151,14 +145,6 @@ def _cache(generator):
         "cache_differences": int((written[0].tokens != written[1].tokens).sum()),
         "cache_evaluations": np.array([each.evaluations.double().mean().item() for each in written]),
     }
-
-
-@experiment(seeds="one_seed")
-def counted(config, *, seed, device):
-    """Bits per character of who only counts letters, or pairs of letters, of the text to learn."""
-    most = min(config.characters or COUNTED, COUNTED)
-    ids = load(config.text, split="train", characters=most).ids
-    return {"letters": unigram_entropy(ids), "pairs": bigram_rate_entropy(ids)}
 
 
 @experiment(seeds="one_seed")

@@ -4,14 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loupe.data import load
 from loupe.data.text import ALPHABET
-from loupe.errors import LoupeError
 from loupe.experiment.chapter import Runs
 from loupe.experiment.claims import t_interval
 from loupe.experiment.found import absent, stored
 from loupe.experiment.render import table
-from loupe.metrics import bigram_rate_entropy, unigram_entropy
 from loupe.papers.sedd.claims import bits
 from loupe.papers.sedd.claims_reported import TEXT8
 from loupe.papers.sedd.config import PRESETS
@@ -33,7 +30,6 @@ TEXTS = {
     "state_union": "State of the Union",
 }
 OTHERS = ("gpu", "cpu")
-COUNTED = 5_000_000  # characters are enough to three digits of an entropy
 
 
 # --- what is stored -----------------------------------------------------------------------------------------
@@ -106,15 +102,13 @@ def words(tokens):
 # --- likelihood ---------------------------------------------------------------------------------------------
 
 
-def references(config):
-    """Bits per character that counting letters, and counting pairs, would give; None without the text."""
-    if config.text in ("lm1b", "openwebtext"):
-        return None
-    try:
-        ids = load(config.text, split="train", characters=min(config.characters or COUNTED, COUNTED)).ids
-    except LoupeError:
-        return None
-    return unigram_entropy(ids), bigram_rate_entropy(ids)
+def references(chapter, preset):
+    """Bits per character that counting letters, and counting pairs, gives; none where that is not stored."""
+    found = stored(chapter, "counted", (preset,))
+    if found is None or found.preset != preset:
+        return {}
+    run = found.runs.first
+    return {"letters counted": run["letters"], "pairs counted": run["pairs"]}
 
 
 def curves(chapter):
@@ -131,11 +125,10 @@ def curves(chapter):
             axes.plot(steps, values.T, **look | {"linewidth": 0.6, "alpha": 0.45})
         axes.plot(steps, values.mean(axis=0), **look, label=name)
         low, last = min(low, np.nanmin(values)), max(last, steps[-1])
-    known, first = references(found.config), min(runs.first["curve_steps"][0] for runs in found.runs.values())
-    for value, label in zip(known or (), ("letters counted", "pairs counted"), strict=False):
-        axes.axhline(value, **TRUTH)
-        axes.annotate(f"{label}, {value:.2f}", (last, value), xytext=(0, 2), textcoords="offset points", ha="right",
-                      fontsize=8.5, bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5})  # fmt: skip
+    first = min(runs.first["curve_steps"][0] for runs in found.runs.values())
+    known = references(chapter, found.preset)
+    for (label, value), line in zip(known.items(), ("--", ":"), strict=False):
+        axes.axhline(value, **TRUTH | {"linestyle": line}, label=f"{label}, {value:.2f}")
     # Concrete score matching leaves the panel: there it is said, not drawn.
     axes.set(xlim=(min(first, 0.02 * last), last * 1.01), ylim=(low - 0.15, 5.2))
     axes.set(xlabel="steps of training", ylabel="bits per character", title=_ranking(found))
@@ -143,13 +136,13 @@ def curves(chapter):
     beyond = [name for name, runs in found.runs.items() if runs["curve_bits"].mean(axis=0)[-1] > 5.2]
     return show(
         sheet,
-        alt="Bits per character on validation text against steps of training, a colour for each method. The "
-        "autoregressive network is lowest; dashed lines show what counting letters and counting pairs of letters give.",
+        alt="Bits per character on validation text against steps of training, a color for each method."
+        + (" Black lines show what counting letters and counting pairs of letters give." if known else ""),
         caption=f"Validation bits per character of the averaged weights; bounds, but for the autoregressive network. "
         f"Thin: seeds, thick: their mean; {found.seeds()}, {found.config.curve_sequences} sequences of "
         f"{found.config.length} characters with {found.config.curve_times} random times each, which for uniform noise "
-        f"alone moves a line by some tenths of a bit. Dashed: entropies of single letters and of a "
-        f"letter given the one before. "
+        f"alone moves a line by some tenths of a bit. The first point is after {first} steps. "
+        + ("Black: entropies of single letters and of a letter given the one before. " if known else "")
         + (f"Above the panel at the end: {', '.join(beyond)}. " if beyond else "")
         + f"Preset `{found.preset}`.",
     )

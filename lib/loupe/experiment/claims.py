@@ -351,13 +351,14 @@ def ledger_json(slug: str, preset: str, judgements: Iterable[Judgement]) -> byte
 
 
 def number(value: float | None) -> str:
-    """Three significant digits, short: ``0.0312``, ``1.58``, ``2.1e-13``."""
+    """Three significant digits, short: ``0.0312``, ``1.58``, ``2.1e-13``; more just below 1: ``0.9999``."""
     if value is None or math.isnan(value):
         return "none"
     if value and not 1e-3 <= abs(value) < 1e5:
         return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e").replace(".0e", "e")
     digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
-    text = f"{value:.{digits}f}"
+    # A decay of 0.9999 is not 1.
+    text = f"{value:g}" if 0.9995 <= abs(value) < 1 else f"{value:.{digits}f}"
     return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
 
 

@@ -204,11 +204,11 @@ def likelihood_table(chapter):
 
 def zero_shot(chapter):
     """F7: bits per character on texts of other kinds."""
-    found = trained(chapter)
+    found = trained(chapter, [name for name in RANK if name != "concrete score"])
     if found is None:
         return absent("training")
     texts = [str(text) for text in next(iter(found.runs.values())).first["texts"]]
-    names = [name for name in found.runs if name != "concrete score"]
+    names = list(found.runs)
     sheet, axes = figure(WIDTH, 1.4 + 0.75 * len(texts))
     for k, name in enumerate(names):
         runs = found.runs[name]

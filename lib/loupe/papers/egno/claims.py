@@ -25,9 +25,11 @@ PUBLISHED_BATCH = 100
 # --- exact --------------------------------------------------------------------------------------------------
 
 
-def _beside(measure, label, run, key):
-    """The measure with its control, where the stored result has one."""
-    return measure.against(label, float(np.min(run[key]))) if key in run else measure
+def _beside(measure, label, value):
+    """The measure with its control, where the stored results have one that is a number."""
+    return (
+        measure if value is None or np.isnan(np.min(value)) else measure.against(label, float(np.min(value)))
+    )
 
 
 def _equivariant(results):
@@ -43,7 +45,7 @@ def _equivariant(results):
         for digits, limit in LIMITS.items() for what, word in words.items()
     ]  # fmt: skip
     return [
-        _beside(measure, wrong[what], run, f"naive {what}")
+        _beside(measure, wrong[what], run.get(f"naive {what}"))
         for measure, what in zip(measures, [*words] * len(LIMITS), strict=True)
     ]
 
@@ -57,14 +59,14 @@ def _convolution(results):
         at_most(1e-12),
         basis=basis,
     )
-    return [_beside(measure, "a sum that does not wrap around", run, "not circular")]
+    return [_beside(measure, "a sum that does not wrap around", run.get("not circular"))]
 
 
 def _apart(results):
     run = results["identities"].first
     basis = "the same test, with other weights for each coordinate"
     measure = Measure("deviation over output scale", run["apart turned"], at_least(1e-2), basis=basis)
-    return [_beside(measure, "one kernel for all", run, "complete float64 turned")]
+    return [_beside(measure, "one kernel for all", run["complete float64 turned"])]
 
 
 def changed(run, name, what):
@@ -84,14 +86,14 @@ def _turned(runs, what):
 
 
 def _still_equivariant(results):
-    free = min(run["MPNN turned deviation"] for run in results["charged_others"])
-    return [_turned(results["charged_egno"], "turned").against("MPNN, which reads coordinates", free)]
+    free = [run["MPNN turned deviation"] for run in results["charged_others"]]
+    return [_beside(_turned(results["charged_egno"], "turned"), "MPNN, which reads coordinates", free)]
 
 
 def _about_the_vertical(results):
     runs = results["running"]
-    other = min(run["EGNO turned deviation"] for run in runs)
-    return [_turned(runs, "upright").against("turned in any other way", other)]
+    other = [run["EGNO turned deviation"] for run in runs]
+    return [_beside(_turned(runs, "upright"), "turned in any other way", other)]
 
 
 # --- errors -------------------------------------------------------------------------------------------------
@@ -119,13 +121,16 @@ def by_seed(*named):
     return [np.stack([errors[seed] for seed in seeds]) for errors in each]
 
 
-def _ratio(label, ours, theirs, accepts, over_windows=True):
+def _ratio(label, ours, theirs, accepts, control=None, over_windows=True):
     """The ratio of mean errors ``(seeds, S)``, with an interval over seeds and windows together.
 
-    That of the log over seeds (Student) and that over windows (bootstrap), as independent errors. Where windows
-    overlap, seeds alone.
+    That of the log over seeds (Student) and that over windows (bootstrap), as independent errors; where windows
+    overlap, seeds alone. ``control`` is a label and the errors that should fail in the place of ours.
     """
     measure = Measure.ratio(label, ours.mean(1), theirs.mean(1), accepts)
+    if control:
+        words, rival = control
+        measure = _beside(measure, words, np.exp(np.log(rival.mean(1) / theirs.mean(1)).mean()))
     each = ", ".join(f"{ratio:.3g}" for ratio in ours.mean(1) / theirs.mean(1))
     basis = f"geometric mean of {len(ours)} seeds ({each})" if len(ours) > 1 else "one seed"
     if len(ours) < measure.needs:  # the interval of two seeds spans powers of ten
@@ -138,54 +143,42 @@ def _ratio(label, ours, theirs, accepts, over_windows=True):
     return replace(measure, low=measure.value / factor, high=measure.value * factor, basis=basis)
 
 
-def _over(ours, theirs):
-    """The value of a control: the geometric mean over seeds of the ratio of mean errors ``(seeds, S)``."""
-    return float(np.exp(np.log(ours.mean(1) / theirs.mean(1)).mean()))
+def _ends(*named):
+    return [errors[..., -1] for errors in by_seed(*named)]
 
 
 def _better_than_lines(results):
-    measures = []
+    others, measures = results["charged_others"], []
     for runs, name in (("charged_egno", "EGNO"), ("charged_egnn", "EGNN")):
-        others = results["charged_others"]
-        ours, line, still = (
-            errors[..., -1]
-            for errors in by_seed((results[runs], name), (others, "Linear"), (others, "still"))
-        )
-        measure = _ratio(f"F-MSE, {name} over straight lines", ours, line, at_most(0.7))
-        measures.append(measure.against("standing still", _over(still, line)))
+        ours, line, still = _ends((results[runs], name), (others, "Linear"), (others, "still"))
+        label = f"F-MSE, {name} over straight lines"
+        measures.append(_ratio(label, ours, line, at_most(0.7), ("standing still", still)))
     return measures
 
 
 def _end_of_window(results):
-    ours, theirs, free = (
-        errors[..., -1]
-        for errors in by_seed(
-            (results["charged_egno"], "EGNO"),
-            (results["charged_egnn"], "EGNN"),
-            (results["charged_others"], "MPNN"),
-        )
+    ours, theirs, free = _ends(
+        (results["charged_egno"], "EGNO"),
+        (results["charged_egnn"], "EGNN"),
+        (results["charged_others"], "MPNN"),
     )
     worst = np.unique([errors.argmax(1) for errors in (ours, theirs)])
     measures = []
     for label, left in (("", []), (f", without the {len(worst)} worst systems", worst)):
         a, b, c = (np.delete(errors, left, axis=1) for errors in (ours, theirs, free))
-        measure = _ratio(f"F-MSE, EGNO over EGNN{label}", a, b, at_most(1.0))
-        measures.append(measure.against("MPNN", _over(c, b)))
+        measures.append(_ratio(f"F-MSE, EGNO over EGNN{label}", a, b, at_most(1.0), ("MPNN", c)))
     return [measures[0].as_primary(), measures[1]]
 
 
 def _each_slice(results):
     others = results["charged_others"]
-    ours, line, still = by_seed((results["charged_egno"], "EGNO"), (others, "Linear"), (others, "still"))
-    P = ours.shape[2]
+    found = by_seed((results["charged_egno"], "EGNO"), (others, "Linear"), (others, "still"))
+    P = found[0].shape[2]
+    at_times = [[errors[..., p] for errors in found] for p in range(P)]
+    label = "of the window, EGNO over a straight line"
     return [
-        _ratio(
-            f"error at {p + 1}/{P} of the window, EGNO over a straight line",
-            ours[..., p],
-            line[..., p],
-            at_most(1.0),
-        ).against("standing still", _over(still[..., p], line[..., p]))
-        for p in range(P)
+        _ratio(f"error at {p}/{P} {label}", ours, line, at_most(1.0), ("standing still", still))
+        for p, (ours, line, still) in enumerate(at_times, 1)
     ]
 
 
@@ -200,32 +193,29 @@ def _whole_window(results):
     ]
 
 
-def _people_ratio(runs, label, ours, theirs, limit, control):
-    """Ends of windows, which overlap, so that seeds alone give an interval."""
-    ours, theirs, rival = (
-        errors[..., -1] for errors in by_seed((runs, ours), (runs, theirs), (runs, control))
-    )
-    words = {"still": "standing still", "Linear": "straight lines"}[control]
-    return _ratio(label, ours, theirs, at_most(limit), over_windows=False).against(
-        words, _over(rival, theirs)
-    )
-
-
 def _people_better_than_lines(results):
-    return [
-        _people_ratio(
-            results[what], f"{what}: F-MSE, {name} over straight lines", name, "Linear", 1.0, "still"
-        )
-        for what in ("running", "walking")
-        for name in ("EGNO-L", "EGNO", "EGNN")
-    ]
+    measures = []
+    for what in ("running", "walking"):
+        runs = results[what]
+        for name in ("EGNO-L", "EGNO", "EGNN"):
+            ours, line, still = _ends((runs, name), (runs, "Linear"), (runs, "still"))
+            label = f"{what}: F-MSE, {name} over straight lines"
+            measures.append(
+                _ratio(label, ours, line, at_most(1.0), ("standing still", still), over_windows=False)
+            )
+    return measures
 
 
 def _people(results):
-    return [
-        _people_ratio(results[what], f"{what}: F-MSE, EGNO over EGNN", "EGNO-L", "EGNN", limit, "Linear")
-        for what, limit in (("walking", 0.8), ("running", 1.0))
-    ]
+    measures = []
+    for what, limit in (("walking", 0.8), ("running", 1.0)):
+        runs = results[what]
+        ours, theirs, line = _ends((runs, "EGNO-L"), (runs, "EGNN"), (runs, "Linear"))
+        label = f"{what}: F-MSE, EGNO over EGNN"
+        measures.append(
+            _ratio(label, ours, theirs, at_most(limit), ("straight lines", line), over_windows=False)
+        )
+    return measures
 
 
 def shared_and_new(errors):
@@ -235,15 +225,13 @@ def shared_and_new(errors):
 
 def _resolution(results):
     runs = results["charged_egno"]
-    told, number, usual = by_seed((runs, "EGNO physical fine"), (runs, "EGNO index fine"), (runs, "EGNO"))
-    shared, new = shared_and_new(told)
-    usual = usual.mean(2)
-    label = "A-MSE at shared times, asked among ten over asked alone"
+    given, number, usual = by_seed((runs, "EGNO physical fine"), (runs, "EGNO index fine"), (runs, "EGNO"))
+    shared, new = shared_and_new(given)
+    wrong = ("given the number of the slice", shared_and_new(number)[0])
+    label = "A-MSE at shared times, among ten over alone"
     return [
         _ratio("A-MSE at new times over that at shared times", new, shared, at_most(2.0)).as_primary(),
-        _ratio(label, shared, usual, at_most(2.0)).against(
-            "given the number of the slice", _over(shared_and_new(number)[0], usual)
-        ),
+        _ratio(label, shared, usual.mean(2), at_most(2.0), wrong),
     ]
 
 
@@ -252,24 +240,19 @@ def variants(runs):
     return {str(name): of_windows(runs, str(name)) for name in runs.first["variants"]}
 
 
-def _full_over(runs, name, limit, label):
-    full, other = (errors[..., -1] for errors in by_seed((runs, "full"), (runs, name)))
-    return _ratio(label, full, other, at_most(limit)), other
-
-
 def _two_modes(results):
     runs, measures = results["ablations"], []
-    (none,) = by_seed((runs, "no convolution"))
-    for name in runs.first["variants"]:
-        if name.endswith("modes"):
-            measure, other = _full_over(runs, name, 1.05, f"F-MSE, the full network over {name}")
-            measures.append(measure.against("no convolution", _over(none[..., -1], other)))
+    for name in (str(each) for each in runs.first["variants"] if str(each).endswith("modes")):
+        full, other, none = _ends((runs, "full"), (runs, name), (runs, "no convolution"))
+        label = f"F-MSE, the full network over {name}".replace("1 modes", "1 mode")
+        measures.append(_ratio(label, full, other, at_most(1.05), ("no convolution", none)))
     return measures
 
 
 def _both_convolutions(results):
+    runs = results["ablations"]
     return [
-        _full_over(results["ablations"], name, 1.0, f"F-MSE, both convolutions over {name}")[0]
+        _ratio(f"F-MSE, both convolutions over {name}", *_ends((runs, "full"), (runs, name)), at_most(1.0))
         for name in ("only invariants", "only vectors", "no convolution")
     ]
 

@@ -108,7 +108,7 @@ def trajectories(chapter):
         sheet,
         alt="Six panels with paths of five particles: three systems, above as EGNO predicts them, below as EGNN-R does.",
         caption=f"The first three systems of the viewer, seen along z. Black: the truth, from the circles on, with dots at "
-        f"{P} times. Coloured: predictions at these, by EGNO in one pass (above) and by EGNN-R step by step (below), seed "
+        f"{P} times. Colored: predictions at these, by EGNO in one pass (above) and by EGNN-R step by step (below), seed "
         f"{found.runs['charged_egno'].seeds[0]}; what leaves the panel is cut. Preset `{found.preset}`.",
     )
 

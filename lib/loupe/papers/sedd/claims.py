@@ -140,9 +140,8 @@ def common(*each, text="valid"):
 def _gap(results, ours, theirs, rival, accepts):
     """The paired difference of bits of two methods, with that of another method in the place of ours or theirs."""
     a, b = common(results[ours], results[theirs])
-    measure = Measure.paired(
-        f"bits per character, {ours} less {theirs}".replace("_", " "), a, b, accepts
-    ).as_primary()
+    names = [results[name].first.get("method", name) for name in (ours, theirs)]
+    measure = Measure.paired("bits per character, {} less {}".format(*names), a, b, accepts).as_primary()
     return [measure.against(*rival(a.mean(), b.mean()))]
 
 

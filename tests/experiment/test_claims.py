@@ -211,7 +211,7 @@ def test_ledger_json_is_strict_and_complete():
     ("value", "text"),
     [(0, "0"), (1.0, "1"), (0.03124, "0.0312"), (1.585, "1.58"), (12.34, "12.3"), (1234.5, "1234"),
      (2.1e-13, "2.1e-13"), (1e-12, "1e-12"), (-0.0242, "−0.0242"), (math.nan, "none"), (None, "none"),
-     (1.5e7, "1.5e7")],
+     (1.5e7, "1.5e7"), (0.9999, "0.9999"), (-0.9998, "−0.9998"), (0.99949, "0.999"), (1 - 1e-9, "1")],
 )  # fmt: skip
 def test_numbers_are_short(value, text):
     assert c.number(value) == text

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import types
 
 import numpy as np
 import pytest
@@ -16,12 +17,14 @@ from loupe.experiment.folders import PRESET_NAMES, MissingResultError
 from loupe.experiment.units import experiments_of
 from loupe.papers import egno as room
 from loupe.papers.egno import CLAIMS, PRESETS, experiments
+from loupe.papers.egno import claims as claims_of_egno
 from loupe.papers.egno.claims import (
     FEW_STEPS,
     LATE,
     LONG,
     NO_DATA,
     SPREAD,
+    _ratio,
     bootstrap,
     changed,
     of_windows,
@@ -65,10 +68,6 @@ def errors(*levels, seed=0, spread=0.3, common=None):
     return found / found.mean() * np.array(levels, dtype=float)
 
 
-WORSE = (9.0, 9.0, 9.0, 9.0)
-"""Errors before the end, where a claim asks about the end only."""
-
-
 # --- exact --------------------------------------------------------------------------------------------------
 
 
@@ -79,6 +78,8 @@ def identities(**changes):
         for kind in KINDS for digits in DIGITS for k, what in enumerate(WHATS)
     }  # fmt: skip
     run |= {"convolutions": np.array([1e-15, 3e-15, 2e-15, 1e-16]), "apart turned": 0.4}
+    run |= {f"naive {what}": 0.1 * (1 + k) for k, what in enumerate(WHATS)}
+    run |= {"not circular": np.array([0.3, 0.2, 0.4, 0.5])}
     return runs_of(run | changes)
 
 
@@ -93,7 +94,40 @@ def test_hand_made_identities_have_the_layout_of_the_experiment():
     found = experiments.identities(config, seed=0, device="cpu")
     assert found.keys() == identities().first.keys()
     for claim in ("EG1", "EG2", "EG3"):
-        assert verdict(claim, identities=runs_of(found)) == REPRODUCED
+        judgement = judged(claim, identities=runs_of(found))
+        assert judgement.verdict == REPRODUCED
+        assert all(measure.control.value not in measure.accepts for measure in judgement.measures)
+
+
+def test_identities_stand_beside_what_is_wrong():
+    found = judged("EG1", identities=identities())
+    assert [measure.control.value for measure in found.measures] == pytest.approx([0.1, 0.2, 0.3] * 2)
+    (measure,) = judged("EG2", identities=identities()).measures
+    assert measure.control.value == 0.2  # the nearest of the wrong ones
+    (measure,) = judged("EG3", identities=identities()).measures
+    assert measure.control.value == identities().first["complete float64 turned"]
+
+
+@pytest.mark.parametrize(
+    ("claim", "change"),
+    [
+        ("EG1", {"naive shifted": 1e-11}),
+        ("EG2", {"not circular": np.array([0.3, 1e-13, 0.4, 0.5])}),
+        ("EG3", {"complete float64 turned": 0.1}),
+    ],
+)
+def test_an_identity_whose_control_passes_decides_nothing(claim, change):
+    assert verdict(claim, identities=identities(**change)) == OPEN
+
+
+@pytest.mark.parametrize("claim", ["EG1", "EG2"])
+def test_results_without_controls_are_judged_as_well(claim):
+    run = {
+        name: value for name, value in identities().first.items() if not name.startswith(("naive", "not c"))
+    }
+    found = judged(claim, identities=runs_of(run))
+    assert found.verdict == REPRODUCED
+    assert {measure.control for measure in found.measures} == {None}
 
 
 def test_deviations_are_the_worst_of_both_graphs():
@@ -115,7 +149,7 @@ def test_any_broken_symmetry_fails_the_claim(key):
     found = judged("EG1", identities=identities(**{key: 1.1e-4 if digits == "float32" else 1.1e-10}))
     place = 3 * DIGITS.index(digits) + WHATS.index(what)
     assert [k for k, outcome in enumerate(outcomes(found)) if outcome != REPRODUCED] == [place]
-    assert found.verdict == PARTLY
+    assert found.verdict == NOT
     assert judging.failed_exact([found]) == [found]
 
 
@@ -168,26 +202,34 @@ def turned(*deviations, windows=(0, 0)):
     return runs_of(*found)
 
 
-@pytest.mark.parametrize(
-    ("claim", "experiment", "place"), [("EG1b", "charged_egno", 0), ("EG1c", "running", 1)]
-)
-def test_trained_networks_are_judged_by_their_worst_seed(claim, experiment, place):
-    good, bad, other = (2e-6, 3e-6), [2e-6, 3e-6], [5e-6, 5e-6]
-    bad[place], other[1 - place] = 2e-4, 0.9
-    for seeds in ((good, tuple(bad), good), (tuple(bad), good), (good, good, tuple(bad))):
-        found = judged(claim, **{experiment: turned(*seeds)})
+def symmetric(claim, runs, free=0.3):
+    """Results for EG1b or EG1c; MPNN has this deviation."""
+    others = runs_of({"MPNN turned deviation": free}, {"MPNN turned deviation": 0.4})
+    return {"charged_egno": runs, "charged_others": others} if claim == "EG1b" else {"running": runs}
+
+
+@pytest.mark.parametrize(("claim", "place"), [("EG1b", 0), ("EG1c", 1)])
+def test_trained_networks_are_judged_by_their_worst_seed(claim, place):
+    good, bad, other = [0.8, 0.8], [0.8, 0.8], [0.9, 0.9]
+    good[place], bad[place], other[place] = 2e-6, 2e-4, 5e-6
+    for seeds in ((good, bad, good), (bad, good), (good, good, bad)):
+        found = judged(claim, **symmetric(claim, turned(*seeds)))
         assert found.verdict == NOT
         assert found.measures[0].value == 2e-4
-    found = judged(claim, **{experiment: turned(good, tuple(other))})
+    found = judged(claim, **symmetric(claim, turned(good, other)))
     assert found.verdict == REPRODUCED  # the other turn is another question
     assert found.measures[0].value == 5e-6
+    assert found.measures[0].control.value == (0.3 if claim == "EG1b" else 0.8)
 
 
-@pytest.mark.parametrize(
-    ("claim", "experiment", "count"), [("EG1b", "charged_egno", 7), ("EG1c", "running", 30)]
-)
-def test_windows_that_change_when_all_is_turned_are_counted(claim, experiment, count):
-    found = judged(claim, **{experiment: turned(*[(1e-6, 1e-6)] * 3, windows=(7, 30))})
+def test_a_test_of_symmetry_that_anything_passes_decides_nothing():
+    assert verdict("EG1b", **symmetric("EG1b", turned((1e-6, 0.1)), free=1e-6)) == OPEN
+    assert verdict("EG1c", **symmetric("EG1c", turned((1e-6, 1e-6)))) == OPEN
+
+
+@pytest.mark.parametrize(("claim", "count"), [("EG1b", 7), ("EG1c", 30)])
+def test_windows_that_change_when_all_is_turned_are_counted(claim, count):
+    found = judged(claim, **symmetric(claim, turned(*[(1e-6, 1e-6)] * 3, windows=(7, 30))))
     assert found.measures[0].basis.endswith(
         f"; {count + 2} of {S} windows have another error"
     )  # of the worst seed
@@ -199,17 +241,16 @@ def test_windows_without_a_number_have_changed():
     assert changed(run, "EGNO", "turned") == 1
 
 
-@pytest.mark.parametrize(("claim", "experiment"), [("EG1b", "charged_egno"), ("EG1c", "running")])
-def test_a_trained_network_that_says_no_numbers_is_no_success(claim, experiment):
+@pytest.mark.parametrize("claim", ["EG1b", "EG1c"])
+def test_a_trained_network_that_says_no_numbers_is_no_success(claim):
     for seeds in itertools.permutations([(1e-6, 1e-6), (math.nan, math.nan), (1e-6, 1e-6)]):
-        assert verdict(claim, **{experiment: turned(*seeds)}) != REPRODUCED
+        assert verdict(claim, **symmetric(claim, turned(*seeds))) != REPRODUCED
 
 
-def test_the_network_that_is_told_heights_is_judged_from_cpu_on():
-    runs = turned((1e-6, 1e-6))
-    assert verdict("EG1c", "cpu", running=runs) == REPRODUCED
-    assert verdict("EG1c", "smoke", running=runs) == NOT_TESTED
-    assert verdict("EG1b", "smoke", charged_egno=runs) == REPRODUCED
+def test_the_network_that_knows_heights_is_judged_from_cpu_on():
+    assert verdict("EG1c", "cpu", running=turned((0.1, 1e-6))) == REPRODUCED
+    assert verdict("EG1c", "smoke", running=turned((0.1, 1e-6))) == NOT_TESTED
+    assert verdict("EG1b", "smoke", **symmetric("EG1b", turned((1e-6, 0.1)))) == REPRODUCED
 
 
 # --- the interval -------------------------------------------------------------------------------------------
@@ -258,58 +299,200 @@ def test_errors_of_windows_are_means_over_seeds():
     assert np.array_equal(of_windows(runs, "A"), np.full((3, 2), 3.0))
 
 
-# --- charged particles --------------------------------------------------------------------------------------
+# --- ratios of networks -------------------------------------------------------------------------------------
 
 
-def charged(egno=0.02, egnn=0.03, line=0.08, seeds=1, spread=0.3):
-    """Errors at the end; those before it would judge otherwise."""
-    common = noise(9, spread)
-    own = {"spread": 0.02, "common": common}
-    return {
-        "charged_egno": runs_of(*(
-            {"EGNO errors": errors(*WORSE, egno, seed=k, **own)} for k in range(seeds)
-        )),
-        "charged_egnn": runs_of(*(
-            {"EGNN errors": errors(egnn, seed=10 + k, **own), "EGNN-S errors": errors(*WORSE, 8, **own),
-             "EGNN-R errors": errors(*WORSE, 7, **own)} for k in range(seeds)
-        )),
-        "charged_others": runs_of(*(
-            {"Linear errors": errors(0.001, 0.001, 0.001, 0.001, line, seed=20, **own),
-             "still errors": errors(*WORSE, 6, **own), "RF errors": errors(5, **own), "MPNN errors": errors(4, **own)}
-            for _ in range(seeds)
-        )),
+def group(methods, seeds=3, ramp=None, only=None):
+    """Runs with errors of methods by their level, or by a level for each seed; methods share their windows.
+
+    Errors at earlier times are ``ramp`` times those at the end.
+    """
+    common, found = noise(9), []
+    for k in range(seeds) if only is None else only:
+        run = {}
+        for name, level in methods.items():
+            each = level[k] if isinstance(level, tuple) else level
+            steps = np.ones(P) if ramp is None else np.asarray(ramp.get(name, np.ones(P)), dtype=float)
+            run[f"{name} errors"] = errors(
+                *(each * steps), seed=1000 * k + sum(map(ord, name)), spread=0.02, common=common
+            )
+        found.append(run)
+    return runs_of(*found, seeds=only)
+
+
+LEVELS = {"EGNO": 0.2, "EGNN": 0.3, "EGNN-S": 0.5, "EGNN-R": 0.9, "Linear": 1.0, "still": 3.0, "MPNN": 0.6}
+
+
+def charged(seeds=3, ramp=None, **levels):
+    levels = LEVELS | {name.replace("_", "-"): level for name, level in levels.items()}
+    parts = {
+        "charged_egno": ("EGNO",), "charged_egnn": ("EGNN", "EGNN-S", "EGNN-R"),
+        "charged_others": ("Linear", "still", "MPNN"),
     }  # fmt: skip
+    return {part: group({name: levels[name] for name in names}, seeds, ramp) for part, names in parts.items()}
 
 
-def test_networks_are_compared_with_lines_at_the_end():
-    found = judged("EG4a", "cpu", **charged(seeds=2))
+def people(seeds=3, **levels):
+    usual = {"EGNO-L": 0.3, "EGNO": 0.4, "EGNN": 0.5, "Linear": 1.0, "still": 4.0}
+    return {
+        what: group(
+            usual | {name.replace("_", "-"): each for name, each in levels.get(what, {}).items()}, seeds
+        )
+        for what in ("running", "walking")
+    }
+
+
+PARTS = {"full": 1.0, "1 modes": 2.0, "3 modes": 1.5, "only invariants": 1.3, "only vectors": 1.4,
+         "no convolution": 3.0, "2 slices": 0.2}  # fmt: skip
+
+
+def parts(seeds=3, **levels):
+    """Changed parts, named ``one`` and ``three`` for numbers of frequencies."""
+    words = {"one": "1 modes", "three": "3 modes"}
+    every = PARTS | {words.get(name, name.replace("_", " ")): level for name, level in levels.items()}
+    runs = group(every, seeds)
+    return {"ablations": runs_of(*(dict(run) | {"variants": np.array(list(every))} for run in runs))}
+
+
+RATIOS = {
+    # claim: results by changed levels, the ratio of its first measure, and its limit
+    "EG4a": (charged, 0.2, 0.7),
+    "EG4b": (charged, 0.2 / 0.3, 1.0),
+    "EG5a": (charged, 0.2, 1.0),
+    "EG6a": (people, 0.3, 1.0),
+    "EG6b": (people, 0.3 / 0.5, 0.8),
+    "EG8": (parts, 0.5, 1.05),
+    "EG9": (parts, 1 / 1.3, 1.0),
+}
+
+
+@pytest.mark.parametrize("claim", RATIOS)
+def test_ratios_of_three_seeds_decide(claim):
+    make, value, limit = RATIOS[claim]
+    found = judged(claim, **make())
     assert found.verdict == REPRODUCED
-    assert [measure.label for measure in found.measures] == [
-        "F-MSE, EGNO over straight lines", "F-MSE, EGNN over straight lines",
-    ]  # fmt: skip
-    assert [measure.value for measure in found.measures] == pytest.approx([0.25, 0.375])
-    assert all(measure.low < measure.value < measure.high for measure in found.measures)
-    assert all(
-        measure.basis == f"mean of 2 seeds; 95 % bootstrap interval over {S} windows, paired"
-        for measure in found.measures
-    )
-    assert judged("EG4a", **charged()).measures[0].basis.startswith("one seed; ")
+    measure = found.measures[0]
+    assert measure.value == pytest.approx(value)
+    assert measure.accepts.high == limit
+    assert measure.low < measure.value < measure.high
+    assert measure.units == 3
+    assert "geometric mean of 3 seeds" in measure.basis
+
+
+@pytest.mark.parametrize("claim", RATIOS)
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_fewer_than_three_seeds_decide_nothing(claim, seeds):
+    found = judged(claim, **RATIOS[claim][0](seeds))
+    assert found.verdict == OPEN
+    for measure in found.measures:
+        assert measure.open == f"3 independent runs are needed, and this rests on {seeds}"
+        assert math.isnan(measure.low)
+
+
+@pytest.mark.parametrize("claim", [name for name in RATIOS if name != "EG9"])
+def test_ratios_stand_beside_a_control_that_fails(claim):
+    for measure in judged(claim, **RATIOS[claim][0]()).measures:
+        assert measure.control.value not in measure.accepts
 
 
 @pytest.mark.parametrize(
-    ("egno", "egnn", "expected"),
+    ("claim", "results"),
     [
-        (0.02, 0.02, REPRODUCED),
-        (0.08, 0.02, PARTLY),
-        (0.02, 0.08, PARTLY),
-        (0.08, 0.08, NOT),
-        (0.056, 0.02, OPEN),  # 0.7 of lines, in the middle of the interval
-        (0.02, 0.056, OPEN),
-        (0.056, 0.08, OPEN),
+        ("EG4a", charged(still=0.5)),
+        ("EG4b", charged(MPNN=0.25)),
+        ("EG5a", charged(still=0.5)),
+        ("EG6a", people(running={"still": 0.9}, walking={"still": 0.9})),
+        ("EG6b", people(walking={"Linear": 0.35}, running={"Linear": 0.35})),
+        ("EG8", parts(no_convolution=1.2)),
     ],
 )
-def test_far_better_than_lines_is_below_0_7(egno, egnn, expected):
-    assert verdict("EG4a", **charged(egno, egnn)) == expected
+def test_a_comparison_that_its_control_passes_decides_nothing(claim, results):
+    assert verdict(claim, **results) == OPEN
+
+
+@pytest.mark.parametrize(
+    ("claim", "results", "expected"),
+    [
+        ("EG4a", charged(EGNO=0.8), [NOT, REPRODUCED]),
+        ("EG4a", charged(EGNN=0.8), [REPRODUCED, NOT]),
+        ("EG4a", charged(EGNO=(0.4, 0.7, 1.0)), [OPEN, REPRODUCED]),
+        ("EG4b", charged(EGNO=0.4), [NOT, NOT]),
+        ("EG4b", charged(EGNN=(0.21, 0.2, 0.6)), [OPEN, OPEN]),  # ahead at each seed, by one that went astray
+        ("EG6a", people(running={"EGNN": 1.2}), [REPRODUCED, REPRODUCED, NOT] + [REPRODUCED] * 3),
+        ("EG6a", people(walking={"EGNO-L": 1.2}), [REPRODUCED] * 3 + [NOT, REPRODUCED, REPRODUCED]),
+        ("EG6b", people(walking={"EGNO-L": 0.45}), [NOT, REPRODUCED]),
+        ("EG6b", people(running={"EGNO-L": 0.45}), [REPRODUCED, REPRODUCED]),
+        ("EG6b", people(running={"EGNO-L": 0.55}), [REPRODUCED, NOT]),
+        ("EG6b", people(running={"EGNO-L": (0.3, 0.45, 0.6)}), [REPRODUCED, OPEN]),
+        ("EG8", parts(one=0.5), [NOT, REPRODUCED]),
+        ("EG8", parts(three=0.8), [REPRODUCED, NOT]),
+        ("EG9", parts(only_invariants=0.7), [NOT, REPRODUCED, REPRODUCED]),
+        ("EG9", parts(no_convolution=0.7), [REPRODUCED, REPRODUCED, NOT]),
+    ],
+)
+def test_one_part_that_fails_decides(claim, results, expected):
+    found = judged(claim, **results)
+    assert outcomes(found) == expected
+    assert found.verdict == (NOT if NOT in expected else OPEN if OPEN in expected else REPRODUCED)
+
+
+@pytest.mark.parametrize("place", range(P))
+@pytest.mark.parametrize(("factor", "expected"), [(0.5, REPRODUCED), (2.0, NOT), (1.0, OPEN)])
+def test_one_time_at_which_lines_are_better_decides(place, factor, expected):
+    ramp = np.full(P, 2.5)  # of 0.2
+    ramp[place] = 5 * factor
+    found = judged("EG5a", **charged(ramp={"EGNO": ramp}))
+    assert found.verdict == expected
+    assert [k for k, one in enumerate(outcomes(found)) if one != REPRODUCED] == [place][: factor > 0.5]
+
+
+def test_seeds_are_compared_with_themselves():
+    levels = (1.0, 10.0, 100.0)
+    results = charged() | {
+        "charged_egno": group({"EGNO": levels}, only=(2, 1, 0)),
+        "charged_egnn": group({"EGNN": (2.0, 20.0, 200.0, 1.0)}, seeds=4),
+        "charged_others": group({"MPNN": (4.0, 40.0, 400.0)}),
+    }
+    found = judged("EG4b", **results)
+    assert found.measures[0].value == pytest.approx(0.5)
+    assert found.measures[0].basis.startswith("geometric mean of 3 seeds (0.5, 0.5, 0.5)")
+    results["charged_egno"] = group({"EGNO": levels * 2}, only=(4, 5))
+    assert judged("EG4b", **results).reason == "the networks that are compared have no seed in common"
+
+
+def test_the_interval_is_of_seeds_and_windows_together():
+    rng, ratios = np.random.default_rng(0), (0.5, 0.6, 0.55)
+    theirs = np.exp(rng.standard_normal((1, S)))
+    ours = np.array(ratios)[:, None] * theirs
+    alone = _ratio("", ours, np.repeat(theirs, 3, 0), judging.at_most(1))
+    logs = np.log(ratios)
+    half = T_OF_THREE * logs.std(ddof=1) / math.sqrt(3)
+    assert math.log(alone.high / alone.low) / 2 == pytest.approx(half, rel=1e-6)  # windows are paired
+    loose = _ratio("", ours[:, ::-1], np.repeat(theirs, 3, 0), judging.at_most(1))
+    _, low, high = bootstrap(ours[:, ::-1].mean(0), theirs[0])
+    assert math.log(loose.high / loose.low) / 2 == pytest.approx(
+        math.hypot(half, math.log(high / low) / 2), rel=1e-6
+    )
+
+
+@pytest.mark.parametrize("claim", RATIOS)
+def test_errors_that_are_no_numbers_leave_it_open(claim):
+    results = RATIOS[claim][0]()
+    for runs in results.values():
+        for name in runs.first:
+            if name in ("EGNO errors", "EGNO-L errors", "full errors"):
+                runs.first[name][3] = math.nan
+    assert verdict(claim, **results) != REPRODUCED
+
+
+def test_handicapped_baselines_are_withdrawn():
+    found = judged("EG5b", **charged())
+    assert (found.verdict, found.measures) == (OPEN, ())
+    assert found.reason.startswith("withdrawn: EGNN-S had fewer layers than times")
+    assert verdict("EG5b", "cpu", **charged()) == NOT_TESTED
+    assert [measure.value for measure in CLAIM["EG5b"].judge(charged())] == pytest.approx(
+        [0.4, 0.2 / 0.9, 0.5 / 0.9]
+    )
 
 
 @pytest.mark.parametrize("claim", ["EG4a", "EG5a", "EG6a"])
@@ -321,251 +504,22 @@ def test_sixty_steps_are_not_judged(claim):
     assert CLAIM["EG4a"].reason == FEW_STEPS
 
 
-def ends(name, *values, seeds=None):
-    return runs_of(
-        *({f"{name} errors": errors(*WORSE, value, seed=k)} for k, value in enumerate(values)), seeds=seeds
-    )
-
-
-def test_egno_is_better_at_each_of_three_seeds():
-    ours, theirs = ends("EGNO", 1.0, 2.0, 3.0), ends("EGNN", 2.0, 5.0, 3.2)
-    found = judged("EG4b", charged_egno=ours, charged_egnn=theirs)
-    assert found.verdict == REPRODUCED
-    (measure,) = found.measures
-    ratios = [0.5, 0.4, 3 / 3.2]
-    assert measure.each == pytest.approx(ratios)
-    assert measure.value == pytest.approx(np.mean(ratios))
-    assert measure.high - measure.value == pytest.approx(T_OF_THREE * np.std(ratios, ddof=1) / math.sqrt(3))
-    assert "every one of 3 seeds" in measure.basis
-
-
 @pytest.mark.parametrize(
-    ("ours", "theirs", "expected"),
-    [
-        ((1.0, 1.0, 1.0), (2.0, 2.0, 2.0), REPRODUCED),
-        ((2.0, 2.0, 2.0), (1.0, 1.0, 1.0), NOT),
-        ((1.0, 1.0, 1.1), (9.0, 9.0, 1.0), NOT),  # better on average, and not at each seed
-        ((1.1, 1.0, 1.0), (1.0, 9.0, 9.0), NOT),
-        ((math.nan, 1.0, 1.0), (2.0, 2.0, 2.0), OPEN),
-    ],
+    ("times", "expected"),
+    [((2.5, 1.9, 1.6), REPRODUCED), ((2.5, 1.9, 1.1), NOT), ((1.1, 1.9, 1.6), PARTLY)],
 )
-def test_one_seed_against_it_is_enough(ours, theirs, expected):
-    assert verdict("EG4b", charged_egno=ends("EGNO", *ours), charged_egnn=ends("EGNN", *theirs)) == expected
-
-
-def test_seeds_are_compared_with_themselves():
-    ours = ends("EGNO", 3.0, 2.0, 1.0, seeds=(2, 1, 0))
-    theirs = ends("EGNN", 2.0, 4.0, 6.0)
-    found = judged("EG4b", charged_egno=ours, charged_egnn=theirs)
-    assert found.measures[0].each == pytest.approx((0.5, 0.5, 0.5))
-    more = ends("EGNO", 1.0, 100.0, 2.0, 3.0, seeds=(0, 7, 1, 2))
-    assert judged("EG4b", charged_egno=more, charged_egnn=theirs).measures[0].each == pytest.approx(
-        (0.5,) * 3
-    )
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs", "count"),
-    [
-        ((0, 1), (0, 1), "2"),
-        ((0, 1, 2), (0, 1, 3), "2"),
-        ((0, 1, 2), (3, 4, 5), "0"),
-        ((0,), (0, 1, 2), "1"),
-    ],
-)
-@pytest.mark.parametrize("claim", ["EG4b", "EG5b"])
-def test_fewer_than_three_seeds_in_common_are_not_judged(claim, ours, theirs, count):
-    results = {
-        "charged_egno": whole_runs("EGNO", [1.0] * len(ours), seeds=ours),
-        "charged_egnn": whole_runs("EGNN EGNN-S EGNN-R", [9.0] * len(theirs), seeds=theirs),
-    }
-    found = judged(claim, **results)
-    assert found.verdict == NOT_TESTED
-    assert found.reason == f"the criterion is asked of 3 seeds; stored: {count}"
-
-
-# --- the whole window ---------------------------------------------------------------------------------------
-
-
-def whole_runs(names, levels, seeds=None):
-    """A level for each seed; methods of one experiment are 1, 2, 3, ... times as bad as it."""
-    return runs_of(*(
-        {f"{name} errors": errors(*(k * level * np.linspace(0.5, 1.5, P)), seed=20 * j + k, spread=0.02,
-                                  common=noise(9))
-         for k, name in enumerate(names.split(), 1)}
-        for j, level in enumerate(levels)
-    ), seeds=seeds)  # fmt: skip
-
-
-def at_times(ours, line):
-    return {
-        "charged_egno": runs_of({"EGNO errors": errors(*ours, seed=1, spread=0.05, common=noise(9))}),
-        "charged_others": runs_of(
-            {
-                "Linear errors": errors(*line, seed=2, spread=0.05, common=noise(9)),
-                "still errors": errors(*[1e-9] * 5),
-            }
-        ),
-    }
-
-
-def test_every_time_has_its_own_line():
-    line = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
-    found = judged("EG5a", **at_times(line * [0.1, 0.2, 0.3, 0.4, 0.5], line))
-    assert found.verdict == REPRODUCED
-    assert [measure.value for measure in found.measures] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
-    for p, measure in enumerate(found.measures, 1):
-        assert measure.label == f"error at {p}/5 of the window, EGNO over a straight line"
-
-
-@pytest.mark.parametrize("place", range(5))
-@pytest.mark.parametrize(("factor", "expected"), [(0.5, REPRODUCED), (2.0, PARTLY), (1.0, OPEN)])
-def test_one_time_at_which_lines_are_better_counts(place, factor, expected):
-    factors = np.full(5, 0.5)
-    factors[place] = factor
-    found = judged("EG5a", "cpu", **at_times(factors, np.ones(5)))
+def test_one_pass_is_judged_by_the_benchmark(times, expected, monkeypatch):
+    rows = [
+        {"task": "One forward, or a rollout", "systems": systems, "times decoded": 5, "wall, times ours": time,
+         "aim, times ours": 1.5}
+        for systems, time in zip((1, 10, 100), times, strict=True)
+    ]  # fmt: skip
+    other = [{"task": "Networks"}, {"task": "One forward, or a rollout", "systems": 1}]
+    bench = types.SimpleNamespace(benchmark=lambda: {"rows": other + rows})
+    monkeypatch.setattr(claims_of_egno, "open_chapter", lambda slug: bench)
+    found = judged("EG10", "cpu")
     assert found.verdict == expected
-    assert [k for k, one in enumerate(outcomes(found)) if one != REPRODUCED] == [place][: factor > 0.5]
-
-
-def trajectories(egno=1.0, sequential=2.0, rolled=4.0, seeds=3):
-    def make(value, k):
-        return errors(*(value * np.linspace(0.5, 1.5, P)), seed=k, spread=0.05, common=noise(9))
-
-    return {
-        "charged_egno": runs_of(*({"EGNO errors": make(egno, k)} for k in range(seeds))),
-        "charged_egnn": runs_of(*(
-            {"EGNN errors": errors(0.01), "EGNN-S errors": make(sequential, 10 + k),
-             "EGNN-R errors": make(rolled, 20 + k)} for k in range(seeds)
-        )),
-    }  # fmt: skip
-
-
-def test_the_whole_window_is_the_mean_over_times():
-    found = judged("EG5b", **trajectories(1.0, 1.6, 5.0))
-    assert found.verdict == REPRODUCED
-    assert {measure.label: measure.value for measure in found.measures} == pytest.approx(
-        {
-            "A-MSE, EGNO over EGNN-S": 1 / 1.6,
-            "A-MSE, EGNO over EGNN-R": 0.2,
-            "A-MSE, EGNN-S over EGNN-R": 0.32,
-        }
-    )
-    assert [measure.accepts.high for measure in found.measures] == [1.0, 0.5, 1.0]
-    assert all(measure.basis.startswith("mean of 3 seeds; ") for measure in found.measures)
-
-
-@pytest.mark.parametrize(
-    ("egno", "sequential", "rolled", "expected"),
-    [
-        (1.0, 2.0, 4.0, [REPRODUCED, REPRODUCED, REPRODUCED]),
-        (2.0, 1.0, 8.0, [NOT, REPRODUCED, REPRODUCED]),
-        (1.0, 1.5, 1.8, [REPRODUCED, NOT, REPRODUCED]),
-        (1.0, 8.0, 4.0, [REPRODUCED, REPRODUCED, NOT]),
-        (4.0, 2.0, 1.0, [NOT, NOT, NOT]),
-        (2.0, 2.0, 4.0, [OPEN, OPEN, REPRODUCED]),
-    ],
-)
-def test_the_order_of_three_methods(egno, sequential, rolled, expected):
-    assert outcomes(judged("EG5b", **trajectories(egno, sequential, rolled))) == expected
-
-
-def test_a_seed_that_only_one_experiment_has_does_not_count():
-    ours = whole_runs("EGNO", [1.0, 1.0, 1.0, 1000.0])
-    theirs = whole_runs("EGNN-S EGNN-R", [2.0, 2.0, 2.0])
-    found = judged("EG5b", charged_egno=ours, charged_egnn=theirs)
-    assert [measure.value for measure in found.measures] == pytest.approx([0.5, 0.25, 0.5])
-
-
-# --- people -------------------------------------------------------------------------------------------------
-
-PEOPLE = ("running", "walking")
-METHODS = ("EGNO-L", "EGNO", "EGNN")
-
-
-def people(levels, line=1.0, seeds=1):
-    """Errors at the end by method, for both."""
-    return {
-        what: runs_of(*(
-            {f"{name} errors": errors(*(() if name == "EGNN" else WORSE), level, seed=k)
-             for name, level in zip(METHODS, levels[what], strict=True)}
-            | {"Linear errors": errors(*[0.001] * 4, line), "still errors": errors(*[0.001] * 5),
-               "EGNN-S errors": errors(*[0.002] * 5), "EGNN-R errors": errors(*[0.003] * 5)}
-            for k in range(seeds)
-        )) for what in PEOPLE
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("seeds", [1, 2])
-def test_people_are_compared_with_lines_by_every_network(seeds):
-    levels = {"running": (0.1, 0.2, 0.3), "walking": (0.4, 0.5, 0.6)}
-    found = judged("EG6a", "cpu", **people(levels, seeds=seeds))
-    assert found.verdict == REPRODUCED
-    assert {measure.label: measure.value for measure in found.measures} == pytest.approx({
-        f"{what}: F-MSE, {name} over straight lines": level
-        for what in PEOPLE for name, level in zip(METHODS, levels[what], strict=True)
-    })  # fmt: skip
-    for measure in found.measures:
-        assert measure.low is None
-        assert measure.basis == f"{S} test windows, which overlap: no interval; seeds: {seeds}"
-
-
-@pytest.mark.parametrize("what", PEOPLE)
-@pytest.mark.parametrize("place", range(3))
-def test_one_network_that_is_worse_than_lines_counts(what, place):
-    levels = {one: [0.5, 0.5, 0.5] for one in PEOPLE}
-    levels[what][place] = 1.2
-    found = judged("EG6a", "cpu", **people(levels))
-    assert found.verdict == PARTLY
-    (worse,) = (measure for measure in found.measures if measure.outcome == NOT)
-    assert worse.label == f"{what}: F-MSE, {METHODS[place]} over straight lines"
-
-
-def test_people_of_three_seeds_are_compared_by_seed():
-    runs = {
-        what: runs_of(*(
-            {"EGNO-L errors": errors(*WORSE, ratio * level), "EGNN errors": errors(level),
-             "EGNO errors": errors(*WORSE, 50.0)}
-            for ratio, level in zip(ratios, (1.0, 10.0, 100.0), strict=True)
-        ))
-        for what, ratios in (("walking", (0.5, 0.6, 0.55)), ("running", (0.9, 0.91, 0.89)))
-    }  # fmt: skip
-    found = judged("EG6b", **runs)
-    assert found.verdict == REPRODUCED
-    assert [measure.label.split(":")[0] for measure in found.measures] == ["walking", "running"]
-    assert [measure.value for measure in found.measures] == pytest.approx([0.55, 0.9])
-    assert [measure.accepts.high for measure in found.measures] == [0.8, 1.0]
-    half = T_OF_THREE * 0.05 / math.sqrt(3)
-    assert found.measures[0].high == pytest.approx(0.55 + half)
-    assert found.measures[0].low == pytest.approx(0.55 - half)
-
-
-@pytest.mark.parametrize(
-    ("walking", "running", "expected"),
-    [
-        ((0.5, 0.5, 0.5), (0.9, 0.9, 0.9), [REPRODUCED, REPRODUCED]),
-        ((0.9, 0.9, 0.9), (0.9, 0.9, 0.9), [NOT, REPRODUCED]),
-        ((0.5, 0.5, 0.5), (1.1, 1.1, 1.1), [REPRODUCED, NOT]),
-        ((0.3, 0.6, 0.9), (0.9, 0.9, 0.9), [OPEN, REPRODUCED]),
-        ((0.5, 0.5, 0.5), (0.7, 0.9, 1.1), [REPRODUCED, OPEN]),
-    ],
-)
-def test_walking_and_running_have_their_own_limits(walking, running, expected):
-    runs = {
-        what: runs_of(*({"EGNO-L errors": errors(ratio), "EGNN errors": errors(1.0)} for ratio in ratios))
-        for what, ratios in (("walking", walking), ("running", running))
-    }
-    assert outcomes(judged("EG6b", **runs)) == expected
-
-
-def test_two_seeds_of_people_are_not_judged():
-    levels = {what: (0.1, 0.1, 1.0) for what in PEOPLE}
-    found = judged("EG6b", **people(levels, seeds=2))
-    assert found.verdict == NOT_TESTED
-    assert found.reason == "the criterion is asked of 3 seeds; stored: 2"
-    few = people(levels, seeds=3) | {"running": people(levels, seeds=2)["running"]}
-    assert verdict("EG6b", **few) == NOT_TESTED
-    assert verdict("EG6b", **people(levels, seeds=3)) == REPRODUCED
+    assert [measure.primary for measure in found.measures] == [False, False, True]
 
 
 # --- time ---------------------------------------------------------------------------------------------------
@@ -583,131 +537,51 @@ def test_shared_times_are_those_of_the_training():
     assert new == pytest.approx([np.mean([0.1, 0.3, 0.5, 0.7, 0.9]), 5.0])
 
 
-def fine(shared, new, seeds=1, usual=1.0):
-    """Errors at ten times, of which every second is shared; what is told the number of the slice fails."""
-    own = noise(9)
+def fine(shared, new, usual=1.0, number=30.0, seeds=3):
+    """Errors at ten times, of which every second is shared."""
+    own = {"spread": 0.05, "common": noise(9)}
     return runs_of(*(
-        {"EGNO physical fine errors": errors(*[new, shared] * P, seed=k, spread=0.05, common=own),
-         "EGNO index fine errors": errors(*[50.0] * 10),
-         "EGNO errors": errors(*[usual] * P, seed=30 + k, spread=0.05, common=own)}
+        {"EGNO physical fine errors": errors(*[new, shared] * P, seed=k, **own),
+         "EGNO index fine errors": errors(*[50.0, number] * P, **own),
+         "EGNO errors": errors(*[usual] * P, seed=30 + k, **own)}
         for k in range(seeds)
     ))  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("shared", "new", "usual", "expected"),
+    ("shared", "new", "usual", "expected", "total"),
     [
-        (1.0, 1.5, 1.0, [REPRODUCED, REPRODUCED]),
-        (1.0, 2.5, 1.0, [NOT, REPRODUCED]),
-        (1.5, 1.0, 1.0, [REPRODUCED, REPRODUCED]),
-        (2.5, 2.5, 1.0, [REPRODUCED, NOT]),  # all ten as bad as each other, and worse than as trained
-        (0.5, 0.9, 1.0, [REPRODUCED, REPRODUCED]),
-        (2.5, 6.0, 1.0, [NOT, NOT]),
-        (1.0, 2.01, 1.0, [NOT, REPRODUCED]),  # windows are paired: no interval is left
-        (2.0, 2.0, 1.0, [REPRODUCED, OPEN]),
-        (math.nan, 1.0, 1.0, [OPEN, OPEN]),
-        (1.0, math.nan, 1.0, [OPEN, REPRODUCED]),
-        (1.0, 1.0, math.nan, [REPRODUCED, OPEN]),
+        (1.0, 1.5, 1.0, [REPRODUCED, REPRODUCED], REPRODUCED),
+        (1.0, 2.5, 1.0, [NOT, REPRODUCED], NOT),
+        (2.5, 2.5, 1.0, [REPRODUCED, NOT], PARTLY),  # all ten as bad as each other, and worse than as trained
+        (0.5, 0.9, 1.0, [REPRODUCED, REPRODUCED], REPRODUCED),
+        (2.5, 6.0, 1.0, [NOT, NOT], NOT),
+        (2.0, 2.0, 1.0, [REPRODUCED, OPEN], OPEN),
+        (math.nan, 1.0, 1.0, [OPEN, OPEN], OPEN),
+        (1.0, math.nan, 1.0, [OPEN, REPRODUCED], OPEN),
     ],
 )
-def test_new_times_and_shared_ones_may_be_twice_as_bad(shared, new, usual, expected):
-    found = judged("EG7", charged_egno=fine(shared, new, 3, usual))
+def test_new_times_and_shared_ones_may_be_twice_as_bad(shared, new, usual, expected, total):
+    found = judged("EG7", charged_egno=fine(shared, new, usual))
     assert outcomes(found) == expected
-    assert {measure.label: measure.value for measure in found.measures} == pytest.approx(
-        {
-            "A-MSE at new times over that at shared times": new / shared,
-            "A-MSE at shared times, asked among ten over asked alone": shared / usual,
-        },
-        nan_ok=True,
+    assert found.verdict == total
+    assert [measure.value for measure in found.measures] == pytest.approx(
+        [new / shared, shared / usual], nan_ok=True
     )
     assert [measure.accepts.high for measure in found.measures] == [2.0, 2.0]
-    assert all(measure.basis.startswith("mean of 3 seeds") for measure in found.measures)
+    assert found.measures[1].control.value == pytest.approx(30 / usual)
 
 
-def test_new_times_about_twice_as_bad_leave_it_open():
-    own = {"EGNO index fine errors": errors(*[50.0] * 10), "EGNO errors": errors(*[1.0] * P)}
-    rng = np.random.default_rng(0)
-    values = np.exp(0.5 * rng.standard_normal((S, 10))) * np.tile([2.0, 1.0], P)
-    found = judged("EG7", charged_egno=runs_of(own | {"EGNO physical fine errors": values}))
-    assert outcomes(found) == [OPEN, REPRODUCED]
-    assert found.verdict == OPEN
-
-
-# --- parts --------------------------------------------------------------------------------------------------
-
-PARTS = {
-    "full": 1.0, "1 modes": 2.0, "3 modes": 1.5, "only invariants": 1.3, "only vectors": 1.4, "no convolution": 1.6,
-    "2 slices": 0.2, "10 slices": 0.1,
-}  # fmt: skip
-
-
-def parts(seeds=1, **changes):
-    levels = PARTS | {name.replace("_", " "): level for name, level in changes.items()}
-    own = noise(9)
-    return runs_of(*(
-        {"variants": np.array(list(levels))} | {
-            f"{name} errors": errors(*[0.001 if name == "1 modes" else 9.0] * 4, level, seed=20 * k + j, spread=0.1,
-                                     common=own)
-            for j, (name, level) in enumerate(levels.items())
-        } for k in range(seeds)
-    ))  # fmt: skip
-
-
-def with_modes(**levels):
-    """As ``parts``, of these numbers of frequencies: one, three."""
-    words = {"one": "1 modes", "three": "3 modes"}
-    return parts(**{words.get(name, name): level for name, level in levels.items()})
+def test_a_network_that_any_number_fits_decides_nothing():
+    assert verdict("EG7", charged_egno=fine(1.0, 1.2, number=1.5)) == OPEN
+    assert verdict("EG7", charged_egno=fine(1.0, 1.2, seeds=2)) == OPEN
 
 
 def test_variants_are_all_that_are_listed():
-    found = variants(parts(seeds=2))
+    found = variants(parts(seeds=2)["ablations"])
     assert list(found) == list(PARTS)
     for name, level in PARTS.items():
         assert found[name][:, -1].mean() == pytest.approx(level)
-
-
-def test_two_frequencies_are_compared_with_the_best_number():
-    found = judged("EG8", ablations=parts(seeds=3))
-    assert found.verdict == REPRODUCED
-    (measure,) = found.measures
-    assert (measure.value, measure.low, measure.high) == (1.0, 1.0, 1.0)
-    assert measure.label == "F-MSE, the full network over the best, itself"
-    assert measure.basis.startswith("mean of 3 seeds")
-
-
-@pytest.mark.parametrize(
-    ("levels", "expected", "value", "best"),
-    [
-        ({"one": 0.5}, NOT, 2.0, "1 modes"),
-        ({"three": 0.8}, NOT, 1.25, "3 modes"),
-        ({"one": 0.8, "three": 0.5}, NOT, 2.0, "3 modes"),
-        ({"three": 1 / 1.05}, OPEN, 1.05, "3 modes"),
-    ],
-)
-def test_another_number_of_frequencies_may_be_better(levels, expected, value, best):
-    found = judged("EG8", ablations=with_modes(**levels))
-    assert found.verdict == expected
-    assert found.measures[0].value == pytest.approx(value)
-    assert found.measures[0].label == f"F-MSE, the full network over the best, {best}"
-
-
-def test_both_convolutions_are_compared_with_one_and_none():
-    found = judged("EG9", ablations=parts())
-    assert found.verdict == REPRODUCED
-    assert {measure.label: measure.value for measure in found.measures} == pytest.approx({
-        f"F-MSE, both convolutions over {name}": 1 / PARTS[name]
-        for name in ("only invariants", "only vectors", "no convolution")
-    })  # fmt: skip
-
-
-@pytest.mark.parametrize("name", ["only_invariants", "only_vectors", "no_convolution"])
-@pytest.mark.parametrize(("level", "expected"), [(0.7, PARTLY), (1.0, OPEN)])
-def test_a_part_that_is_better_alone_counts(name, level, expected):
-    found = judged("EG9", ablations=parts(**{name: level}))
-    assert found.verdict == expected
-    place = ["only_invariants", "only_vectors", "no_convolution"].index(name)
-    assert [k for k, one in enumerate(outcomes(found)) if one != REPRODUCED] == [place]
-    assert verdict("EG9", ablations=parts(full=3.0)) == NOT
 
 
 # --- all of them --------------------------------------------------------------------------------------------
@@ -715,19 +589,18 @@ def test_a_part_that_is_better_alone_counts(name, level, expected):
 
 def everything(seeds=3):
     """Results from which every claim can be judged."""
-    levels = {what: (0.1, 0.2, 0.5) for what in PEOPLE}
-    found = charged(seeds=seeds)
-    motion = {
-        what: runs_of(
-            *(run | turned((1e-6, 1e-6)).first | {"EGNO errors": run["EGNO errors"]} for run in runs)
-        )
-        for what, runs in people(levels, seeds=seeds).items()
+    found = charged(seeds) | parts(seeds) | {"identities": identities()}
+    found |= {
+        what: runs_of(*(turned((0.2, 1e-6)).first | dict(run) for run in runs))
+        for what, runs in people(seeds).items()
     }
-    ours = runs_of(*(
-        one | turned((1e-6, 1e-6)).first | two | {"EGNO errors": one["EGNO errors"]}
-        for one, two in zip(found["charged_egno"], fine(1.0, 1.2, seeds), strict=True)
+    found["charged_egno"] = runs_of(*(
+        turned((1e-6, 0.2)).first | dict(one) for one in fine(1.0, 1.2, seeds=seeds)
     ))  # fmt: skip
-    return found | motion | {"charged_egno": ours, "ablations": parts(seeds), "identities": identities()}
+    found["charged_others"] = runs_of(*(
+        {"MPNN turned deviation": 0.2} | dict(one) for one in found["charged_others"]
+    ))  # fmt: skip
+    return found
 
 
 class Watched(dict):
@@ -747,7 +620,12 @@ class Nothing(dict):
         raise MissingResultError(key)
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+FROM_RESULTS = [one for one in CLAIMS if one.judge and not one.withdrawn and one.kind != "timing"]
+
+
+@pytest.mark.parametrize(
+    "claim", [one for one in CLAIMS if one.id not in ("EG5b", "EG10")], ids=lambda claim: claim.id
+)
 def test_a_claim_that_is_not_tested_says_why(claim):
     for preset in PRESET_NAMES:
         found = judging.judge(claim, preset, Nothing())
@@ -757,7 +635,7 @@ def test_a_claim_that_is_not_tested_says_why(claim):
             assert found.reason == f"not computed at {preset} yet"
 
 
-@pytest.mark.parametrize("claim", [one for one in CLAIMS if one.judge], ids=lambda claim: claim.id)
+@pytest.mark.parametrize("claim", FROM_RESULTS, ids=lambda claim: claim.id)
 def test_claims_are_asked_where_their_experiments_are_run(claim):
     results = Watched(everything())
     assert judging.judge(claim, "gpu", results).measures
@@ -766,10 +644,10 @@ def test_claims_are_asked_where_their_experiments_are_run(claim):
         for name in results.read:
             seeds = getattr(PRESETS[preset], experiments_of(room)[name].seeds_field)
             assert seeds, (preset, name)
-            assert len(seeds) >= 3 or claim.id not in ("EG4b", "EG5b", "EG6b"), (preset, name)
+            assert len(seeds) >= 3 or claim.id not in ("EG4b", "EG6b"), (preset, name)
 
 
-@pytest.mark.parametrize("claim", [one for one in CLAIMS if one.judge], ids=lambda claim: claim.id)
+@pytest.mark.parametrize("claim", FROM_RESULTS, ids=lambda claim: claim.id)
 def test_a_missing_experiment_leaves_a_claim_untested(claim):
     results = Watched(everything())
     judging.judge(claim, "gpu", results)
@@ -778,12 +656,10 @@ def test_a_missing_experiment_leaves_a_claim_untested(claim):
         assert judging.judge(claim, "gpu", less).verdict == NOT_TESTED
 
 
-def test_times_and_what_is_only_reported_are_never_judged():
-    for identity in ("EG10", "EG11"):
-        for preset in PRESET_NAMES:
-            found = judging.judge(CLAIM[identity], preset, everything())
-            assert (found.verdict, found.reason) == (NOT_TESTED, CLAIM[identity].reason)
-    assert (CLAIM["EG10"].kind, CLAIM["EG11"].kind) == ("timing", "reported")
+def test_what_is_only_reported_is_never_judged():
+    for preset in PRESET_NAMES:
+        found = judging.judge(CLAIM["EG11"], preset, everything())
+        assert (found.verdict, found.reason) == (NOT_TESTED, CLAIM["EG11"].reason)
 
 
 def test_only_identities_can_break_a_build():

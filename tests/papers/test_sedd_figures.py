@@ -7,7 +7,6 @@ import pytest
 from fakes import FakeResult, FakeStored, computed
 from showing import assert_same_thumbnail_each_time
 
-from loupe.errors import LoupeError
 from loupe.experiment.chapter import Runs
 from loupe.experiment.found import stored
 from loupe.experiment.render import Block
@@ -36,7 +35,9 @@ def chapter_of(found, preset="smoke", of="smoke"):
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """Every experiment of the chapter once, with the settings TINY."""
-    return computed(room, TINY, ("identities", "oracle_samplers", *EXPERIMENTS.values()), tmp_path_factory)
+    return computed(
+        room, TINY, ("identities", "oracle_samplers", "counted", *EXPERIMENTS.values()), tmp_path_factory
+    )
 
 
 def enlarged(tiny):
@@ -109,14 +110,36 @@ def test_what_is_not_computed_yet_is_said_in_one_sentence(name):
     assert str(drawn(name)(chapter_of({}))).endswith("has not been computed yet.")
 
 
-def test_curves_do_without_the_text(tiny, rendered, monkeypatch):
-    def missing(name, **options):
-        raise LoupeError(f"{name} is not here.")
+@pytest.mark.parametrize("there", [True, False])
+def test_levels_of_counting_are_drawn_where_they_are_stored(there, tiny, rendered):
+    """A figure and its words follow from stored results alone."""
+    run = tiny["counted"].first
+    assert 0 < run["pairs"] < run["letters"] < np.log2(27)
+    chapter = chapter_of({name: runs for name, runs in tiny.items() if there or name != "counted"})
+    levels = {"letters counted": run["letters"], "pairs counted": run["pairs"]} if there else {}
+    assert figures_text.references(chapter, "smoke") == levels
+    figures_text.curves(chapter)
+    assert ("entropies of single letters" in one_picture(rendered)) == there
 
-    monkeypatch.setattr(figures_text, "load", missing)
-    assert figures_text.references(TINY) is None
-    figures_text.curves(chapter_of(tiny))
-    one_picture(rendered)
+
+def test_what_is_not_drawn_is_not_named(tiny, rendered):
+    figures_text.zero_shot(chapter_of(enlarged(tiny)))
+    caption = one_picture(rendered)
+    assert "concrete score" not in caption
+    assert "MDLM" in caption
+
+
+@pytest.mark.parametrize(
+    ("tweedie", "euler", "title"),
+    [
+        ([3, 2, 1], [3, 3, 2], "Tweedie ahead"),
+        ([3, 2, 1], [4, 1, 0.5], "Euler ahead from 2"),
+        ([3, 2, 1], [2, 1, 0.5], "Euler ahead from 1"),
+        ([3, 2, 1], [2, 1, 2], "no order"),
+    ],
+)
+def test_the_title_of_samplers_is_true(tweedie, euler, title):
+    assert figures._ahead(np.array([tweedie, euler])) == title
 
 
 def test_methods_are_never_of_two_presets(tiny):

@@ -239,7 +239,7 @@ def late(long):
     return {name: runs[f"{name} errors"] for name, runs in long.items()}
 
 
-def test_order_at_the_end_after_long_training(late):
+def test_order_at_the_end_after_long_training(late, long):
     means = {name: errors[..., -1].mean(1) for name, errors in late.items()}
     ahead = [f"{100 * each:.0f}" for each in 1 - means["EGNO"] / means["EGNN"]]
     assert (
@@ -247,10 +247,13 @@ def test_order_at_the_end_after_long_training(late):
     )
     assert (means["EGNO"] < means["EGNN"]).all()
     off = np.sqrt(late["EGNN"][2, 584, -1])
-    assert f"The last is one system (that of above), where EGNN is off by {off:.1f}" in TEXT
+    assert f"and on one test system (that of above) it is off by {off:.1f}" in TEXT
+    losses = long["EGNN"].results[2]["EGNN losses"]
+    every = loupe.open_chapter("egno", preset="gpu").config.steps // len(losses)
+    late_peak = losses[5:].argmax() + 5
+    assert f"its loss jumps to {losses[late_peak]:.0f} at step {every * late_peak:,}" in TEXT
     margins = [f"{100 * each:.0f}" for each in 1 - ends(late["EGNO"]) / ends(late["EGNN"])]
     assert f"worst system left out the margins are {margins[0]}, {margins[1]} and {margins[2]} %" in TEXT
-    assert f"Reported is a margin of {100 * (1 - 0.0054 / 0.0071):.0f} %" in TEXT
     medians = {name: np.median(errors[..., -1], axis=1) for name, errors in late.items()}
     assert "Medians give no order: EGNN's is lower for seed 0" in TEXT
     assert (medians["EGNN"] < medians["EGNO"]).tolist() == [True, False, False]
@@ -259,7 +262,6 @@ def test_order_at_the_end_after_long_training(late):
     assert all((medians["EGNN-S"] <= each).all() for each in medians.values())
     assert "EGNO is ahead of it for two seeds and behind for one" in TEXT
     assert sorted(means["EGNO"] > means["EGNN-S"]) == [False, False, True]
-    assert f"a margin of {100 * (1 - 0.0054 / 0.0070):.0f} % is reported" in TEXT
     assert "RF again does not train for one seed" in TEXT
     assert sorted(means["RF"] > means["Linear"]) == [False, False, True]
 
@@ -267,22 +269,57 @@ def test_order_at_the_end_after_long_training(late):
 def test_interval_of_the_order_at_the_end():
     (claim,) = (claim for claim in CLAIMS if claim.id == "EG4b")
     (judgement,) = loupe.open_chapter("egno", preset="gpu").judge([claim])
-    (measure,) = judgement.to_json()["measures"]
     assert (
-        "EG4b asks for the order at each seed only, and is met; the interval beside it, of three ratios,"
+        "Over seeds and systems together the interval contains 1, with and without the worst systems, so"
         in TEXT
     )
-    assert judgement.to_json()["verdict"] == "reproduced"
-    low, high = measure["interval"]
-    assert low < 1 < high
+    assert judgement.verdict == "inconclusive"
+    for measure in judgement.measures:
+        assert measure.low < 1 < measure.high
+
+
+def test_one_pass_and_the_batch():
+    rows = [
+        row
+        for row in loupe.open_chapter("egno", preset="cpu").benchmark()["rows"]
+        if "aim, times ours" in row
+    ]
+    times = {
+        row["systems"]: f"{row['wall, times ours']:.1f}"
+        for row in rows
+        if row["task"].startswith("One forward")
+    }
+    assert (
+        f"One pass is {times[1]} and {times[10]} times as fast for 1 and 10 systems in a batch, and {times[100]} times"
+        in TEXT
+    )
+
+
+def test_overfitting(long):
+    ends = [run["EGNO losses"][-len(run["EGNO losses"]) // 10 :].mean() for run in long["EGNO"]]
+    test = [run["EGNO errors"].mean() for run in long["EGNO"]]
+    assert (
+        f"its loss is {min(ends):.4f} to {max(ends):.4f}, its A-MSE on test systems {min(test):.4f} to"
+        in TEXT
+    )
+    assert f"to {max(test):.4f}." in TEXT
+
+
+def test_the_convolution_depends_on_the_number_of_times():
+    found = []
+    for P in (5, 10, 40):
+        times = np.arange(1, P + 1) / P
+        kept = np.fft.rfft(times)
+        kept[2:] = 0
+        found.append(np.fft.irfft(kept, n=P)[[P // 5 - 1, -1]])
+    (a, b, c), ends = np.transpose(found)
+    assert f"The result at $t=0.2$ is {a:.2f} for 5 times, {b:.2f} for 10 and {c:.2f} for 40" in TEXT
+    assert "at the end of the window it is {:.2f}, {:.2f} and {:.2f}".format(*ends) in TEXT
 
 
 def test_whole_window_after_long_training(late):
     ours, theirs, rolled = (late[name].mean(1) for name in ("EGNO", "EGNN-S", "EGNN-R"))  # (seeds, times)
-    assert (
-        "EGNO's error is a third to two fifths below that of EGNN-S, for each seed; reported is one half"
-        in TEXT
-    )
+    assert "EGNO's error is a third to two fifths below that of EGNN-S, for each seed" in TEXT
     below = np.sort(1 - ours.mean(1) / theirs.mean(1))
     assert below == pytest.approx([0.33, 0.375, 0.41], abs=0.02)
     assert "Three quarters of that difference come from the second and third time" in TEXT
@@ -292,7 +329,7 @@ def test_whole_window_after_long_training(late):
     less = 1 - ours[:, others].mean() / theirs[:, others].mean()
     assert f"At the other three times EGNO is {100 * less:.0f} % below it" in TEXT
     lost = (late["EGNN-R"][..., -1] > GONE_ASTRAY).sum(1)
-    assert "EGNN-R still loses systems, up to nine of 2,000 at the end" in TEXT
+    assert "and loses up to nine of 2,000 systems at the end, which make its mean" in TEXT
     assert lost.max() == 9
     assert (
         "For seed 2 it loses one, by little, and EGNO's error over the window is about half of its own"
@@ -301,28 +338,17 @@ def test_whole_window_after_long_training(late):
     assert lost[2] == 1
     assert late["EGNN-R"][2].max() < 4
     assert ours[2].mean() / rolled[2].mean() == pytest.approx(0.5, abs=0.05)
-    assert "reported is a tenth" in TEXT
-    assert round(0.0022 / 0.0215, 1) == 0.1
 
 
 def test_two_answers_of_layer_by_layer_are_one(long):
-    assert "EGNN-S, with fewer layers than times, must give the same answer" in TEXT
+    assert "EGNN-S, with fewer layers than times, must give the same prediction" in TEXT
     for run in long["EGNN-S"]:
         assert np.array_equal(run["EGNN-S shown"][:, 1], run["EGNN-S shown"][:, 2])
 
 
-def test_errors_beside_those_reported(late):
-    assert "Straight lines are as reported" in TEXT
-    assert late["Linear"][..., -1].mean() == pytest.approx(0.0819, rel=0.05)
-    assert "EGNO's errors are 1.7 times the reported ones; those of EGNN-S are 1.3 to 1.4 times" in TEXT
-    over = {
-        name: (late[name][..., -1].mean() / end, late[name].mean() / along)
-        for name, end, along in (("EGNO", 0.0054, 0.0022), ("EGNN-S", 0.0070, 0.0045))
-    }
-    assert [f"{each:.1f}" for each in over["EGNO"]] == ["1.7", "1.7"]
-    assert sorted(f"{each:.1f}" for each in over["EGNN-S"]) == ["1.3", "1.4"]
-    assert "that of EGNN, without the worst system, is 1.3 times" in TEXT
-    assert f"{ends(late['EGNN']).mean() / 0.0071:.1f}" == "1.3"
+def test_what_nobody_could_confirm_stands_nowhere():
+    for number in ("0.0054", "0.0071", "0.0819", "0.0215", "14.41", "2.735"):
+        assert number not in TEXT
 
 
 def test_when_long_training_is_at_its_best(long):
@@ -358,7 +384,10 @@ def test_symmetry_after_long_training(long, late):
     assert all(
         run[f"{name} turned deviation"] < 1e-5 for name in ("EGNO", "EGNN", "EGNN-S") for run in long[name]
     )
-    assert "EGNN-R's paths are held within 100 of their start in each coordinate, which does not turn" in TEXT
+    assert (
+        "EGNN-R's paths are held within a distance of 100 of their start, which turns with the input" in TEXT
+    )
+    assert "For one seed its predictions do not" in TEXT
     assert sum(run["EGNN-R turned deviation"] > 1e-3 for run in long["EGNN-R"]) == 1
 
 
@@ -375,8 +404,10 @@ def test_ten_times_from_five_after_long_training(long):
     shared = fine[:, 1::2].mean()
     with_first, without = fine[:, 0::2].mean() / shared, fine[:, 2::2].mean() / shared
     assert (
-        f"A-MSE at new times is {with_first:.1f} times that at shared ones, and EG7 holds in part only"
+        f"A-MSE at new times is {with_first:.1f} times that at shared ones; without it, {without:.1f} times"
         in TEXT
     )
-    assert f"without it, {without:.1f} times" in TEXT
+    each = [run["EGNO physical fine errors"] for run in long["EGNO"]]
+    a, b, c = sorted(fine[:, 0::2].mean() / fine[:, 1::2].mean() for fine in each)
+    assert f"By seed the factor is {a:.1f}, {b:.1f} and {c:.1f}" in TEXT
     assert with_first > 2

@@ -9,7 +9,7 @@ import loupe
 from loupe.experiment.claims import t_interval
 from loupe.experiment.found import stored_at
 from loupe.metrics import loglog_fit
-from loupe.papers.sedd.claims import bits, expected_evaluations, quality
+from loupe.papers.sedd.claims import CLAIMS, MATCHED, bits, expected_evaluations, quality
 from loupe.papers.sedd.claims_reported import LM1B, TEXT8, ZERO_SHOT
 from loupe.papers.sedd.config import PRESETS
 from loupe.papers.sedd.experiments_text import METHODS
@@ -38,17 +38,17 @@ def trained(stored):
 
 @pytest.fixture(scope="module")
 def means(trained):
-    """Bits per character of each method on validation text, over its seeds."""
-    return {name: bits(runs).mean() for name, runs in trained.items()}
+    """Strict bits per character of each method on validation text, over its seeds."""
+    return {name: bits(runs, kind="strict").mean() for name, runs in trained.items()}
 
 
 @pytest.fixture(scope="module")
 def counted(chapter):
     """Bits per character that counting letters gives, and counting pairs."""
-    found = references(chapter.config)
-    if found is None:
-        pytest.skip("the novels are not at hand")
-    return found
+    found = references(chapter, "cpu")
+    if not found:
+        pytest.skip("counted is not stored")
+    return found.values()
 
 
 # --- losses and steps ---------------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ def test_methods_have_seen_as_much(trained):
 
 def test_wrong_scores_may_like_a_single_text_better(stored):
     run = stored["identities"].first
-    assert "crosses below the line are texts that the wrong model likes better" in TEXT
+    assert "Crosses below the line are texts that the wrong model likes better" in TEXT
     assert (run["bound_wrong"][0] < run["nats"][0]).any(-1).all()
     assert "the bound is tight for each text, not only on average" in TEXT
     assert run["bound_true"] == pytest.approx(run["nats"], rel=0.01)
@@ -74,10 +74,10 @@ def test_constant_that_loses_its_digits():
     kappa = torch.tensor(1e-4).expm1()
 
     def constant(ratio):
-        """That of a token that was another one, as published."""
-        return ((-ratio.log() - 1) / ratio - (VOCABULARY - 2)) / VOCABULARY
+        """That of a token that is as it was."""
+        return (VOCABULARY - 1) * ratio * (ratio.log() - 1) / VOCABULARY
 
-    factor = constant(kappa / (kappa + VOCABULARY)) / constant(1 - VOCABULARY / (kappa + VOCABULARY))
+    factor = constant(1 - VOCABULARY / (kappa + VOCABULARY)) / constant(kappa / (kappa + VOCABULARY))
     assert (
         f"a vocabulary of 50,257 it leaves a constant that is wrong by a factor of about {factor:.0f}" in TEXT
     )
@@ -131,7 +131,7 @@ def test_schedule_of_masks_matters_more(exact):
         assert tweedie[16] < euler[16]
 
 
-def test_tweedie_early_and_euler_late(exact):
+def test_tweedie_early_and_euler_late(exact, stored):
     (near, far), (cheap, dear) = (
         [found[f"uniform, geometric, {method}"] for method in ("tweedie", "euler")] for found in exact
     )
@@ -142,13 +142,15 @@ def test_tweedie_early_and_euler_late(exact):
     assert near[2] < far[2]
     assert 0 < far[4] - near[4] < far[2] - near[2]
     assert (
-        "at eight and sixteen the distances are equal and the bits favour Euler "
+        "At eight and sixteen the distances are equal and the bits favor Euler "
         f"({cheap[8]:.2f} against {dear[8]:.2f} above the entropy at eight, "
-        f"{cheap[16]:.2f} against {dear[16]:.2f} at sixteen)"
+        f"{cheap[16]:.2f} against {dear[16]:.2f} at sixteen), by more than chance"
     ) in TEXT
+    errors = np.nanmax(stored["oracle_samplers"].first["bits_error"])
     for n in (8, 16):
         assert near[n] == pytest.approx(far[n], abs=2e-3)
-        assert dear[n] < cheap[n]
+        assert cheap[n] - dear[n] > 3 * errors
+    assert "C11 holds for masks with geometric noise only" in TEXT
 
 
 # --- likelihood ---------------------------------------------------------------------------------------------
@@ -165,19 +167,19 @@ def test_parameters_that_take_in_the_noise(trained):
     for name in ("autoregressive", "time-free"):
         fewer = f"{100 * (1 - trained[name].first['parameters'] / ours):.0f} % fewer parameters"
         assert f"Networks without noise have no layers that take it in: {fewer}" in TEXT
-        assert f"there are {fewer}" in TEXT
+        assert f"by {fewer.replace('fewer', 'of the')}" in TEXT
 
 
 def test_margins_of_masks_and_of_order(trained, means):
     masks = means["SEDD uniform"] - means["SEDD absorb"]
     order = means["SEDD absorb"] - means["autoregressive"]
     assert (
-        f"Masks are {masks:.2f} bits ahead of uniform letters, and the order of reading {order:.2f} ahead of masks"
+        f"Masks are {masks:.2f} bits ahead of uniform letters, and the autoregressive network is {order:.2f} ahead"
         in TEXT
     )
-    assert "which margin is larger cannot be told" in TEXT
+    assert "the data do not say which margin is larger" in TEXT
     ours, uniform, causal = (
-        bits(trained[name]) for name in ("SEDD absorb", "SEDD uniform", "autoregressive")
+        bits(trained[name], kind="strict") for name in ("SEDD absorb", "SEDD uniform", "autoregressive")
     )
     low, high = t_interval(((uniform - ours) - (ours - causal)).tolist())
     assert low < 0 < high
@@ -199,22 +201,48 @@ def test_networks_beside_counting(means, counted):
 
 
 def test_no_order_beside_d3pm(trained):
-    assert "Against D3PM on the same network nothing can be told apart" in TEXT
-    low, high = t_interval((bits(trained["SEDD absorb"]) - bits(trained["D3PM"])).tolist())
+    assert "SEDD and D3PM on the same network do not differ by more than chance" in TEXT
+    ours, theirs = (bits(trained[name], kind="strict") for name in ("SEDD absorb", "D3PM"))
+    low, high = t_interval((ours - theirs).tolist())
     assert low < 0 < high
 
 
 def test_squares(trained, counted):
     theirs = trained["concrete score"]
-    ours = bits(trained["SEDD absorb"])[trained["SEDD absorb"].seeds.index(theirs.seeds[0])]
-    (found,) = bits(theirs)
-    assert f"The bound of concrete score matching is {found / ours:.2f} times SEDD's" in TEXT
+    place = trained["SEDD absorb"].seeds.index(theirs.seeds[0])
+    ours = bits(trained["SEDD absorb"], kind="strict")[place]
+    (found,) = bits(theirs, kind="strict")
     assert (
-        f"a network that knows nothing would have {IGNORANT:.2f} bits, {IGNORANT / ours:.2f} times as many"
+        f"The strict bound of concrete score matching is {found / ours:.2f} times SEDD's, from one seed"
         in TEXT
     )
-    assert f"it is {found - ours:.1f} bits behind and just below single letters" in TEXT
-    assert counted[0] - 0.15 < found < counted[0]
+    assert f"a network that knows nothing has {IGNORANT / ours:.2f} times as many" in TEXT
+    assert f"{found - ours:.1f} bits behind and just below single letters" in TEXT
+    letters, _ = counted
+    assert letters - 0.15 < found < letters
+
+
+def test_other_texts(trained):
+    assert "Here the autoregressive network is ahead on every set" in TEXT
+    assert "what carries over is only the gain of masks over uniform letters" in TEXT
+    for text in trained["SEDD absorb"].first["texts"]:
+        ours, order, uniform = (
+            bits(trained[name], text, "strict") for name in ("SEDD absorb", "autoregressive", "SEDD uniform")
+        )
+        assert (order < ours).all()
+        assert (ours < uniform).all()
+
+
+def test_what_is_too_small_to_be_tested(chapter, means):
+    behind = means["SEDD absorb"] - means["autoregressive"]
+    assert (
+        f"asks for networks within {MATCHED} bits per character of each other, and SEDD is {behind:.2f} behind"
+        in TEXT
+    )
+    found = {one.claim.id: one for one in chapter.judge(CLAIMS)}
+    for name in ("C8", "C10"):
+        assert found[name].reason.startswith("not tested at this size: ")
+    assert found["C12"].reason.startswith("withdrawn: ")
 
 
 def test_tables_of_the_paper():
@@ -246,10 +274,21 @@ def test_quality_and_steps(trained):
     assert f"The distance of pairs stops falling at 16 steps, at about {last[0]:.2f}" in TEXT
     assert distances[4] > distances[8] > distances[16] + 0.02
     assert last == pytest.approx(last[0], abs=0.01)
-    assert (
-        f"over all seven numbers of steps its R² is {loglog_fit(steps, 2 ** quality(ours)[0])[2]:.2f}" in TEXT
-    )
+    fit = loglog_fit(steps, 2 ** quality(ours)[0])
+    assert f"Over all seven numbers of steps the R² of a line is {fit[2]:.2f}" in TEXT
     assert len(steps) == 7
+
+
+def test_gains_of_more_steps(chapter):
+    (judgement,) = chapter.judge([claim for claim in CLAIMS if claim.id == "C9"])
+    gap = judgement.measures[-1]
+    half = (gap.high - gap.low) / 2
+    assert (
+        f"masks gain {-gap.value:.2f} bits more than uniform letters, with an interval of ± {half:.2f} over texts"
+        in TEXT
+    )
+    assert judgement.verdict == "inconclusive"
+    assert "All of C9 rests on one seed and stays open" in TEXT
 
 
 def test_pairs_of_letters_of_other_texts(trained):
@@ -263,11 +302,7 @@ def test_pairs_of_letters_of_other_texts(trained):
 def test_autoregressive_text_is_better(chapter, trained):
     ours, order = trained["SEDD absorb"].first, trained["autoregressive"].first
     gap = ours["tweedie 256 bits"].mean() - order["autoregressive bits"].mean()
-    assert (
-        f"the autoregressive text is better here, by {gap:.1f} bits: its generative perplexity is "
-        f"{2**gap:.1f} times lower, as large a factor as the paper's"
-    ) in TEXT
-    assert 6 < 2**gap < 8
+    assert f"The autoregressive text is better here, by {gap:.1f} bits. That is no test" in TEXT
     assert "The published configuration has four thousand times as many steps" in TEXT
     here, published = chapter.config, PRESETS["paper"]
     assert round(published.steps / here.steps, -3) == 4000
@@ -293,9 +328,11 @@ def test_what_the_right_side_saves(trained):
     ours = trained["SEDD absorb"].first
     both, before = ours["infill_bits_both"], ours["infill_bits_before"]
     saved, half = interval(before - both)
-    assert f"The right side saves {saved:.2f} bits of {before.mean():.1f}, surely but barely" in TEXT
+    assert f"The right side saves {saved:.2f} bits of {before.mean():.1f} for this one network" in TEXT
     assert saved > half
-    assert "has the very same middles in other places, so its 1 only says" in TEXT
+    assert (
+        "has the very same middles in other places and gets 1, so this number cannot judge infilling" in TEXT
+    )
     assert round(float(ours["infill_mauve_strangers"]), 3) == 1
 
 
@@ -306,11 +343,11 @@ def test_not_being_told_the_noise(trained, means):
     assert len(trained["time-free"]) == len(trained["MDLM"]) == 1
     assert (
         f"After {trained['MDLM'].first['steps']} batches the network without time has {means['time-free']:.2f} bits, "
-        f"its twin that is told the noise {means['MDLM']:.2f} (MDLM, the same loss, one seed)"
+        f"its twin with the noise as an input {means['MDLM']:.2f} (MDLM, the same loss, one seed)"
     ) in TEXT
-    assert "early in training it helped here" in TEXT
-    without, told = (trained[name]["curve_bits"][0] for name in ("time-free", "MDLM"))
-    assert (told < without).all()
+    assert "That is not what the time is worth" in TEXT
+    assert "early in training it helped" not in TEXT
+    assert "may still help on the way" not in TEXT
 
 
 # --- limitations --------------------------------------------------------------------------------------------

@@ -205,7 +205,7 @@ def charged_windows(part, count, *, start=30, distance=10, slices=5, particles=5
 
 
 def walk_starts(motion):
-    """Start frames for the 20 walks that are at hand: our split, since the published one is not.
+    """Start frames for the 20 walks that are at hand: our split, not the published one.
 
     Parameters
     ----------

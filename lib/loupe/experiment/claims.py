@@ -227,7 +227,7 @@ class Claim:
         What the paper reports, as text for the ledger.
     kind
         ``exact`` (an identity, must hold at every preset), ``arithmetic`` (a computation without chance, on the paper's
-        own numbers or a whole data set, which may not bear it out), ``statistical``, ``timing`` (judged in
+        own numbers or a whole data set, which may not bear it out), ``statistical``, ``timing`` (from
         ``benchmarks/``) or ``reported`` (shown, never judged).
     criterion
         When the claim counts as reproduced, in words.
@@ -303,7 +303,7 @@ def judge(claim: Claim, preset: str, results: Mapping[str, Any]) -> Judgement:
 
     A result that is missing makes the claim ``not tested here``, with the reason.
     """
-    if claim.judge is None or preset not in claim.at or claim.kind in ("reported", "timing"):
+    if claim.judge is None or preset not in claim.at or claim.kind == "reported":
         return Judgement(claim, preset, NOT_TESTED, reason=claim.reason or f"not part of the preset {preset}")
     if claim.withdrawn:
         return Judgement(claim, preset, INCONCLUSIVE, reason=f"withdrawn: {claim.withdrawn}")
@@ -366,13 +366,14 @@ def same_claims(one: Any, other: Any) -> bool:
 
 
 def number(value: float | None) -> str:
-    """Three significant digits, short: ``0.0312``, ``1.58``, ``2.1e-13``."""
+    """Three significant digits, short: ``0.0312``, ``1.58``, ``2.1e-13``; more just below 1: ``0.9999``."""
     if value is None or math.isnan(value):
         return "none"
     if value and not 1e-3 <= abs(value) < 1e5:
         return f"{value:.1e}".replace("e-0", "e-").replace("e+0", "e").replace(".0e", "e")
     digits = max(0, 2 - math.floor(math.log10(abs(value)))) if value else 0
-    text = f"{value:.{digits}f}"
+    # A decay of 0.9999 is not 1.
+    text = f"{value:g}" if 0.9995 <= abs(value) < 1 else f"{value:.{digits}f}"
     return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
 
 

@@ -48,11 +48,14 @@ def identities(config, *, seed, device):
     torch.manual_seed(seed)
     wrong.on_vectors = nn.ModuleList(_CoordinateByCoordinate(config.modes) for _ in wrong.layers).double()
     found["apart"] = _deviations(wrong, _graphs(config)["complete"], torch.float64, generator)["turned"]
+    usual, tree = _network(config, seed).double(), _graphs(config)["tree"]
+    found["naive"] = _deviations(usual, tree, torch.float64, generator, naive=True)
+    in_time = np.array([_time_domain(P, modes, seed) for P, modes in SHAPES])
     return {
         f"{name} {what}": value
         for name, values in found.items()
         for what, value in (values.items() if isinstance(values, dict) else [("turned", values)])
-    } | {"convolutions": np.array([_time_domain(P, modes, seed) for P, modes in SHAPES])}
+    } | {"convolutions": in_time[:, 0], "not circular": in_time[:, 1]}
 
 
 def _graphs(config):
@@ -69,15 +72,18 @@ def _network(config, seed):
     )
 
 
-def _deviations(network, graph, dtype, generator):
-    """Largest deviation over output scale: for rotations and reflections, for shifts, and for renumbering."""
+def _deviations(network, graph, dtype, generator, naive=False):
+    """Largest deviation over output scale: for rotations and reflections, for shifts, and for renumbering.
+
+    The control, ``naive``, is given a coordinate as a feature, and its edges are not renumbered with its points.
+    """
     known = torch.randn(graph.nodes, 1, generator=generator, dtype=torch.float64).to(dtype)
     of_edges = torch.randn(graph.edges.shape[1], 1, generator=generator, dtype=torch.float64).to(dtype)
     worst = dict.fromkeys(("turned", "shifted", "renumbered"), 0.0)
 
     def ends(x, v, graph, known, of_edges):
         with torch.no_grad():
-            features, edge_features = input_features(x, v, graph, known, of_edges)
+            features, edge_features = input_features(x, v, graph, x[:, :1] if naive else known, of_edges)
             return network(x, v, features, graph, edge_features)
 
     for _ in range(TRIALS):
@@ -89,7 +95,7 @@ def _deviations(network, graph, dtype, generator):
         order = torch.randperm(graph.nodes, generator=generator)
         place = order.argsort()
         nodes = graph.nodes // graph.graphs
-        renumbered = Graph(place[graph.edges], graph.nodes, batch=(order // nodes))
+        renumbered = graph if naive else Graph(place[graph.edges], graph.nodes, batch=(order // nodes))
         moved = {
             "turned": ends(x @ turn.T, v @ turn.T, graph, known, of_edges) - out @ turn.T,
             "shifted": ends(x + shift, v, graph, known, of_edges) - (out + shift),
@@ -102,9 +108,12 @@ def _deviations(network, graph, dtype, generator):
 
 
 def _time_domain(P, modes, seed):
-    """EG2: largest difference of both forms of a temporal convolution from a sum over time with its kernel."""
+    """EG2: largest difference of both forms of a temporal convolution from a sum over time with its kernel.
+
+    Beside it, as a control, the difference from the same sum without its wrap from the last time to the first.
+    """
     torch.manual_seed(seed)
-    worst = 0.0
+    worst = control = 0.0
     for vectors in (False, True):
         C = 2 if vectors else 6
         layer = TemporalConvolution(C, modes, vectors=vectors).double()
@@ -114,9 +123,11 @@ def _time_domain(P, modes, seed):
         kernel = torch.fft.irfft(weights, n=P, dim=0)
         with torch.no_grad():
             summed = sum(z.roll(late, 0) @ kernel[late] for late in range(P))
+            cut = torch.stack([sum(z[t - late] @ kernel[late] for late in range(t + 1)) for t in range(P)])
             for form in (layer.by_fft, layer.by_matrices):
                 worst = float(np.maximum(worst, float((form(z) - summed).abs().max())))
-    return worst
+                control = float(np.maximum(control, float((form(z) - cut).abs().max())))
+    return worst, control
 
 
 # --- how much of a motion each frequency has ----------------------------------------------------------------

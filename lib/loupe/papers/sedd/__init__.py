@@ -7,6 +7,7 @@ from loupe.papers import PAPERS
 from loupe.papers.sedd.claims import CLAIMS
 from loupe.papers.sedd.config import PRESETS, Config
 from loupe.papers.sedd.experiments import identities, oracle_samplers
+from loupe.papers.sedd.experiments_counted import counted
 from loupe.papers.sedd.experiments_text import (
     autoregressive,
     concrete_score,
@@ -26,6 +27,7 @@ __all__ = [
     "Config",
     "autoregressive",
     "concrete_score",
+    "counted",
     "d3pm",
     "identities",
     "mdlm",

@@ -13,6 +13,7 @@ from loupe.diffusion.discrete import (
     Enumeration,
     GeometricNoise,
     LogLinearNoise,
+    ScoreNetwork,
     Uniform,
     masked_cross_entropy,
     sample,
@@ -59,6 +60,8 @@ def _identities_of(toy, generator):
     objectives = (toy.explicit_objective, toy.implicit_objective, toy.denoising_objective)
     # Entries at the tokens themselves, and of moves that never happen, are none of theirs.
     explicit, implicit, denoising = (torch.autograd.grad(each(guess, total), guess)[0] for each in objectives)
+    # The control: ratios of other noise.
+    other = [torch.autograd.grad(each(guess, 2 * total), guess)[0] for each in objectives[1:]]
 
     start, end = 1e-6, 12.0
     truth = toy.path(toy, start, end, **NODES)
@@ -80,24 +83,27 @@ def _identities_of(toy, generator):
     ]
     return {
         "gradient_errors": [(each - explicit).abs().max().item() for each in (implicit, denoising)],
+        "gradient_control": [(each - explicit).abs().max().item() for each in other],
         "identity_error": gap.abs().max().item(),
         # On average over texts: of a single one a wrong model may think better.
         "excess": (toy.law.flatten() * (wrong - truth)).sum().item(),
         "nats": -toy.law.flatten().log().numpy(),
         "bound_true": (truth + toy.divergence_from_marginal(end)).numpy(),
         "bound_wrong": (wrong + toy.divergence_from_marginal(end)).numpy(),
-        "marginal_error": max(_marginal_error(toy, noise, *times) for noise, times in steps),
+        "marginal_error": max(_marginal_error(toy, noise, *times, "tweedie") for noise, times in steps),
+        "marginal_control": max(_marginal_error(toy, noise, *times, "euler") for noise, times in steps),
         "tweedie": tweedie,
         "euler": euler,
         "sampler_distances": laws,
     }
 
 
-def _marginal_error(toy, noise, start, end):
-    """The law of each token after one Tweedie step, against the true one."""
-    total, later = noise(start)[0], noise(end)[0]
+def _marginal_error(toy, noise, start, end, method):
+    """The distribution of each token after one step, against the true one."""
+    (total, rate), later = noise(start), noise(end)[0]
     states = toy.graph.states
-    found = toy.graph.tweedie_probabilities(toy.table(toy, total), toy.sequences, total - later)
+    step = total - later if method == "tweedie" else rate * (start - end)
+    found = toy.graph.probabilities(toy.table(toy, total), toy.sequences, step, method)
     true = toy.true_step(total, later)
     own = torch.nn.functional.one_hot(toy.sequences, states).double()  # (to, i, state)
     gap = torch.einsum("ft,tis->fis", true, own) - found
@@ -112,11 +118,15 @@ def _two_losses(generator):
     x0 = torch.randint(27, (256, 32), generator=generator)
     losses = []
     with torch.no_grad():
-        for loss in (score_entropy_loss, masked_cross_entropy):
+        # The control: the same network without a softmax.
+        for loss, wrap in (
+            (masked_cross_entropy, Denoiser), (score_entropy_loss, Denoiser), (score_entropy_loss, ScoreNetwork),
+        ):  # fmt: skip
             draws = torch.Generator().manual_seed(2)
             times = training_times(len(x0), draws)
-            losses.append(loss(Denoiser(network, graph), x0, graph, noise, times, draws))
-    return {"loss_gap": ((losses[0] - losses[1]).abs() / losses[1].abs().clamp_min(1)).max().item()}
+            losses.append(loss(wrap(network, graph), x0, graph, noise, times, draws))
+    gaps = [(each - losses[0]).abs() / losses[0].abs().clamp_min(1) for each in losses[1:]]
+    return {"loss_gap": gaps[0].max().item(), "loss_gap_control": gaps[1].max().item()}
 
 
 def _cache(generator):
@@ -146,7 +156,7 @@ def oracle_samplers(config, *, seed, device):
     found, names = {}, []
     for (graph_name, graph), (noise_name, noise) in product(GRAPHS.items(), NOISES.items()):
         if (graph_name, noise_name) == ("uniform", "log-linear"):
-            continue  # it would end far from uniform
+            continue  # geometric noise is that of the shipped configuration
         oracle = BigramOracle(_stationary(chain), chain, graph(27))
         for method in ("tweedie", "euler"):
             names.append(f"{graph_name}, {noise_name}, {method}")

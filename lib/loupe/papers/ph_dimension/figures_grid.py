@@ -9,6 +9,7 @@ from loupe.errors import LoupeError
 from loupe.experiment.claims import t_interval
 from loupe.experiment.render import Block, table
 from loupe.metrics import bootstrap_kendall, granulated_kendall, kendall, partial_kendall, permutation_test
+from loupe.papers.ph_dimension.claims import gap_at_accuracy
 from loupe.papers.ph_dimension.claims_grid import SIMPLE, Grid, grids
 from loupe.papers.ph_dimension.experiments_networks import fixed_order
 from loupe.papers.ph_dimension.figures import WIDTH
@@ -239,8 +240,7 @@ def regulariser_table(runs):
     for run in runs:
         train, test = (100 * run[f"{part}_accuracy"] for part in ("train", "test"))
         gap, dimension = train - test, run["dimension"][:, -1]
-        # Training accuracy need not rise at every step; what counts is when it was first reached.
-        earlier = np.interp(train[1, -1], np.maximum.accumulate(train[0]), gap[0])
+        earlier = gap_at_accuracy(train[0], gap[0], train[1, -1])
         pairs = [f"{a:.1f}\u00a0→\u00a0{b:.1f}" for a, b in (gap[:, -1], train[:, -1], test[:, -1])]
         rows.append((run.seed, *pairs, "{:.2f}\u00a0→\u00a0{:.2f}".format(*dimension), f"{earlier:.1f}"))
     head = ("seed", "gap", "train", "test", "dimension", "gap without, at equal train")

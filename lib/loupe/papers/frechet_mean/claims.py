@@ -132,8 +132,7 @@ def _no_gain_on_cora(results):
         for rule in (True, False)
     ]
     return [
-        one.against("MLP in place of the Fréchet mean", gap)
-        for one, gap in zip(measures, worse, strict=True)
+        one.against("MLP in place of the Fréchet mean", gap) for one, gap in zip(measures, worse, strict=True)
     ]
 
 

@@ -19,7 +19,9 @@ def _routes_agree(results):
     wrong, basis = run.get("nearest_gaps"), f"{len(run['clouds'])} clouds"
     return [
         _beside(
-            Measure(f"{route}, gap relative to the longest lifetime", float(gap), at_most(1e-12), basis=basis),
+            Measure(
+                f"{route}, gap relative to the longest lifetime", float(gap), at_most(1e-12), basis=basis
+            ),
             "distances to nearest neighbours",
             None if wrong is None else wrong.max(),
         )
@@ -32,7 +34,9 @@ def _closed_forms_hold(results):
     errors, wrong = run["closed_form_errors"], run.get("nearest_sum_errors")
     return [
         _beside(
-            Measure(f"{name}, relative error", float(errors[k].max()), at_most(1e-12), basis="powers 0.5, 1 and 2"),
+            Measure(
+                f"{name}, relative error", float(errors[k].max()), at_most(1e-12), basis="powers 0.5, 1 and 2"
+            ),
             "distances to nearest neighbours",
             None if wrong is None else wrong[k].max(),
         )
@@ -108,7 +112,9 @@ def _averaging_helps(results):
     low, high = ratio / np.sqrt(quantiles)
     basis = f"{n} independent estimates each on one cloud, 95 % F interval; says nothing of other clouds"
     first, second = (half.std(ddof=1) for half in np.array_split(run["dimensions"][0], 2))
-    measure = Measure("spread with 1 draw over spread with 10", ratio, at_least(2.5), low, high, basis, units=n)
+    measure = Measure(
+        "spread with 1 draw over spread with 10", ratio, at_least(2.5), low, high, basis, units=n
+    )
     return [measure.against("1 draw over 1 draw", first / second)]
 
 

@@ -31,7 +31,9 @@ def identities(config, *, seed, device):
         "clouds": np.array(IDENTITY_CLOUDS),
         "routes": np.array(("prim", "gudhi", "alpha")),
         "route_gaps": gaps[:, :3],
-        "nearest_gaps": gaps[:, 3],  # a wrong implementation that PH1 has to tell apart, as PH2 and PH4 those below
+        "nearest_gaps": gaps[
+            :, 3
+        ],  # a wrong implementation that PH1 has to tell apart, as PH2 and PH4 those below
         **_closed_form_errors(),
         "plane_dimension": ph_dimension(plane, **settings).dimension,
         "embedded_dimension": ph_dimension(ambient, **settings).dimension,

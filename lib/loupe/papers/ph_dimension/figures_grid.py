@@ -22,6 +22,8 @@ def gap_scatter(runs):
     """F3: generalisation gap against dimension, colour by learning rate and marker by batch size."""
     every = grids(runs)
     repetitions = len(every[0].gap) // len(every[0].cells.gap)
+    measured = [run for run in runs if "step_lengths" in run]
+    shares = [(len(run["step_lengths"]) + 1) / run["steps"] for run in measured]
     sheet, panels = figure(WIDTH, 4.3 * len(every), rows=len(every), squeeze=False)
     for axes, grid in zip(panels[:, 0], every, strict=True):
         test = permutation_test(grid.cells.dimension, grid.cells.gap)
@@ -32,8 +34,9 @@ def gap_scatter(runs):
         sheet,
         alt="Scatter of accuracy gap against dimension, one point a run. Larger batches, with markers of their own, lie at "
         "higher dimensions; colours show learning rates.",
-        caption=f"Training accuracy less test accuracy against the dimension of the last iterates: {len(runs)} runs, "
-        f"{repetitions} in each cell of the grid, each with a seed of its own. "
+        caption=f"Training accuracy less test accuracy against the dimension of the last iterates before the stop, which "
+        f"are {min(shares):.0%} to {max(shares):.0%} of a run: {len(runs)} runs, {repetitions} in each cell of the grid, "
+        "each with a seed of its own. "
         "Hollow: stopped before every training image was right. In the title: Kendall's τ of the "
         "means of cells, and its permutation p.",
     )

@@ -230,7 +230,7 @@ CLAIMS = (
     Claim(
         "FM6c", "Beyond the paper: on the disease tree the networks learn more than one feature gives away untrained.",
         "ours, asked of every benchmark", "not in the paper", "statistical",
-        "test AUC of each network at least that of nearness in the feature that is the place in a drawing, paired over seeds",
+        "paired over seeds, test AUC of each network at least that of nearness in the feature that is a place in a drawing",
         _networks_beat_one_feature, FULL, "twenty epochs on a small generated tree only try out the code",
     ),
     Claim(
@@ -250,8 +250,8 @@ CLAIMS = (
     Claim(
         "FM9", "Riemannian batch normalisation speeds up and improves the training of hyperbolic networks.",
         "Sec. 5.2, curves", "shown in figures", "statistical",
-        "area under the validation AUC of the first epochs larger with the layer, paired over seeds, also with features of a "
-        "tenth of the size",
+        "paired over seeds, a larger area under the validation AUC of the first epochs, also with features of a tenth of "
+        "the size",
         _batch_norm_helps, FULL, "twenty epochs say nothing",
         "on the tree the comparison also changes the size of the features; it is being measured again with smaller ones",
     ),

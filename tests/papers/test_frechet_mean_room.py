@@ -177,7 +177,8 @@ COMPARED = pytest.mark.parametrize(
         ((-2, -3, -2.5, -2, -3), NOT),
         ((2, -3, 2.5, -2, 1), OPEN),
         ((-0.1, 3, 2.5, 2, 3), REPRODUCED),  # on average, not in every seed
-        ((2,), OPEN),  # one seed decides nothing
+        ((1, 2, 4, -1, 3), OPEN),  # one-sided p < 0.1 is not enough
+        ((2, 2.1), OPEN),  # two seeds decide nothing
     ],
 )
 def test_who_is_ahead_is_judged_over_seeds(claim, experiment, prefix, points, expected):
@@ -199,20 +200,16 @@ def test_both_rules_must_agree(claim, experiment, prefix):
     judged = judging.judge(CLAIM[claim], "gpu", {experiment: turned})
     assert [measure.outcome for measure in judged.measures] == [REPRODUCED, NOT]
     assert [measure.value for measure in judged.measures] == pytest.approx([3.1, -4.9])
-    assert judged.verdict == PARTLY
-
-
-def test_the_interval_is_a_one_sided_test_at_a_tenth():
-    from scipy.stats import ttest_1samp
-
-    for points in ([1, 2, 4, -1, 3], [1, 2, 4, -2.5, 3], [1, 2, -3, -1, 2]):
-        p = ttest_1samp(points, 0, alternative="greater").pvalue
-        assert verdict("FM6", disease_links=ahead_by(*points)) == (REPRODUCED if p < 0.1 else OPEN)
+    assert judged.verdict == PARTLY  # the published rule is primary
+    other = runs_of(
+        *(link_run((80, 77 - k), later=(90, 95 - k), length=80, prefix=prefix) for k in (0, 0.1, 0.2))
+    )
+    assert verdict(claim, **{experiment: other}) == NOT
 
 
 def test_smaller_features_are_judged_at_a_tenth_alone():
     both = runs_of(
-        *(link_run((80, 83 + k), prefix="0.1 ") | link_run((80, 60 + k), prefix="0.3 ") for k in (0, 0.5))
+        *(link_run((80, 83 + k), prefix="0.1 ") | link_run((80, 60 + k), prefix="0.3 ") for k in (0, 0.5, 1))
     )
     assert verdict("FM6b", feature_sizes=both) == REPRODUCED
 
@@ -231,15 +228,41 @@ def test_no_gain_on_cora_is_a_narrow_band(points, expected):
     assert verdict("FM7", "cpu", cora_links=ahead_by(*points)) == NOT_TESTED
 
 
+def test_no_gain_is_no_finding_where_an_mlp_has_none_either():
+    methods = ("MLP", "HGCN", "Fréchet")
+    for flat, expected in ((70, REPRODUCED), (79.5, OPEN)):
+        runs = runs_of(*(link_run((flat, 80, 80 + k), methods=methods) for k in (0, 0.1, -0.1)))
+        assert verdict("FM7", cora_links=runs) == expected
+
+
+@pytest.mark.parametrize(
+    ("tests", "expected"),
+    [
+        ((99, 98), REPRODUCED),
+        ((99, 80), NOT),  # one network that learns less is enough
+        ((80, 81), NOT),
+    ],
+)
+def test_every_network_has_to_beat_one_feature_and_degree_does_not(tests, expected):
+    shortcuts = runs_of(
+        *({"columns": np.array([0.5, 0.9 + k]), "position": 1, "degree": 0.85} for k in (0, 0.01, -0.01))
+    )
+    runs = runs_of(*(link_run(tests) for _ in range(3)))
+    judged = judging.judge(CLAIM["FM6c"], "cpu", {"disease_links": runs, "shortcuts": shortcuts})
+    assert judged.verdict == expected
+    assert all(measure.control.value == pytest.approx(-5) for measure in judged.measures)
+
+
 @pytest.mark.parametrize(
     ("maximum", "mean", "expected"),
     [
-        ((0, 1, 3), (0, 0.1, 0.3), REPRODUCED),
-        ((0, 1.5, 3), (0, 0.1, 0.3), REPRODUCED),
-        ((0, 2, 3), (0, 0.1, 0.3), PARTLY),
-        ((0.5, 1, 3), (0.1, 0.1, 0.1), PARTLY),
-        ((0.5, 2, 3), (0.3, 0.2, 0.1), NOT),
-        ((0, 1, 3), (0, 0.1, np.nan), OPEN),
+        ((0, 1, 11), (0, 0.1, 0.3), REPRODUCED),
+        ((0, 1, 2.5), (0, 0.1, 0.3), PARTLY),  # the order without the size
+        ((0, 2, 11), (0, 0.1, 0.3), PARTLY),
+        ((0.5, 1, 11), (0.1, 0.1, 0.1), NOT),
+        ((0, 1, 11), (0.3, 0.2, 0.1), NOT),
+        ((0, 1, 11), (0, 0.1, np.nan), OPEN),
+        ((0, 0, 11), (0, 0.1, 0.3), NOT),  # a graph that is no tree passes as one
     ],
 )
 def test_hyperbolicity_must_order_the_graphs(maximum, mean, expected):
@@ -271,64 +294,43 @@ def norm_runs(*gains, graphs=("disease_lp",), late=0.0):
     return runs_of(*results)
 
 
-@pytest.mark.parametrize(
-    ("gains", "expected"),
-    [
-        ((0.1, 0.1, 0.1, 0.1, -0.1), REPRODUCED),
-        ((0.1, 0.1, 0.1, -0.1, -0.1), NOT),
-        ((0.1, 0.1, 0.1, 0, -0.1), NOT),  # equal is not larger
-        ((0.1, 0.1, -0.1), REPRODUCED),
-        ((0.1, -0.1, -0.1), NOT),
-    ],
-)
-def test_batch_norm_must_win_most_seeds(gains, expected):
-    assert verdict("FM9", "cpu", batch_norm=norm_runs(*gains)) == expected
-    assert verdict("FM9", "cpu", batch_norm=norm_runs(*gains, late=0.4)) == expected  # the end does not count
+@pytest.mark.parametrize("late", [0, 0.4])  # the end does not count
+def test_batch_norm_is_judged_by_paired_areas_and_withdrawn(late):
+    found = CLAIM["FM9"].judge({"batch_norm": norm_runs(0.1, 0.12, 0.09, late=late)})
+    assert [measure.outcome for measure in found] == [REPRODUCED]
+    found = CLAIM["FM9"].judge({"batch_norm": norm_runs(0.1, 0.1, -0.1, late=late)})
+    assert [measure.outcome for measure in found] == [OPEN]
+    assert verdict("FM9", batch_norm=norm_runs(0.1, 0.1, 0.1, late=late)) == OPEN
 
 
 def test_batch_norm_is_judged_on_each_graph():
     runs = norm_runs(*[(0.1, -0.1)] * 5, graphs=("disease_lp", "cora"))
-    assert verdict("FM9", batch_norm=runs) == PARTLY
+    found = CLAIM["FM9"].judge({"batch_norm": runs})
+    assert [measure.outcome for measure in found] == [REPRODUCED, NOT]
     assert areas(runs, 0, True) == pytest.approx([0.6] * 5)
     assert areas(runs, 1, True) == pytest.approx([0.4] * 5)
     assert areas(runs, 1, False) == pytest.approx([0.5] * 5)
 
 
-def test_more_seeds_do_not_make_winning_easier():
-    assert verdict("FM9", "paper", batch_norm=norm_runs(*[0.1] * 4, *[-0.1] * 6)) != REPRODUCED
-
-
-def study(ours, karcher, small_step, trials=10):
+def study(ours, karcher, small_step, best_step, trials=10):
     """Iterations of five solvers on both charts, each a number or one number for each problem."""
-    rows = [np.broadcast_to(one, trials) for one in (ours, karcher, small_step, karcher, ours)]
+    rows = [np.broadcast_to(one, trials) for one in (ours, karcher, small_step, best_step, ours)]
     return runs_of({"spaces": np.array(["ball", "hyperboloid"]), "iterations": np.array([rows, rows])})
 
 
 @pytest.mark.parametrize(
     ("iterations", "expected"),
     [
-        ((14, 60, 800), REPRODUCED),
-        ((60, 60, 600), PARTLY),  # a tenth of the small step, and no better than Karcher's
-        ((60, 60, 60), NOT),
-        (
-            ([10] * 4 + [50] * 6, [40] * 4 + [49] * 6, 800),
-            PARTLY,
-        ),  # fewer on average, and not in most problems
+        ((14, 60, 800, 20), REPRODUCED),
+        ((14, 60, 800, 12), PARTLY),  # a tuned step does better
+        ((60, 60, 600, 70), NOT),  # a tenth of the small step, and no better than Karcher's
+        ((60, 60, 60, 60), NOT),
+        (([10] * 4 + [50] * 6, [40] * 4 + [49] * 6, 800, 60), OPEN),  # fewer on average, not in most problems
     ],
 )
-def test_iterations_are_compared_on_average_and_problem_by_problem(iterations, expected):
+def test_iterations_are_compared_problem_by_problem(iterations, expected):
     assert verdict("FM3", solver_study=study(*iterations)) == expected
     assert verdict("FM3", "smoke", solver_study=study(*iterations)) == expected
-
-
-def test_few_problems_have_no_test():
-    judged = judging.judge(CLAIM["FM3"], "smoke", {"solver_study": study(14, 60, 800, trials=3)})
-    assert judged.verdict == REPRODUCED
-    assert [measure.label for measure in judged.measures] == [
-        f"{space}: iterations over those of {other}"
-        for space in ("ball", "hyperboloid")
-        for other in ("Karcher flow", "gradient descent, step 0.01")
-    ]
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
@@ -338,7 +340,7 @@ def test_a_claim_that_is_not_tested_says_why(claim):
             raise MissingResultError(key)
 
     for preset in PRESET_NAMES:
-        judged = judging.judge(claim, preset, Nothing())
+        judged = judging.judge(dataclasses.replace(claim, withdrawn=""), preset, Nothing())
         assert judged.verdict == NOT_TESTED
         assert judged.reason
         if claim.judge and preset in claim.at:

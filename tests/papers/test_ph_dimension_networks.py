@@ -1,6 +1,7 @@
 """The glue of the chapter's second half: training runs, the table of the grid, and how its claims are judged."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ import torch
 
 from loupe.errors import LoupeError
 from loupe.experiment.chapter import Runs
-from loupe.metrics import kendall
+from loupe.experiment.claims import combine, judge
+from loupe.metrics import kendall, partial_kendall
 from loupe.papers.ph_dimension import PRESETS, claims, experiments_networks
-from loupe.papers.ph_dimension.claims_grid import SIMPLE, grids, margin_over_simple
+from loupe.papers.ph_dimension.claims_grid import SIMPLE, grids, margin_over_simple, tau_over_cells
 from loupe.papers.ph_dimension.experiments_networks import PenalisedLoss, Task
 from loupe.topology import DimensionPenalty
 
@@ -90,19 +92,20 @@ def test_a_dimension_that_follows_the_gap_reproduces_and_one_that_does_not_does_
     assert {measure.outcome for measure in against} == {"not reproduced"}
 
 
-def test_repetitions_do_not_make_a_test_surer():
-    """Runs of one cell repeat its value: with the cells alone the p-value must not fall."""
+def test_repetitions_do_not_make_an_interval_narrower():
+    """Runs of one cell repeat its value: only cells are units."""
     unrelated = np.random.default_rng(3).random((4, 4))
     place = {rate: i for i, rate in enumerate((0.02, 0.05, 0.1, 0.2))}
 
     def dimension(rate, batch):
         return unrelated[place[rate], int(np.log2(batch)) - 4]
 
-    p_values = [
-        judged(claims._dimension_follows_gap, grid_of(dimension, lambda r, b: b + r, repetitions=n))[0].value
+    one, four = (
+        judged(claims._dimension_follows_gap, grid_of(dimension, lambda r, b: b + r, repetitions=n))[0]
         for n in (1, 4)
-    ]
-    assert p_values[0] == pytest.approx(p_values[1], abs=0.005)
+    )
+    assert one.units == four.units == 16
+    assert (one.value, one.low, one.high) == pytest.approx((four.value, four.low, four.high), abs=0.05)
 
 
 def test_few_converged_cells_leave_the_claim_open():
@@ -111,32 +114,150 @@ def test_few_converged_cells_leave_the_claim_open():
     assert outcomes == ["reproduced", "inconclusive"]
 
 
+def given(dimension, gap, change=lambda runs: runs):
+    measures = judged(claims._survives_conditioning, change(grid_of(dimension, gap)))
+    return {measure.label.rpartition(" given ")[2]: measure for measure in measures}
+
+
 def test_what_batch_size_explains_does_not_survive_it():
-    (measure,) = judged(
-        claims._survives_conditioning, grid_of(lambda r, b: b + 1e-3 * r, lambda r, b: b - 1e-3 * r)
-    )
-    assert measure.outcome == "not reproduced"
-    (measure,) = judged(
-        claims._survives_conditioning, grid_of(lambda r, b: b - 50 * r, lambda r, b: b - 50 * r)
-    )
-    assert measure.outcome == "reproduced"
+    found = given(lambda r, b: b + 1e-3 * r, lambda r, b: b - 1e-3 * r)
+    assert found["batch size"].outcome != "reproduced"
+    assert combine(list(found.values())) != "reproduced"
+    found = given(lambda r, b: b - 50 * r, lambda r, b: b - 50 * r + 1e-3 * b)
+    assert {measure.outcome for measure in found.values()} == {"reproduced"}
 
 
-def lonely_ratios(runs):
-    """The same runs at batch sizes whose ratios with the learning rates never coincide."""
-    other = {16: 17, 32: 37, 64: 71, 128: 139}
-    for one in runs:
-        one["batch"] = other[one["batch"]]
-    return runs
+def test_a_partial_tau_is_that_of_its_formula_and_its_cells_are_drawn_together():
+    (grid,) = grids(grid_of(lambda r, b: b - 99 * r, lambda r, b: b + 99 * r))
+    cells = grid.cells
+    found = tau_over_cells("", cells, "rate")
+    assert found.value == pytest.approx(partial_kendall(cells.dimension, cells.gap, cells.rate).tau)
+    same = replace(cells, gap=cells.dimension)  # a column given anything follows itself in every draw
+    assert tau_over_cells("", same, "rate").low == pytest.approx(1)
 
 
-def test_a_ratio_that_never_repeats_leaves_the_claim_open_and_saves_none_that_fails():
-    survives = lonely_ratios(grid_of(lambda r, b: b - 50 * r, lambda r, b: b - 50 * r))
-    (measure,) = judged(claims._survives_conditioning, survives)
-    assert measure.outcome == "inconclusive"
-    fails = lonely_ratios(grid_of(lambda r, b: b + 1e-3 * r, lambda r, b: b - 1e-3 * r))
-    (measure,) = judged(claims._survives_conditioning, fails)
-    assert measure.outcome == "not reproduced"
+def test_what_rests_on_the_window_before_the_stop_is_withdrawn():
+    runs = {"gap_grid": grid_of(lambda r, b: b / r, lambda r, b: b / r)}
+    verdicts = {claim.id: judge(claim, "cpu", runs) for claim in claims.CLAIMS if claim.id in ("PH6", "PH9")}
+    assert {one.verdict for one in verdicts.values()} == {"inconclusive"}
+    assert all("after the stop" in one.reason for one in verdicts.values())
+
+
+CLAIM = {claim.id: claim for claim in claims.CLAIMS}
+
+
+def verdict(claim, preset="cpu", **runs):
+    return judge(CLAIM[claim], preset, {name: Runs(tuple(one)) for name, one in runs.items()}).verdict
+
+
+def clouds(**factors):
+    """Five clouds of each kind, the estimate so many times the truth."""
+    truth = {"circle": 1.0, "cube_3": 3.0, "gaussian_plane": 2.0, "cube_10": 10.0}
+    return [
+        FakeResult(
+            seed, clouds=np.array(list(truth)), truth=np.array(list(truth.values())), alpha=np.array([0.5, 1, 1, 1]),
+            dimension=np.array([(factors.get(name, 1) + seed / 1000) * d for name, d in truth.items()]),
+            slope=np.array([0.5, 2 / 3, 0.5, 0.9]),
+        )
+        for seed in range(5)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("factors", "expected"),
+    [
+        ({}, "reproduced"),
+        ({"cube_10": 0.8}, "partly"),
+        ({"gaussian_plane": 1.2}, "partly"),
+        ({"circle": 1.2}, "not reproduced"),
+    ],
+)
+def test_clouds_have_one_band_and_the_simple_ones_decide(factors, expected):
+    assert verdict("PH3", known_dimensions=clouds(**factors)) == expected
+
+
+def processes(*noise):
+    """Ten paths of each process; estimators that err by so much."""
+    beta, rng = np.linspace(1.1, 2, 10), np.random.default_rng(0)
+    names = np.array(["persistent homology", "TwoNN", "MLE (k = 10)", "correlation", "PCA (95 %)"])
+    return [
+        FakeResult(
+            seed, beta=beta, estimators=names, estimates=np.stack([beta + size * rng.normal(size=10) for size in noise])
+        )
+        for seed in range(10)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("noise", "order", "distance"),
+    [
+        ((0.01, 0.2, 0.2, 0.2, 3), "reproduced", "inconclusive"),  # a constant guess is as near as 0.2
+        ((0.01, 0.9, 0.9, 0.9, 3), "reproduced", "inconclusive"),
+        ((0.06, 0.9, 0.01, 0.9, 3), "partly", "not reproduced"),  # one better rival is enough
+        ((0.9, 0.9, 0.9, 0.9, 3), "not reproduced", "inconclusive"),
+    ],
+)
+def test_processes_are_ordered_path_by_path_and_a_constant_is_the_control(noise, order, distance):
+    assert verdict("PH5", diffusion_processes=processes(*noise)) == order
+    assert verdict("PH5b", diffusion_processes=processes(*noise)) == distance
+
+
+def pairs_with_penalty(plain_early, penalised, dimension=1.0):
+    """Three pairs: training accuracy 0.5 then 0.9 without, 0.5 with the penalty; gaps at these times."""
+    return [
+        FakeResult(
+            seed, train_accuracy=np.array([[0.5, 0.9], [0.4, 0.89]]) + seed / 1000,
+            test_accuracy=np.array([[0.5 - plain_early, 0.7], [0.4, 0.89 - penalised]]),
+            dimension=np.array([[1.5, 1.5], [1.5, dimension + seed / 1000]]),
+        )
+        for seed in range(3)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("early", "penalised", "dimension", "expected"),
+    [
+        (0.9, 0.1, 1.0, "reproduced"),  # stopping early would widen the gap
+        (0.0, 0.1, 1.0, "inconclusive"),  # stopping early does the same
+        (0.0, 0.1, 2.0, "not reproduced"),
+        (0.9, 0.1, 2.0, "partly"),
+        (0.9, 0.4, 1.0, "not reproduced"),
+    ],
+)
+def test_a_penalty_has_to_beat_stopping_early(early, penalised, dimension, expected):
+    assert verdict("PH8", regularised=pairs_with_penalty(early, penalised, dimension)) == expected
+
+
+@pytest.mark.parametrize(
+    ("rises", "gaps", "expected"),
+    [
+        ((-0.1, -0.11, -0.12), (0.02, 0.03, 0.02), "reproduced"),
+        (
+            (-0.1, 0.1, 0.05),
+            (0.02, 0.03, 0.02),
+            "inconclusive",
+        ),  # few pairs do not show that it does not rise
+        ((0.1, 0.11, 0.12), (0.02, 0.03, 0.02), "partly"),
+        ((-0.1, -0.11, -0.12), (-0.02, -0.03, -0.02), "not reproduced"),
+    ],
+)
+def test_an_adversarial_start_has_to_raise_the_gap_and_not_the_dimension(rises, gaps, expected):
+    runs = [
+        FakeResult(
+            seed, memorised=1.0, train_accuracy=np.ones(2), test_accuracy=np.array([0.9, 0.9 - gap]),
+            dimension=np.array([2, 2 + rise]),
+        )
+        for seed, (rise, gap) in enumerate(zip(rises, gaps, strict=True))
+    ]  # fmt: skip
+    assert verdict("PH10", "gpu", adversarial_start=runs) == expected
+
+
+def test_averaging_has_to_beat_another_look_at_one_draw():
+    rng = np.random.default_rng(0)
+    for first, expected in ((1, "reproduced"), (4, "inconclusive")):
+        one = np.concatenate([first * rng.normal(size=100), rng.normal(size=100)])
+        run = FakeResult(0, dimensions=np.stack([one, 0.2 * rng.normal(size=200)]))
+        assert verdict("PH11", noise_of_one_draw=[run]) == expected
 
 
 def test_the_margin_is_over_the_strongest_simple_measure():

@@ -5,9 +5,13 @@ import re
 import numpy as np
 import pytest
 from prose import prose
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.metrics import roc_auc_score
 
 import loupe
 from loupe.data import load
+from loupe.data.graph_tasks import link_split
 from loupe.experiment.claims import t_interval
 from loupe.experiment.found import stored, stored_at
 from loupe.geometry.gromov import gromov_delta, hop_distances
@@ -78,14 +82,19 @@ def test_charts_agree(study):
     assert (ball == hyperboloid).all()
 
 
-def test_order_of_solvers(study):
+def test_order_of_solvers(chapter, study):
     means = dict(zip(study["solvers"], study["iterations"][0].mean(axis=-1), strict=True))
     ours = np.array([means[name] for name in ("majorisation", "Karcher flow", "gradient, step 0.01")])
-    assert "The order of the paper's table holds, and our numbers are of the same order" in TEXT
+    assert "its solver needs the fewest iterations, then Karcher flow, then small fixed steps" in TEXT
     assert (np.diff(ours) > 0).all()
-    assert np.abs(np.log(ours / (14, 60, 800))).max() < np.log(2)
-    assert "what it calls 800 iterations is the price of a small fixed step" in TEXT
-    assert means["gradient, best step"] < ours[2] / 10
+    assert "Hundreds of iterations are the price of a small fixed step" in TEXT
+    assert ours[2] > 200
+    assert (
+        "with the best of six steps, gradient descent needs fewer than Karcher flow and still more than"
+        in TEXT
+    )
+    assert ours[0] < means["gradient, best step"] < ours[1]
+    assert len(chapter.config.tuned_steps) == 6
     assert "It starts at the Einstein midpoint instead of the first point" in TEXT
     assert means["majorisation from the midpoint"] < means["majorisation"]
 
@@ -150,7 +159,11 @@ def test_backward(times):
 def test_delta(chapter):
     run = chapter.stored["hyperbolicity"].first
     order = [list(run["graphs"]).index(name) for name in ("disease_lp", "airport", "cora")]
-    assert "The order is right; the 11 quoted for Cora is not reproduced" in TEXT
+    assert (
+        "The order is right; the 11 reported for Cora is not reproduced, so the claim holds in part" in TEXT
+    )
+    assert run["maximum"][order[2]] == 2.5
+    assert "Users of HGCN's own script report 2.5 as well" in TEXT
     assert (np.diff(run["maximum"][order]) > 0).all()
     assert (np.diff(run["mean"][order]) > 0).all()
     assert run["maximum"][order[2]] <= run["diameter"][order[2]] / 2 < 11
@@ -173,6 +186,35 @@ def test_before_training(full):
     first = 100 * full["curves"][:, :, 0, list(full.first["names"]).index("test ROC")]  # after five epochs
     below = dict(zip(full.first["methods"], (first < 50).all(axis=0), strict=True))
     assert {name for name in below if below[name]} == {n for n in METHODS if "aggregation" in METHODS[n]}
+
+
+def test_what_the_split_gives_away(full):
+    assert "the two nodes of a hidden edge never lie in one connected part of what is left" in TEXT
+    assert "up to four in ten of the non-edges do" in TEXT
+    assert "In four of five hidden edges one node has lost all its edges" in TEXT
+    assert "Among the non-edges that happens in about one of four" in TEXT
+    assert "that scores 92 or more without any feature, above HGCN" in TEXT
+    tree = load("disease_lp")
+    n, found = tree.num_nodes, []
+    for seed in full.seeds:
+        split = link_split(tree, seed=seed)
+        degree = np.bincount(split.train.ravel(), minlength=n)
+        graph = coo_array((np.ones(len(split.train)), split.train.T), (n, n))
+        part = connected_components(graph, directed=False)[1]
+        pairs = np.concatenate([split.test, split.test_negatives])
+        truth = np.repeat([True, False], [len(split.test), len(split.test_negatives)])
+        isolated, same = (degree[pairs] == 0).any(axis=1), part[pairs[:, 0]] == part[pairs[:, 1]]
+        auc = roc_auc_score(truth, n * isolated + degree[pairs].max(axis=1))
+        found.append(
+            [isolated[truth].mean(), isolated[~truth].mean(), same[truth].max(), same[~truth].mean(), auc]
+        )
+    lost, few, never, often, auc = np.array(found).T
+    assert lost == pytest.approx(0.83, abs=0.05)
+    assert few == pytest.approx(0.25, abs=0.05)
+    assert not never.any()
+    assert 0.38 < often.max() < 0.42
+    assert 100 * auc.min() > 91.5
+    assert 100 * auc.mean() > scores(full, "HGCN").mean()
 
 
 def longest_waits(runs, method):
@@ -209,12 +251,11 @@ def test_full_length(full):
         patience: scores(full, "Fréchet", patience=patience) - scores(full, "HGCN", patience=patience)
         for patience in (True, False)
     }
-    assert "the Fréchet mean is behind by the published rule" in TEXT
-    assert t_interval(ahead[True].tolist(), 0.8)[1] < 0
-    assert "and by a distance that the interval does not settle at the best epoch" in TEXT
-    low, high = t_interval(ahead[False].tolist(), 0.8)
-    assert ahead[False].mean() < 0
-    assert low < 0 < high
+    assert "the Fréchet mean is behind by either rule, but both intervals include zero" in TEXT
+    for gaps in ahead.values():
+        low, high = t_interval(gaps.tolist())
+        assert gaps.mean() < 0
+        assert low < 0 < high
 
 
 def test_one_column_gives_the_edges_away(chapter, full, place):
@@ -231,7 +272,9 @@ def test_one_column_gives_the_edges_away(chapter, full, place):
     sizes = stored_at(chapter, "feature_sizes", "gpu")
     here = [scores(full, name) for name in full.first["methods"]]
     here += [scores(sizes, name, f"{scale:g} ") for name in BOTH for scale in sizes.first["scales"]]
-    there = [float(re.match(r"[\d.]+", one)[0]) for one in REPORTED["disease_lp"].values()]
+    there = [
+        float(re.match(r"[\d.]+", one)[0]) for one in REPORTED["disease_lp"].values() if one[0].isdigit()
+    ]
     assert max(*np.concatenate(here), *there) < columns[position]
 
 
@@ -260,23 +303,22 @@ def test_the_plain_network_comes_nearest(full):
     assert max(means[name] for name in METHODS if "aggregation" in METHODS[name]) < means["MLP"] - 2
 
 
-def test_features_of_a_tenth(chapter, few, place):
+def test_features_of_a_tenth(chapter, full, place):
     columns, position = place
-    runs = chapter.stored["feature_sizes"]
+    runs = stored_at(chapter, "feature_sizes", "gpu")
     small = {name: scores(runs, name, "0.1 ") for name in BOTH}
-    common = [few.seeds.index(seed) for seed in few.seeds if seed in runs.seeds]
     assert "both averages do better" in TEXT
     for name in BOTH:
-        assert small[name].mean() > scores(few, name).mean()
-        again = [runs.seeds.index(few.seeds[k]) for k in common]
-        assert (small[name][again] > scores(few, name)[common]).all()
+        assert small[name].mean() > scores(full, name).mean()
     assert "the Fréchet mean passes on nearly all that the one feature holds" in TEXT
     assert columns[position] - small["Fréchet"].mean() < 2
     assert "it is then ahead of the tangent average, as the paper says" in TEXT
     assert (small["Fréchet"] > small["HGCN"]).all()
     blind = chapter.stored["without_position"]
-    assert "Without that feature neither gets far beyond guessing" in TEXT
-    assert max(scores(blind, name).mean() for name in BOTH) < 55
+    assert "the tangent average is near guessing and the Fréchet mean far below it" in TEXT
+    low, high = t_interval(scores(blind, "HGCN").tolist())
+    assert low < 50 < high
+    assert t_interval(scores(blind, "Fréchet").tolist())[1] < 40
 
 
 def test_small_features_are_not_cut_off(chapter):
@@ -305,22 +347,19 @@ def test_cora(chapter):
         assert found["HGCN"] == pytest.approx(reported, abs=1)
         assert abs(found["HGCN"] - found["Fréchet"]) < 1
     assert "The two averages are within a point of each other" in TEXT
+    assert (
+        "At the best epoch the Fréchet mean is slightly behind, with an interval that excludes zero" in TEXT
+    )
+    assert t_interval((scores(runs, "Fréchet") - scores(runs, "HGCN")).tolist())[1] < 0
 
 
 def test_what_is_missing(chapter):
-    assert "Link prediction on airport and PubMed, and node classification wait" in TEXT
+    assert (
+        "Link prediction on airport and PubMed, and node classification, the paper's other task, have not"
+        in TEXT
+    )
     for name in ("airport_links", "pubmed_links", "node_classes"):
         assert stored(chapter, name) is None
-
-
-def test_a_country_nearly_fixes_the_label():
-    assert "one feature of airport marks the country, which nearly fixes the label" in TEXT
-    graph = load("airport")
-    _, country = np.unique(graph.features[:, 3], return_inverse=True)
-    assert country.max() < 200
-    most = sum(np.bincount(graph.labels[country == one]).max() for one in range(country.max() + 1))
-    assert 0.95 < most / len(graph.labels) < 1
-    assert np.bincount(graph.labels).max() / len(graph.labels) < 0.5
 
 
 # --- batch normalisation ------------------------------------------------------------------------------------
@@ -328,21 +367,10 @@ def test_a_country_nearly_fixes_the_label():
 
 def test_batch_normalisation(chapter):
     runs = chapter.stored["batch_norm"]
-    every = int(runs.first["check_every"])
-    plain, normalised = np.moveaxis(
-        100 * runs["curves"][:, 0, :, :, list(runs.first["names"]).index("validation ROC")], 1, 0
-    )
-    assert "both networks begin near guessing or below" in TEXT
-    assert max(plain[:, 0].mean(), normalised[:, 0].mean()) < 55
-    assert "with the layer some fifty epochs reach what the plain network needs hundreds for" in TEXT
-    for curve, goal in zip(plain, normalised[:, 50 // every - 1], strict=True):
-        assert (curve[: 300 // every] < goal).all()
-    assert "On Cora (the column of the preset `gpu`) it helps too, by less" in TEXT
-    more = stored_at(chapter, "batch_norm", "gpu")
-    tree, cora = (areas(more, graph, True) - areas(more, graph, False) for graph in (0, 1))
-    assert list(more.first["graphs"]) == ["disease_lp", "cora"]
-    assert (cora > 0).all()
-    assert cora.max() < tree.min()
+    assert "On the published features the curves with the layer rise earlier" in TEXT
+    assert (areas(runs, 0, True) > areas(runs, 0, False)).all()
+    assert "a third of the nodes begin at the boundary" in TEXT
+    assert chapter.stored["shortcuts"].first["beyond_margin"] == pytest.approx(1 / 3, abs=0.02)
 
 
 def test_what_an_exercise_takes(chapter):

@@ -9,8 +9,6 @@ from prose import prose
 from scipy.stats import spearmanr
 
 import loupe
-from loupe.experiment.claims import t_interval
-from loupe.experiment.found import stored_at
 from loupe.metrics import bootstrap_kendall, granulated_kendall, kendall, partial_kendall, permutation_test
 from loupe.papers.ph_dimension.claims_grid import SIMPLE, grids
 
@@ -47,6 +45,17 @@ def test_curves_and_surfaces(clouds):
     assert min(clouds["cantor_set"].min(), clouds["cantor_dust"].min()) > 0.02
 
 
+def test_clouds_that_miss_a_tenth(chapter):
+    runs = chapter.stored["known_dimensions"]
+    off = np.abs(runs["dimension"] / runs.first["truth"] - 1).max(axis=0)
+    assert (
+        "some clouds of the Gaussian plane, the cubes in five and ten dimensions and the Cantor set miss"
+        in TEXT
+    )
+    missed = {str(name) for name, one in zip(runs.first["clouds"], off, strict=True) if one > 0.1}
+    assert missed == {"gaussian_plane", "cube_5", "cube_10", "cantor_set"}
+
+
 def test_high_dimensions_are_ordered(clouds):
     assert "order sets more reliably than they measure them" in TEXT
     three, five, ten = (d + clouds[f"cube_{d}"] for d in (3, 5, 10))
@@ -59,19 +68,27 @@ def test_processes(chapter):
     beta, names = runs.first["beta"], runs.first["estimators"]
     means = runs["estimates"].mean(axis=0)
     order = dict(zip(names, (spearmanr(beta, one).statistic for one in means), strict=True))
-    assert "Persistent homology puts the processes in the right order" in TEXT
-    assert order["persistent homology"] == pytest.approx(1)
-    assert "The means over all paths are ordered almost perfectly by every method" in TEXT
+    assert "the means over all seeds are ordered almost perfectly by every method" in TEXT
     assert min(order.values()) > 0.98
     single = {
         name: np.mean([spearmanr(beta, one).statistic for one in runs["estimates"][:, k]])
         for k, name in enumerate(names)
     }
-    assert "On one path at a time maximum likelihood orders the processes better" in TEXT
+    assert "Persistent homology orders the processes well" in TEXT
+    assert single["persistent homology"] > 0.95
+    assert "On one path at a time maximum likelihood orders them better" in TEXT
     assert single["MLE (k = 10)"] > single["persistent homology"] + 0.02
     error = dict(zip(names, np.abs(runs["estimates"] - beta).mean(axis=(0, 2)), strict=True))
     assert "the plain correlation dimension comes nearer to their true dimension" in TEXT
     assert error["correlation"] < error["persistent homology"] - 0.05
+    assert (
+        "a constant guess of 1.55, the middle of the range, is nearly as near as persistent homology" in TEXT
+    )
+    assert beta.mean() == pytest.approx(1.55)
+    constant = np.abs(beta - beta.mean()).mean()
+    assert constant - 0.05 < error["persistent homology"] < constant
+    assert "and nearer than maximum likelihood" in TEXT
+    assert constant < error["MLE (k = 10)"]
     assert "counting principal components and TwoNN are far off" in TEXT
     assert min(error["PCA (95 %)"], error["TwoNN"]) > 1
     assert "three of the five estimators kept within a few tenths of each other" in TEXT
@@ -237,6 +254,19 @@ def test_dimension_and_gap(grid):
     assert abs(kendall(grid.cells.dimension, grid.cells.rate)) < 0.1
 
 
+def test_what_the_window_holds(chapter):
+    runs = chapter.stored["gap_grid"]
+    share = 1000 / runs["steps"]
+    assert "six of 32, five of them at batch size 16" in TEXT
+    assert len(runs) == 32
+    assert sorted(runs["batch"][~runs["converged"]]) == [16] * 5 + [64]
+    assert "At batch size 16 that is a sixth of the run" in TEXT
+    assert share[runs["batch"] == 16] == pytest.approx(1 / 6, abs=0.015)
+    assert "at batch size 128 and the two largest learning rates it is 62 to 91 %" in TEXT
+    most = share[(runs["batch"] == 128) & (runs["learning_rate"] >= 0.1)]
+    assert (round(most.min(), 3), round(most.max(), 2)) == (0.625, 0.91)
+
+
 def test_learning_rate_and_gap(grid):
     cells = grid.cells
     falls = {
@@ -274,10 +304,12 @@ def test_simple_measures(grid, tau):
     assert low < np.nanquantile(bootstrap_kendall(cells.dimension, cells.gap), 0.975)
     assert "The metric of losses does not help the dimension." in TEXT
     assert "report better granulated correlations" in TEXT
-    assert "On our small grid the first does no better" in TEXT
+    assert "On our small grid, on the window before the stop, the first does no better" in TEXT
     assert tau["PH dimension, in losses"] < ours
     assert "The rival in the criterion is the best one in these data" in TEXT
     assert max(SIMPLE, key=lambda name: abs(tau[name])) == "lr / batch"
+    assert "it orders these gaps with $|\\tau|$ of about 0.9" in TEXT
+    assert abs(tau["lr / batch"]) == pytest.approx(0.9, abs=0.05)
 
 
 def test_lengths_and_magnitudes(grid, tau):
@@ -319,16 +351,16 @@ def partial(cells, name):
 def test_dimension_with_a_knob_held_fixed(grid):
     cells = grid.cells
     found = partial(cells, "PH dimension")
-    assert "Given the learning rate, the correlation survives" in TEXT
+    assert "On the window before the stop, the correlation survives a fixed learning rate" in TEXT
     assert found["rate"].tau > 0.4
     assert found["rate"].p_value < 0.01
-    assert "Given the batch size, nothing is left on average" in TEXT
+    assert "Given the batch size it is near zero on average" in TEXT
     assert abs(found["batch"].tau) < 0.1
     assert "the panels agree for small batches and disagree for large ones" in TEXT
     panels = [grid.where(grid.batch == batch) for batch in (16, 32, 64, 128)]
     signs = np.sign([kendall(panel.dimension, panel.gap) for panel in panels])
     assert signs.tolist() == [1, 1, -1, -1]
-    assert "Given the ratio of the two, nothing is seen either" in TEXT
+    assert "Given the ratio of the two, nothing is seen" in TEXT
     assert abs(found["ratio"].tau) < 0.1
     assert "though sixteen cells are few, and holding the ratio fixed leaves groups of one to three" in TEXT
     assert len(cells.gap) == 16
@@ -394,54 +426,6 @@ def test_one_fixed_order(chapter, path):
     assert path.seeds == fixed.seeds
     assert (wider > 0).all()
     assert wider.max() / wider.sum() == pytest.approx(0.5, abs=0.05)
-
-
-# --- the penalty and the adversarial start ------------------------------------------------------------------
-
-
-def test_penalty(chapter):
-    runs = chapter.stored["regularised"]
-    train, test = (100 * runs[f"{part}_accuracy"] for part in ("train", "test"))
-    gap, dimension = train - test, runs["dimension"][:, :, -1]
-    change = np.diff(gap[:, :, -1])[:, 0]
-    assert "The gap does shrink, in every pair of runs" in TEXT
-    assert (change < 0).all()
-    assert (
-        "the dimension of the window, which the penalty is to reduce, comes out higher with the penalty"
-        in TEXT
-    )
-    assert (dimension[:, 1] > dimension[:, 0]).all()
-    assert "test accuracy stays where it was, while training accuracy falls" in TEXT
-    assert np.abs(np.diff(test[:, :, -1])).max() < 1
-    assert np.diff(train[:, :, -1]).max() < -1
-    earlier = [
-        np.interp(last, np.maximum.accumulate(accuracy), gaps)
-        for last, accuracy, gaps in zip(train[:, 1, -1], train[:, 0], gap[:, 0], strict=True)
-    ]
-    left = earlier - gap[:, 1, -1]
-    assert (
-        "Most of the difference is gone there, though a fraction of a point, in one pair more than one"
-        in TEXT
-    )
-    assert (left < -change / 2).all()
-    assert left.min() > 0
-    assert (left > 1).sum() == 1
-    assert "and only the first of the three holds" in TEXT
-    assert t_interval(change.tolist(), 0.8)[1] < 0
-    assert -np.diff(train[:, :, -1]).mean() > 2
-
-
-def test_adversarial_start(chapter):
-    runs = stored_at(chapter, "adversarial_start", "gpu")
-    gap = 100 * (runs["train_accuracy"] - runs["test_accuracy"])
-    rise = np.diff(gap)[:, 0]
-    assert "the gap rises in every pair of runs, by one and a half to three and a half points" in TEXT
-    assert (rise.min(), rise.max()) == (pytest.approx(1.5, abs=0.1), pytest.approx(3.5, abs=0.1))
-    assert "the dimension does not rise with it: in four pairs of five it falls" in TEXT
-    assert (np.diff(runs["dimension"])[:, 0] < 0).tolist().count(True) == 4
-    assert len(runs) == 5
-    assert "The adversarial start also needs about half as many steps to learn the true labels" in TEXT
-    assert runs["steps"][:, 1] / runs["steps"][:, 0] == pytest.approx(0.5, abs=0.1)
 
 
 # --- speed and exercises ------------------------------------------------------------------------------------

@@ -79,6 +79,11 @@ def outcomes(runs, method, *, patience, prefix=""):
     return [outcome(curves[index], names, every, rule) for curves in runs[prefix + "curves"]]
 
 
+def scores(runs, method, *, patience, prefix=""):
+    """The test score of :func:`outcomes`, in percent, one value for each seed."""
+    return np.array([one.score for one in outcomes(runs, method, patience=patience, prefix=prefix)])
+
+
 def flattened(runs, method, prefix=""):
     """Whether no run of a method was still improving: none had its best validation score in its last epochs."""
     patience = int(runs.first[prefix + "patience"])

@@ -37,17 +37,27 @@ def identities(config, *, seed, device):
     """The exact claims: implicit gradients, a solver that only descends, other manifolds, batch statistics."""
     generator = torch.Generator().manual_seed(seed)
     problems = [_problem(k, generator) for k in range(config.identity_problems)]
-    charts = {"ball": _in_ball, "hyperboloid": _on_hyperboloid}
-    gradients = [[_gradient_errors(mean, *problem) for problem in problems] for mean in charts.values()]
-    descent = [_descent(k, generator) for k in range(config.solver_problems)]
+    charts = {"ball": (_in_ball, _step_in_ball), "hyperboloid": (_on_hyperboloid, _step_on_hyperboloid)}
+    gradients = np.array(
+        [[_gradient_errors(*means, *problem) for problem in problems] for means in charts.values()]
+    )
+    descent = np.array([_descent(k, generator) for k in range(config.solver_problems)])
+    sphere = np.array([_sphere_error(k, generator) for k in range(config.identity_problems)])
+    norms = np.array([_batch_norm_errors(K, generator) for K in CURVATURES])
     return {
         "charts": np.array(list(charts)),
         "parameters": np.array(("points", "weights", "curvature")),
-        "gradient_errors": np.array(gradients),  # (charts, problems, parameters)
-        "rises": np.array([rise for rise, _ in descent]),
-        "gradient_norms": np.array([norm for _, norm in descent]),
-        "sphere_errors": np.array([_sphere_error(k, generator) for k in range(config.identity_problems)]),
-        "norm_errors": np.array([_batch_norm_errors(K, generator) for K in CURVATURES]),
+        "gradient_errors": gradients[:, :, 0],  # (charts, problems, parameters)
+        "rises": descent[:, 0],
+        "gradient_norms": descent[:, 1],
+        "sphere_errors": sphere[:, 0],
+        "norm_errors": norms[:, 0],
+        # Wrong implementations that the claims have to tell apart.
+        "one_step_errors": gradients[:, :, 1],
+        "long_step_rises": descent[:, 2],
+        "midpoint_norms": descent[:, 3],
+        "multiplier_errors": sphere[:, 1],
+        "tangent_norm_errors": norms[:, 1],
     }
 
 
@@ -75,12 +85,26 @@ def _on_hyperboloid(points, weights, K):
     return to_ball(found, K)
 
 
-def _gradient_errors(mean, points, weights, K):
-    """For points, weights and curvature, the largest error of the implicit gradient, relative to its largest entry."""
+def _step_in_ball(points, weights, K):
+    """One iteration from the mean: the same value, and a derivative that takes the mean before it for constant."""
+    mean = _in_ball(points, weights, K).detach()
+    return ball_step(points, weights, mean, PoincareBall(K))
+
+
+def _step_on_hyperboloid(points, weights, K):
+    points = to_hyperboloid(points, K)
+    mean = frechet_mean(points, weights, Hyperboloid(K), tolerance=1e-14).detach()
+    return to_ball(hyperboloid_step(points, weights, mean, Hyperboloid(K)), K)
+
+
+def _gradient_errors(mean, one_step, points, weights, K):
+    """For points, weights and curvature, the largest error of a gradient, relative to its largest entry.
+
+    In the first row of the implicit gradient, in the second of one iteration of the solver.
+    """
     parameters = [one.clone().requires_grad_() for one in (points, weights, K)]
-    value = mean(*parameters)
-    cotangent = torch.linspace(1, 2, value.numel(), dtype=torch.float64)
-    implicit = torch.autograd.grad(value, parameters, cotangent)
+    cotangent = torch.linspace(1, 2, points.shape[-1], dtype=torch.float64)
+    gradients = [torch.autograd.grad(f(*parameters), parameters, cotangent) for f in (mean, one_step)]
     differences = (
         _differences(lambda moved: mean(moved, weights, K) @ cotangent, points),
         _differences(
@@ -88,7 +112,7 @@ def _gradient_errors(mean, points, weights, K):
         ),
         _differences(lambda moved: torch.stack([mean(points, weights, one) @ cotangent for one in moved]), K),
     )
-    return [_worst(*pair) for pair in zip(implicit, differences, strict=True)]
+    return [[_worst(*pair) for pair in zip(found, differences, strict=True)] for found in gradients]
 
 
 def _differences(function, x):
@@ -103,24 +127,37 @@ def _worst(found, truth):
 
 
 def _descent(k, generator):
-    """The paper's solver run to its end: the largest rise of F in an iteration over F at the start, and F's gradient."""
+    """The paper's solver run to its end: the largest rise of F in an iteration over F at the start, and F's gradient.
+
+    Then the same rise for one gradient step of length 1, and the gradient at the Einstein midpoint.
+    """
     n, d, K = 2 + k % 9, 1 + k % 5, CURVATURES[k % 3]
     radius = (0.5, 0.9, 0.999)[k // 3 % 3]
     points = _in_radius((n, d), radius, generator) * (-K) ** -0.5
     weights = 0.1 + torch.rand(n, generator=generator, dtype=torch.float64)
     ball, mean, costs = PoincareBall(K), points[0], []
+
+    def cost(mean):
+        return (weights * ball.squared_dist(mean, points)).sum()
+
+    def gradient(mean):
+        return float(ball.norm(mean, -2 * (weights.unsqueeze(-1) * ball.log(mean, points)).sum(0)))
+
     for _ in range(2000):
-        costs.append((weights * ball.squared_dist(mean, points)).sum())
+        costs.append(cost(mean))
         before, mean = mean, ball_step(points, weights, mean, ball)
         if ball.dist(before, mean) < 1e-13:
             break
-    costs = torch.stack(costs)
-    gradient = -2 * (weights.unsqueeze(-1) * ball.log(mean, points)).sum(0)
-    return float(costs.diff().max() / costs[0]), float(ball.norm(mean, gradient))
+    rise = float(torch.stack(costs).diff().max() / costs[0])
+    long = float(cost(gradient_step(points, weights, points[0], ball, 1)) / costs[0] - 1)
+    return rise, gradient(mean), long, gradient(einstein_midpoint(points, weights, ball))
 
 
 def _sphere_error(k, generator):
-    """The error of the general theorem with a constraint, on the sphere, against differences."""
+    """The error of the general theorem with a constraint, on the sphere, against differences.
+
+    Then the same error where the constraint is taken for flat, so that its multiplier adds nothing to the Hessian.
+    """
     n, d = 3 + k % 4, (2, 3, 4)[k % 3]
     north = torch.zeros(d, dtype=torch.float64)
     north[0] = 1.5
@@ -132,32 +169,47 @@ def _sphere_error(k, generator):
     def mean(raw, weights):
         return frechet_mean(sphere.project(raw), weights, sphere, tolerance=1e-14)
 
-    vjp = implicit_argmin_vjp(
-        lambda y, raw, weights: (weights * sphere.squared_dist(y, sphere.project(raw))).sum(),
-        mean(raw, weights),
-        [raw, weights],
-        constraint=lambda y, raw, weights: (y.square().sum() - 1).unsqueeze(0),
+    def cost(y, raw, weights):
+        return (weights * sphere.squared_dist(y, sphere.project(raw))).sum()
+
+    found = mean(raw, weights)
+    constraints = (
+        lambda y, raw, weights: (y.square().sum() - 1).unsqueeze(0),
+        lambda y, raw, weights: ((y - found) @ found).unsqueeze(0),
     )
     differences = (
         _differences(lambda moved: mean(moved, weights) @ cotangent, raw),
         _differences(lambda moved: mean(raw.expand(len(moved), *raw.shape), moved) @ cotangent, weights),
     )
-    return max(_worst(*pair) for pair in zip(vjp(cotangent), differences, strict=True))
+    gradients = [
+        implicit_argmin_vjp(cost, found, [raw, weights], constraint=constraint)(cotangent)
+        for constraint in constraints
+    ]
+    return [max(_worst(*pair) for pair in zip(one, differences, strict=True)) for one in gradients]
 
 
 def _batch_norm_errors(K, generator):
-    """After normalisation: the distance of the mean to its target, and the relative error of the variance."""
+    """After normalisation: the distance of the mean to its target, and the relative error of the variance.
+
+    Then both after normalising in the tangent space of the origin instead.
+    """
     ball = PoincareBall(K)
     points = ball.random(50, 3, generator=generator, dtype=torch.float64)
     norm = RiemannianBatchNorm(3)
     with torch.no_grad():
         norm.mean.copy_(0.3 * torch.randn(3, generator=generator, dtype=torch.float64))
         norm.log_variance.fill_(math.log(0.7))
-        output = norm(points, ball)
-        before, after = frechet_variance(points, manifold=ball), frechet_variance(output, manifold=ball)
+        before = frechet_variance(points, manifold=ball)
         expected = 0.7 * before / (before + norm.eps)
-        gap = ball.dist(frechet_mean(output, manifold=ball), ball.exp0(norm.mean))
-    return float(gap), float((after / expected - 1).abs())
+        flat = ball.log0(points) - ball.log0(points).mean(0)
+        wrong = ball.exp0(norm.mean + (expected / before).sqrt() * flat)
+        return [
+            (
+                float(ball.dist(frechet_mean(output, manifold=ball), ball.exp0(norm.mean))),
+                float((frechet_variance(output, manifold=ball) / expected - 1).abs()),
+            )
+            for output in (norm(points, ball), wrong)
+        ]
 
 
 @experiment(seeds="one_seed")

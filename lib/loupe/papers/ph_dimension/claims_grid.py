@@ -6,6 +6,7 @@ import numpy as np
 
 from loupe.errors import LoupeError
 from loupe.experiment.chapter import Runs
+from loupe.experiment.claims import Measure, at_least
 from loupe.metrics import bootstrap_kendall, kendall
 
 # Measures that cost next to nothing: what the dimension has to beat.
@@ -116,3 +117,30 @@ def margin_over_simple(grid: Grid) -> tuple[str, float, float, float]:
     drawn = np.abs(bootstrap_kendall(columns[[0, best]], grid.gap))
     low, high = np.nanquantile(drawn[:, 0] - drawn[:, 1], (0.025, 0.975))
     return names[best], float(strength[0] - strength[best]), float(low), float(high)
+
+
+def tau_over_cells(label: str, cells: Grid, given: str | None = None) -> Measure:
+    """Kendall's tau of dimension and gap, or the partial tau given a column, with its bootstrap interval over cells.
+
+    nan, which decides nothing, for fewer than three cells.
+    """
+    x, y, n = cells.dimension, cells.gap, len(cells.gap)
+    basis = f"means of {n} cells, 95 % bootstrap interval"
+    if n < 3:
+        return Measure(label, np.nan, at_least(0), basis=basis, units=n)
+    if given is None:
+        value, drawn = kendall(x, y), bootstrap_kendall(x, y)
+    else:
+        z = getattr(cells, given)
+        value = _partial(kendall(x, y), kendall(x, z), kendall(y, z))
+        # The same seed draws the same cells, so that the three correlations belong together.
+        drawn = _partial(bootstrap_kendall(x, y), bootstrap_kendall(x, z), bootstrap_kendall(y, z))
+    low, high = np.nanquantile(drawn, (0.025, 0.975))
+    return Measure(label, float(value), at_least(0), float(low), float(high), basis, units=n)
+
+
+def _partial(xy, xz, yz):
+    """As in :func:`loupe.metrics.partial_kendall`; nan where z orders the cells as x or y does."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        tau = (xy - xz * yz) / np.sqrt((1 - np.square(xz)) * (1 - np.square(yz)))
+    return np.where(np.isfinite(tau), tau, np.nan)

@@ -1,6 +1,7 @@
 """What the chapter runs on sets of known dimension. Each experiment returns all that its figures and claims need."""
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from loupe.experiment import experiment
 from loupe.topology import (
@@ -24,14 +25,19 @@ def identities(config, *, seed, device):
     gaps = np.array([_route_gaps(points) for points in clouds.values()])
     plane = CLOUDS["gaussian_plane"].sample(config.cloud_points, seed)
     ambient = embed_isometrically(plane, config.embedding_dimension, np.random.default_rng(seed))
+    sheared = plane @ np.random.default_rng(seed).normal(size=(2, 3))
     settings = {"sizes": range(*config.cloud_sizes), "repeats": config.repeats, "seed": seed}
     return {
         "clouds": np.array(IDENTITY_CLOUDS),
         "routes": np.array(("prim", "gudhi", "alpha")),
-        "route_gaps": gaps,
+        "route_gaps": gaps[:, :3],
+        "nearest_gaps": gaps[
+            :, 3
+        ],  # a wrong implementation that PH1 has to tell apart, as PH2 and PH4 those below
         **_closed_form_errors(),
         "plane_dimension": ph_dimension(plane, **settings).dimension,
         "embedded_dimension": ph_dimension(ambient, **settings).dimension,
+        "sheared_dimension": ph_dimension(sheared, **settings).dimension,
     }
 
 
@@ -43,16 +49,23 @@ def _identity_cloud(name, n, seed):
 
 
 def _route_gaps(points):
-    """Largest relative difference of sorted lifetimes to those of single linkage, for each other route."""
+    """Largest relative difference of sorted lifetimes to those of single linkage, for each other route.
+
+    The last is no route: distances to nearest neighbours in place of tree edges.
+    """
     reference = h0_lifetimes(points)
-    return [
-        np.abs(h0_lifetimes(points, method=route) - reference).max() / reference.max()
-        for route in ("prim", "gudhi", "alpha")
-    ]
+    others = [h0_lifetimes(points, method=route) for route in ("prim", "gudhi", "alpha")]
+    others.append(_nearest(points)[1:])  # the tree has one edge less than there are points
+    return [np.abs(other - reference).max() / reference.max() for other in others]
+
+
+def _nearest(points):
+    """The distance of each point to its nearest neighbour, ascending."""
+    return np.sort(cKDTree(points).query(points, k=2)[0][:, 1])
 
 
 def _closed_form_errors():
-    """Relative errors of lifetime sums whose value is known, over alpha in (0.5, 1, 2)."""
+    """Relative errors of lifetime sums whose value is known, over alpha in (0.5, 1, 2); then with nearest neighbours."""
     n, h, radius, level = 60, 0.1, 2.0, 7
     line = np.arange(n)[:, None] * h
     angle = 2 * np.pi * np.arange(n) / n
@@ -67,11 +80,20 @@ def _closed_form_errors():
         "grid": (grid, lambda alpha: (6**3 - 1) * h**alpha),
         "cantor": (cantor, lambda alpha: (2.0 ** (j - 1) * (3.0**-j + 3.0**-level) ** alpha).sum()),
     }
-    errors = [
-        [abs(lifetime_sum(points, alpha) / exact(alpha) - 1) for alpha in (0.5, 1.0, 2.0)]
-        for points, exact in cases.values()
-    ]
-    return {"closed_forms": np.array(list(cases)), "closed_form_errors": np.array(errors)}
+    errors, wrong = (
+        np.array(
+            [
+                [abs(total(points, alpha) / exact(alpha) - 1) for alpha in (0.5, 1.0, 2.0)]
+                for points, exact in cases.values()
+            ]
+        )
+        for total in (lifetime_sum, lambda points, alpha: (_nearest(points) ** alpha).sum())
+    )
+    return {
+        "closed_forms": np.array(list(cases)),
+        "closed_form_errors": errors,
+        "nearest_sum_errors": wrong,
+    }
 
 
 @experiment

@@ -9,6 +9,7 @@ from loupe.errors import LoupeError
 from loupe.experiment.claims import t_interval
 from loupe.experiment.render import Block, table
 from loupe.metrics import bootstrap_kendall, granulated_kendall, kendall, partial_kendall, permutation_test
+from loupe.papers.ph_dimension.claims import gap_at_accuracy
 from loupe.papers.ph_dimension.claims_grid import SIMPLE, Grid, grids
 from loupe.papers.ph_dimension.experiments_networks import fixed_order
 from loupe.papers.ph_dimension.figures import WIDTH
@@ -21,6 +22,8 @@ def gap_scatter(runs):
     """F3: generalisation gap against dimension, colour by learning rate and marker by batch size."""
     every = grids(runs)
     repetitions = len(every[0].gap) // len(every[0].cells.gap)
+    measured = [run for run in runs if "step_lengths" in run]
+    shares = [(len(run["step_lengths"]) + 1) / run["steps"] for run in measured]
     sheet, panels = figure(WIDTH, 4.3 * len(every), rows=len(every), squeeze=False)
     for axes, grid in zip(panels[:, 0], every, strict=True):
         test = permutation_test(grid.cells.dimension, grid.cells.gap)
@@ -31,8 +34,9 @@ def gap_scatter(runs):
         sheet,
         alt="Scatter of accuracy gap against dimension, one point a run. Larger batches, with markers of their own, lie at "
         "higher dimensions; colours show learning rates.",
-        caption=f"Training accuracy less test accuracy against the dimension of the last iterates: {len(runs)} runs, "
-        f"{repetitions} in each cell of the grid, each with a seed of its own. "
+        caption=f"Training accuracy less test accuracy against the dimension of the last iterates before the stop, which "
+        f"are {min(shares):.0%} to {max(shares):.0%} of a run: {len(runs)} runs, {repetitions} in each cell of the grid, "
+        "each with a seed of its own. "
         "Hollow: stopped before every training image was right. In the title: Kendall's τ of the "
         "means of cells, and its permutation p.",
     )
@@ -239,8 +243,7 @@ def regulariser_table(runs):
     for run in runs:
         train, test = (100 * run[f"{part}_accuracy"] for part in ("train", "test"))
         gap, dimension = train - test, run["dimension"][:, -1]
-        # Training accuracy need not rise at every step; what counts is when it was first reached.
-        earlier = np.interp(train[1, -1], np.maximum.accumulate(train[0]), gap[0])
+        earlier = gap_at_accuracy(train[0], gap[0], train[1, -1])
         pairs = [f"{a:.1f}\u00a0→\u00a0{b:.1f}" for a, b in (gap[:, -1], train[:, -1], test[:, -1])]
         rows.append((run.seed, *pairs, "{:.2f}\u00a0→\u00a0{:.2f}".format(*dimension), f"{earlier:.1f}"))
     head = ("seed", "gap", "train", "test", "dimension", "gap without, at equal train")

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from loupe.errors import LoupeError
+from loupe.errors import LoupeError, shortened
 from loupe.experiment.folders import (
     Folders,
     StoreError,
@@ -92,7 +92,7 @@ class Result(Mapping):
         if name in self.shapes:
             return self._arrays[name]
         raise MissingValueError(
-            f"{show_path(self.path)} holds no {name!r}, only {', '.join(self)}: it may be of other code; type "
+            f"{show_path(self.path)} holds no {name!r}, only {shortened(', '.join(self), 200)}: it may be of other code; type "
             f"`{self.remedy} --recompute`."
         )
 

@@ -91,8 +91,9 @@ class Result(Mapping):
             return self.numbers[name]
         if name in self.shapes:
             return self._arrays[name]
+        names = shortened(", ".join(self), 200)
         raise MissingValueError(
-            f"{show_path(self.path)} holds no {name!r}, only {shortened(', '.join(self), 200)}: it may be of other code; type "
+            f"{show_path(self.path)} holds no {name!r}, only {names}: it may be of other code; type "
             f"`{self.remedy} --recompute`."
         )
 

@@ -2,13 +2,22 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+override VENV := .venv
+override BIN := $(VENV)/bin
+override READY := $(VENV)/.ready
 PRESET ?= cpu
-CHAPTERS ?= $(basename $(notdir $(wildcard notebooks/*.ipynb)))
 PROFILE ?= workflow/profiles/local
 PORT ?= 8000
+
+# What people type reaches the shell as values of its variables, unread, and never as a part of a command.
+export LOUPE_PYTHON := $(value PYTHON)
+export LOUPE_PRESET := $(value PRESET)
+export LOUPE_CHAPTERS := $(value CHAPTERS)
+export LOUPE_SEEDS := $(value SEEDS)
+export LOUPE_JOBS := $(value JOBS)
+export LOUPE_PROFILE := $(value PROFILE)
+export LOUPE_PORT := $(value PORT)
+unexport PYTHON PRESET CHAPTERS SEEDS JOBS PROFILE PORT
 
 # One thread a process: two single-thread processes beat one of two threads on small models.
 export OMP_NUM_THREADS ?= 1
@@ -22,9 +31,9 @@ help: ## list the targets
 env: $(READY) ## set up .venv with the exact versions of requirements.lock
 
 $(READY): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(not (3, 11) <= v < (3, 14) and f"Loupe needs Python 3.11, 3.12 or 3.13 and $(PYTHON) is {v[0]}.{v[1]}: type make PYTHON=python3.11 instead.")'
+	@"$$LOUPE_PYTHON" -c 'import sys; v = sys.version_info; sys.exit(not (3, 11) <= v < (3, 14) and f"Loupe needs Python 3.11, 3.12 or 3.13 and {sys.executable} is {v[0]}.{v[1]}: type make PYTHON=python3.11 instead.")'
 	@echo "Setting up $(VENV) with the $$(grep -c == requirements.lock) packages of requirements.lock: some minutes, once."
-	@$(PYTHON) -m venv --clear $(VENV)
+	@"$$LOUPE_PYTHON" -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --no-cache-dir --disable-pip-version-check --requirement requirements.lock 2>&1 | \
 	  awk '/^Collecting/ && ++n % 25 == 0 {print "  " n " packages found"; fflush()} /^Installing/ {print "  installing them"; fflush()} /ERROR|error:/'
 	@$(BIN)/python -m pip install --quiet --no-cache-dir --disable-pip-version-check --no-build-isolation --no-deps --editable .
@@ -34,9 +43,9 @@ book: $(READY) ## build the site into _build/html
 	@$(BIN)/loupe book
 
 serve: book ## build the site and open it in a browser
-	@echo "Serving http://localhost:$(PORT)/ until you press Ctrl-C (another port: make serve PORT=8001)."
-	@$(BIN)/python -m webbrowser -t http://localhost:$(PORT)/ & \
-	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html $(PORT)
+	@echo "Serving http://localhost:$$LOUPE_PORT/ until you press Ctrl-C (another port: make serve PORT=8001)."
+	@$(BIN)/python -m webbrowser -t "http://localhost:$$LOUPE_PORT/" & \
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html -- "$$LOUPE_PORT"
 
 test: $(READY) ## run all tests and say what was not run, and why
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
@@ -45,8 +54,8 @@ lint: $(READY) ## check style and the floors of the house
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
 
 reproduce: $(READY) ## compute, publish and render what is out of date: PRESET=cpu CHAPTERS="..."; SEEDS="..." computes only
-	@$(BIN)/snakemake --profile $(PROFILE) $(if $(JOBS),--cores $(JOBS)) \
-	  --config preset="$(PRESET)" chapters="$(CHAPTERS)" seeds="$(SEEDS)"
+	@$(BIN)/snakemake --profile "$$LOUPE_PROFILE" $${LOUPE_JOBS:+--cores "$$LOUPE_JOBS"} \
+	  --config preset="$$LOUPE_PRESET" chapters="$$LOUPE_CHAPTERS" seeds="$$LOUPE_SEEDS"
 
 torture: $(READY) ## kill, damage and mistype, thousands of times: some 20 minutes
 	@for script in $$(ls tests/torture/*.py | grep -v test_); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
@@ -56,7 +65,7 @@ bench: $(READY) ## measure speed side by side with the best peers
 	@for script in benchmarks/*.py; do $(BIN)/python $$script --json results/bench/$$(basename $$script .py).json || exit 1; done
 
 lock: ## write requirements.lock anew, from pyproject.toml
-	@rm -rf .loupe/lock && $(PYTHON) -m venv .loupe/lock
+	@rm -rf .loupe/lock && "$$LOUPE_PYTHON" -m venv .loupe/lock
 	@printf '%s\n' "torch==2.13.0" "soupsieve<3" > .loupe/lock/constraints.txt # later ones refuse Python 3.11.0 to 3.11.4
 	@.loupe/lock/bin/pip install --quiet --disable-pip-version-check --upgrade setuptools "torch==2.13.0"
 	@.loupe/lock/bin/pip install --quiet --disable-pip-version-check -c .loupe/lock/constraints.txt --editable ".[dev]"

@@ -24,6 +24,12 @@ def test_damaged_files_are_refused_or_read_as_they_were(tmp_path):
     assert counts["sidecar: refused"] > 5
 
 
+def test_mistyped_commands_are_answered_in_a_few_lines():
+    counts, faults = attack("command_lines").in_process(150)
+    assert not faults
+    assert set(counts) == {"status 0", "status 1", "status 2"}
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_killed_writer_loses_nothing(tmp_path):
     kills, store = attack("kills"), Store(tmp_path / "results", tmp_path / "scratch")

@@ -62,7 +62,7 @@ def run(file, steps=20, net=None, optimizer=None, **settings):
         (np.float32(2), "it is a numpy.float32"),
         ({"random": random.Random(0)}, "is a random.Random"),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_a_state_that_could_not_be_restored_is_refused_before_a_step_is_lost(tmp_path, state, words):
     with pytest.raises(ValueError, match=rf"the state of loss or hook Hook cannot be saved: .*{words}"):
@@ -90,7 +90,7 @@ def test_a_state_that_turns_bad_leaves_the_last_good_checkpoint(tmp_path):
         OrderedDict(a=torch.zeros(2)), {"p": torch.nn.Parameter(torch.ones(1)), "s": torch.Size([2])},
         {"d": torch.float32, "dev": torch.device("cpu")}, {"e": set()}, {"x": 10**40, "n": float("nan")},
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_plain_states_come_back(tmp_path, state):
     run(tmp_path / "a.pt", steps=5, hooks=[Hook(state)])

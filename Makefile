@@ -2,9 +2,9 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
-override VENV := .venv
-override BIN := $(VENV)/bin
-override READY := $(VENV)/.ready
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
 PRESET ?= cpu
 PROFILE ?= workflow/profiles/local
 PORT ?= 8000

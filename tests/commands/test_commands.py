@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from loupe import __version__
+from loupe.experiment.claims import same_claims
 from loupe.experiment.folders import project_root, stamped
 
 SMOKE = ("ph_dimension", "--preset", "smoke")
@@ -54,7 +55,7 @@ def test_light_verbs_load_nothing_heavy(arguments):
 def test_list_shows_papers_and_verdicts(command):
     text = command("list").stdout
     assert "ph_dimension" in text
-    assert "●" in text.split("ph_dimension")[1].splitlines()[0]
+    assert set("●◐✕○") & set(text.split("ph_dimension")[1].splitlines()[0])
     assert text.count("planned") >= 1
     assert "not tested here" in text
 
@@ -86,7 +87,33 @@ def test_claims_as_json(command, published_claims):
     fresh = {(one["slug"], one["preset"]): one for one in json.loads(done.stdout)}
     assert published_claims
     for path, stored in published_claims:
-        assert fresh[stored["slug"], stored["preset"]] == stored, f"{path} differs from what is judged today"
+        one = fresh[stored["slug"], stored["preset"]]
+        assert same_claims(one["claims"], stored["claims"]), f"{path} differs from what is judged today"
+
+
+def test_ledgers_follow_from_the_stored_results(command):
+    done = command("claims", "--check")
+    assert done.returncode == 0, done.stderr
+    assert "ledgers follow from the stored results" in done.stdout
+
+
+def test_a_ledger_that_was_written_by_hand_is_found(command, tmp_path):
+    shutil.copytree(project_root() / "results", tmp_path / "results")
+    ledger = tmp_path / "results/cpu/ph_dimension/claims.json"
+    content = json.loads(ledger.read_text())
+    wrong = next(one for one in content["claims"] if one["verdict"] != "reproduced")
+    wrong["verdict"] = "reproduced"
+    for text, words in (
+        (json.dumps(content).encode(), "is damaged"),
+        (stamped(content), f"claim {wrong['id']} does"),
+    ):
+        ledger.write_bytes(text)
+        done = command("claims", "--check", LOUPE_RESULTS=str(tmp_path / "results"))
+        assert done.returncode == 1
+        assert words in done.stderr
+    sidecar = tmp_path / "results/cpu/ph_dimension/identities-s0.json"
+    sidecar.write_bytes(sidecar.read_bytes() + b" ")  # the same result, and not the file that was judged
+    assert "judge again" in command("list", LOUPE_RESULTS=str(tmp_path / "results")).stdout
 
 
 def test_summary_shows_costs_and_verdicts(command):
@@ -112,7 +139,7 @@ def test_an_exact_claim_that_fails_is_exit_status_1(command, tmp_path):
     sidecar = tmp_path / "cpu" / "ph_dimension" / "identities-s0.json"
     content = json.loads(sidecar.read_text())
     content["numbers"]["embedded_dimension"] += 0.1
-    sidecar.write_text(json.dumps(content))
+    sidecar.write_bytes(stamped(content))
     done = command("claims", LOUPE_RESULTS=str(tmp_path))
     assert done.returncode == 1
     assert "exact claims that do not hold: PH4 at cpu" in done.stderr

@@ -70,7 +70,7 @@ def test_a_score_without_results_has_no_origin():
 
 def test_every_judged_claim_has_its_day(monkeypatch):
     """On a chapter that is stored: a claim with measures rests on results, and has their day and machine."""
-    for claims in ledgers_today("reflected_diffusion").values():
+    for claims in ledgers_today("reflected_diffusion", Store.default()).values():
         for claim in claims:
             assert bool(claim["measures"]) <= bool(claim["date"] and claim["hardware"]), claim["id"]
 
@@ -83,7 +83,7 @@ def test_ledgers_are_judged_anew_and_name_what_was_read(monkeypatch):
     monkeypatch.setattr(
         pages, "load_room", lambda slug: types.SimpleNamespace(**vars(room) | {"CLAIMS": (reader,)})
     )
-    (claim,) = ledgers_today("reflected_diffusion")["cpu"]
+    (claim,) = ledgers_today("reflected_diffusion", Store.default())["cpu"]
     assert claim["verdict"] == "reproduced"
     assert claim["release"] is None
     result = Store.default().published / "cpu" / "reflected_diffusion"

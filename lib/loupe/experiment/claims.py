@@ -301,12 +301,12 @@ class Judgement:
 def judge(claim: Claim, preset: str, results: Mapping[str, Any]) -> Judgement:
     """Judge a claim on the results of a preset.
 
-    A result that is missing makes the claim ``not tested here``, with the reason.
+    A result that is missing makes the claim ``not tested here``, with the reason; a withdrawn claim whose results are
+    there is ``inconclusive``, whatever they say.
     """
     if claim.judge is None or preset not in claim.at or claim.kind == "reported":
         return Judgement(claim, preset, NOT_TESTED, reason=claim.reason or f"not part of the preset {preset}")
-    if claim.withdrawn:
-        return Judgement(claim, preset, INCONCLUSIVE, reason=f"withdrawn: {claim.withdrawn}")
+    withdrawn = Judgement(claim, preset, INCONCLUSIVE, reason=f"withdrawn: {claim.withdrawn}")
     try:
         measures = tuple(measure.under_rule(claim.kind) for measure in claim.judge(results))
     except StoreError:
@@ -314,8 +314,8 @@ def judge(claim: Claim, preset: str, results: Mapping[str, Any]) -> Judgement:
     except MissingResultError:
         return Judgement(claim, preset, NOT_TESTED, reason=f"not computed at {preset} yet", missing=True)
     except LoupeError as error:
-        return Judgement(claim, preset, NOT_TESTED, reason=str(error))
-    return Judgement(claim, preset, combine(measures), measures)
+        return withdrawn if claim.withdrawn else Judgement(claim, preset, NOT_TESTED, reason=str(error))
+    return withdrawn if claim.withdrawn else Judgement(claim, preset, combine(measures), measures)
 
 
 def combine(measures: Sequence[Measure]) -> str:

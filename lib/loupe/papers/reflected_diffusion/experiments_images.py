@@ -173,16 +173,10 @@ def _train(config, sde, seed, device, checkpoint, levels=None):
 
     batches = Batches(data.x_train, data.y_train, size=config.batch, seed=seed)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
-    try:
-        run = fit(
-            model, loss, batches, optimiser, steps=config.steps, seed=seed, schedule=_schedule(config),
-            clip=config.clip, precision=config.precision, device=device, hooks=[average], checkpoint=checkpoint,
-        )  # fmt: skip
-    except RuntimeError as error:
-        if "non-finite" not in str(error):
-            raise
-        taken = max((int(state["step"]) for state in optimiser.state.values()), default=0)
-        raise RuntimeError(f"the loss is not finite at step {taken + 1}: lower learning_rate") from None
+    run = fit(
+        model, loss, batches, optimiser, steps=config.steps, seed=seed, schedule=_schedule(config),
+        clip=config.clip, precision=config.precision, device=device, hooks=[average], checkpoint=checkpoint,
+    )  # fmt: skip
     averaged = average.network
     half = config.precision.startswith("bf16")
 

@@ -160,7 +160,8 @@ def test_another_kernel_of_the_same_name_is_not_used(tmp_path, monkeypatch):
 def test_an_interrupted_command_says_so(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "loupe", "compute", *SMOKE, "--jobs", "1", "--recompute", "--experiment", "gap_grid"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | {"LOUPE_RESULTS": str(tmp_path)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+        env=os.environ | {"LOUPE_RESULTS": str(tmp_path)},
     )  # fmt: skip
     timer = threading.Timer(4, process.send_signal, [signal.SIGINT])
     timer.start()

@@ -257,7 +257,8 @@ def test_one_seed_of_texts_decides_nothing():
 
 
 def test_a_question_that_the_paper_does_not_ask_is_withdrawn():
-    found = judged("C12", **trained())
+    better = {"infill_bits_both": np.full(9, 2.0), "infill_bits_before": np.full(9, 3.0)}
+    found = judged("C12", sedd_absorb=runs_of(better))
     assert (found.verdict, found.measures) == (OPEN, ())
     assert "another infilling method" in found.reason
 

@@ -35,6 +35,14 @@ def test_a_chapter_from_nothing_and_then_nothing(checkout):
     assert {path.name for path in checkout.root.iterdir()} <= {*before, ".loupe"}
     assert not list(checkout.home.iterdir())
 
+    for result in (checkout.root / ".loupe/results/smoke/toy").glob("walk-s*"):  # lost after a finished run
+        result.unlink()
+    status, output = checkout.reproduce("PRESET=smoke")
+    assert status == 0, output
+    assert "toy at smoke: 2 of 4 units are out of date (2 missing)" in output
+    assert output.strip().splitlines()[-1].split()[:5] == ["toy", "all", "of", "it", "4/4"]
+    was = checkout.finished("smoke")
+
     code = checkout.root / "lib/loupe/papers/toy/experiments.py"
     code.write_text(code.read_text().replace('"length": 1.0', '"length": 2.0'))
     status, output = checkout.reproduce("PRESET=smoke", "SEEDS=0")

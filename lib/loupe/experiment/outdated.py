@@ -142,9 +142,10 @@ def mirror_chapters(
         )
         report(f"{slug} at {preset}: {state}")
         write_mark(folder / slug / "sources", sources_digest(slug))
-        # Snakemake makes no missing input anew for an output that is there and newer than the rest.
+        # Snakemake makes no missing input anew while anything made from it is there and newer than the rest.
         if todo or not store.ledger_file(slug, preset).exists():
-            (folder / slug / "ledger.done").unlink(missing_ok=True)
+            for later in ("ledger.done", "chapter.done"):
+                (folder / slug / later).unlink(missing_ok=True)
     (folder / "book.done").unlink(missing_ok=True)  # `loupe book` looks for itself what has changed
     for log_of_earlier_job in folder.rglob("*.log"):
         log_of_earlier_job.unlink(missing_ok=True)

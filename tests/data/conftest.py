@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from loupe.data import CATALOG, DataFile, DataSet, places
-from loupe.data.digests import _seen
+from loupe.data.places import _seen
 
 
 @pytest.fixture(autouse=True)

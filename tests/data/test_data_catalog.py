@@ -8,6 +8,7 @@ from importlib import import_module
 import pytest
 
 from loupe.data import CATALOG, verify
+from loupe.data.door import READERS
 
 ENTRIES = list(CATALOG.values())
 
@@ -42,6 +43,7 @@ def test_files_have_the_layout_of_a_mirror_and_a_digest(entry):
 def test_readers_and_converters_exist(entry):
     module, _, function = entry.reader.partition(":")
     assert callable(getattr(import_module(f"loupe.data.{module}"), function))
+    assert entry.reader in READERS
     if entry.public and entry.public.converter:
         assert callable(getattr(import_module("loupe.data.converters"), entry.public.converter))
     if entry.public and not entry.public.files:

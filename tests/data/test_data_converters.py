@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from loupe.data import CATALOG, DataError, DataFile, adopt, converters, load
-from loupe.data.converters_motion import joint_positions, read_frames, read_skeleton, rotation
-from loupe.data.digests import digest_note
+from loupe.data.converters import joint_positions, read_frames, read_skeleton, rotation
+from loupe.data.places import digest_note
 
 
 def tar(path, members):

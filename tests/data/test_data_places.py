@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 import loupe.data
-from loupe.data import CATALOG, DataError, digests, load, locate, verify
-from loupe.data.digests import file_digest
-from loupe.data.places import cache_root
+from loupe.data import CATALOG, DataError, load, locate, places, verify
+from loupe.data.places import cache_root, file_digest
 from loupe.data.text import decode
 
 
@@ -120,7 +119,7 @@ def test_damaged_file_of_the_cache_is_named_and_kept(tiny, cache):
 def test_a_file_is_hashed_once_until_it_changes(tiny, cache, monkeypatch):
     path = put(cache, tiny)
     hashed = []
-    monkeypatch.setattr(digests, "file_digest", lambda *given: hashed.append(given) or file_digest(*given))
+    monkeypatch.setattr(places, "file_digest", lambda *given: hashed.append(given) or file_digest(*given))
     load("tiny")
     load("tiny")
     assert len(hashed) == 1

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loupe.data.errors import DataError
-from loupe.data.pixels import unit_interval
+from loupe.data.catalog import DataError
+from loupe.data.images import unit_interval
 
 
 def pictures(*shape, top=255, seed=0):

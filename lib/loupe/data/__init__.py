@@ -5,25 +5,22 @@ from the mirror folder named by ``LOUPE_DATA``, or from the user's cache, which 
 ``fetch`` opens a connection, and nothing is ever unpickled.
 
 The modules, by kind: :mod:`~loupe.data.images`, :mod:`~loupe.data.text`, :mod:`~loupe.data.token_blocks`,
-:mod:`~loupe.data.graphs`, :mod:`~loupe.data.points`, :mod:`~loupe.data.trajectories`,
-:mod:`~loupe.data.series`.
+:mod:`~loupe.data.graphs`, and :mod:`~loupe.data.trajectories`, with time series and points on the globe.
 """
 
 from importlib import import_module
 
-from loupe.data.catalog import CATALOG
-from loupe.data.errors import DataError
-from loupe.data.records import DataFile, DataSet, PublicForm
+from loupe.data.catalog import CATALOG, DataError, DataFile, DataSet, PublicForm
 
 # Resolved on first use: listing the catalog must not wait for numpy or pooch.
 _LATER = {
     "load": "door",
     "locate": "places",
-    "verify": "checking",
+    "verify": "door",
     "cache_root": "places",
     "mirror_root": "places",
     "Location": "places",
-    "FileCheck": "checking",
+    "FileCheck": "door",
     "fetch": "fetching",
     "adopt": "fetching",
 }

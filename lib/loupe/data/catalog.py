@@ -1,11 +1,145 @@
-"""Every data set of the book: files, digests, licence, citation and source, in one table.
+"""What the catalog says of each data set of the book; ``catalog.toml`` beside this file holds it.
 
 Importing this module costs next to nothing, so that a command can list the table at once.
 """
 
-from loupe.data.catalog_graphs import GRAPHS
-from loupe.data.catalog_images import IMAGES
-from loupe.data.catalog_motion import MOTION, POINTS, SERIES
-from loupe.data.catalog_text import TEXTS
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
 
-CATALOG = {entry.name: entry for entry in (*IMAGES, *TEXTS, *POINTS, *GRAPHS, *MOTION, *SERIES)}
+from loupe.errors import LoupeError
+
+
+class DataError(LoupeError):
+    """A data set is unknown, missing, damaged or out of reach; the message says what to type."""
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """One file, as it lies in a mirror folder, in the cache or at a public address.
+
+    Attributes
+    ----------
+    path : str
+        ``FOLDER/FILE``, the layout shared by mirror folders and the cache.
+    digest : str or None
+        ``"sha256:..."`` or ``"md5:..."``. None where no digest is known; the set's ``source_note`` says why.
+    size : int or None
+        Bytes; None where unknown.
+    urls : tuple of str
+        Public addresses that serve exactly these bytes.
+    """
+
+    path: str
+    digest: str | None = None
+    size: int | None = None
+    urls: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PublicForm:
+    """The same data as their authors publish them, and how they become a file that we read.
+
+    Attributes
+    ----------
+    files : tuple of DataFile
+        The files to download. Empty where no address can be vouched for; then ``by_hand`` says what to get.
+    output : str
+        ``FOLDER/FILE`` of the file that is read; one of `files` when nothing needs converting.
+    converter : str or None
+        Name of a function of :mod:`loupe.data.converters`; None when `output` is read as published.
+    by_hand : str
+        What to download by hand and give to :func:`loupe.data.adopt`.
+    also : tuple of str
+        ``FOLDER/FILE`` of further files that the converter writes together with `output`.
+    needs : tuple of str
+        A package that the converter imports and the extra of Loupe that brings it; empty if none.
+    """
+
+    files: tuple[DataFile, ...]
+    output: str
+    converter: str | None = None
+    by_hand: str = ""
+    also: tuple[str, ...] = ()
+    needs: tuple[str, str] | tuple[()] = ()
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """``FOLDER/FILE`` of all files that are read."""
+        return (self.output, *self.also)
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One entry of the catalog.
+
+    Attributes
+    ----------
+    name, title : str
+        The word given to :func:`loupe.data.load`, and the full name.
+    kind : str
+        ``"images"``, ``"graph"``, ``"points"``, ``"trajectories"``, ``"series"``, ``"text"``.
+    reader : str
+        ``"module:function"`` inside :mod:`loupe.data`.
+    files : tuple of DataFile
+        Loupe's own form, as in a mirror folder; empty when there is only a public form, or nothing to fetch.
+    public : PublicForm or None
+        The authors' form.
+    licence, citation, homepage : str
+        Terms, whom to cite, and where the data come from.
+    source_note : str
+        How our form was made, what differs from the authors' form, and how someone with a network gets it.
+    used_by : tuple of str
+        Slugs of the chapters that use it.
+    built_in : bool
+        True when it ships with Python or a dependency.
+    in_box : bool or tuple of DataFile
+        Whether the checkout's folder ``data`` holds the set; the files there, if they are others than `files`.
+    """
+
+    name: str
+    title: str
+    kind: str
+    reader: str
+    licence: str
+    citation: str
+    homepage: str
+    source_note: str
+    used_by: tuple[str, ...]
+    files: tuple[DataFile, ...] = ()
+    public: PublicForm | None = None
+    built_in: bool = False
+    in_box: bool | tuple[DataFile, ...] = False
+
+    @property
+    def boxed(self) -> tuple[DataFile, ...]:
+        """The files that the checkout's folder ``data`` holds: the catalog's own, or smaller ones; often none."""
+        return (self.files if self.in_box else ()) if isinstance(self.in_box, bool) else self.in_box
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of Loupe's own files, or of the authors' where there are no others; None where unknown."""
+        files = self.files or (self.public.files if self.public else ())
+        return sum(file.size for file in files) if files and all(file.size for file in files) else None
+
+
+def _files(listed):
+    return tuple(DataFile(**{**file, "urls": tuple(file.get("urls", ()))}) for file in listed)
+
+
+def _entry(name, fields):
+    """A table of ``catalog.toml`` as a record; its lists are tuples there."""
+    public, box = fields.pop("public", None), fields.pop("in_box", False)
+    if public is not None:
+        lists = {key: tuple(public.pop(key, ())) for key in ("also", "needs")}
+        public = PublicForm(**{**public, **lists, "files": _files(public.get("files", ()))})
+    fields |= {"files": _files(fields.get("files", ())), "used_by": tuple(fields["used_by"])}
+    return DataSet(name, public=public, in_box=box if isinstance(box, bool) else _files(box), **fields)
+
+
+def _read():
+    tables = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+    return {name: _entry(name, fields) for name, fields in tables.items()}
+
+
+CATALOG = _read()

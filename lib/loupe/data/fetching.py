@@ -13,9 +13,18 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from loupe.data.digests import digest_fault, digest_note, file_digest
-from loupe.data.errors import DataError
-from loupe.data.places import Location, cache_root, find, locate, missing_message, own_files
+from loupe.data.catalog import DataError
+from loupe.data.places import (
+    Location,
+    cache_root,
+    digest_fault,
+    digest_note,
+    file_digest,
+    find,
+    locate,
+    missing_message,
+    own_files,
+)
 
 
 def fetch(name, *, form=None):

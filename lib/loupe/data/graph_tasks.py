@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loupe.checks import edge_list
-from loupe.data.errors import DataError
+from loupe.data.catalog import DataError
 from loupe.data.graphs import Graph
 
 TASKS = ("link", "node")

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loupe.data.arrays import read_arrays
+from loupe.data.door import read_arrays
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loupe.data.errors import DataError
+from loupe.data.catalog import DataError
 
 BOXED_CHARACTERS = 8_000_000
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"

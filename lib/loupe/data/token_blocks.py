@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from loupe.data.errors import DataError
+from loupe.data.catalog import DataError
 
 _AT_ONCE = 1 << 20  # ids gathered before they are checked and written
 

@@ -1,10 +1,10 @@
-"""Things that move: pedestrians, molecules, people running and walking."""
+"""Trajectories, series and events: pedestrians, molecules, people, time series, points on the globe."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from loupe.data.arrays import read_arrays
+from loupe.data.door import read_arrays
 
 SCENES = (
     "biwi_eth",
@@ -132,3 +132,91 @@ def motion(source):
             starts.setdefault({"val": "valid"}.get(part, part), {})[trial] = frames.astype(np.int64)
     trials = {key.partition("_")[2]: stored[key] for key in stored if key.startswith(("case_", "trial_"))}
     return Motion(trials, stored["edges"].astype(np.int64), tuple(map(str, stored["joint_names"])), starts)
+
+
+# --- multivariate time series, whose covariance matrices are the points of a chapter -------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """Labelled series of several channels, of unequal length, in the archive's own two parts.
+
+    Attributes
+    ----------
+    x_train, x_test : tuple of numpy.ndarray
+        Each float32 ``(length, channels)``.
+    y_train, y_test : numpy.ndarray
+        int64 ``(n,)``, index into `classes`.
+    classes : tuple of str
+        Class names.
+    """
+
+    x_train: tuple[np.ndarray, ...]
+    y_train: np.ndarray
+    x_test: tuple[np.ndarray, ...]
+    y_test: np.ndarray
+    classes: tuple[str, ...]
+
+
+def series(source):
+    """A :class:`Series`; the arrays are views of one block for each part."""
+    stored = read_arrays(source.path())
+    parts = []
+    for part in ("train", "test"):
+        cuts = stored[f"{part}_offsets"][1:-1]
+        parts += [tuple(np.split(stored[f"{part}_values"], cuts)), stored[f"{part}_labels"].astype(np.int64)]
+    return Series(*parts, tuple(str(name) for name in stored["class_names"]))
+
+
+# --- points on the globe: eruptions, earthquakes, floods and fires --------------------------------------------
+
+
+EVENTS = {"volc": "volcanic eruptions", "quakes": "earthquakes", "flood": "floods", "fire": "active fires"}
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Events on the sphere.
+
+    Attributes
+    ----------
+    event : str
+        What happened there.
+    latitude, longitude : numpy.ndarray
+        float64 ``(n,)`` in degrees, north and east positive.
+    xyz : numpy.ndarray
+        float64 ``(n, 3)``, unit vectors ``(cos lat cos lon, cos lat sin lon, sin lat)``.
+    """
+
+    event: str
+    latitude: np.ndarray
+    longitude: np.ndarray
+    xyz: np.ndarray
+
+
+def unit_vectors(latitude, longitude):
+    """Unit vectors of points on the globe.
+
+    Parameters
+    ----------
+    latitude, longitude : numpy.ndarray
+        ``(n,)`` in degrees.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 ``(n, 3)``.
+    """
+    lat, lon = np.deg2rad(latitude), np.deg2rad(longitude)
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+
+
+def earth(source):
+    """The four catalogues, ``{"volc": Points, "quakes": Points, "flood": Points, "fire": Points}``."""
+    found = {}
+    for key, event in EVENTS.items():
+        latitude, longitude = np.loadtxt(
+            source.path(f"{key}.csv"), delimiter=",", unpack=True, dtype=np.float64
+        )
+        found[key] = Points(event, latitude, longitude, unit_vectors(latitude, longitude))
+    return found

@@ -10,7 +10,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from loupe.data import load
-from loupe.data.pixels import unit_interval
+from loupe.data.images import unit_interval
 from loupe.diffusion.reflected import (
     ExplodingSDE,
     ReflectedSDE,

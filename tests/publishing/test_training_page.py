@@ -39,15 +39,11 @@ def test_shown_code_is_the_code_that_runs(parts):
         assert '"""' not in code
 
 
-def test_digits_are_read_and_the_ensemble_arrives(capsys):
-    digits, _, ensemble = PROGRAMS
+def test_digits_are_read(capsys):
     names = {}
-    exec(digits, names)
+    exec(PROGRAMS[0], names)
     read = re.fullmatch(r"(\d+)% of unseen digits are read\n", capsys.readouterr().out)
     assert int(read[1]) > 85
-    exec(ensemble, names)
-    assert not names["optimiser"].active.all()
-    assert torch.equal(names["network"][1].weight, names["ensemble"].member(0)["1.weight"])
 
 
 def test_the_program_for_several_processes_ends_alike_in_one_and_two(tmp_path):
@@ -73,22 +69,10 @@ def test_the_program_for_several_processes_ends_alike_in_one_and_two(tmp_path):
 
 
 def test_sentences_follow_from_the_numbers():
-    row = {"device": "cpu", "steps a second": 1234.5, "speeds": [1.0]}
     measured = {
-        "environment": {"members": 8, "hardware": "a machine"},
         "rows": [
-            row | {"case": "small", "method": "one after another"},
-            row | {"case": "small", "method": "ensemble", "steps a second": 2000.0},
             {"case": "small", "method": "bare loop", "milliseconds": 2.0},
             {"case": "small", "method": "fit", "milliseconds": 2.5},
         ],
-        "verdict": [
-            {"device": "cpu", "case": "small", "gain of stacking": 1.62, "stacking": "wins"},
-            {"device": "cuda", "case": "large", "gain of stacking": 0.6, "stacking": "loses"},
-        ],
     }
-    text = pages._ensembles(measured)
-    assert "1,234" in text
-    assert "2,000" in text
-    assert "Stacking wins for small (× 1.62); it loses for large, on cuda (× 0.60)." in text
     assert "takes 25% more for small" in pages._loop_costs(measured)

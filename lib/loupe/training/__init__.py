@@ -1,9 +1,8 @@
-"""Training networks: one loop for all of them, many at once, and recording where training goes."""
+"""Training networks: one loop for all of them, and recording where training goes."""
 
 from loupe.training.averaging import MovingAverage
 from loupe.training.batches import Batches
 from loupe.training.divergence import DivergenceError
-from loupe.training.ensemble import Ensemble, EnsembleBatches, EnsembleLoss, EnsembleSGD
 from loupe.training.evaluation import History, accuracy, evaluating, logits_of
 from loupe.training.loop import Run, fit
 from loupe.training.schedules import cosine, staircase, warmup
@@ -12,10 +11,6 @@ from loupe.training.trajectory import TrajectoryRecorder, flat_parameters
 __all__ = [
     "Batches",
     "DivergenceError",
-    "Ensemble",
-    "EnsembleBatches",
-    "EnsembleLoss",
-    "EnsembleSGD",
     "History",
     "MovingAverage",
     "Run",

@@ -20,7 +20,7 @@ class DivergenceError(ValueError):
         self.run = run
 
 
-def stop_if_diverged(run, saved, loss):
+def stop_if_diverged(run, saved):
     """Refuse to go on, and above all to save, if a late loss or a parameter is not finite.
 
     Parameters
@@ -29,8 +29,6 @@ def stop_if_diverged(run, saved, loss):
         After a step.
     saved : Checkpoint
         Whose last good state the sentence names.
-    loss : callable
-        An ``EnsembleLoss`` knows which of its members it was.
 
     Raises
     ------
@@ -46,10 +44,6 @@ def stop_if_diverged(run, saved, loss):
     if len(bad):
         step = begin + bad[0].item()
         what = f"training diverged at step {step}, counted from 0: the loss is {run.losses[step].item()}"
-        members = getattr(loss, "values", None)
-        if isinstance(members, torch.Tensor) and members.ndim == 1:
-            which = (~members.isfinite()).nonzero().flatten().tolist()
-            what += f" (member{'s' * (len(which) > 1)} {', '.join(map(str, which[:10]))})" if which else ""
         run.step = step
     else:
         broken = ((name, one[~one.isfinite()]) for name, one in run.network.named_parameters())

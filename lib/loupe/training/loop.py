@@ -156,13 +156,13 @@ def fit(
             run.losses[step] = fabric.all_reduce(total, reduce_op="mean")
             run.step = step + 1
             if fabric.device.type == "cpu" or run.step % CHECK_EVERY == 0:
-                stop_if_diverged(run, saved, loss)
+                stop_if_diverged(run, saved)
             if average is not None:
                 update_average(average, network)
             run.ended = any([hook(run) for hook in hooks])  # a list: every hook sees every step
             stopping = run.ended or agreed(fabric, stop_asked(), run.step)
             if stopping or run.step == steps or run.step % save_every == 0:
-                stop_if_diverged(run, saved, loss)  # a hook may have done something too
+                stop_if_diverged(run, saved)  # a hook may have done something too
                 saved.save()
             if stopping:
                 break

@@ -8,6 +8,10 @@ READY := $(VENV)/.ready
 PRESET ?= cpu
 PROFILE ?= workflow/profiles/local
 PORT ?= 8000
+WITHIN ?= 165m
+PACK ?= results-gpu.zip
+# The chapters of `make long` and `make gpu`; sedd joins them when its networks are redesigned.
+LONG ?= egno frechet_mean ph_dimension reflected_diffusion
 
 # What people type reaches the shell as values of its variables, unread, and never as a part of a command.
 export LOUPE_PYTHON := $(value PYTHON)
@@ -17,13 +21,16 @@ export LOUPE_SEEDS := $(value SEEDS)
 export LOUPE_JOBS := $(value JOBS)
 export LOUPE_PROFILE := $(value PROFILE)
 export LOUPE_PORT := $(value PORT)
-unexport PYTHON PRESET CHAPTERS SEEDS JOBS PROFILE PORT
+export LOUPE_WITHIN := $(value WITHIN)
+export LOUPE_PACK := $(value PACK)
+export LOUPE_LONG := $(value LONG)
+unexport PYTHON PRESET CHAPTERS SEEDS JOBS PROFILE PORT WITHIN PACK LONG
 
 # One thread a process: two single-thread processes beat one of two threads on small models.
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help env book serve test lint reproduce torture bench lock clean
+.PHONY: help env book serve test lint reproduce long gpu torture bench lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -56,6 +63,17 @@ lint: $(READY) ## check style and the floors of the house
 reproduce: $(READY) ## compute, publish and render what is out of date: PRESET=cpu CHAPTERS="..."; SEEDS="..." computes only
 	@$(BIN)/snakemake --profile "$$LOUPE_PROFILE" $${LOUPE_JOBS:+--cores "$$LOUPE_JOBS"} \
 	  --config preset="$$LOUPE_PRESET" chapters="$$LOUPE_CHAPTERS" seeds="$$LOUPE_SEEDS"
+
+# The clone computes by the code of the last commit, whatever is edited here meanwhile.
+long: $(READY) ## compute what is missing at gpu, on one core, at low priority: WITHIN=165m LONG="..."; type it again to go on
+	@if [ -d .loupe/long ]; then $(BIN)/loupe results import .loupe/long/results; else git clone --quiet . .loupe/long; fi
+	@git -C .loupe/long fetch --quiet origin HEAD && git -C .loupe/long reset --quiet --hard FETCH_HEAD && cp -r results .loupe/long/
+	@cd .loupe/long && set -f && PYTHONPATH=lib LOUPE_RESULTS= ../../$(BIN)/python -m loupe compute $$LOUPE_LONG \
+	  --preset gpu --jobs 1 --nice --within "$$LOUPE_WITHIN"
+	@$(BIN)/loupe results import .loupe/long/results
+
+gpu: ## on a machine with CUDA, as it is: its tests, then what is missing at gpu, packed: WITHIN=8m PACK=FILE LONG="..."
+	@set -f; "$$LOUPE_PYTHON" workflow/gpu.py $$LOUPE_LONG
 
 torture: $(READY) ## kill, damage and mistype, thousands of times: some 20 minutes
 	@for script in $$(ls tests/torture/*.py | grep -v test_); do echo "== $$script"; $(BIN)/python $$script || exit 1; done

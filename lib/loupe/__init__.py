@@ -2,19 +2,22 @@
 
 The doors most people use:
 
-- ``loupe.open_chapter`` opens a chapter in a notebook (see :mod:`loupe.experiment.chapter`);
+- ``loupe.open_chapter`` opens a chapter in a notebook (see :mod:`loupe.papers`);
 - ``loupe.data.load`` gives a data set (see :mod:`loupe.data`);
 - the rooms of methods, such as :mod:`loupe.topology`, are imported by name.
 """
 
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
-__version__ = version("loupe")
+try:
+    __version__ = version("loupe")
+except PackageNotFoundError:  # a checkout on the path of a machine where nothing can be installed
+    __version__ = "unknown"
 __all__ = ["LoupeError", "open_chapter"]
 
 # Names are resolved on first use: `import loupe` must stay light for the command line.
-_DOORS = {"open_chapter": "loupe.experiment.chapter", "LoupeError": "loupe.errors"}
+_DOORS = {"open_chapter": "loupe.papers", "LoupeError": "loupe.errors"}
 
 
 def __getattr__(name):

@@ -11,8 +11,8 @@ import nbformat
 import pytest
 
 from loupe.errors import LoupeError
-from loupe.experiment.chapter import open_chapter
 from loupe.experiment.folders import project_root
+from loupe.papers import open_chapter
 from loupe.plotting.display import without_html
 from loupe.publishing import notebooks, site
 

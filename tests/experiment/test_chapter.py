@@ -7,8 +7,9 @@ from toy import CLAIMS, PRESETS, ROOM
 
 from loupe.errors import LoupeError
 from loupe.experiment import chapter as chapter_module
-from loupe.experiment.chapter import Chapter, Stored
+from loupe.experiment.chapter import Chapter
 from loupe.experiment.provenance import code_digests
+from loupe.experiment.results import Stored
 from loupe.experiment.store import Store
 from loupe.experiment.units import units_of
 

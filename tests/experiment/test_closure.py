@@ -164,7 +164,7 @@ def test_an_edit_in_one_room_marks_the_experiments_that_run_it(sources):
     helper = ("loupe.papers.sedd.experiments_samples", "model.bits_per_character(tokens)", "0")
     assert not current_after(sources, *helper, "sedd", "sedd_absorb")
     assert current_after(sources, *helper, "sedd", "identities")
-    unused = ("loupe.training.ensemble", '["active"]', '["busy"]')
+    unused = ("loupe.training.schedules", "return ", "return 0 + ")
     assert current_after(sources, *unused, "ph_dimension", "gap_grid")
     draws = ("loupe.diffusion.discrete.draws", "return ", "return 0 + ")
     assert current_after(sources, *draws, "reflected_diffusion", "images_reflected")

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,9 +13,9 @@ import pytest
 from toy import ROOM
 
 from loupe.experiment.folders import project_root
+from loupe.experiment.process import take_place
 from loupe.experiment.store import Store, read_result
 from loupe.experiment.units import units_of
-from loupe.experiment.work import take_place
 
 CHAPTERS = Path(__file__).parent / "chapters"
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "loupe")
@@ -53,12 +54,10 @@ def stored(environment, preset="smoke"):
 
 
 def test_two_processes_share_each_unit(environment, monkeypatch):
-    status, output, errors = run(environment, module=TORCHRUN)
-    assert status != 0
-    assert "loupe: trained/lopsided seed 0 at smoke: one side fell.\n" in errors
-    assert output.count("2 units to compute in 2 processes") == 1
-    assert output.count("[1/2] trained/lopsided seed 0 at smoke: failed") == 1
-    assert output.count("[2/2] trained/train seed 0 at smoke: ") == 1
+    status, output, errors = run(environment, "--experiment", "train", module=TORCHRUN)
+    assert status == 0, errors
+    assert output.count("1 unit to compute in 2 processes") == 1
+    assert output.count("[1/1] trained/train seed 0 at smoke: ") == 1
     results = stored(environment)
     assert list(results) == [("train", 0)]
     assert results["train", 0].provenance["processes"] == 2
@@ -70,17 +69,14 @@ def test_two_processes_share_each_unit(environment, monkeypatch):
     )
     for name, value in alone.items():
         np.testing.assert_allclose(results["train", 0][name], value, rtol=1e-4, atol=1e-5)
-    left = [
-        path.name
-        for path in (Path(environment["LOUPE_RESULTS"]) / "checkpoints/smoke/trained").iterdir()
-        if path.is_dir()
-    ]
-    assert [name.partition("-")[0] for name in left] == ["lopsided"]
 
-    status, output, errors = run(environment, "--experiment", "train", module=TORCHRUN)
-    assert status == 0, errors
-    assert output.count("all 1 results are stored at smoke; nothing to compute") == 1
+    status, output, errors = run(environment, module=TORCHRUN)
+    assert status != 0
+    assert "loupe: trained/lopsided seed 0 at smoke: one side fell.\n" in errors
+    assert output.count("1 unit to compute in 2 processes") == 1
     assert stored(environment)["train", 0].provenance == results["train", 0].provenance
+    folder = Path(environment["LOUPE_RESULTS"]) / "checkpoints/smoke/trained"
+    assert [path.name.partition("-")[0] for path in folder.iterdir() if path.is_dir()] == ["lopsided"]
 
 
 def test_world_size_without_torchrun_is_one_sentence(environment):
@@ -131,40 +127,132 @@ def unit_of(**overrides):
     return unit
 
 
+CODE = {"experiment": "toy:walk", "toy": "0" * 16}
+
+
 def test_a_place_has_one_holder(store):
-    place = take_place(unit_of(), store)
-    assert take_place(unit_of(), store) is None
-    other = take_place(unit_of(steps=11), store)  # another result
+    place = take_place(unit_of(), store, CODE)
+    assert take_place(unit_of(), store, CODE) is None
+    other = take_place(unit_of(steps=11), store, CODE)  # another result
     other.leave(done=True)
     (place.folder / "run").write_text("half")
     place.leave(done=False)
-    again = take_place(unit_of(), store)
+    again = take_place(unit_of(), store, CODE)
     assert (again.folder / "run").read_text() == "half"
     again.leave(done=True)
     assert not place.folder.exists()
 
 
 def test_a_process_that_inherits_a_place_holds_it_until_it_is_killed(store):
-    place = take_place(unit_of(), store)
+    place = take_place(unit_of(), store, CODE)
     unit_process = subprocess.Popen(["sleep", "60"], pass_fds=[place.lock.fileno()])
     place.leave(done=False)
-    assert take_place(unit_of(), store) is None
+    assert take_place(unit_of(), store, CODE) is None
     unit_process.kill()
     unit_process.wait()
-    take_place(unit_of(), store).leave(done=True)
+    take_place(unit_of(), store, CODE).leave(done=True)
 
 
-def test_a_place_of_other_sources_is_emptied(store, monkeypatch):
-    old = take_place(unit_of(), store)
-    trial = take_place(unit_of(steps=11), store)
+def test_a_place_of_other_sources_is_emptied(store):
+    old = take_place(unit_of(), store, CODE)
+    trial = take_place(unit_of(steps=11), store, CODE)
     old.leave(done=False)
-    monkeypatch.setattr("loupe.experiment.work.code_digest", lambda unit: "other")
-    new = take_place(unit_of(), store)
+    new = take_place(unit_of(), store, CODE | {"toy": "1" * 16})
     assert new.folder != old.folder
     assert not old.folder.exists()
     assert trial.folder.exists()
     new.leave(done=True)
     trial.leave(done=True)
+
+
+# --- ended and gone on with ---------------------------------------------------------------------------------
+
+SHORT = "import sys; from loupe.experiment import compute, process; compute.ENOUGH = 0; process.GRACE = 5; "
+
+
+def patient(environment, *arguments, pause="0.05"):
+    """`loupe compute trained` as a process, for which five minutes are nothing."""
+    words = ["loupe", "compute", "trained", "--preset", "paper", "--set", f"pause={pause}", *arguments]
+    code = f"{SHORT}sys.argv = {words}; from loupe.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        cwd=project_root(), env=os.environ | environment,
+    )  # fmt: skip
+
+
+def checkpointed(environment):
+    return [*(Path(environment["LOUPE_RESULTS"]) / "checkpoints").rglob("patient*/run*")]
+
+
+def until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("how", ["--within", signal.SIGTERM, signal.SIGKILL], ids=str)
+def test_ended_and_gone_on_with_to_the_same_bits(environment, tmp_path_factory, how):
+    whole = environment | {"LOUPE_RESULTS": str(tmp_path_factory.mktemp("whole"))}
+    patient(whole, pause="0.0").communicate(timeout=60)
+    log = Path(environment["SLOW_LOG"])
+    log.unlink()
+    pause = "5.0"  # seconds in all, so that it is ended in the midst
+    first = patient(environment, *(["--within", "5s"] if how == "--within" else []), pause=pause)
+    until(log.exists)
+    if how == signal.SIGKILL:
+        until(lambda: checkpointed(environment))
+    pid = int(log.read_text())
+    if how != "--within":
+        first.send_signal(how)
+    output, errors = first.communicate(timeout=60)
+    until(lambda: not is_alive(pid))
+    assert checkpointed(environment), errors
+    if how == "--within":
+        assert first.returncode == 0, errors
+        assert "time is up after 0 of 1 units; what was finished is stored" in output
+    elif how == signal.SIGTERM:
+        assert errors.startswith("loupe: stopped after 0 of 1 units")
+    again = patient(environment, pause=pause)
+    output, errors = again.communicate(timeout=60)
+    assert again.returncode == 0, errors
+    (result,), (other,) = (every_result(where) for where in (environment, whole))
+    assert result.provenance["resumed"]
+    for name in other:
+        np.testing.assert_array_equal(result[name], other[name])
+
+
+def every_result(environment):
+    paths = sorted(Path(environment["LOUPE_RESULTS"]).rglob("patient-s*.json"))
+    return [read_result(path, "") for path in paths]
+
+
+def test_what_should_not_end_in_time_is_not_started(environment):
+    slow = ("--preset", "cpu", "--set", "pause=0.6")
+    assert run(environment, *slow, "--seed", "0")[0] == 0
+    status, output, _ = run(environment, *slow, "--seed", "1", "--within", "1s")
+    assert status == 0
+    assert "time is up after 0 of 1 units" in output
+    assert not [*Path(environment["LOUPE_RESULTS"]).rglob("slow-s1*.json")]
+    assert run(environment, *slow, "--seed", "1", "--within", "1h")[0] == 0
+    assert [*Path(environment["LOUPE_RESULTS"]).rglob("slow-s1*.json")]
+
+
+def test_an_attempt_that_was_too_long_is_remembered(environment):
+    words = ("--preset", "cpu", "--seed", "0")
+    patient(environment, *words, "--within", "4s", pause="60").communicate(timeout=60)
+    assert Path(environment["SLOW_LOG"]).read_text() == "0 begin\n"
+    again = patient(environment, *words, "--within", "2s", pause="60")
+    output, _ = again.communicate(timeout=60)
+    assert "time is up after 0 of 1 units" in output
+    assert Path(environment["SLOW_LOG"]).read_text() == "0 begin\n"
 
 
 # --- what a person reads ------------------------------------------------------------------------------------

@@ -5,10 +5,16 @@ import json
 import pytest
 from toy import CLAIMS
 
-from loupe.experiment import history
+from loupe.experiment import folders
 from loupe.experiment.claims import VERDICTS, Claim, Judgement, judge
-from loupe.experiment.folders import MissingResultError, StoreError
-from loupe.experiment.history import at_release, history_file, read_history, record
+from loupe.experiment.folders import (
+    MissingResultError,
+    StoreError,
+    at_release,
+    history_file,
+    read_history,
+    record,
+)
 from loupe.experiment.store import Store
 
 CLAIM = CLAIMS[0]
@@ -48,9 +54,9 @@ def test_presets_and_chapters_have_their_own_history(store):
 def test_an_entry_says_all_there_is_to_know(store):
     add(store, "partly")
     (entry,) = read_history(store)
-    assert tuple(entry) == history.FIELDS
+    assert tuple(entry) == folders.HISTORY_FIELDS
     assert entry["claim"] == CLAIM.id
-    assert entry["version"] == history.__version__
+    assert entry["version"] == folders.__version__
     assert len(entry["date"]) == len("2026-01-01")
     assert history_file(store).read_text().count("\n") == 3  # one line each, for whoever reads a diff
 

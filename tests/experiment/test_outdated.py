@@ -6,8 +6,8 @@ import os
 import pytest
 from toy import ROOM
 
-from loupe.experiment import outdated, provenance, summary
-from loupe.experiment.outdated import mark_file, marks_folder, mirror, sources_digest, write_mark
+from loupe.experiment import provenance, results
+from loupe.experiment.provenance import mark_file, marks_folder, mirror, sources_digest, write_mark
 from loupe.experiment.store import Store
 from loupe.experiment.units import units_of
 
@@ -37,14 +37,14 @@ def test_each_way_of_being_out_of_date(store, units):
     write(store, other, code=False)
     (npz,) = write(store, damaged).parent.glob(f"walk-s{damaged.seed}.*.npz")
     npz.write_bytes(npz.read_bytes()[:-1])
-    assert outdated.outdated(units, store) == {other: "other code", damaged: "damaged"}
+    assert provenance.outdated(units, store) == {other: "other code", damaged: "damaged"}
     store.write(current, {}, settings={"steps": 99}, provenance={})
-    assert outdated.outdated(units, store)[current] == "missing"
+    assert provenance.outdated(units, store)[current] == "missing"
     write(store, current, data={"mnist/mnist.npz": "0" * 64, "mine/own.npz": "1" * 64})
-    assert outdated.outdated(units, store)[current] == "other data"
+    assert provenance.outdated(units, store)[current] == "other data"
     write(store, current, data={"mine/own.npz": "1" * 64})
-    assert current not in outdated.outdated(units, store)
-    assert outdated.outdated(units_of(ROOM, "smoke"), store).keys() == set(units_of(ROOM, "smoke"))
+    assert current not in provenance.outdated(units, store)
+    assert provenance.outdated(units_of(ROOM, "smoke"), store).keys() == set(units_of(ROOM, "smoke"))
 
 
 def test_marks_say_how_units_stand(store, units, monkeypatch):
@@ -69,7 +69,7 @@ def test_marks_say_how_units_stand(store, units, monkeypatch):
 def test_the_mark_of_a_job_is_the_one_that_is_looked_for(store, units):
     write(store, units[0])
     mark = mark_file(marks_folder(store), units[0])
-    write_mark(mark, outdated.identity(store.find(units[0])))
+    write_mark(mark, provenance.identity(store.find(units[0])))
     os.utime(mark, (1, 1))
     mirror(units[:1], store)
     assert mark.stat().st_mtime == 1
@@ -78,8 +78,8 @@ def test_the_mark_of_a_job_is_the_one_that_is_looked_for(store, units):
 def test_sources_are_the_package_without_other_papers_and_the_cells(tmp_path, monkeypatch):
     package = tmp_path / "lib/loupe"
     (package / "experiment").mkdir(parents=True)
-    monkeypatch.setattr(outdated, "__file__", str(package / "experiment/outdated.py"))
-    monkeypatch.setattr(outdated, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(provenance, "__file__", str(package / "experiment/provenance.py"))
+    monkeypatch.setattr(provenance, "project_root", lambda: tmp_path)
     (tmp_path / "notebooks").mkdir()
 
     def digest(door="a", cell="b", output="c", **changed):
@@ -113,23 +113,22 @@ def test_chapters_are_reported_and_the_book_is_asked_again(store, units):
         write_mark(marks / name, "")
     write(store, units[0])
     lines = []
-    outdated.mirror_chapters({"ph_dimension": units}, "cpu", store, lines.append)
+    provenance.mirror_chapters({"ph_dimension": units}, "cpu", store, lines.append)
     assert lines == ["ph_dimension at cpu: 2 of 3 units are out of date (2 missing)"]
     left = sorted(path.name for path in marks.rglob("*") if path.is_file())
     assert left == ["sources", "walk-s0.done"]
 
 
-def test_summary_counts_costs_and_judges(store, units, monkeypatch):
-    monkeypatch.setattr(summary, "room_of", lambda slug: ROOM)
+def test_summary_counts_costs_and_judges(store, units):
     for unit in units[:2]:
         write(store, unit)
-    rows = summary.summary("ph_dimension", "cpu", store)
+    rows = results.summary(ROOM, "cpu", store)
     assert rows == [
         ("ph_dimension", "walk", "2/3", "4.0", "3.0", "80", ""),
         ("ph_dimension", "ruler", "0/3", "0.0", "0.0", "0", ""),
         ("ph_dimension", "all of it", "2/6", "4.0", "3.0", "80", "○ 2"),
     ]
-    assert all(len(row) == len(summary.HEAD) for row in rows)
-    assert summary.summary("ph_dimension", "cpu", store, [1, 9])[-1][2:] == ("1/4", "2.0", "1.5", "80", "")
+    assert all(len(row) == len(results.COST_HEAD) for row in rows)
+    assert results.summary(ROOM, "cpu", store, [1, 9])[-1][2:] == ("1/4", "2.0", "1.5", "80", "")
     store.path(units[0]).write_text("cut")
-    assert summary.summary("ph_dimension", "cpu", store)[0][2] == "1/3"
+    assert results.summary(ROOM, "cpu", store)[0][2] == "1/3"

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 from toy import PRESETS, Config
 
 from loupe.errors import LoupeError
-from loupe.experiment.presets import Reading
+from loupe.experiment.units import Reading
 
 
 def test_override_replaces_and_leaves_the_original():

@@ -34,12 +34,12 @@ def test_an_edit_during_a_unit_does_not_vouch_for_itself(monkeypatch):
 
 
 def test_the_files_that_were_read_are_known(tmp_path, monkeypatch):
-    from loupe.data import digests
+    from loupe.data import places
 
-    monkeypatch.setattr(digests, "_read", {})
+    monkeypatch.setattr(places, "_read", {})
     (tmp_path / "kind").mkdir()
     (tmp_path / "kind/a.txt").write_text("abc")
-    digests.note_read(tmp_path / "kind/a.txt")
+    places.note_read(tmp_path / "kind/a.txt")
     sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert provenance.data_read() == {"kind/a.txt": sha256}
 

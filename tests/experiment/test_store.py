@@ -14,6 +14,7 @@ import pytest
 from toy import ROOM
 
 from loupe.errors import LoupeError
+from loupe.experiment import folders
 from loupe.experiment import store as store_module
 from loupe.experiment.folders import StoreError, stamped
 from loupe.experiment.store import Store
@@ -218,7 +219,7 @@ def test_a_full_disk_loses_nothing(store, monkeypatch):
     def full(handle):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(store_module.os, "fsync", full)
+    monkeypatch.setattr(folders.os, "fsync", full)
     with pytest.raises(StoreError, match=r"could not write .*No space left on device.*LOUPE_RESULTS"):
         write(store, unit_of(), {"end": 2.0})
     monkeypatch.undo()

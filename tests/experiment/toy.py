@@ -52,5 +52,11 @@ CLAIMS = (
 )  # fmt: skip
 PRESETS = {"paper": Config(), "cpu": Config(steps=10), "smoke": Config(steps=2, seeds=(0,))}
 ROOM = types.SimpleNamespace(
-    PAPER=PAPERS["ph_dimension"], PRESETS=PRESETS, CLAIMS=CLAIMS, walk=walk, ruler=ruler, late=late
+    __name__=__name__,
+    PAPER=PAPERS["ph_dimension"],
+    PRESETS=PRESETS,
+    CLAIMS=CLAIMS,
+    walk=walk,
+    ruler=ruler,
+    late=late,
 )

@@ -278,3 +278,16 @@ def test_functional_gradients():
     loss(parameters).backward()
     for name, parameter in parameters.items():
         torch.testing.assert_close(found[name], parameter.grad, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Guards may run slower")  # of torch's compiler
+def test_compiled_over_several_sizes():
+    """By the compiler that chapters use: once sizes vary it makes other code than for the first one."""
+    net = network(dtype=torch.float32, blocks=1, width=16, heads=2).eval()
+    torch.compiler.reset()
+    compiled = torch.compile(net)
+    with torch.no_grad():
+        for count in (2, 2, 5, 3):
+            x, noise = torch.randint(6, (count, 8), generator=generator(count)), torch.full((count,), 0.5)
+            torch.testing.assert_close(compiled(x, noise), net(x, noise), rtol=1e-4, atol=1e-5)
+    torch.compiler.reset()

@@ -3,8 +3,8 @@
 import inspect
 from dataclasses import dataclass, field
 
-from loupe.experiment.chapter import Runs
 from loupe.experiment.folders import MissingResultError
+from loupe.experiment.results import Runs
 
 
 class FakeResult(dict):
@@ -46,7 +46,7 @@ def computed(room, config, names, folders):
     ----------
     room : module
         Of the chapter.
-    config : loupe.experiment.presets.Preset
+    config : loupe.experiment.units.Preset
     names : iterable of str
     folders : pytest.TempPathFactory
         Gives a folder to every experiment that asks for one.

@@ -12,8 +12,8 @@ from fakes import FakeResult
 
 from loupe.dynamics.windows import Windows
 from loupe.experiment import claims as judging
-from loupe.experiment.chapter import Runs
 from loupe.experiment.folders import PRESET_NAMES, MissingResultError
+from loupe.experiment.results import Runs
 from loupe.experiment.units import experiments_of
 from loupe.papers import egno as room
 from loupe.papers.egno import CLAIMS, PRESETS, experiments

@@ -18,9 +18,9 @@ from showing import (
     words_not_of_benchmark,
 )
 
-from loupe.experiment.chapter import Runs
 from loupe.experiment.claims import t_interval
 from loupe.experiment.render import over_seeds, rounded
+from loupe.experiment.results import Runs
 from loupe.papers import egno as room
 from loupe.papers.egno import PRESETS, experiments_training, figures, figures_motion
 from loupe.papers.egno.figures import RANK

@@ -15,9 +15,9 @@ from loupe.data.graph_tasks import disease_tree, link_split, node_inputs, pair_k
 from loupe.data.graphs import Graph
 from loupe.errors import LoupeError
 from loupe.experiment import claims as judging
-from loupe.experiment.chapter import Runs
 from loupe.experiment.folders import PRESET_NAMES, MissingResultError
 from loupe.experiment.render import Block
+from loupe.experiment.results import Runs
 from loupe.papers import frechet_mean as room
 from loupe.papers.frechet_mean import PRESETS, experiments, experiments_graphs, figures, figures_graphs
 from loupe.papers.frechet_mean.claims import CLAIMS, areas

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from loupe.errors import LoupeError
-from loupe.experiment.chapter import Runs
 from loupe.experiment.claims import combine, judge
+from loupe.experiment.results import Runs
 from loupe.metrics import kendall, partial_kendall
 from loupe.papers.ph_dimension import PRESETS, claims, experiments_networks
 from loupe.papers.ph_dimension.claims_grid import SIMPLE, grids, margin_over_simple, tau_over_cells

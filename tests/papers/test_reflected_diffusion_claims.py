@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from fakes import FakeResult
 
-from loupe.experiment.chapter import Runs
 from loupe.experiment.claims import judge
+from loupe.experiment.results import Runs
 from loupe.papers.reflected_diffusion import CLAIMS, PRESETS, claims, identities, thresholding
 
 TINY = PRESETS["smoke"].override({"draws": 2000, "paths": 5000})

@@ -19,8 +19,8 @@ from showing import (
 
 from loupe.diffusion.reflected import corner_mixture
 from loupe.errors import LoupeError
-from loupe.experiment.chapter import Runs
 from loupe.experiment.render import over_seeds, rounded
+from loupe.experiment.results import Runs
 from loupe.papers import reflected_diffusion as room
 from loupe.papers.reflected_diffusion import PRESETS, figures, figures_images, figures_toys
 

@@ -7,7 +7,7 @@ import pytest
 from fakes import FakeResult
 
 from loupe.experiment import claims as judging
-from loupe.experiment.chapter import Runs
+from loupe.experiment.results import Runs
 from loupe.papers.sedd import CLAIMS, PRESETS, experiments
 from loupe.papers.sedd.claims import IGNORANT
 

@@ -7,9 +7,8 @@ import pytest
 from fakes import FakeResult, FakeStored, computed
 from showing import assert_same_thumbnail_each_time
 
-from loupe.experiment.chapter import Runs
-from loupe.experiment.found import stored
 from loupe.experiment.render import Block
+from loupe.experiment.results import Runs, stored
 from loupe.papers import sedd as room
 from loupe.papers.sedd import PRESETS, figures, figures_samples, figures_text
 from loupe.papers.sedd.figures import LM1B, RANK, SENTENCE

@@ -6,7 +6,7 @@ from prose import prose
 
 import loupe
 from loupe.experiment.claims import t_interval
-from loupe.experiment.found import stored_at
+from loupe.experiment.results import stored_at
 
 TEXT = prose("ph_dimension")
 

@@ -8,7 +8,7 @@ from prose import prose
 import loupe
 from loupe.diffusion.reflected.kernel import COSINES, REACH
 from loupe.experiment.claims import t_interval
-from loupe.experiment.found import stored_at
+from loupe.experiment.results import stored_at
 from loupe.networks.unet import make_unet
 from loupe.papers.reflected_diffusion.claims import astray, excess_mass, guidance_weights, orders
 from loupe.papers.reflected_diffusion.config import PRESETS

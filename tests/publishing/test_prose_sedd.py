@@ -7,7 +7,7 @@ from prose import prose
 
 import loupe
 from loupe.experiment.claims import t_interval
-from loupe.experiment.found import stored_at
+from loupe.experiment.results import stored_at
 from loupe.metrics import loglog_fit
 from loupe.papers.sedd.claims import CLAIMS, MATCHED, bits, expected_evaluations, quality
 from loupe.papers.sedd.claims_reported import LM1B, TEXT8, ZERO_SHOT

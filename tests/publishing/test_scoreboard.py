@@ -5,10 +5,9 @@ import types
 import pytest
 
 from loupe import __version__
-from loupe.experiment.chapter import Runs
 from loupe.experiment.claims import Claim, Measure, at_most
-from loupe.experiment.folders import MissingResultError, project_root
-from loupe.experiment.history import read_history
+from loupe.experiment.folders import MissingResultError, project_root, read_history
+from loupe.experiment.results import Runs
 from loupe.experiment.store import Store
 from loupe.papers import PAPERS
 from loupe.publishing import pages

@@ -15,14 +15,13 @@ from pathlib import Path
 
 from loupe.experiment import closure
 from loupe.experiment.closure import Closure, parse
-from loupe.experiment.presets import Reading
-from loupe.experiment.units import experiments_of, room_of
-from loupe.papers import PAPERS
+from loupe.experiment.units import Reading, experiments_of
+from loupe.papers import PAPERS, load_room
 
 # The wrapper that notes which settings are read: it hands values on as they are.
 ASIDE = {
-    ("loupe.experiment.presets", "Reading.__init__"),
-    ("loupe.experiment.presets", "Reading.__getattr__"),
+    ("loupe.experiment.units", "Reading.__init__"),
+    ("loupe.experiment.units", "Reading.__getattr__"),
 }
 VALUES = ast.Constant | ast.BinOp | ast.Assign | ast.AnnAssign
 VALUES = ast.Constant | ast.BinOp | ast.Assign | ast.AnnAssign
@@ -76,7 +75,7 @@ class Chapter:
     """A chapter's experiments at smoke with what ran in each and what its closure holds."""
 
     def __init__(self, slug):
-        room = room_of(slug)
+        room = load_room(slug)
         self.slug, config, self.ran, self.reached, self.closures = slug, room.PRESETS["smoke"], {}, {}, {}
         for name, function in experiments_of(room).items():
             if seeds := getattr(config, function.seeds_field):
@@ -128,8 +127,12 @@ def is_function(piece):
     return piece.text.startswith(("FunctionDef", "AsyncFunctionDef"))
 
 
-def mutant(module, piece, rng):
-    """The text of a module with one thing changed inside a piece that can change a value."""
+def mutant(module, piece, rng, decorated=0.2):
+    """The text of a module with one thing changed inside a piece that can change a value.
+
+    A function gains a decorator in that share of its changes. One does run where its class or module is reached, so a
+    function outside every closure is given none.
+    """
     tree = ast.parse(sources()[module])
     first, last = piece.lines
     inside = [
@@ -158,7 +161,7 @@ def mutant(module, piece, rng):
         choice.op = ast.Sub() if isinstance(choice.op, ast.Add) else ast.Add()
     elif isinstance(choice, ast.ClassDef):
         choice.bases.append(ast.Name("Mutant"))
-    elif rng.random() < 0.2:
+    elif rng.random() < decorated:
         choice.decorator_list.append(ast.Name("mutated"))
     else:
         choice.body.insert(0, ast.parse("mutated = 1").body[0])
@@ -179,7 +182,7 @@ def check(slug, mutations, seed=0):
         if not chapter.is_seen(rng.choice(sorted(names)), module, mutant(module, piece, rng)):
             missed.append((module, piece.name))
         module, piece = rng.choice(outside)
-        if chapter.is_seen(rng.choice(sorted(chapter.ran)), module, mutant(module, piece, rng)):
+        if chapter.is_seen(rng.choice(sorted(chapter.ran)), module, mutant(module, piece, rng, decorated=0)):
             flagged.append((module, piece.name))
     left_out = {name: sorted((module, piece.name) for module, piece in found)
                 for name, found in chapter.left_out().items()}  # fmt: skip

@@ -25,7 +25,7 @@ VALUES = ("ph_dimension", "sedd", "ddbm", "nope", "smoke", "cpu", "gpu", "paper"
           "cuda", "True", "None", "[" * 3000, "x=" + "9" * 5000)  # fmt: skip
 HEAVY = ("loupe.experiment.compute.compute", "loupe.publishing.notebooks.run_notebook", "loupe.data.fetching.fetch",
          "loupe.publishing.notebooks.publish_notebook", "loupe.publishing.site.build_site",
-         "loupe.data.checking.verify")  # fmt: skip
+         "loupe.data.door.verify")  # fmt: skip
 
 
 def command_line(rng: random.Random) -> list[str]:

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from loupe.errors import LoupeError
-from loupe.experiment.chapter import write_ledger
 from loupe.experiment.folders import read_ledger
-from loupe.experiment.outdated import identity, write_mark
+from loupe.experiment.provenance import identity, write_mark
+from loupe.experiment.results import write_ledger
 from loupe.experiment.store import Store
-from loupe.experiment.units import room_of, units_of
+from loupe.experiment.units import units_of
+from loupe.papers import load_room
 from loupe.publishing.notebooks import read_notebook
 from loupe.training import Batches, fit
 
@@ -64,12 +65,12 @@ class Victims:
 
     def __init__(self, folder: Path):
         self.store = Store(folder / "results", folder / "scratch")
-        self.units = units_of(room_of("ph_dimension"), "cpu", experiment="known_dimensions")
+        self.units = units_of(load_room("ph_dimension"), "cpu", experiment="known_dimensions")
         for unit in self.units:
             values = {"number": unit.seed + 0.5, "word": "yes", "array": np.arange(50.0) + unit.seed}
             settings = unit.config.settings(["cloud_points", "repeats"])
             self.store.write(unit, values, settings=settings, provenance={"code": {}, "seconds": 1.0})
-        write_ledger("ph_dimension", "cpu", self.store)
+        write_ledger(load_room("ph_dimension"), "cpu", self.store)
         self.notebook = folder / "ph_dimension.ipynb"
         self.notebook.write_bytes(SMALL)
         self.checkpoint = folder / "run.pt"

@@ -14,12 +14,13 @@ import numpy as np
 
 from loupe.experiment.folders import StoreError
 from loupe.experiment.store import Store
-from loupe.experiment.units import Unit, room_of, units_of
+from loupe.experiment.units import Unit, units_of
+from loupe.papers import load_room
 
 
 def units(experiment="known_dimensions"):
     """Units of a real chapter, written here with made-up values."""
-    return units_of(room_of("ph_dimension"), "cpu", experiment=experiment)
+    return units_of(load_room("ph_dimension"), "cpu", experiment=experiment)
 
 
 def write(store: Store, unit: Unit, number: int) -> None:

@@ -54,7 +54,7 @@ CELLS = [
     ("parameters", 'preset = "smoke"\nseed = None\nrecompute = False\noverrides = {}'),
     (
         None,
-        "from loupe.experiment import open_chapter\n"
+        "from loupe import open_chapter\n"
         'chapter = open_chapter("toy", preset=preset, seed=seed, recompute=recompute, overrides=overrides)\n'
         "chapter.ledger()",
     ),

@@ -1,8 +1,8 @@
 """The ground of every chapter: presets, results on disk, claims, provenance, and what a notebook holds.
 
-It knows no paper and no method. ``presets`` validates settings, ``units`` names and marks the pieces of work,
-``folders`` and ``store`` keep their results, ``provenance`` says what made them, ``compute`` runs them,
-``claims`` judges, ``render`` shows, and ``chapter`` ties these together for a notebook.
+It knows no paper and no method. ``units`` validates settings and names the pieces of work, ``folders`` and ``store``
+keep their results, ``provenance`` and ``closure`` say what made them, ``compute`` and ``process`` run them, ``claims``
+judges what ``results`` finds, ``render`` shows, and ``chapter`` ties these together for a notebook.
 """
 
 from importlib import import_module
@@ -16,7 +16,6 @@ __all__ = [
     "at_most",
     "between",
     "experiment",
-    "open_chapter",
 ]
 
 # Resolved on first use: listing verdicts must load neither pydantic nor NumPy.
@@ -27,9 +26,8 @@ _HOMES = {
     "at_least": "claims",
     "at_most": "claims",
     "between": "claims",
-    "Preset": "presets",
+    "Preset": "units",
     "experiment": "units",
-    "open_chapter": "chapter",
 }
 
 

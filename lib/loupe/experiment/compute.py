@@ -1,63 +1,40 @@
 """Filling the store: the units that are missing, each in a single-thread process of its own.
 
-Interrupting loses only the units in flight; the same command goes on with the rest.
+Interrupting loses only the units in flight, and of those that keep checkpoints only the last steps; the same command
+goes on with the rest.
 """
 
 import json
+import math
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from inspect import signature
+from multiprocessing import connection
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
-from loupe.errors import LoupeError
-from loupe.experiment import ranks
-from loupe.experiment.folders import StoreError
-from loupe.experiment.launching import Launcher, UnitProcess
+from loupe.errors import LoupeError, shown
+from loupe.experiment import process, provenance
+from loupe.experiment.folders import StoreError, write_whole
 from loupe.experiment.store import Result, Store, probe_folders, read_result
-from loupe.experiment.unit_process import UNUSABLE_CHECKPOINT
-from loupe.experiment.units import Unit
-from loupe.experiment.work import Place, take_place
+from loupe.experiment.units import Unit, experiments_of
 
 Report = Callable[[str], None]
 
-_PAUSE = 0.05
+_PAUSE = 0.5  # seconds between looks at units that another run is computing
+ENOUGH = 300.0
+"""Seconds that must remain for a unit with checkpoints to be started."""
 
 
 class UnitError(LoupeError):
     """A unit ended without a result."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is there and what is to be done: ``todo`` keeps the order of the units."""
-
-    found: dict[Unit, Result]
-    todo: list[Unit]
-    notices: list[str]
-
-
-def plan(units: Iterable[Unit], store: Store, *, recompute: bool = False) -> Plan:
-    """Split units into those with a stored result and those to compute; damaged files are to be computed again."""
-    found, todo, notices = {}, [], []
-    for unit in units:
-        try:
-            result = None if recompute else store.find(unit)
-        except StoreError as error:
-            notices.append(f"{error} Computing it again now.")
-            result = None
-        if result is None:
-            todo.append(unit)
-        else:
-            found[unit] = result
-    return Plan(found, todo, notices)
 
 
 def compute(
@@ -67,19 +44,19 @@ def compute(
     jobs: int | None = None,
     device: str | None = None,
     recompute: bool = False,
+    within: float | None = None,
     report: Report = lambda line: None,
 ) -> list[Unit]:
-    """Compute the units whose results are missing and return them.
+    """Compute the units whose results are missing and return them, less those for which time was too short.
 
-    Another run on this machine may be at the same units: the two share them out, and with ``recompute`` do each twice.
-
-    Under ``torchrun`` its processes go through the units together, one unit at a time. There this returns in the first
-    process only; the others compute what that one announces, until it ends, and end with it.
+    Within a chapter the experiments come in the order of its room's ``PRIORITY``. Another run on this machine may be at
+    the same units: the two share them out, and with ``recompute`` do each twice. Under ``torchrun`` its processes go
+    through the units together; this returns in the first process only, and the others end with their last unit.
 
     Parameters
     ----------
     units
-        What is wanted.
+        What is wanted, of one chapter or several.
     store
         Where results are looked for and written.
     jobs
@@ -88,6 +65,9 @@ def compute(
         A torch device; by default a GPU where there is one, else the processor.
     recompute
         Compute units that have a result as well; the old result stays until the new one replaces it.
+    within
+        Seconds after which units are ended, with :data:`loupe.experiment.process.GRACE` to save what they have. A unit
+        that keeps checkpoints is started while five minutes remain, another one only if it should end in time.
     report
         Is given each line of progress.
 
@@ -96,232 +76,245 @@ def compute(
     UnitError
         After all units have been tried, if some failed; those that finished are stored.
     """
-    group = ranks.join()
-    if group is not None and ranks.rank() > 0:
-        _follow(group)
+    together = _processes()
+    _check(jobs, device, together)
+    units = sorted(units, key=_rank)
+    todo = _missing(units, store, recompute, report)
+    if together > 1:
+        return _walk_together(units, todo, store, device, report)
+    if not todo:
+        return []
+    jobs = jobs or (1 if Path("/dev/nvidiactl").exists() else os.cpu_count() or 1)
+    return _Run(todo, store, jobs, device, recompute, within, report).finish()
+
+
+def _check(jobs: int | None, device: str | None, together: int) -> None:
     if jobs is not None and jobs < 1:
         raise LoupeError(f"--jobs {jobs} is too small: give 1 or more, or leave it out for one per core.")
-    if group is not None and jobs not in (None, 1):
+    if together > 1 and jobs not in (None, 1):
         raise LoupeError(
             f"--jobs {jobs} is refused: under torchrun all processes share one unit, so leave it out."
         )
-    _check_device(device)
-    if group is not None and device is not None and ":" in device:
-        raise LoupeError(
-            f"--device {device!r} is refused: under torchrun each process takes a GPU of its own."
-        )
-    work = plan(units, store, recompute=recompute)
-    for notice in work.notices:
-        report(notice)
-    if not work.todo:
-        return []
-    jobs = jobs or (1 if group or Path("/dev/nvidiactl").exists() else os.cpu_count() or 1)
-    clock = _Clock(work.todo, store, jobs)
-    probe_folders(store.path(unit).parent for unit in work.todo)
-    processes = ranks.processes() if group else jobs
-    units_word, processes_word = (
-        "unit" if len(work.todo) == 1 else "units",
-        "process" if processes == 1 else "processes",
-    )
-    report(f"{len(work.todo)} {units_word} to compute in {processes} {processes_word}{clock.expected()}")
-    failures = _run_all(work.todo, store, jobs, device, recompute, report, clock, group)
-    if failures:
-        raise UnitError(" ".join(dict.fromkeys(failures)))
-    return work.todo
-
-
-def _check_device(device: str | None) -> None:
     if device is None:
         return
     if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
         raise LoupeError(f"--device {device!r} is refused: give cpu, cuda or cuda:N.")
     if device != "cpu" and not Path("/dev/nvidiactl").exists():
         raise LoupeError(f"--device {device!r} is refused: this machine has no GPU driver.")
+    if together > 1 and ":" in device:
+        raise LoupeError(
+            f"--device {device!r} is refused: under torchrun each process takes a GPU of its own."
+        )
 
 
-class _Clock:
-    """Says how long the rest should take, from what earlier results of the same experiments cost."""
+def _missing(units: Iterable[Unit], store: Store, recompute: bool, report: Report) -> list[Unit]:
+    """The units to compute: those with a damaged file are, and the report says so."""
+    todo = []
+    for unit in units:
+        try:
+            found = None if recompute else store.find(unit)
+        except StoreError as error:
+            report(f"{error} Computing it again now.")
+            found = None
+        todo += [unit] if found is None else []
+    return todo
 
-    def __init__(self, todo: list[Unit], store: Store, jobs: int):
-        self.jobs, self.total, self.done = jobs, len(todo), 0
-        self.costs = {(unit.preset, unit.experiment): _earlier_seconds(unit, store) for unit in todo}
-        self.left = list(todo)
+
+def _rank(unit: Unit) -> int:
+    """The place of a unit's experiment in the order of its room; chapters stay in the order given."""
+    order = list(getattr(unit.room, "PRIORITY", ()))
+    return order.index(unit.experiment) if unit.experiment in order else len(order)
+
+
+# --- one run ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    unit: Unit
+    place: process.Place
+    process: Any
+    begin: float
+
+
+class _Run:
+    """One call of :func:`compute`: what waits, what runs, and what was said."""
+
+    def __init__(self, todo, store, jobs, device, recompute, within, report):
+        self.waiting, self.store, self.jobs, self.device = list(todo), store, jobs, device
+        self.recompute, self.report = recompute, report
+        self.end = math.inf if within is None else time.monotonic() + within
+        self.total, self.done, self.tried, self.failures, self.restarted = len(todo), [], 0, [], set()
+        self.running: list[_Attempt] = []
+        self.costs = {_kind(unit): _earlier_seconds(unit, store) for unit in todo}
+
+    def finish(self) -> list[Unit]:
+        """Try every unit, and return those that are stored now."""
+        probe_folders(self.store.path(unit).parent for unit in self.waiting)
+        codes = start_server(self.waiting)
+        units, processes = ("" if count == 1 else "s" for count in (self.total, self.jobs))
+        processes = f"{self.jobs} process{processes and 'es'}"
+        self.report(f"{self.total} unit{units} to compute in {processes}{self.expected()}")
+        told = False
+        with _stoppable():
+            try:
+                while self.start_some(codes) or self.running:
+                    if not self.running and not told:
+                        self.report(f"{self.waiting[0]}: another run is computing it; waiting for its end")
+                        told = True
+                    if time.monotonic() >= self.end:
+                        break
+                    self.conclude_some()
+            except KeyboardInterrupt:
+                raise LoupeError(f"stopped after {self.tried} of {self.total} units; {_GO_ON}") from None
+            finally:
+                self.leave()
+        if self.failures:
+            raise UnitError(" ".join(dict.fromkeys(self.failures)))
+        if len(self.done) < self.total:
+            self.report(f"time is up after {len(self.done)} of {self.total} units; {_GO_ON}")
+        return self.done
+
+    def start_some(self, codes: Mapping) -> bool:
+        """Start what there is room and time for; whether anything is left to wait for."""
+        blocked = False  # by another run
+        for unit in list(self.waiting):
+            code = codes[_kind(unit)]
+            if len(self.running) == self.jobs or not self.in_time(unit, code):
+                continue
+            if (place := process.take_place(unit, self.store, code)) is None:
+                blocked = True
+                continue
+            self.waiting.remove(unit)
+            found = None if self.recompute else _find(unit, self.store)
+            if found is not None:
+                place.leave(done=True)
+                self.conclude(unit, found.provenance.get("seconds", 0.0), "stored by another run meanwhile")
+                continue
+            one = process.start(unit, self.store, self.device, place, code)
+            self.running.append(_Attempt(unit, place, one, time.monotonic()))
+        return blocked
+
+    def in_time(self, unit: Unit, code: Mapping[str, str]) -> bool:
+        """Whether to start a unit, as far as earlier ones and earlier attempts tell."""
+        if _keeps_checkpoints(unit):
+            needs = ENOUGH
+        else:
+            needs = max(
+                self.costs[_kind(unit)] or 0.0, _seconds_tried(process.folder_of(unit, self.store, code))
+            )
+        return self.end == math.inf or self.end - time.monotonic() >= needs
+
+    def conclude_some(self) -> None:
+        """Wait until a unit ends, or a moment, and say how those that are over ended."""
+        pause = _PAUSE if len(self.running) < self.jobs and self.waiting else 3600.0
+        sentinels = [one.process.sentinel for one in self.running]
+        connection.wait(sentinels, max(0.0, min(pause, self.end - time.monotonic())))
+        for one in [one for one in self.running if not one.process.is_alive()]:
+            self.running.remove(one)
+            seconds, why = time.monotonic() - one.begin, _why(one)
+            if one.process.exitcode == process.UNUSABLE_CHECKPOINT and one.unit not in self.restarted:
+                self.report(f"{why} Starting it again now.")
+                self.restarted.add(one.unit)
+                self.waiting.insert(0, one.unit)
+                one.place.leave(done=True)
+                continue
+            one.place.leave(done=not why)
+            if why:
+                self.failures.append(why)
+            outcome = f"failed after {seconds:.1f} s" if why else _cost(one.unit, self.store, seconds)
+            self.conclude(one.unit, seconds, outcome, done=not why)
+
+    def conclude(self, unit: Unit, seconds: float, outcome: str, done: bool = True) -> None:
+        self.tried += 1
+        self.done += [unit] if done else []
+        self.costs[_kind(unit)] = seconds
+        self.report(f"[{self.tried}/{self.total}] {unit}: {outcome}{self.expected()}")
 
     def expected(self) -> str:
-        seconds = [self.costs[unit.preset, unit.experiment] for unit in self.left]
+        """How long the rest should take, from what earlier results of the same experiments cost."""
+        seconds = [self.costs[_kind(unit)] for unit in (*self.waiting, *(one.unit for one in self.running))]
         if not seconds or None in seconds:
             return ""
         rest = max(sum(seconds) / self.jobs, max(seconds))
         return f", about {rest / 60:.0f} min left" if rest > 90 else f", about {rest:.0f} s left"
 
-    def finished(self, unit: Unit, seconds: float) -> None:
-        self.done += 1
-        self.left.remove(unit)
-        self.costs[unit.preset, unit.experiment] = seconds
+    def leave(self) -> None:
+        """End what still runs; it keeps its checkpoints, and a note of how long it was given."""
+        process.end([one.process for one in self.running])
+        for one in self.running:
+            if time.monotonic() >= self.end and not _keeps_checkpoints(one.unit):
+                write_whole(one.place.folder / "tried", f"{self.end - one.begin:.0f}\n".encode())
+            one.place.leave(done=False)
+
+
+_GO_ON = "what was finished is stored, and the same command goes on with the rest."
+
+
+def _kind(unit: Unit) -> tuple[str, str, str]:
+    return unit.preset, unit.slug, unit.experiment
+
+
+def start_server(units: Iterable[Unit]) -> dict[tuple[str, str, str], dict[str, str]]:
+    """Take the sources as they are now for all units, and return the digests of their code by kind.
+
+    Raises
+    ------
+    LoupeError
+        If this process had units computed by other sources before.
+    """
+    provenance.freeze_sources()
+    codes = {_kind(unit): provenance.code_digests(unit.slug, unit.experiment) for unit in units}
+    modules = {name for code in codes.values() for name in code if name != "experiment"}
+    # Else each unit that trains would import it, for a second.
+    dynamo = ["torch._dynamo"] if any(name.startswith("loupe.training") for name in modules) else []
+    process.start_server([*sorted({unit.module for unit in units}), *sorted(modules), *dynamo])
+    return codes
+
+
+def _find(unit: Unit, store: Store) -> Result | None:
+    with suppress(StoreError):
+        return store.find(unit)
+
+
+def _keeps_checkpoints(unit: Unit) -> bool:
+    return "work" in signature(experiments_of(unit.room)[unit.experiment]).parameters
+
+
+def _seconds_tried(folder: Path) -> float:
+    """How long an earlier attempt was given before its time was up."""
+    try:
+        return float((folder / "tried").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 0.0
 
 
 def _earlier_seconds(unit: Unit, store: Store) -> float | None:
-    for path in sorted(store.path(unit).parent.glob(f"{unit.experiment}-s*.json")):
-        try:
+    """What the longest stored unit of the same experiment took, if any."""
+    seconds = []
+    for path in store.path(unit).parent.glob(f"{unit.experiment}-s*.json"):
+        with suppress(StoreError):
             earlier = read_result(path, "")
-        except StoreError:
-            continue
-        if earlier is not None and "seconds" in earlier.provenance:
-            return earlier.provenance["seconds"]
-    return None
+            seconds += [earlier.provenance["seconds"]] if earlier and "seconds" in earlier.provenance else []
+    return max(seconds, default=None)
 
 
-def _run_all(todo, store, jobs, device, recompute, report, clock, group) -> list[str]:
-    """Keep ``jobs`` processes busy until every unit was tried; return one sentence for each that failed."""
-    waiting, running, failures, told, launcher = list(todo), {}, [], False, Launcher()
-    restarted = set()
-
-    def say(unit: Unit, seconds: float, outcome: str) -> None:
-        clock.finished(unit, seconds)
-        report(f"[{clock.done}/{clock.total}] {unit}: {outcome}{clock.expected()}")
-
-    with _stoppable():
-        try:
-            while waiting or running:
-                for unit in list(waiting):
-                    if len(running) == jobs or (place := take_place(unit, store)) is None:
-                        continue
-                    waiting.remove(unit)
-                    found = None if recompute else plan([unit], store).found.get(unit)
-                    if found is None:
-                        process = _start(launcher, _request(unit, store, device, place), place, group)
-                        running[process] = (unit, place, time.perf_counter())
-                    else:
-                        place.leave(done=True)
-                        say(unit, found.provenance.get("seconds"), "stored by another run meanwhile")
-                if waiting and not running and not told:
-                    report(f"{waiting[0]}: another run is computing it; waiting for its end")
-                    told = True
-                for process in [process for process in running if _is_over(process, group)]:
-                    unit, place, begin = running[process]
-                    why, seconds = _conclude(unit, process, group), time.perf_counter() - begin
-                    del running[process]
-                    if process.returncode == UNUSABLE_CHECKPOINT and unit not in restarted:
-                        report(f"{why} Starting it again now.")
-                        restarted.add(unit)
-                        waiting.insert(0, unit)
-                        place.leave(done=True)
-                        continue
-                    place.leave(done=not why)
-                    failures += [why] if why else []
-                    outcome = f"failed after {seconds:.1f} s" if why else _cost(unit, store, seconds)
-                    say(unit, seconds, outcome)
-                time.sleep(_PAUSE)
-        except KeyboardInterrupt:
-            raise LoupeError(
-                f"stopped after {clock.done} of {clock.total} units; what was finished is stored, "
-                "and the same command goes on with the rest."
-            ) from None
-        finally:
-            _end(running)
-            for _, place, _ in running.values():
-                place.leave(done=False)
-            launcher.close()
-    return failures
-
-
-def _follow(group: ranks.Group) -> NoReturn:
-    """Compute with the first process what it announces, write nothing, and end when it ends."""
-    running, launcher = [], Launcher()
-    with _stoppable():
-        try:
-            while (call := group.next()) is not None:
-                request, environment = call
-                running = [launcher.start(request, environment)]
-                while not _is_over(*running, group):
-                    time.sleep(_PAUSE)
-                _conclude(request["name"], *running, group)
-        except KeyboardInterrupt:
-            sys.exit(1)  # the first process says why
-        finally:
-            _end(running)
-            launcher.close()
-    sys.exit()
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let being ended from outside be a ``KeyboardInterrupt``, so that units are ended as well."""
-    ends = (signal.SIGTERM, signal.SIGHUP) if _in_main_thread() else ()
-    before = {sign: signal.signal(sign, signal.default_int_handler) for sign in ends}
+def _why(one: _Attempt) -> str:
+    """Why a unit that is over failed; empty if it did not."""
+    code = one.process.exitcode
+    if code == 0:
+        return ""
+    if code in (-signal.SIGKILL, process.NO_SERVER):
+        process.kill(one.process)
+        return f"{one.unit} was killed (out of memory?)."
     try:
-        yield
-    finally:
-        for sign, handler in before.items():
-            signal.signal(sign, handler)
-
-
-def _end(processes: Iterable[UnitProcess]) -> None:
-    """End units with all that they started: first kindly, so that they may save what they have."""
-    alive = [process for process in processes if process.poll() is None]
-    for process in alive:
-        _signal(process, signal.SIGTERM)
-    for process in alive:
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            _signal(process, signal.SIGKILL)
-            process.wait()
-
-
-def _signal(process: UnitProcess, sign: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # it has just ended
-        os.killpg(process.pid, sign)
-
-
-def _in_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
-
-
-def _request(unit: Unit, store: Store, device: str | None, place: Place) -> dict:
-    return {
-        "name": str(unit),
-        "slug": unit.slug,
-        "preset": unit.preset,
-        "overrides": json.loads(unit.config.model_dump_json()),
-        "experiment": unit.experiment,
-        "seed": unit.seed,
-        "device": device,
-        "published": str(store.published),
-        "scratch": str(store.scratch),
-        "work": str(place.folder),
-    }
-
-
-def _start(launcher: Launcher, request: dict, place: Place, group: ranks.Group | None) -> UnitProcess:
-    return launcher.start(request, group.announce(request) if group else {}, [place.lock.fileno()])
-
-
-def _is_over(process: UnitProcess, group: ranks.Group | None) -> bool:
-    return process.poll() is not None or (group is not None and group.broken())
-
-
-def _conclude(unit: Unit | str, process: UnitProcess, group: ranks.Group | None) -> str:
-    """Why a unit that is over failed, here or in another process of its group; empty if it did not."""
-    if process.poll() is None:
-        _end([process])
-        why = ""  # it was another that failed
-    else:
-        why = _why(unit, process) if process.returncode else ""
-    process.log.close()
-    return group.conclude(why) if group else why
-
-
-def _why(unit: Unit | str, process: UnitProcess) -> str:
-    if process.returncode == -signal.SIGKILL:
-        return f"{unit} was killed (out of memory?)."
-    process.log.seek(0)
-    # Torch puts the number of the process before each line, and may have more to say after the last word.
-    lines = [re.sub(r"^\[rank\d+\]: ?", "", line) for line in process.log.read().strip().splitlines()]
+        lines = one.place.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    except OSError:
+        lines = []
     for line in reversed(lines):
         if line.startswith("loupe: "):
             return line.removeprefix("loupe: ")
-    return "\n".join([f"{unit} failed:", *(lines or ["no message"])[-12:]]) + "\n"
+    return "\n".join([f"{one.unit} failed:", *(lines or ["no message"])[-12:]]) + "\n"
 
 
 def _cost(unit: Unit, store: Store, seconds: float) -> str:
@@ -330,3 +323,71 @@ def _cost(unit: Unit, store: Store, seconds: float) -> str:
         return f"{seconds:.1f} s"
     cost = result.provenance
     return f"{cost['seconds']:.1f} s (CPU {cost['cpu_seconds']:.1f} s, {cost['peak_memory_mb']} MB)"
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let being ended from outside be a ``KeyboardInterrupt``, so that units are ended as well."""
+    main = threading.current_thread() is threading.main_thread()
+    ends = (signal.SIGTERM, signal.SIGHUP) if main else ()
+    before = {sign: signal.signal(sign, signal.default_int_handler) for sign in ends}
+    try:
+        yield
+    finally:
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
+
+
+# --- many processes for one unit ----------------------------------------------------------------------------
+
+
+def _processes() -> int:
+    """How many processes ``torchrun`` started; 1 without it."""
+    count = os.environ.get("WORLD_SIZE", "1")
+    if not re.fullmatch(r"[1-9]\d{0,5}", count):
+        raise LoupeError(
+            f"WORLD_SIZE={shown(count)} is no number of processes: take it out of the environment."
+        )
+    if count != "1" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        raise LoupeError(
+            f"WORLD_SIZE={count} says that this is one of several processes, but torchrun did not start it: "
+            "start it by torchrun, or take WORLD_SIZE out of the environment."
+        )
+    return int(count)
+
+
+def _walk_together(
+    units: list[Unit], todo: list[Unit], store: Store, device: str | None, report: Report
+) -> list[Unit]:
+    """Compute in every process what the first one found missing, unit by unit; a unit that fails ends the run."""
+    from torch import distributed
+
+    first = os.environ["RANK"] == "0"
+    address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    board = distributed.TCPStore(address, port, is_master=False)  # which torchrun keeps while it runs
+    key = f"loupe-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
+    codes = {_kind(unit): provenance.code_digests(unit.slug, unit.experiment) for unit in units}
+    places = {}
+    if first:
+        for unit in todo:
+            if (place := process.take_place(unit, store, codes[_kind(unit)])) is None:
+                raise LoupeError(f"{unit}: another run is computing it: wait for its end.")
+            places[unit] = place
+        board.set(key, json.dumps([units.index(unit) for unit in todo]))
+        report(f"{len(todo)} unit{'s' * (len(todo) != 1)} to compute in {_processes()} processes")
+    todo = [units[number] for number in json.loads(board.get(key))]
+    device = device or process.best_device()
+    if device == "cuda":
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    for done, unit in enumerate(todo, 1):
+        code = codes[_kind(unit)]
+        with process.in_one_sentence(unit):
+            process.run_unit(unit, store, device, process.folder_of(unit, store, code), code)
+        if distributed.is_initialized():
+            distributed.barrier()
+        if first:
+            places[unit].leave(done=True)
+            report(f"[{done}/{len(todo)}] {unit}: {_cost(unit, store, 0.0)}")
+    if not first:
+        sys.exit()
+    return todo

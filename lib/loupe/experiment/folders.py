@@ -1,13 +1,20 @@
-"""Where results and ledgers lie, and reading files that carry their own digest: light, so that verdicts list at once."""
+"""Where results, ledgers and the history of verdicts lie, and how files are written and read.
 
+It is light to import, so that verdicts list at once.
+"""
+
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from loupe import __version__
 from loupe.errors import LoupeError, shortened
 
 PRESET_NAMES = ("smoke", "cpu", "gpu", "paper")
@@ -94,7 +101,33 @@ class Folders:
         ]
 
 
-# --- files that carry the digest of their own content -------------------------------------------------------
+# --- writing and reading -----------------------------------------------------------------------------------
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Replace a file by ``content`` in one step, flushed to the disk: readers see the old or the new, never a part."""
+    draft = path.with_name(f".{path.stem}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(draft, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def cannot_write(path: Path, error: OSError) -> StoreError:
+    """The error for a file that could not be written."""
+    return StoreError(
+        f"could not write {show_path(path)} ({error.strerror or error}): make room there, or set LOUPE_RESULTS to a "
+        "folder that you can write to, and type the command again; results finished before are kept."
+    )
 
 
 def stamped(content: Mapping[str, Any]) -> bytes:
@@ -189,3 +222,78 @@ def standing_verdicts(folders: Folders, slug: str) -> dict[str, list[str] | None
         same = ledger.get("results") == judged_from(folders, slug, preset)
         verdicts[preset] = [claim["verdict"] for claim in ledger["claims"]] if same else None
     return verdicts
+
+
+# --- history -----------------------------------------------------------------------------------------------
+
+HISTORY_FIELDS = ("slug", "preset", "claim", "verdict", "date", "version")
+
+
+def history_file(folders: Folders) -> Path:
+    """Where the history of all chapters lies: beside the published results."""
+    return folders.published / "history.json"
+
+
+def read_history(folders: Folders) -> list[dict[str, str]]:
+    """All entries, oldest first; none where nothing was ever recorded.
+
+    Raises
+    ------
+    StoreError
+        If the file is there but is not a list of entries with :data:`HISTORY_FIELDS`.
+    """
+    from loupe.experiment.claims import VERDICTS
+
+    path = history_file(folders)
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except (ValueError, OSError) as error:
+        raise _damaged_history(path, str(error)) from None
+    if not isinstance(entries, list):
+        raise _damaged_history(path, "it holds no list")
+    for k, entry in enumerate(entries, 1):
+        plain = isinstance(entry, dict) and all(isinstance(value, str) for value in entry.values())
+        if not plain or tuple(entry) != HISTORY_FIELDS or entry["verdict"] not in VERDICTS:
+            raise _damaged_history(path, f"entry {k} is {json.dumps(entry)[:80]}")
+    return entries
+
+
+def record(folders: Folders, slug: str, preset: str, judgements: Iterable) -> None:
+    """Add the verdicts that differ from the last ones recorded. Claims whose results are missing have none."""
+    path = history_file(folders)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # chapters are computed side by side, and each adds its own
+        entries = read_history(folders)
+        last = {(one["slug"], one["preset"], one["claim"]): one["verdict"] for one in entries}
+        today = datetime.now(UTC).date().isoformat()
+        new = [
+            dict(
+                zip(
+                    HISTORY_FIELDS, (slug, preset, one.claim.id, one.verdict, today, __version__), strict=True
+                )
+            )
+            for one in judgements
+            if not one.missing and last.get((slug, preset, one.claim.id)) != one.verdict
+        ]
+        if new:
+            lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in [*entries, *new])
+            write_whole(path, f"[\n{lines}\n]\n".encode())
+    finally:
+        os.close(folder)
+
+
+def at_release(
+    entries: Iterable[dict[str, str]], slug: str, preset: str, claim: str, version: str = __version__
+) -> str | None:
+    """The verdict of a claim when this version was released; ``None`` for one that has no history."""
+    mine = [one for one in entries if (one["slug"], one["preset"], one["claim"]) == (slug, preset, claim)]
+    earlier = [one for one in mine if one["version"] != version]
+    return (earlier[-1] if earlier else mine[0])["verdict"] if mine else None
+
+
+def _damaged_history(path: Path, why: str) -> StoreError:
+    return StoreError(f"{show_path(path)} is damaged ({why}): restore it from git.")

@@ -10,13 +10,13 @@ import hashlib
 import io
 import json
 import math
-import os
-import secrets
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from loupe.experiment.folders import (
     read_stamped,
     show_path,
     stamped,
+    write_whole,
 )
 from loupe.experiment.units import Unit
 
@@ -179,10 +180,14 @@ class Store(Folders):
             "npz_sha256": digest,
             "provenance": provenance,
         }
-        write_whole(npz, buffer.getvalue())
-        write_whole(path, stamped(sidecar))
-        _clear_older(path, npz)
+        _put(path, stamped(sidecar), npz.name, buffer.getvalue())
         return path
+
+
+def _put(path: Path, sidecar: bytes, npz: str, packed: bytes) -> None:
+    write_whole(path.with_name(npz), packed)
+    write_whole(path, sidecar)
+    _clear_older(path, path.with_name(npz))
 
 
 def _clear_older(path: Path, npz: Path) -> None:
@@ -196,32 +201,6 @@ def _clear_older(path: Path, npz: Path) -> None:
         ]
         for old in (*drafts, *arrays):
             old.unlink(missing_ok=True)
-
-
-def cannot_write(path: Path, error: OSError) -> StoreError:
-    """The error for a file that could not be written."""
-    return StoreError(
-        f"could not write {show_path(path)} ({error.strerror or error}): make room there, or set LOUPE_RESULTS to a "
-        "folder that you can write to, and type the command again; results finished before are kept."
-    )
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file by ``content`` in one step, flushed to the disk: readers see the old or the new, never a part."""
-    draft = path.with_name(f".{path.stem}.{secrets.token_hex(4)}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(draft, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise cannot_write(path, error) from None
 
 
 def probe_folders(folders: Iterable[Path]) -> None:
@@ -312,3 +291,77 @@ def _split(unit: Unit, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
             )
         arrays[name] = array
     return numbers, arrays
+
+
+# --- results that travel ------------------------------------------------------------------------------------
+
+
+STORED = "stored already"
+
+
+def pack_results(store: Store, since: datetime, target: str | Path) -> int:
+    """Put the published results finished since a time into one zip file; returns how many there were."""
+    buffer, count = io.BytesIO(), 0
+    with zipfile.ZipFile(buffer, "w") as archive:  # what is in it is compressed
+        for path in sorted(store.published.glob("*/*/*-s*.json")):
+            sidecar = json.loads(path.read_bytes())
+            if sidecar["provenance"]["finished"] >= since.isoformat(timespec="seconds"):
+                for file in (path, path.with_name(sidecar["npz"])):
+                    archive.write(file, file.relative_to(store.published))
+                count += 1
+    write_whole(Path(target), buffer.getvalue())
+    return count
+
+
+def import_results(store: Store, source: Path) -> Iterator[tuple[Result, str]]:
+    """Add results of a file that :func:`pack_results` wrote, or of a folder; a later one replaces an earlier one.
+
+    Each is read whole and compared with its digests and its name before it is written.
+
+    Yields
+    ------
+    tuple of Result and str
+        Each result, and what became of it.
+
+    Raises
+    ------
+    StoreError
+        If the source cannot be read or one of its results is damaged; those before it have been added.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        if source.is_dir():
+            root = source
+        else:
+            root = Path(folder)
+            try:
+                with zipfile.ZipFile(source) as archive:
+                    archive.extractall(root)  # names that lead outside lose their way
+            except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+                raise StoreError(
+                    f"{show_path(source)} holds no packed results ({error}): pack them again."
+                ) from None
+        for path in sorted(root.glob("*/*/*-s*.json")):
+            result = read_result(path, "loupe compute --pack")
+            preset, slug, name = path.relative_to(root).parts
+            if (result.preset, result.slug, f"{result.experiment}-s{result.seed}.json") != (
+                preset,
+                slug,
+                name,
+            ):
+                raise damaged(
+                    path,
+                    f"it is the result of {result.experiment} seed {result.seed}",
+                    "loupe compute --pack",
+                )
+            target = store.published / preset / slug / name
+            mine = read_result(target, "loupe compute")
+            if mine is not None and mine.provenance.get("finished", "") >= result.provenance.get(
+                "finished", ""
+            ):
+                yield (
+                    result,
+                    STORED if mine.sha256 == result.sha256 else "older than the one stored",
+                )
+                continue
+            _put(target, path.read_bytes(), json.loads(path.read_bytes())["npz"], result.packed)
+            yield result, "added" if mine is None else "replaced an older one"

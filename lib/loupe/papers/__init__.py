@@ -3,9 +3,11 @@
 A chapter that is written has a room ``loupe.papers.SLUG`` beside this table; the others are planned.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 from loupe.errors import LoupeError, shown
 
@@ -112,3 +114,40 @@ def load_room(slug: str):
             f"the chapter {slug!r} is planned and not written yet: `loupe list` shows those that are."
         )
     return import_module(f"loupe.papers.{slug}")
+
+
+def open_chapter(
+    slug: str,
+    *,
+    preset: str = "smoke",
+    seed: int | None = None,
+    recompute: bool = False,
+    overrides: Mapping[str, Any] | None = None,
+):
+    """Open a chapter for a notebook.
+
+    Parameters
+    ----------
+    slug
+        The paper, as in ``loupe list``.
+    preset
+        ``smoke``, ``cpu``, ``gpu`` or ``paper``.
+    seed
+        One seed instead of all that the preset lists.
+    recompute
+        Compute here and now, instead of drawing from the store.
+    overrides
+        Settings that replace those of the preset, checked against the chapter's ``Config``.
+
+    Returns
+    -------
+    loupe.experiment.chapter.Chapter
+
+    Raises
+    ------
+    LoupeError
+        If a name is unknown or a value is refused.
+    """
+    from loupe.experiment.chapter import opened
+
+    return opened(load_room(slug), preset, seed, recompute, overrides)

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from loupe.errors import LoupeError, shortened
-from loupe.experiment.chapter import Stored, judge_all, write_ledger
 from loupe.experiment.claims import ledger_json
-from loupe.experiment.folders import project_root, show_path
-from loupe.experiment.store import Store, StoreError, compute_command, write_whole
-from loupe.experiment.units import room_of
-from loupe.papers import find_paper
+from loupe.experiment.folders import StoreError, project_root, show_path, write_whole
+from loupe.experiment.results import Stored, judge_all, write_ledger
+from loupe.experiment.store import Store, compute_command
+from loupe.papers import find_paper, load_room
 
 PUBLISHED_PRESETS = ("gpu", "cpu")
 PARAMETERS = ("preset", "seed", "recompute", "overrides")
@@ -82,7 +81,7 @@ def run_notebook(
     slug: str, *, preset: str, seed: int | None = None, overrides: Mapping[str, Any] | None = None
 ) -> tuple[str, str]:
     """Execute a chapter's notebook from the store; return where the notebook and its ledger went."""
-    stored = Stored(room_of(slug), preset, Store.default(), dict(overrides or {}), seed)
+    stored = Stored(load_room(slug), preset, Store.default(), dict(overrides or {}), seed)
     marks = [
         slug,
         preset,
@@ -112,7 +111,7 @@ def publish_notebook(slug: str) -> tuple[str, str, bool]:
     preset : str
     changed : bool
     """
-    room, path = room_of(slug), notebook_file(slug)
+    room, path = load_room(slug), notebook_file(slug)
     preset = _complete_preset(slug)
     draft = project_root() / ".loupe" / "publish" / path.name
     notebook = read_notebook(path)
@@ -126,7 +125,7 @@ def publish_notebook(slug: str) -> tuple[str, str, bool]:
     write_whole(draft, notebook_bytes(notebook))
     execute(draft, draft)
     content = notebook_bytes(clean(read_notebook(draft)))
-    write_ledger(slug, preset, Store.default())
+    write_ledger(room, preset, Store.default())
     changed = content != path.read_bytes()
     if changed:
         write_whole(path, content)
@@ -134,7 +133,7 @@ def publish_notebook(slug: str) -> tuple[str, str, bool]:
 
 
 def _complete_preset(slug: str) -> str:
-    store, room = Store.default(), room_of(slug)
+    store, room = Store.default(), load_room(slug)
     for preset in PUBLISHED_PRESETS:
         units = Stored(room, preset, store).units()
         try:

@@ -10,18 +10,22 @@ from pathlib import Path
 
 from loupe import __version__
 from loupe.errors import LoupeError
-from loupe.experiment.chapter import Chapter, Runs, Stored, open_chapter
+from loupe.experiment.chapter import Chapter
 from loupe.experiment.claims import judge
-from loupe.experiment.folders import PRESET_NAMES, project_root, show_path
-from loupe.experiment.history import at_release, read_history
+from loupe.experiment.folders import PRESET_NAMES, at_release, project_root, read_history, show_path
 from loupe.experiment.render import MARKS, mark_html, source, table, verdict_html
+from loupe.experiment.results import Runs, Stored
 from loupe.experiment.store import Store
-from loupe.papers import PAPERS, THEMES, Paper, load_room
+from loupe.papers import PAPERS, THEMES, Paper, load_room, open_chapter
 from loupe.publishing.notebooks import notebook_file, parameters_cell, read_notebook
 
 # The doors of the package in the order of a reader's interest; no names means all that the module gives.
 API = {
-    "Opening a chapter": {"loupe.experiment.chapter": "open_chapter, Chapter, Runs"},
+    "Opening a chapter": {
+        "loupe.papers": "open_chapter",
+        "loupe.experiment.chapter": "Chapter",
+        "loupe.experiment.results": "Runs",
+    },
     "Geometry": {
         "loupe.geometry": "",
         "loupe.geometry.networks": "ManifoldLinear, GraphEncoder, tangent_aggregation, "
@@ -36,7 +40,7 @@ API = {
         "loupe.data": "",
         "loupe.data.graph_tasks": "LinkSplit, link_split, training_negatives, sample_non_edges, NodeSplit, node_split, "
         "fixed_node_split, message_edges, node_inputs, disease_tree",
-        "loupe.data.pixels": "unit_interval",
+        "loupe.data.images": "unit_interval",
         "loupe.data.token_blocks": "Crops, BlockBatches, write_blocks, open_blocks, PackedText",
     },
     "Training": {
@@ -49,8 +53,7 @@ API = {
         "loupe.networks.feature_classifier": "FeatureClassifier, WideResNet",
     },
     "Presets and experiments": {
-        "loupe.experiment.presets": "Preset",
-        "loupe.experiment.units": "experiment, Unit, units_of",
+        "loupe.experiment.units": "Preset, experiment, Unit, units_of",
     },
     "Claims": {
         "loupe.experiment.claims": "Claim, Measure, Band, at_most, at_least, between, Judgement, judge, combine"
@@ -238,37 +241,8 @@ def training() -> dict[str, str]:
         "batches": source([Batches.__call__, Batches.row]).markdown,
         "seeds": source([seed_streams, seed_of]).markdown,
         "checkpoint": source([Checkpoint.save]).markdown,
-        "ensembles": _ensembles(measured),
         "costs": _loop_costs(measured),
     }
-
-
-def _ensembles(measured: dict) -> str:
-    """The speed of every way to train the same networks, and where stacking them wins."""
-    speeds: dict[str, dict[str, float]] = {}
-    for row in measured["rows"]:
-        if "speeds" in row:
-            speeds.setdefault(_case(row), {})[row["method"]] = row["steps a second"]
-    ways = list(next(iter(speeds.values())))
-    rows = [(case, *(f"{found[way]:,.0f}" for way in ways)) for case, found in speeds.items()]
-    shown = table(("network", *ways), rows, numeric=True)
-    where = measured["environment"]
-    found = []
-    for outcome in ("wins", "neither wins nor loses", "loses"):
-        same = [one for one in measured["verdict"] if one["stacking"] == outcome]
-        cases = [f"{_case(one)} (× {one['gain of stacking']:.2f})" for one in same]
-        if cases:
-            found.append(f"{outcome} for {' and '.join(cases)}")
-    nowhere = "" if any(one["stacking"] == "wins" for one in measured["verdict"]) else ", so not here"
-    return (
-        f"{shown.html}\n\nSteps a second of {where['members']} networks taken together, one thread a process, on "
-        f"{where['hardware']}. Is the faster of the two ways that stack faster than the faster of the other two? "
-        f"Stacking {'; it '.join(found)}. The book stacks networks where that wins{nowhere}.\n"
-    )
-
-
-def _case(row: dict) -> str:
-    return row["case"] if row["device"] == "cpu" else f"{row['case']}, on {row['device']}"
 
 
 def _loop_costs(measured: dict) -> str:

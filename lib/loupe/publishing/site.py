@@ -10,8 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from loupe.errors import LoupeError
-from loupe.experiment.folders import project_root, show_path
-from loupe.experiment.store import write_whole
+from loupe.experiment.folders import project_root, show_path, write_whole
 from loupe.publishing import pages
 from loupe.publishing.notebooks import (
     clean,

@@ -21,10 +21,24 @@ from loupe.papers.egno.experiments_training import (
 
 PAPER = PAPERS["egno"]
 
+# What is computed first where time is short; the rest follows.
+PRIORITY = (
+    "charged_egno",
+    "charged_egnn",
+    "charged_others",
+    "walking",
+    "running",
+    "ethanol",
+    "data_sizes",
+    "ablations",
+    "aspirin",
+)
+
 __all__ = [
     "CLAIMS",
     "PAPER",
     "PRESETS",
+    "PRIORITY",
     "Config",
     "ablations",
     "aspirin",

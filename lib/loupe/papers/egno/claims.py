@@ -7,7 +7,7 @@ import numpy as np
 
 from loupe.errors import LoupeError
 from loupe.experiment import Claim, Measure, at_least, at_most
-from loupe.experiment.chapter import open_chapter
+from loupe.papers import open_chapter
 
 EVERYWHERE = ("smoke", "cpu", "gpu", "paper")
 FULL = ("cpu", "gpu", "paper")

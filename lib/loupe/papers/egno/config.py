@@ -150,9 +150,6 @@ class Config(Preset):
     shown: tuple[Literal["charged", "run", "walk", "ethanol"], ...] = ("charged", "run", "walk", "ethanol")
     """data whose spectra are shown"""
 
-    compiled: bool = False
-    """whether networks are compiled by torch; not to be used yet: with torch 2.13 training became NaN on a processor"""
-
     @model_validator(mode="after")
     def _check(self):
         most = min(self.slices, self.molecule_slices) // 2 + 1

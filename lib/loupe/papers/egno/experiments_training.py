@@ -29,7 +29,6 @@ REACH = 100.0  # of a rollout; the clamp of a layer is as long
 END_ONLY = ("EGNN", "RF", "MPNN")
 SETTINGS = (
     "width", "layers", "modes", "slices", "batch", "rate", "decay", "steps", "schedule", "evaluations", "patience",
-    "compiled",
 )  # fmt: skip
 MOLECULE_PARTS = {"valid": 2000, "test": 2000}
 
@@ -132,7 +131,7 @@ def _person(config, motion, starts, seed, device, work):
         "width": config.motion_width, "layers": config.motion_layers, "modes": config.modes,
         "slices": config.slices, "batch": config.motion_batch, "rate": config.motion_rate,
         "decay": config.motion_decay, "steps": config.motion_steps, "schedule": config.motion_schedule,
-        "evaluations": config.motion_evaluations, "patience": config.patience, "compiled": config.compiled,
+        "evaluations": config.motion_evaluations, "patience": config.patience,
     }  # fmt: skip
     spread, last = (_motion_data(motion, starts, **grid) for grid in (
         {"slices": 2 * config.slices}, {"slices": config.slices, "spread": "last"},
@@ -186,7 +185,7 @@ def _molecule(config, name, seed, device, work):
         "width": config.molecule_width, "layers": config.molecule_layers, "modes": config.modes,
         "slices": config.molecule_slices, "batch": config.molecule_batch, "rate": config.molecule_rate,
         "decay": config.molecule_decay, "steps": config.molecule_steps, "schedule": config.molecule_schedule,
-        "evaluations": config.molecule_evaluations, "patience": config.molecule_evaluations, "compiled": config.compiled,
+        "evaluations": config.molecule_evaluations, "patience": config.molecule_evaluations,
     }  # fmt: skip
     found = _compare(("EGNO", "EGNN", "EGNN-R", "EGNN-S"), data, settings, seed, device, work)
     found |= _straight(data, config.molecule_slices)
@@ -250,8 +249,6 @@ def _trained(name, data, settings, seed, device, checkpoint):
     samples = train.steps() if name == "EGNN-R" else train
     batches = Batches(*samples.tensors(), size=min(settings["batch"], len(samples)), seed=seed)
     graph = samples.graph(batches.size).to(device)
-    if settings["compiled"]:
-        network.compile()
 
     def loss(model, batch, generator):
         x, v, targets, *known = batch

@@ -4,8 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from loupe.experiment.claims import t_interval
-from loupe.experiment.found import absent, stored, stored_together
 from loupe.experiment.render import over_seeds, rounded, table
+from loupe.experiment.results import absent, stored, stored_together
 from loupe.papers.egno.claims import bootstrap, changed, of_windows, shared_and_new, variants
 from loupe.plotting import MUTED, SERIES, TRUTH, figure, log_axis, series, show, trajectory_view
 

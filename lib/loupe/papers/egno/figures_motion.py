@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from loupe.experiment.found import absent, stored, stored_together
 from loupe.experiment.render import over_seeds, table
+from loupe.experiment.results import absent, stored, stored_together
 from loupe.papers.egno.claims import of_windows
 from loupe.papers.egno.figures import OTHERS, RANK, WIDTH, seeds_of
 from loupe.plotting import SERIES, figure, show, trajectory_view

@@ -25,10 +25,22 @@ from loupe.papers.frechet_mean.experiments_shortcuts import shortcuts, without_p
 
 PAPER = PAPERS["frechet_mean"]
 
+# What is computed first where time is short; the rest follows.
+PRIORITY = (
+    "disease_links",
+    "cora_links",
+    "batch_norm",
+    "node_classes",
+    "without_position",
+    "airport_links",
+    "pubmed_links",
+)
+
 __all__ = [
     "CLAIMS",
     "PAPER",
     "PRESETS",
+    "PRIORITY",
     "Config",
     "airport_links",
     "batch_norm",

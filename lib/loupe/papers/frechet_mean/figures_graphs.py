@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from loupe.experiment.found import Found, absent, stored, stored_at
 from loupe.experiment.render import Block, over_seeds, table
+from loupe.experiment.results import Found, absent, stored, stored_at
 from loupe.papers.frechet_mean.claims_links import outcome, outcomes
 from loupe.papers.frechet_mean.figures import WIDTH, _graph
 from loupe.plotting import SERIES, figure, series, show

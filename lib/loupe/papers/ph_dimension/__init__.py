@@ -23,10 +23,21 @@ from loupe.papers.ph_dimension.experiments_networks import (
 
 PAPER = PAPERS["ph_dimension"]
 
+# What is computed first where time is short; the rest follows.
+PRIORITY = (
+    "known_dimensions",
+    "gap_grid",
+    "diffusion_processes",
+    "training_path",
+    "adversarial_start",
+    "regularised",
+)
+
 __all__ = [
     "CLAIMS",
     "PAPER",
     "PRESETS",
+    "PRIORITY",
     "Config",
     "adversarial_start",
     "diffusion_processes",

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from loupe.errors import LoupeError
-from loupe.experiment.chapter import Runs
 from loupe.experiment.claims import Measure, at_least
+from loupe.experiment.results import Runs
 from loupe.metrics import bootstrap_kendall, kendall
 
 # Measures that cost next to nothing: what the dimension has to beat.

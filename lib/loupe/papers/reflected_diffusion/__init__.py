@@ -22,10 +22,21 @@ from loupe.papers.reflected_diffusion.experiments_toys import (
 
 PAPER = PAPERS["reflected_diffusion"]
 
+# What is computed first where time is short; the rest follows.
+PRIORITY = (
+    "images_reflected",
+    "images_exploding",
+    "toys_reflected",
+    "toys_exploding",
+    "toys_logit",
+    "simplex",
+)
+
 __all__ = [
     "CLAIMS",
     "PAPER",
     "PRESETS",
+    "PRIORITY",
     "Config",
     "grey_bound",
     "identities",

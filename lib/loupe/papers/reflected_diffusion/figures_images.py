@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from loupe.experiment.found import absent, stored_together
 from loupe.experiment.render import table
+from loupe.experiment.results import absent, stored_together
 from loupe.papers.reflected_diffusion.claims import astray, guidance_weights
 from loupe.papers.reflected_diffusion.figures import COLUMNS, RANK, WIDTH, mosaic
 from loupe.plotting import TRUTH, figure, log_axis, series, show

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from loupe.experiment.found import absent, stored, stored_together
 from loupe.experiment.render import over_seeds, table
+from loupe.experiment.results import absent, stored, stored_together
 from loupe.papers.reflected_diffusion.claims import excess_mass
 from loupe.papers.reflected_diffusion.figures import OURS, RANK, WIDTH
 from loupe.plotting import SERIES, TRUTH, figure, series, show

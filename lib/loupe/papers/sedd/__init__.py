@@ -20,10 +20,14 @@ from loupe.papers.sedd.experiments_text import (
 
 PAPER = PAPERS["sedd"]
 
+# What is computed first where time is short; the rest follows.
+PRIORITY = ("sedd_absorb", "autoregressive", "sedd_uniform", "time_free", "mdlm", "d3pm")
+
 __all__ = [
     "CLAIMS",
     "PAPER",
     "PRESETS",
+    "PRIORITY",
     "Config",
     "autoregressive",
     "concrete_score",

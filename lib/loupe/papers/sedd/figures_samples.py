@@ -5,8 +5,8 @@ from html import escape
 import numpy as np
 
 from loupe.diffusion.discrete.samplers import LAST_TIME
-from loupe.experiment.found import absent, stored
 from loupe.experiment.render import Block, table
+from loupe.experiment.results import absent, stored
 from loupe.papers.sedd.claims import expected_evaluations, quality
 from loupe.papers.sedd.figures import METHODS, WIDTH
 from loupe.papers.sedd.figures_text import OTHERS, interval, style, trained, words, writer

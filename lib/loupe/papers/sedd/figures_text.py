@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from loupe.data.text import ALPHABET
-from loupe.experiment.chapter import Runs
 from loupe.experiment.claims import t_interval
-from loupe.experiment.found import absent, stored
 from loupe.experiment.render import table
+from loupe.experiment.results import Runs, absent, stored
 from loupe.papers.sedd.claims import bits
 from loupe.papers.sedd.claims_reported import TEXT8
 from loupe.papers.sedd.config import PRESETS

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 from pydantic import Field
 
@@ -22,13 +23,15 @@ class Config(Preset):
     """seeds of what takes a moment"""
     pause: float = 0.5
     """half the seconds that it takes"""
+    patient_seeds: tuple[int, ...] = ()
+    """seeds of what trains slowly"""
     wrong_seeds: tuple[int, ...] = ()
     """seeds of what fails"""
 
 
 PRESETS = {
     "smoke": Config(train_seeds=(0,)), "cpu": Config(slow_seeds=(0, 1)), "gpu": Config(wrong_seeds=(0, 1, 2)),
-    "paper": Config(),
+    "paper": Config(patient_seeds=(0,)),
 }  # fmt: skip
 
 
@@ -49,7 +52,19 @@ def train(config, *, seed, device, work):
     return values | {"rank": rank}
 
 
-def _train(seed, device, checkpoint=None):
+@experiment(seeds="patient_seeds")
+def patient(config, *, seed, device, work):
+    """Trains slowly, and says that it has begun."""
+    begun = Path(os.environ["SLOW_LOG"])
+
+    def pause():
+        begun.write_text(str(os.getpid()))
+        time.sleep(config.pause / 50)
+
+    return _train(seed, device, work / "run", pause)
+
+
+def _train(seed, device, checkpoint=None, pause=lambda: None):
     import torch
 
     from loupe.training import Batches, fit
@@ -61,6 +76,7 @@ def _train(seed, device, checkpoint=None):
     net = torch.nn.Linear(8, 3)
 
     def loss(model, batch, generator):
+        pause()
         return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])
 
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)

@@ -4,10 +4,12 @@ import json
 import os
 import sys
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from loupe.cli.data import data_app
+from loupe.cli.terminal import new_table, print_table, read_settings, read_time
 from loupe.errors import LoupeError, shown
 
 app = typer.Typer(
@@ -18,8 +20,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-data_app = typer.Typer(help="List the data sets; fetch and verify them.", rich_markup_mode=None)
 app.add_typer(data_app, name="data")
+results_app = typer.Typer(help="Bring results from elsewhere.", rich_markup_mode=None, no_args_is_help=True)
+app.add_typer(results_app, name="results")
 
 Slugs = Annotated[list[str], typer.Argument(help="Chapters, as in `loupe list`.", show_default=False)]
 AnySlugs = Annotated[
@@ -34,6 +37,9 @@ Jobs = Annotated[int | None, typer.Option(help="Units at once; by default one pe
 Recompute = Annotated[bool, typer.Option(help="Compute again what has a result.")]
 
 
+INTERRUPTED = 130  # the exit status that typer gives to Ctrl-C
+
+
 def main() -> None:
     """Entry point: a :class:`~loupe.errors.LoupeError` becomes one sentence and exit status 1."""
     for stream in (sys.stdout, sys.stderr):
@@ -46,6 +52,10 @@ def main() -> None:
             sys.stdout.flush()
     except LoupeError as error:
         sys.exit(f"loupe: {error}")
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # where a verb has no more to say of it
+            print("loupe: stopped.", file=sys.stderr)
+        raise
     except BrokenPipeError:
         _forget_output()
         sys.exit(1)  # who reads has seen enough
@@ -81,7 +91,7 @@ def list_papers() -> None:
     from loupe.experiment.render import tally
     from loupe.papers import PAPERS
 
-    table = _table("chapter", "paper", "venue", "judged at", "verdicts")
+    table = new_table("chapter", "paper", "venue", "judged at", "verdicts")
     for paper in PAPERS.values():
         found = {} if paper.planned else standing_verdicts(Folders.default(), paper.slug)
         # A ledger of other results than those that are stored is not shown.
@@ -89,7 +99,7 @@ def list_papers() -> None:
         judged = "\n".join(found) or ("planned" if paper.planned else "nowhere yet")
         style = "dim" if paper.planned else None
         table.add_row(paper.slug, paper.title, paper.venue, judged, "\n".join(verdicts), style=style)
-    _print(table)
+    print_table(table)
     typer.echo("\n● reproduced   ◐ partly or inconclusive   ✕ not reproduced   ○ not tested here")
 
 
@@ -105,6 +115,18 @@ def compute(
         str | None, typer.Option(help="cpu, cuda or cuda:N; by default a GPU if there is one.")
     ] = None,
     recompute: Recompute = False,
+    within: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="End in good order after a time such as 90s, 45m or 2h; type it again to go on.",
+        ),
+    ] = None,
+    nice: Annotated[bool, typer.Option("--nice", help="At the lowest priority.")] = False,
+    pack: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Put the new results into one file for `loupe results import`."),
+    ] = None,
     mark: Annotated[
         str | None,
         typer.Option(
@@ -113,12 +135,14 @@ def compute(
     ] = None,
 ) -> None:
     """Fill the store: compute the results that are missing. Needs no Jupyter; stop and go on as you like."""
-    overrides = _parse_settings(settings)
+    overrides = read_settings(settings)
+    if nice:
+        os.nice(19)
     if mark is not None:
         _compute_and_mark(mark, slugs, preset, experiment, seed, overrides, device, recompute)
         return
-    for slug in slugs:
-        _compute(slug, preset, experiment, seed, overrides, jobs, device, recompute)
+    how = {"jobs": jobs, "device": device, "recompute": recompute, "within": read_time(within), "pack": pack}
+    _compute(slugs, preset, experiment, seed, overrides, **how)
 
 
 def _compute_and_mark(mark, slugs, preset, experiment, seed, overrides, device, recompute) -> None:
@@ -126,15 +150,16 @@ def _compute_and_mark(mark, slugs, preset, experiment, seed, overrides, device, 
     from pathlib import Path
 
     from loupe.experiment.compute import compute
-    from loupe.experiment.outdated import identity, write_mark
+    from loupe.experiment.provenance import identity, write_mark
     from loupe.experiment.store import Store
-    from loupe.experiment.units import room_of, units_of
+    from loupe.experiment.units import units_of
+    from loupe.papers import load_room
 
     store = Store.default()
     units = [
         unit
         for slug in slugs
-        for unit in units_of(room_of(slug), preset, overrides, experiment=experiment, seed=seed)
+        for unit in units_of(load_room(slug), preset, overrides, experiment=experiment, seed=seed)
     ]
     if len(units) != 1:
         raise LoupeError(f"--mark is for one unit and this is {len(units)}: give --experiment and --seed.")
@@ -148,36 +173,60 @@ def _compute_and_mark(mark, slugs, preset, experiment, seed, overrides, device, 
     write_mark(Path(mark), identity(store.find(units[0])))
 
 
-def _compute(slug, preset, experiment, seed, overrides, jobs, device, recompute) -> None:
-    from loupe.experiment.chapter import Stored, write_ledger
+def _compute(slugs, preset, experiment, seed, overrides, *, pack=None, **how) -> None:
+    """Compute what is missing of some chapters, and judge those that are at their own settings."""
+    from datetime import UTC, datetime
+
     from loupe.experiment.compute import compute
+    from loupe.experiment.results import Stored, write_ledger
+    from loupe.experiment.store import Store, pack_results
+    from loupe.experiment.units import units_of
+    from loupe.papers import load_room
+
+    store, units = Store.default(), {}
+    for slug in dict.fromkeys(slugs):
+        units[slug] = units_of(load_room(slug), preset, overrides, experiment=experiment, seed=seed)
+        if not units[slug]:
+            raise LoupeError(f"{slug} has nothing to run at {preset} with these settings: give it seeds.")
+    everything, begin = [unit for mine in units.values() for unit in mine], datetime.now(UTC)
+    try:
+        done = compute(everything, store, report=typer.echo, **how)
+    except LoupeError:
+        for slug, mine in units.items():
+            if _official(mine, overrides) and store.sidecars(slug, preset):
+                write_ledger(load_room(slug), preset, store)  # what did finish counts
+        raise
+    finally:
+        if pack is not None:
+            typer.echo(f"{pack}: {pack_results(store, begin, pack)} new results")
+    for slug, mine in units.items():
+        if not any(unit.slug == slug for unit in done):
+            stored = sum(store.find(unit) is not None for unit in mine)
+            what = f"all {stored} results are stored at {preset}; nothing to compute."
+            missing = f"{stored} of {len(mine)} results are stored at {preset}; no time for the others."
+            typer.echo(f"{slug}: {what if stored == len(mine) else missing}")
+        _warn_of_other_code(Stored(load_room(slug), preset, store, overrides, seed))
+        if _official(mine, overrides):
+            _judge(slug, preset, store)
+
+
+def _official(units, overrides) -> bool:
+    return not overrides and all(unit.preset == "smoke" or unit.published for unit in units)
+
+
+def _judge(slug, preset, store) -> None:
     from loupe.experiment.folders import show_path
     from loupe.experiment.render import tally
-    from loupe.experiment.store import Store
-    from loupe.experiment.units import room_of, units_of
+    from loupe.experiment.results import write_ledger
+    from loupe.papers import load_room
 
-    store, room = Store.default(), room_of(slug)
-    units = units_of(room, preset, overrides, experiment=experiment, seed=seed)
-    if not units:
-        raise LoupeError(f"{slug} has nothing to run at {preset} with these settings: give it seeds.")
-    official = not overrides and (preset == "smoke" or all(unit.published for unit in units))
-    try:
-        done = compute(units, store, jobs=jobs, device=device, recompute=recompute, report=typer.echo)
-    except LoupeError:
-        if official and store.sidecars(slug, preset):
-            write_ledger(slug, preset, store)  # what did finish counts
-        raise
-    if not done:
-        typer.echo(f"{slug}: all {len(units)} results are stored at {preset}; nothing to compute.")
-    _warn_of_other_code(Stored(room, preset, store, overrides, seed))
-    if official:
-        verdicts = tally([judgement.verdict for judgement in write_ledger(slug, preset, store)])
-        typer.echo(f"{slug} at {preset}: {verdicts} ({show_path(store.ledger_file(slug, preset))})")
+    verdicts = tally([judgement.verdict for judgement in write_ledger(load_room(slug), preset, store)])
+    typer.echo(f"{slug} at {preset}: {verdicts} ({show_path(store.ledger_file(slug, preset))})")
 
 
 def _warn_of_other_code(stored) -> None:
     """Say which stored results were made by code that has changed since."""
-    from loupe.experiment.chapter import State
+    from loupe.experiment.results import State
 
     other = State.of(stored).other_code
     if other:
@@ -200,9 +249,9 @@ def run(
     """Compute what is missing, then execute the notebook with papermill into `.loupe/runs/`."""
     from loupe.publishing.notebooks import run_notebook
 
-    overrides = _parse_settings(settings)
+    overrides = read_settings(settings)
     for slug in slugs:
-        _compute(slug, preset, None, seed, overrides, jobs, None, recompute)
+        _compute([slug], preset, None, seed, overrides, jobs=jobs, recompute=recompute)
         notebook, ledger = run_notebook(slug, preset=preset, seed=seed, overrides=overrides)
         typer.echo(f"executed notebook: {notebook}\nledger: {ledger}")
 
@@ -210,14 +259,14 @@ def run(
 @app.command()
 def publish(slugs: Slugs) -> None:
     """Execute a chapter at the highest preset that has results and write it back to `notebooks/`."""
-    from loupe.experiment.chapter import Stored
+    from loupe.experiment.results import Stored
     from loupe.experiment.store import Store
-    from loupe.experiment.units import room_of
+    from loupe.papers import load_room
     from loupe.publishing.notebooks import publish_notebook
 
     for slug in slugs:
         path, preset, changed = publish_notebook(slug)
-        _warn_of_other_code(Stored(room_of(slug), preset, Store.default()))
+        _warn_of_other_code(Stored(load_room(slug), preset, Store.default()))
         typer.echo(f"{path}: published at {preset}" + ("" if changed else ", unchanged"))
 
 
@@ -233,13 +282,12 @@ def claims(
     ] = False,
 ) -> None:
     """Judge the claims on what is stored. Exit status 1 if an exact claim fails."""
-    from loupe.experiment.chapter import Stored, judge_all
     from loupe.experiment.claims import failed_exact
     from loupe.experiment.folders import PRESET_NAMES
     from loupe.experiment.render import ledger
+    from loupe.experiment.results import Stored, judge_all
     from loupe.experiment.store import Store
-    from loupe.experiment.units import room_of
-    from loupe.papers import PAPERS
+    from loupe.papers import PAPERS, load_room
 
     if preset is not None and preset not in PRESET_NAMES:
         raise LoupeError(f"no preset is called {shown(preset)}: choose one of {', '.join(PRESET_NAMES)}.")
@@ -250,7 +298,7 @@ def claims(
         _check_ledgers(slugs, [preset] if preset else PRESET_NAMES, store)
         return
     for slug in slugs:
-        room = room_of(slug)
+        room = load_room(slug)
         for name in [preset] if preset else PRESET_NAMES:
             if not store.sidecars(slug, name):
                 continue
@@ -272,7 +320,8 @@ def claims(
 
 def _check_ledgers(slugs, presets, store) -> None:
     """Refuse ledgers that do not follow from the stored results, one line each."""
-    from loupe.experiment.chapter import check_ledger
+    from loupe.experiment.results import check_ledger
+    from loupe.papers import load_room
 
     wrong, sound = [], 0
     for slug in slugs:
@@ -282,7 +331,7 @@ def _check_ledgers(slugs, presets, store) -> None:
             ):
                 continue
             try:
-                check_ledger(slug, preset, store)
+                check_ledger(load_room(slug), preset, store)
                 sound += 1
             except LoupeError as error:
                 wrong.append(str(error))
@@ -300,21 +349,21 @@ def summary(
     ] = None,
 ) -> None:
     """Show what the stored results took, by experiment, and how the claims stand."""
+    from loupe.experiment.results import COST_HEAD, summary
     from loupe.experiment.store import Store
-    from loupe.experiment.summary import HEAD, summary
-    from loupe.papers import PAPERS
+    from loupe.papers import PAPERS, load_room
 
     store = Store.default()
-    table = _table(*HEAD[:2])
-    for label in HEAD[2:-1]:
+    table = new_table(*COST_HEAD[:2])
+    for label in COST_HEAD[2:-1]:
         table.add_column(label, justify="right")
-    table.add_column(HEAD[-1])
+    table.add_column(COST_HEAD[-1])
     for slug in slugs or [paper.slug for paper in PAPERS.values() if not paper.planned]:
-        *rows, total = summary(slug, preset, store, seeds or ())
+        *rows, total = summary(load_room(slug), preset, store, seeds or ())
         for row in rows:
             table.add_row(*row)
         table.add_row(*total, style="bold", end_section=True)
-    _print(table)
+    print_table(table)
 
 
 @app.command()
@@ -325,102 +374,28 @@ def book() -> None:
     build_site(report=typer.echo)
 
 
-@data_app.callback(invoke_without_command=True)
-def data_list(context: typer.Context) -> None:
-    """List the data sets: present or not, where, size, licence. See also `loupe data fetch` and `verify`."""
-    if context.invoked_subcommand is not None:
-        return
-    from loupe.data import CATALOG, locate
-
-    table = _table("data set", "present", "size", "licence", "what")
-    for entry in CATALOG.values():
-        where = locate(entry.name).where
-        size = _bytes(entry.size) if entry.size else ""
-        table.add_row(entry.name, "no" if where == "missing" else where, size, entry.licence, entry.title)
-    _print(table)
-    typer.echo(
-        "\n`loupe data fetch NAME` gets one; LOUPE_DATA names a folder that mirrors them all; "
-        "`loupe data needs` lists the experiments whose data are not here."
-    )
+@results_app.callback()
+def _results() -> None:
+    """Bring results from elsewhere."""
 
 
-@data_app.command("needs")
-def data_needs() -> None:
-    """List the experiments whose data are not on this machine."""
-    from loupe.publishing.needs import units_that_need_more
-
-    rows = list(units_that_need_more())
-    table = _table("chapter", "preset", "experiment", "needs")
-    for row in rows:
-        table.add_row(*row)
-    if rows:
-        _print(table)
-    typer.echo("Everything else runs on what is here." if rows else "All that the chapters read is here.")
-
-
-@data_app.command("fetch")
-def data_fetch(names: Annotated[list[str], typer.Argument(help="Data sets, as in `loupe data`.")]) -> None:
-    """Bring data sets into the user's cache, or say that they are there already."""
-    from loupe.data import fetch
-
-    for name in names:
-        found = fetch(name)
-        for path in found.set_aside:
-            typer.echo(f"{name}: a damaged file was kept as {path}")
-        typer.echo(f"{name}: {found.where}" + "".join(f"\n  {path}" for path in found.paths))
-
-
-@data_app.command("verify")
-def data_verify(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Data sets; all that are present if none is given.")
-    ] = None,
+@results_app.command("import")
+def results_import(
+    source: Annotated[
+        str, typer.Argument(help="A file that `loupe compute --pack` wrote, or a folder of results.")
+    ],
 ) -> None:
-    """Compare the digest of every file that is present with the catalog. Exit status 1 if one differs."""
-    from loupe.data import verify
+    """Add results that were computed elsewhere, each compared with its digests, and judge their chapters."""
+    from pathlib import Path
 
-    checks = [check for name in names or [None] for check in verify(name)]
-    shown = [check for check in checks if names or check.outcome != "missing"]
-    table = _table("data set", "file", "where", "outcome", "detail")
-    for check in shown:
-        table.add_row(check.name, check.file, check.where, check.outcome, check.detail)
-    _print(table)
-    bad = [f"{check.file} ({check.outcome})" for check in shown if check.outcome != "ok"]
-    if bad:
-        raise LoupeError(
-            f"not as the catalog says: {', '.join(bad)}; `loupe data fetch NAME` gets a file again."
-        )
+    from loupe.experiment.store import STORED, Store, import_results
 
-
-def _bytes(size: int) -> str:
-    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.0f} kB"
-
-
-def _table(*columns: str):
-    from rich.table import Table
-
-    return Table(*columns, box=None, pad_edge=False)
-
-
-def _print(table) -> None:
-    from rich.console import Console
-
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)
-
-
-def _parse_settings(settings: list[str] | None) -> dict[str, Any]:
-    """``KEY=VALUE`` pairs as a dictionary; a value is read as JSON where it is JSON, else as a string."""
-    overrides = {}
-    for pair in settings or []:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise LoupeError(f"--set {shown(pair)} is not KEY=VALUE, such as --set cloud_points=500.")
-        try:
-            overrides[key] = json.loads(value)
-        except ValueError:
-            overrides[key] = value
-        except RecursionError:
-            raise LoupeError(
-                f"--set {shown(pair)} is nested too deep: give numbers, strings and lists."
-            ) from None
-    return overrides
+    store, count, touched = Store.default(), 0, {}
+    for result, outcome in import_results(store, Path(source)):
+        count += 1
+        if outcome != STORED:
+            typer.echo(f"{result.slug}/{result.experiment} seed {result.seed} at {result.preset}: {outcome}")
+            touched[result.slug, result.preset] = None
+    for slug, preset in touched:
+        _judge(slug, preset, store)
+    typer.echo(f"{source}: {count} results" + ("" if touched else ", all stored already"))

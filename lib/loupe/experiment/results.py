@@ -1,0 +1,317 @@
+"""What is stored of a chapter, by experiment, and how its claims stand on that; read on demand, never computed."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from loupe.errors import LoupeError
+from loupe.experiment import claims as judging
+from loupe.experiment import render
+from loupe.experiment.folders import (
+    MissingResultError,
+    StoreError,
+    judged_from,
+    read_ledger,
+    record,
+    show_path,
+    write_whole,
+)
+from loupe.experiment.provenance import OTHER_CODE, OTHER_DATA, origin_checker
+from loupe.experiment.store import Result, Store, compute_command
+from loupe.experiment.units import Unit, experiments_of, units_of
+
+if TYPE_CHECKING:
+    from loupe.experiment.chapter import Chapter
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The results of one experiment over its seeds.
+
+    ``runs["name"]`` stacks a value of every seed along a new first axis; iterating gives the single results.
+    """
+
+    results: tuple[Result, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds in the order of the stacked axis."""
+        return tuple(result.seed for result in self.results)
+
+    @property
+    def first(self) -> Result:
+        """The result of the first seed."""
+        return self.results[0]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return np.stack([result[name] for result in self.results])
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+
+@dataclass(frozen=True)
+class Stored(Mapping):
+    """The stored runs of a chapter at one configuration, by experiment; read on demand, never computed."""
+
+    room: ModuleType
+    preset: str
+    store: Store
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+
+    def units(self, experiment: str | None = None) -> list[Unit]:
+        """The units of one experiment, or of all of them."""
+        return units_of(self.room, self.preset, self.overrides, experiment=experiment, seed=self.seed)
+
+    def __getitem__(self, experiment: str) -> Runs:
+        units = self.units(experiment)
+        if not units:
+            raise LoupeError(f"{experiment} is not part of the preset {self.preset}.")
+        results = {unit: self.store.find(unit) for unit in units}
+        missing = [unit for unit, result in results.items() if result is None]
+        if missing:
+            raise MissingResultError(self._missing(missing))
+        return Runs(tuple(results.values()))
+
+    def _missing(self, units: list[Unit]) -> str:
+        seeds = ", ".join(str(unit.seed) for unit in units)
+        words = f"seed{'s' * (len(units) > 1)} {seeds}"
+        what = (
+            f"{units[0].slug}/{units[0].experiment} has no stored result of today's configuration for {words}"
+        )
+        return f"{what} at preset {self.preset}: type `{compute_command(units[0])}`."
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(experiments_of(self.room))
+
+    def __len__(self) -> int:
+        return len(experiments_of(self.room))
+
+
+@dataclass(frozen=True)
+class State:
+    """How the stored results of a chapter stand to today's code and configuration."""
+
+    found: tuple[Result, ...]
+    other_code: tuple[str, ...]
+    other_data: tuple[str, ...]
+    missing: tuple[str, ...]
+    damaged: tuple[str, ...]
+
+    @classmethod
+    def of(cls, stored: Stored) -> "State":
+        found, missing, damaged = [], [], []
+        others, origin = {OTHER_CODE: [], OTHER_DATA: []}, origin_checker()
+        for unit in stored.units():
+            name = f"{unit.experiment} seed {unit.seed}"
+            try:
+                result = stored.store.find(unit)
+            except StoreError:
+                damaged.append(name)
+                continue
+            if result is None:
+                missing.append(name)
+                continue
+            found.append(result)
+            others.get(origin(result), []).append(name)
+        return cls(tuple(found), *map(tuple, others.values()), tuple(missing), tuple(damaged))
+
+    @property
+    def needs_attention(self) -> bool:
+        return bool(self.other_code or self.other_data or self.missing or self.damaged)
+
+    def sentence(self) -> str:
+        commits = ", ".join(distinct(result.provenance["commit"] for result in self.found))
+        parts = [f"commit {commits}"] if commits else []
+        if self.found and not self.other_code and not self.other_data:
+            parts.append("current")
+        parts += [
+            f"{len(names)} {word}: {_shorten(names)}"
+            for word, names in (("made by other code", self.other_code), ("made from other data", self.other_data),
+                                ("missing", self.missing), ("damaged", self.damaged))
+            if names
+        ]  # fmt: skip
+        return "; ".join(parts)
+
+
+def distinct(values: Iterable[str]) -> list[str]:
+    """The values without repetitions, in their order."""
+    return list(dict.fromkeys(values))
+
+
+def _shorten(names: tuple[str, ...], most: int = 4) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+# --- results for pictures ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Found:
+    """The runs of an experiment, or those of several by name, and the preset that they are of."""
+
+    runs: Runs | dict[str, Runs]
+    preset: str
+
+
+def stored(chapter: "Chapter", name: str, others: Sequence[str] = ("gpu",)) -> Found | None:
+    """The runs of an experiment, at the chapter's preset or else at the first of ``others`` that has them.
+
+    ``None`` if no preset has them. What is found says its preset: captions that show it must say so too.
+    """
+    for preset in dict.fromkeys((chapter.preset, *others)):
+        runs = stored_at(chapter, name, preset)
+        if runs is not None:
+            return Found(runs, preset)
+    return None
+
+
+def stored_together(
+    chapter: "Chapter", names: Sequence[str], others: Sequence[str] = ("gpu",)
+) -> Found | None:
+    """The runs of several experiments by name, all of one preset: the chapter's, or the first of ``others`` with all."""
+    for preset in dict.fromkeys((chapter.preset, *others)):
+        runs = {name: stored_at(chapter, name, preset) for name in names}
+        if None not in runs.values():
+            return Found(runs, preset)
+    return None
+
+
+def stored_at(chapter: "Chapter", name: str, preset: str) -> Runs | None:
+    """The runs of an experiment at this preset and no other; ``None`` where it has none."""
+    source = chapter.stored
+    if preset != chapter.preset:
+        source = replace(source, preset=preset, overrides={}, seed=None)
+    try:
+        return source[name]
+    except StoreError:
+        raise  # damaged is not missing
+    except LoupeError:
+        return None
+
+
+def absent(what: str) -> render.Block:
+    """A sentence in place of a picture of what has not been computed."""
+    text = f"Nothing to show here: {what} has not been computed yet."
+    return render.Block(text, markdown=f"*{text}*")
+
+
+# --- verdicts ----------------------------------------------------------------------------------------------
+
+
+def judge_all(stored: Stored, claims: Iterable[judging.Claim] | None = None) -> list[judging.Judgement]:
+    """Judge claims on what is stored; all the claims of the chapter unless some are given."""
+    claims = stored.room.CLAIMS if claims is None else claims
+    return [judging.judge(claim, stored.preset, stored) for claim in claims]
+
+
+def write_ledger(room: ModuleType, preset: str, store: Store) -> list[judging.Judgement]:
+    """Judge a chapter at a preset and write the machine's copy of its ledger, ``claims.json``, and its history."""
+    slug, judgements = room.PAPER.slug, judge_all(Stored(room, preset, store))
+    results = judged_from(store, slug, preset)
+    write_whole(store.ledger_file(slug, preset), judging.ledger_json(slug, preset, judgements, results))
+    if preset != "smoke":
+        record(store, slug, preset, judgements)
+    return judgements
+
+
+def ledgers_today(room: ModuleType, store: Store) -> dict[str, list[dict[str, Any]]]:
+    """A chapter's claims at every committed preset that has a ledger, judged anew on what is stored."""
+    return {
+        preset: [one.to_json() for one in judge_all(Stored(room, preset, store))]
+        for preset in store.judged_presets(room.PAPER.slug)
+    }
+
+
+def check_ledger(room: ModuleType, preset: str, store: Store) -> None:
+    """Compare the machine's copy of a ledger with what the stored results say today.
+
+    Raises
+    ------
+    LoupeError
+        If they differ; the sentence names the first claim that does.
+    """
+    slug = room.PAPER.slug
+    written = read_ledger(store, slug, preset)
+    claims = {one["id"]: one for one in (written or {}).get("claims", [])}
+    today = {one.claim.id: one.to_json() for one in judge_all(Stored(room, preset, store))}
+    wrong = [
+        name for name in {**claims, **today} if not judging.same_claims(claims.get(name), today.get(name))
+    ]
+    if wrong or written is None or written["results"] != judged_from(store, slug, preset):
+        what = f"claim {wrong[0]} does not follow" if wrong else "it does not follow"
+        place = show_path(store.ledger_file(slug, preset))
+        raise LoupeError(
+            f"{place}: {what} from the stored results: type `loupe compute {slug} --preset {preset}`."
+        )
+
+
+# --- costs -------------------------------------------------------------------------------------------------
+
+COST_HEAD = ("chapter", "experiment", "units", "seconds", "CPU-seconds", "peak MB", "verdicts")
+
+
+def summary(room: ModuleType, preset: str, store: Store, seeds: Sequence[int] = ()) -> list[tuple[str, ...]]:
+    """The table of a chapter at a preset, one row an experiment and one for the whole, below :data:`COST_HEAD`.
+
+    Parameters
+    ----------
+    room, preset, store
+        The chapter's room, its preset, and where its results lie.
+    seeds
+        These seeds instead of those of the preset; claims need all of the preset's, so none is judged then.
+
+    Returns
+    -------
+    list of tuple of str
+        ``units`` reads stored/wanted; the claims are judged now, on what is stored.
+    """
+    slug, units = room.PAPER.slug, wanted(room, preset, seeds)
+    results = {unit: result for unit in units if (result := _readable(unit, store))}
+    rows = []
+    for name in experiments_of(room):
+        mine = [unit for unit in units if unit.experiment == name]
+        if mine:
+            rows.append((slug, name, *_cost(mine, results), ""))
+    verdicts = "" if seeds else _verdicts(Stored(room, preset, store))
+    return [*rows, (slug, "all of it", *_cost(units, results), verdicts)]
+
+
+def wanted(
+    room: ModuleType, preset: str, seeds: Iterable[int] = (), experiment: str | None = None
+) -> list[Unit]:
+    """All units of a chapter (or of one experiment) at a preset, or at the given seeds instead of the preset's."""
+    return [
+        unit
+        for seed in list(seeds) or [None]
+        for unit in units_of(room, preset, experiment=experiment, seed=seed)
+    ]
+
+
+def _readable(unit: Unit, store: Store) -> Result | None:
+    try:
+        return store.find(unit)
+    except StoreError:
+        return None
+
+
+def _cost(units: list[Unit], results: dict[Unit, Result]) -> tuple[str, str, str, str]:
+    costs = [results[unit].provenance for unit in units if unit in results]
+    seconds, cpu = (sum(cost[key] for cost in costs) for key in ("seconds", "cpu_seconds"))
+    peak = max((cost["peak_memory_mb"] for cost in costs), default=0)
+    return f"{len(costs)}/{len(units)}", f"{seconds:,.1f}", f"{cpu:,.1f}", f"{peak:,}"
+
+
+def _verdicts(stored: Stored) -> str:
+    try:
+        return render.tally([judgement.verdict for judgement in judge_all(stored)])
+    except StoreError:
+        return "not judged: a result is damaged"

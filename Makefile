@@ -68,14 +68,14 @@ reproduce: $(READY) ## compute, publish and render what is out of date: PRESET=c
 long: $(READY) ## compute what is missing at gpu, on one core, at low priority: WITHIN=165m LONG="..."; type it again to go on
 	@if [ -d .loupe/long ]; then $(BIN)/loupe results import .loupe/long/results; else git clone --quiet . .loupe/long; fi
 	@git -C .loupe/long fetch --quiet origin HEAD && git -C .loupe/long reset --quiet --hard FETCH_HEAD && cp -r results .loupe/long/
-	@cd .loupe/long && set -f && PYTHONPATH=lib LOUPE_RESULTS= ../../$(BIN)/python -m loupe compute $$LOUPE_LONG \
-	  --preset gpu --jobs 1 --nice --within "$$LOUPE_WITHIN"
-	@$(BIN)/loupe results import .loupe/long/results
+	@set -f; ( cd .loupe/long && PYTHONPATH=lib LOUPE_RESULTS= $(abspath $(BIN))/python -m loupe compute $$LOUPE_LONG \
+	  --preset gpu --jobs 1 --nice --within "$$LOUPE_WITHIN" ); status=$$?; \
+	$(BIN)/loupe results import .loupe/long/results; exit $$status
 
 gpu: ## on a machine with CUDA, as it is: its tests, then what is missing at gpu, packed: WITHIN=8m PACK=FILE LONG="..."
 	@set -f; "$$LOUPE_PYTHON" workflow/gpu.py $$LOUPE_LONG
 
-torture: $(READY) ## kill, damage and mistype, thousands of times: some 20 minutes
+torture: $(READY) ## kill, damage and mistype, thousands of times: about an hour
 	@for script in $$(ls tests/torture/*.py | grep -v test_); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
 bench: $(READY) ## measure speed side by side with the best peers

@@ -84,21 +84,21 @@ class Checkout:
         self.ready, self.home = root.with_name("ready"), root.with_name("home")
         self.home.mkdir()
 
-    def start(self, *variables: str) -> subprocess.Popen:
-        """``make reproduce`` in a process group of its own."""
+    def start(self, *variables: str, target: str = "reproduce") -> subprocess.Popen:
+        """``make TARGET`` in a process group of its own."""
         self.ready.touch()
         environment = os.environ | {"PYTHONPATH": str(self.root / "lib"), "HOME": str(self.home)}
         for name in ("LOUPE_RESULTS", "XDG_CACHE_HOME", "MAKEFLAGS", "MAKELEVEL"):
             environment.pop(name, None)
         return subprocess.Popen(
-            ["make", "reproduce", f"BIN={Path(sys.executable).parent}", f"READY={self.ready}", *variables],
+            ["make", target, f"BIN={Path(sys.executable).parent}", f"READY={self.ready}", *variables],
             cwd=self.root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
             start_new_session=True,
         )  # fmt: skip
 
-    def reproduce(self, *variables: str) -> tuple[int, str]:
-        """Exit status and output of ``make reproduce``."""
-        process = self.start(*variables)
+    def reproduce(self, *variables: str, target: str = "reproduce") -> tuple[int, str]:
+        """Exit status and output of ``make reproduce``, or of another target."""
+        process = self.start(*variables, target=target)
         output, _ = process.communicate(timeout=120)
         return process.returncode, output
 

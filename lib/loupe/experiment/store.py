@@ -65,6 +65,7 @@ class Result(Mapping):
     shapes: dict[str, str]
     sha256: str
     remedy: str
+    npz: str
     packed: bytes = field(repr=False)
 
     @cached_property
@@ -261,8 +262,8 @@ def _result(path: Path, sidecar: dict[str, Any], packed: bytes, remedy: str) -> 
         raise damaged(path, f"{wrong[0]} is of the wrong form", remedy)
     fields = {name: sidecar[name] for name in _KINDS if name not in ("numbers", "arrays")}
     return Result(
-        path=path, numbers=numbers, shapes=sidecar["arrays"], sha256=sidecar["sha256"], remedy=remedy, packed=packed,
-        **fields,
+        path=path, numbers=numbers, shapes=sidecar["arrays"], sha256=sidecar["sha256"], remedy=remedy,
+        npz=Path(sidecar["npz"]).name, packed=packed, **fields,
     )  # fmt: skip
 
 
@@ -304,10 +305,10 @@ def pack_results(store: Store, since: datetime, target: str | Path) -> int:
     buffer, count = io.BytesIO(), 0
     with zipfile.ZipFile(buffer, "w") as archive:  # what is in it is compressed
         for path in sorted(store.published.glob("*/*/*-s*.json")):
-            sidecar = json.loads(path.read_bytes())
-            if sidecar["provenance"]["finished"] >= since.isoformat(timespec="seconds"):
-                for file in (path, path.with_name(sidecar["npz"])):
-                    archive.write(file, file.relative_to(store.published))
+            result = read_result(path, "loupe compute")
+            if result.provenance.get("finished", "") >= since.isoformat(timespec="seconds"):
+                archive.write(path, path.relative_to(store.published))
+                archive.writestr(str(path.with_name(result.npz).relative_to(store.published)), result.packed)
                 count += 1
     write_whole(Path(target), buffer.getvalue())
     return count
@@ -363,5 +364,5 @@ def import_results(store: Store, source: Path) -> Iterator[tuple[Result, str]]:
                     STORED if mine.sha256 == result.sha256 else "older than the one stored",
                 )
                 continue
-            _put(target, path.read_bytes(), json.loads(path.read_bytes())["npz"], result.packed)
+            _put(target, path.read_bytes(), result.npz, result.packed)
             yield result, "added" if mine is None else "replaced an older one"

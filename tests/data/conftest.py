@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loupe.data import CATALOG, DataFile, DataSet, places
+from loupe.data import CATALOG, DataFile, DataSet, door, places
 from loupe.data.places import _seen
 
 
@@ -54,7 +54,6 @@ def tiny(monkeypatch):
         "tiny",
         "Tiny",
         "text",
-        "text:zero_shot",
         "none",
         "none",
         "https://example.org",
@@ -63,6 +62,7 @@ def tiny(monkeypatch):
         (DataFile("text/tiny.txt", digest, len(content)),),
     )
     monkeypatch.setitem(CATALOG, "tiny", entry)
+    monkeypatch.setitem(door.READERS, "tiny", "text:zero_shot")
     return content
 
 

@@ -41,9 +41,8 @@ def test_files_have_the_layout_of_a_mirror_and_a_digest(entry):
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
 def test_readers_and_converters_exist(entry):
-    module, _, function = entry.reader.partition(":")
+    module, _, function = READERS[entry.name].partition(":")
     assert callable(getattr(import_module(f"loupe.data.{module}"), function))
-    assert entry.reader in READERS
     if entry.public and entry.public.converter:
         assert callable(getattr(import_module("loupe.data.converters"), entry.public.converter))
     if entry.public and not entry.public.files:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from loupe.data import CATALOG, DataError, DataFile, DataSet, PublicForm, adopt, fetch, load, locate, verify
+from loupe.data.door import READERS
 from loupe.data.text import decode
 
 
@@ -30,7 +31,6 @@ def plain(monkeypatch, server):
         "plain",
         "Plain",
         "text",
-        "text:zero_shot",
         "none",
         "none",
         "https://example.org",
@@ -49,6 +49,7 @@ def plain(monkeypatch, server):
     )
     server.pages["/raw.txt"] = raw
     monkeypatch.setitem(CATALOG, "plain", entry)
+    monkeypatch.setitem(READERS, "plain", "text:zero_shot")
     return raw
 
 
@@ -77,8 +78,9 @@ def test_built_in_needs_nothing():
 
 def test_from_an_address_that_serves_the_same_bytes(tiny, server, monkeypatch):
     file = DataFile("text/tiny.txt", CATALOG["tiny"].files[0].digest, len(tiny), (f"{server.url}/elsewhere",))
-    entry = DataSet("tiny", "T", "text", "text:zero_shot", "-", "-", "https://example.org", "-", (), (file,))
+    entry = DataSet("tiny", "T", "text", "-", "-", "https://example.org", "-", (), (file,))
     monkeypatch.setitem(CATALOG, "tiny", entry)
+    monkeypatch.setitem(READERS, "tiny", "text:zero_shot")
     server.pages["/elsewhere"] = tiny
     assert fetch("tiny").where == "cache"
 
@@ -149,8 +151,9 @@ def test_damaged_cached_file_is_set_aside_not_lost(tiny, server, cache, monkeypa
 def test_damaged_file_of_an_incomplete_set_is_set_aside_too(server, cache, monkeypatch):
     parts = {f"text/part{k}.txt": b"part " + b"ab"[k : k + 1] for k in range(2)}
     files = tuple(DataFile(p, "sha256:" + hashlib.sha256(c).hexdigest(), len(c)) for p, c in parts.items())
-    entry = DataSet("two", "T", "text", "text:zero_shot", "-", "-", "https://example.org", "-", (), files)
+    entry = DataSet("two", "T", "text", "-", "-", "https://example.org", "-", (), files)
     monkeypatch.setitem(CATALOG, "two", entry)
+    monkeypatch.setitem(READERS, "two", "text:zero_shot")
     monkeypatch.setenv("LOUPE_DATA_URL", server.url)
     server.pages.update({f"/{path}": content for path, content in parts.items()})
     (cache / "text").mkdir(parents=True)

@@ -79,8 +79,6 @@ class DataSet:
         The word given to :func:`loupe.data.load`, and the full name.
     kind : str
         ``"images"``, ``"graph"``, ``"points"``, ``"trajectories"``, ``"series"``, ``"text"``.
-    reader : str
-        ``"module:function"`` inside :mod:`loupe.data`.
     files : tuple of DataFile
         Loupe's own form, as in a mirror folder; empty when there is only a public form, or nothing to fetch.
     public : PublicForm or None
@@ -100,7 +98,6 @@ class DataSet:
     name: str
     title: str
     kind: str
-    reader: str
     licence: str
     citation: str
     homepage: str

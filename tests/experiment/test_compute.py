@@ -170,13 +170,13 @@ def test_a_place_of_other_sources_is_emptied(store):
 SHORT = "import sys; from loupe.experiment import compute, process; compute.ENOUGH = 0; process.GRACE = 5; "
 
 
-def patient(environment, *arguments, pause="0.05"):
-    """`loupe compute trained` as a process, for which five minutes are nothing."""
-    words = ["loupe", "compute", "trained", "--preset", "paper", "--set", f"pause={pause}", *arguments]
+def patient(environment, *arguments, pause=0.0):
+    """`loupe compute trained` as a process for which five minutes are nothing, with a pause at each of 50 steps."""
+    words = ["loupe", "compute", "trained", "--preset", "paper", *arguments]
     code = f"{SHORT}sys.argv = {words}; from loupe.cli import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        cwd=project_root(), env=os.environ | environment,
+        cwd=project_root(), env=os.environ | environment | {"PAUSE": str(pause)},
     )  # fmt: skip
 
 
@@ -201,11 +201,13 @@ def is_alive(pid):
 @pytest.mark.parametrize("how", ["--within", signal.SIGTERM, signal.SIGKILL], ids=str)
 def test_ended_and_gone_on_with_to_the_same_bits(environment, tmp_path_factory, how):
     whole = environment | {"LOUPE_RESULTS": str(tmp_path_factory.mktemp("whole"))}
-    patient(whole, pause="0.0").communicate(timeout=60)
+    patient(whole).communicate(timeout=60)
     log = Path(environment["SLOW_LOG"])
     log.unlink()
-    pause = "5.0"  # seconds in all, so that it is ended in the midst
-    first = patient(environment, *(["--within", "5s"] if how == "--within" else []), pause=pause)
+    pause, time_given = (
+        (1.0, ["--within", "20s"]) if how == "--within" else (0.1, [])
+    )  # it is ended in the midst
+    first = patient(environment, *time_given, pause=pause)
     until(log.exists)
     if how == signal.SIGKILL:
         until(lambda: checkpointed(environment))
@@ -220,7 +222,7 @@ def test_ended_and_gone_on_with_to_the_same_bits(environment, tmp_path_factory, 
         assert "time is up after 0 of 1 units; what was finished is stored" in output
     elif how == signal.SIGTERM:
         assert errors.startswith("loupe: stopped after 0 of 1 units")
-    again = patient(environment, pause=pause)
+    again = patient(environment)
     output, errors = again.communicate(timeout=60)
     assert again.returncode == 0, errors
     (result,), (other,) = (every_result(where) for where in (environment, whole))
@@ -246,10 +248,10 @@ def test_what_should_not_end_in_time_is_not_started(environment):
 
 
 def test_an_attempt_that_was_too_long_is_remembered(environment):
-    words = ("--preset", "cpu", "--seed", "0")
-    patient(environment, *words, "--within", "4s", pause="60").communicate(timeout=60)
+    words = ("--preset", "cpu", "--seed", "0", "--set", "pause=60")
+    patient(environment, *words, "--within", "20s").communicate(timeout=60)
     assert Path(environment["SLOW_LOG"]).read_text() == "0 begin\n"
-    again = patient(environment, *words, "--within", "2s", pause="60")
+    again = patient(environment, *words, "--within", "5s")
     output, _ = again.communicate(timeout=60)
     assert "time is up after 0 of 1 units" in output
     assert Path(environment["SLOW_LOG"]).read_text() == "0 begin\n"

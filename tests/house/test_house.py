@@ -12,7 +12,20 @@ from loupe.papers import PAPERS, THEMES, load_room
 
 ROOT = project_root()
 WRITTEN = [paper.slug for paper in PAPERS.values() if not paper.planned]
-TARGETS = ("env", "book", "serve", "test", "lint", "reproduce", "torture", "bench", "lock", "clean")
+TARGETS = (
+    "env",
+    "book",
+    "serve",
+    "test",
+    "lint",
+    "reproduce",
+    "long",
+    "gpu",
+    "torture",
+    "bench",
+    "lock",
+    "clean",
+)
 
 
 def run(*command):

@@ -22,7 +22,7 @@ from loupe.publishing.notebooks import notebook_file, parameters_cell, read_note
 # The doors of the package in the order of a reader's interest; no names means all that the module gives.
 API = {
     "Opening a chapter": {
-        "loupe.papers": "open_chapter",
+        "loupe.papers": "open_chapter, Paper, PAPERS, find_paper, load_room",
         "loupe.experiment.chapter": "Chapter",
         "loupe.experiment.results": "Runs",
     },
@@ -64,7 +64,6 @@ API = {
         "loupe.experiment.provenance": "",
     },
     "Plotting": {"loupe.plotting": ""},
-    "Papers": {"loupe.papers": ""},
 }
 
 

@@ -222,6 +222,7 @@ def test_ended_and_gone_on_with_to_the_same_bits(environment, tmp_path_factory, 
         assert "time is up after 0 of 1 units; what was finished is stored" in output
     elif how == signal.SIGTERM:
         assert errors.startswith("loupe: stopped after 0 of 1 units")
+        assert errors.count("\n") == 1
     again = patient(environment)
     output, errors = again.communicate(timeout=60)
     assert again.returncode == 0, errors

@@ -45,6 +45,9 @@ _ONE_THREAD = {
     name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 }
 
+# The library that shows progress takes a semaphore; that of a unit that was ended is cleaned up without a word.
+_QUIET = {"PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker"}
+
 
 def run_unit(unit: Unit, store: Store, device: str, work: Path, code: Mapping[str, str]) -> Path | None:
     """Compute a unit here and now, store it with its provenance, and return the path of its ``.json``.
@@ -216,7 +219,7 @@ def _one_thread_and_no_script():
     # A unit needs nothing of the script that started it, which would be run again where it has no guard.
     script, environment = sys.modules["__main__"], dict(os.environ)
     sys.modules["__main__"] = ModuleType("__main__")
-    os.environ.update(_ONE_THREAD)
+    os.environ.update(_QUIET | environment | _ONE_THREAD)
     try:
         yield
     finally:

@@ -361,7 +361,7 @@ def import_results(store: Store, source: Path) -> Iterator[tuple[Result, str]]:
             ):
                 yield (
                     result,
-                    STORED if mine.sha256 == result.sha256 else "older than the one stored",
+                    STORED if mine.packed == result.packed else "older than the one stored",
                 )
                 continue
             _put(target, path.read_bytes(), result.npz, result.packed)

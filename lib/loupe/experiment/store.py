@@ -359,10 +359,8 @@ def import_results(store: Store, source: Path) -> Iterator[tuple[Result, str]]:
             if mine is not None and mine.provenance.get("finished", "") >= result.provenance.get(
                 "finished", ""
             ):
-                yield (
-                    result,
-                    STORED if mine.packed == result.packed else "older than the one stored",
-                )
+                same = (mine.packed, mine.numbers) == (result.packed, result.numbers)
+                yield result, STORED if same else "older than the one stored"
                 continue
             _put(target, path.read_bytes(), result.npz, result.packed)
             yield result, "added" if mine is None else "replaced an older one"

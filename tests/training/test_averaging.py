@@ -70,3 +70,25 @@ def test_it_is_saved_with_a_run_and_goes_on(tmp_path):
 def test_an_average_that_is_none_is_refused(decay):
     with pytest.raises(ValueError, match="decay must be at least 0 and below 1"):
         MovingAverage(network(), decay)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true", "bf16-mixed"])
+def test_averages_of_any_precision_stay_wide(precision):
+    """In half precision the 1/1000 of a step that an average takes would be rounded away."""
+    net = nn.Linear(3, 1)
+    optimiser = torch.optim.SGD(net.parameters(), lr=1e-3)
+    average = MovingAverage(net, 0.999)
+    average.updates = 100_000  # past its beginning, where it takes more
+    start = average.network.weight.clone()
+
+    def loss(model, batch, generator):
+        return model(batch[0].to(next(model.parameters()).dtype)).float().square().mean()
+
+    x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    run = fit(net, loss, lambda *_: [x], optimiser, steps=5, ema=0.999, precision=precision, hooks=[average])
+    wide = torch.float64 if precision == "64-true" else torch.float32
+    for one in (*average.network.parameters(), *run.average.parameters()):
+        assert one.dtype == wide
+        assert one.isfinite().all()
+    assert not torch.equal(average.network.weight.double(), start.double())
+    assert average.network(x.to(wide)).isfinite().all()

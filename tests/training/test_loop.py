@@ -1,5 +1,6 @@
 """The training loop: what it computes, and that an interrupted run ends at the same bits."""
 
+import os
 import random
 import signal
 import subprocess
@@ -211,3 +212,49 @@ def test_refusals(tmp_path):
         Batches(torch.zeros(2), torch.zeros(3), size=1)
     with pytest.raises(ValueError, match="at least 1 sample, got 0"):
         Batches(torch.zeros(2), size=0)
+
+
+LEFT = [
+    {"SLURM_JOB_ID": "77", "SLURM_JOB_NAME": "train", "SLURM_NTASKS": "4", "SLURM_NNODES": "1"},
+    {"LSB_JOBID": "7", "LSB_MCPU_HOSTS": "a 2", "JSM_NAMESPACE_RANK": "1", "JSM_NAMESPACE_SIZE": "2"},
+    {"OMPI_COMM_WORLD_SIZE": "4", "OMPI_COMM_WORLD_RANK": "3", "PMI_RANK": "3", "PMI_SIZE": "4"},
+    {"RANK": "3", "LOCAL_RANK": "3", "MASTER_ADDR": "nowhere", "MASTER_PORT": "1", "GROUP_RANK": "1"},
+    {"KUBERNETES_PORT": "tcp://10.0.0.1:443", "TORCHELASTIC_RUN_ID": "none", "LT_CLI_USED": "1"},
+]
+
+
+@pytest.mark.parametrize("left", LEFT, ids=lambda left: next(iter(left)))
+def test_what_a_scheduler_left_in_the_environment_does_not_matter(left, monkeypatch):
+    def losses():
+        net = torch.nn.Linear(8, 3)
+        torch.nn.init.ones_(net.weight)
+        torch.nn.init.zeros_(net.bias)
+        optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+        return fit(net, plain_loss, Batches(*runs.data(), size=20), optimiser, steps=3).losses
+
+    alone = losses()
+    for name, value in left.items():
+        monkeypatch.setenv(name, value)
+    assert torch.equal(losses(), alone)
+    assert all(os.environ[name] == value for name, value in left.items())
+
+
+@pytest.mark.parametrize(
+    ("left", "what"),
+    [
+        ({"WORLD_SIZE": "4"}, "WORLD_SIZE=4 is set without LOCAL_WORLD_SIZE"),
+        ({"WORLD_SIZE": "many"}, "is no number"),
+    ],
+)
+def test_processes_that_torchrun_did_not_start_are_refused(left, what, monkeypatch):
+    for name, value in left.items():
+        monkeypatch.setenv(name, value)
+    net = torch.nn.Linear(8, 3)
+    with pytest.raises(ValueError, match=what):
+        fit(
+            net,
+            plain_loss,
+            Batches(*runs.data(), size=20),
+            torch.optim.SGD(net.parameters(), lr=0.1),
+            steps=3,
+        )

@@ -49,7 +49,7 @@ def compute(
 ) -> list[Unit]:
     """Compute the units whose results are missing and return them, less those for which time was too short.
 
-    Within a chapter the experiments come in the order of its room's ``PRIORITY``. Another run on this machine may be at
+    Experiments that a room's ``PRIORITY`` names first come first, of all chapters. Another run on this machine may be at
     the same units: the two share them out, and with ``recompute`` do each twice. Under ``torchrun`` its processes go
     through the units together; this returns in the first process only, and the others end with their last unit.
 
@@ -121,7 +121,7 @@ def _missing(units: Iterable[Unit], store: Store, recompute: bool, report: Repor
 
 
 def _rank(unit: Unit) -> int:
-    """The place of a unit's experiment in the order of its room; chapters stay in the order given."""
+    """The place of a unit's experiment in the order of its room; units of one rank stay in the order given."""
     order = list(getattr(unit.room, "PRIORITY", ()))
     return order.index(unit.experiment) if unit.experiment in order else len(order)
 
@@ -227,8 +227,9 @@ class _Run:
 
     def conclude(self, unit: Unit, seconds: float, outcome: str, done: bool = True) -> None:
         self.tried += 1
-        self.done += [unit] if done else []
-        self.costs[_kind(unit)] = seconds
+        if done:
+            self.done.append(unit)
+            self.costs[_kind(unit)] = seconds
         self.report(f"[{self.tried}/{self.total}] {unit}: {outcome}{self.expected()}")
 
     def expected(self) -> str:

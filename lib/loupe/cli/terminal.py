@@ -35,12 +35,14 @@ def read_settings(settings: list[str] | None) -> dict[str, Any]:
 
 
 def new_table(*columns: str):
+    """A table with these heads and no frame."""
     from rich.table import Table
 
     return Table(*columns, box=None, pad_edge=False)
 
 
 def print_table(table) -> None:
+    """Print a table as wide as the terminal, or 160 characters wide where there is none."""
     from rich.console import Console
 
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)

@@ -30,7 +30,7 @@ def fill(store, preset="cpu", *, length=1.0, code=None):
             else {"length": length}
         )
         read = ["steps"] if unit.experiment == "walk" else ["scale"]
-        provenance = PROVENANCE | {"code": code or code_digests("ph_dimension", unit.experiment)}
+        provenance = PROVENANCE | {"code": code or code_digests("ph_dimension", unit.experiment, ())}
         store.write(unit, values, settings=unit.config.settings(read), provenance=provenance)
 
 

@@ -143,6 +143,46 @@ def test_what_cannot_change_it_is_ignored(module, old, new):
     assert digests() == with_change(module, old, new)
 
 
+TABLE = (
+    "import importlib\n\nREADERS = {'sun': 'readers:sun', 'moon': 'readers:moon'}\n\n"
+    "def load(name):\n    return READERS[name]\n"
+)
+READERS = "def sun():\n    return 1\n\ndef moon():\n    return 2\n\ndef star():\n    return 3\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "words", "taken"),
+    [
+        ("'sun'", [], ["sun"]),
+        ("config.name", ["name", "moon", "fcn"], ["moon"]),
+        ("config.name", ["moons"], []),
+        ("config.name", None, ["moon", "sun"]),
+    ],
+)
+def test_of_a_table_of_functions_counts_what_is_named(written, words, taken):
+    experiments = f"from loupe.door import load\n\ndef measure(config, seed):\n    return load({written})\n"
+
+    def closure(table=TABLE, readers=READERS):
+        sources = {ROOM: f"from {ROOM}.experiments import measure\n", f"{ROOM}.experiments": experiments,
+                   "loupe": "", "loupe.door": table, "loupe.readers": readers}  # fmt: skip
+        return Closure(sources, "toy", "measure", words)
+
+    before = closure()
+    assert before.taken() == taken
+    for name, value in (("sun", 1), ("moon", 2)):
+        changed = (
+            closure(readers=READERS.replace(f"return {value}", "return 0")).digests() != before.digests()
+        )
+        assert changed == (name in taken)
+        changed = (
+            closure(table=TABLE.replace(f"readers:{name}", "readers:star")).digests() != before.digests()
+        )
+        assert changed == (name in taken)
+    assert closure(table=TABLE.replace("{'sun'", "{'star': 'readers:star', 'sun'")).taken() == (
+        taken if words is not None else ["moon", "star", "sun"]
+    )
+
+
 def test_an_experiment_that_is_gone_reaches_nothing():
     assert Closure(SOURCES, "toy", "gone").digests().keys() <= {f"{ROOM}.config"}
     assert Closure(SOURCES, "nowhere", "measure").digests() == {}

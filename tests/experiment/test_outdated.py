@@ -25,7 +25,9 @@ def units():
 
 
 def write(store, unit, code=True, data=None):
-    today = provenance.code_digests("ph_dimension", "walk")  # of a toy, which is in no module of the package
+    today = provenance.code_digests(
+        "ph_dimension", "walk", ()
+    )  # of a toy, which is in no module of the package
     values = ROOM.walk(unit.config, seed=unit.seed, device="cpu")
     made_by = COST | {"code": today if code else today | {"loupe.errors": "0" * 16}, "data": data or {}}
     return store.write(unit, values, settings={"steps": unit.config.steps}, provenance=made_by)

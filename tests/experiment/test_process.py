@@ -14,7 +14,7 @@ from loupe.experiment import closure, process, provenance
 from loupe.experiment.compute import start_server
 from loupe.experiment.folders import project_root
 from loupe.experiment.process import run_unit, take_place
-from loupe.experiment.provenance import code_digests
+from loupe.experiment.provenance import code_of
 from loupe.experiment.store import Store
 from loupe.experiment.units import units_of
 from loupe.papers import load_room
@@ -33,7 +33,7 @@ def stored(tmp_path, monkeypatch):
     store = Store(tmp_path / "results", tmp_path / "scratch")
     (tmp_path / "work").mkdir()
     with warnings.catch_warnings(action="ignore"):  # small clouds may saturate
-        run_unit(unit_of(), store, "cpu", tmp_path / "work", code_digests("ph_dimension", "known_dimensions"))
+        run_unit(unit_of(), store, "cpu", tmp_path / "work", code_of(unit_of()))
     return store
 
 
@@ -75,7 +75,7 @@ def test_the_code_that_ran_is_stored_and_current(stored):
 @pytest.fixture
 def place(tmp_path):
     store = Store(tmp_path / "results", tmp_path / "scratch")
-    place = take_place(unit_of(), store, code_of())
+    place = take_place(unit_of(), store, started())
     yield place
     place.leave(done=True)
 
@@ -87,13 +87,13 @@ def is_alive(pid):
         return False
 
 
-def code_of():
+def started():
     return start_server([unit_of()])["smoke", "ph_dimension", "known_dimensions"]
 
 
 def test_a_unit_has_a_session_of_its_own_and_a_log(place, tmp_path):
     store = Store(tmp_path / "results", tmp_path / "scratch")
-    one = process.start(unit_of(repeats=1000), store, "cpu", place, code_of())
+    one = process.start(unit_of(repeats=1000), store, "cpu", place, started())
     while one.is_alive() and not place.log.exists():
         time.sleep(0.01)
     assert os.getsid(one.pid) == one.pid
@@ -104,7 +104,7 @@ def test_a_unit_has_a_session_of_its_own_and_a_log(place, tmp_path):
 def test_a_kill_and_a_server_that_is_gone_are_seen(place, tmp_path):
     store = Store(tmp_path / "results", tmp_path / "scratch")
     for victim, code in (("unit", -signal.SIGKILL), ("server", process.NO_SERVER)):
-        one = process.start(unit_of(repeats=1000), store, "cpu", place, code_of())
+        one = process.start(unit_of(repeats=1000), store, "cpu", place, started())
         server = int(Path(f"/proc/{one.pid}/stat").read_text().rpartition(")")[2].split()[1])
         os.kill(one.pid if victim == "unit" else server, signal.SIGKILL)
         one.join(timeout=20)
@@ -119,7 +119,7 @@ def test_a_kill_and_a_server_that_is_gone_are_seen(place, tmp_path):
 def test_ending_is_kind_at_first(place, tmp_path, monkeypatch):
     monkeypatch.setattr(process, "GRACE", 20)
     store, begin = Store(tmp_path / "results", tmp_path / "scratch"), time.monotonic()
-    one = process.start(unit_of(repeats=1000), store, "cpu", place, code_of())
+    one = process.start(unit_of(repeats=1000), store, "cpu", place, started())
     process.end([one])
     assert one.exitcode == -signal.SIGTERM
     assert time.monotonic() - begin < 20
@@ -127,8 +127,8 @@ def test_ending_is_kind_at_first(place, tmp_path, monkeypatch):
 
 
 def test_sources_that_changed_meanwhile_are_refused(place, monkeypatch):
-    code_of()
+    started()
     sources = closure.read_sources()
     monkeypatch.setattr(closure, "read_sources", lambda: sources | {"loupe.errors": "x = 1"})
     with pytest.raises(LoupeError, match="edited after this process began to compute: start it again"):
-        code_of()
+        started()

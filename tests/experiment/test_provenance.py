@@ -2,6 +2,8 @@
 
 import pytest
 
+import loupe.data
+from loupe.errors import LoupeError
 from loupe.experiment import provenance
 from loupe.experiment.closure import read_sources
 
@@ -13,7 +15,7 @@ def _unfrozen(monkeypatch):
 
 @pytest.mark.usefixtures("_unfrozen")
 def test_current_code_is_current():
-    code = provenance.code_digests("ph_dimension", "known_dimensions")
+    code = provenance.code_digests("ph_dimension", "known_dimensions", ())
     assert provenance.is_current(code)
     assert {"experiment", "loupe.topology.dimension", "loupe.topology.trees"} <= set(code)
     assert not provenance.is_current(code | {"loupe.topology.trees": "0" * 16})
@@ -25,12 +27,12 @@ def test_current_code_is_current():
 
 @pytest.mark.usefixtures("_unfrozen")
 def test_an_edit_during_a_unit_does_not_vouch_for_itself(monkeypatch):
-    before = provenance.code_digests("ph_dimension", "known_dimensions")
+    before = provenance.code_digests("ph_dimension", "known_dimensions", ())
     provenance.freeze_sources()
     edited = read_sources() | {"loupe.topology.trees": "def minimum_spanning_tree(): ...\n"}
     monkeypatch.setattr(provenance.closure, "read_sources", lambda: edited)
-    assert provenance.code_digests("ph_dimension", "known_dimensions") == before
-    assert provenance.code_digests("ph_dimension", "known_dimensions", edited) != before
+    assert provenance.code_digests("ph_dimension", "known_dimensions", ()) == before
+    assert provenance.code_digests("ph_dimension", "known_dimensions", (), edited) != before
 
 
 def test_the_files_that_were_read_are_known(tmp_path, monkeypatch):
@@ -54,3 +56,13 @@ def test_cost_is_measured():
 
 def test_commit_outside_a_checkout_is_unknown(tmp_path):
     assert provenance.commit(tmp_path) == "unknown"
+
+
+def test_a_data_set_that_nothing_named_is_refused():
+    with provenance.only_named_data({"experiment": "toy:walk", "data sets": "digits earth"}):
+        loupe.data.load("digits")
+    with (
+        pytest.raises(LoupeError, match="toy:walk loaded the data set 'digits'"),
+        provenance.only_named_data({"experiment": "toy:walk", "data sets": "earth"}),
+    ):
+        loupe.data.load("digits")

@@ -4,6 +4,7 @@ import argparse
 import ast
 import inspect
 import random
+import re
 import sys
 import tempfile
 import threading
@@ -13,6 +14,7 @@ from collections import defaultdict
 from functools import cache
 from pathlib import Path
 
+from loupe.data import places
 from loupe.experiment import closure
 from loupe.experiment.closure import Closure, parse
 from loupe.experiment.units import Reading, experiments_of
@@ -23,7 +25,6 @@ ASIDE = {
     ("loupe.experiment.units", "Reading.__init__"),
     ("loupe.experiment.units", "Reading.__getattr__"),
 }
-VALUES = ast.Constant | ast.BinOp | ast.Assign | ast.AnnAssign
 VALUES = ast.Constant | ast.BinOp | ast.Assign | ast.AnnAssign
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -40,7 +41,13 @@ def pieces(module):
     members = [piece for found in whole.members.values() for piece, _ in found]
     fields = [piece for found in whole.fields.values() for piece in found]
     defined = [piece for found in whole.pieces.values() for piece in found]
-    return [*defined, *members, *fields, *whole.acting]
+    return [*defined, *entries(module), *members, *fields, *whole.acting]
+
+
+def entries(module):
+    """The entries of a module's tables of functions."""
+    whole = parse(module, sources()[module], any(name.startswith(f"{module}.") for name in sources()))
+    return [piece for found in whole.tables.values() for piece in found]
 
 
 def executed(function, config, seed):
@@ -77,13 +84,20 @@ class Chapter:
     def __init__(self, slug):
         room = load_room(slug)
         self.slug, config, self.ran, self.reached, self.closures = slug, room.PRESETS["smoke"], {}, {}, {}
+        self.words, self.loaded = re.findall(r"\w+", config.model_dump_json()), {}
         for name, function in experiments_of(room).items():
             if seeds := getattr(config, function.seeds_field):
+                places.loaded.clear()
                 self.ran[name] = executed(function, config, seeds[0])
-                self.closures[name] = one = Closure(sources(), slug, name)
+                self.loaded[name] = set(places.loaded)
+                self.closures[name] = one = Closure(sources(), slug, name, self.words)
                 self.reached[name] = {
                     (module, piece) for module, found in one.reached.items() for piece in found
                 }
+
+    def unnamed(self):
+        """Data sets that were loaded and are not in the closure: should be none."""
+        return {name: loaded - set(self.closures[name].taken()) for name, loaded in self.loaded.items()}
 
     def left_out(self):
         """What ran and is not in the closure: should be nothing."""
@@ -105,9 +119,12 @@ class Chapter:
                 found[module, piece].add(name)
                 for chain in piece.names | piece.chains:
                     if home := self.closures[name]._resolve(module, chain):
-                        for other in pieces(home[0]):
-                            if other.name == home[1] and not is_function(other):
-                                found[home[0], other].add(name)
+                        taken = {f"{home[1]}.{key}" for key in self.loaded[name]}
+                        found_there = [
+                            one for one in pieces(home[0]) if one.name == home[1] and not is_function(one)
+                        ]
+                        for other in [*found_there, *(one for one in entries(home[0]) if one.name in taken)]:
+                            found[home[0], other].add(name)
         return dict(sorted(found.items(), key=lambda item: (item[0][0], item[0][1].lines, item[0][1].name)))
 
     def outside(self):
@@ -118,7 +135,7 @@ class Chapter:
 
     def is_seen(self, name, module, text):
         """Whether an experiment's digests change when a module's text does."""
-        edited = Closure({**sources(), module: text}, self.slug, name)
+        edited = Closure({**sources(), module: text}, self.slug, name, self.words)
         return edited.digests() != self.closures[name].digests()
 
 
@@ -187,7 +204,7 @@ def check(slug, mutations, seed=0):
     left_out = {name: sorted((module, piece.name) for module, piece in found)
                 for name, found in chapter.left_out().items()}  # fmt: skip
     return {"functions": len(set().union(*chapter.ran.values())), "ratio": chapter.ratio(), "left out": left_out,
-            "missed": missed, "flagged": flagged}  # fmt: skip
+            "unnamed": set().union(*chapter.unnamed().values()), "missed": missed, "flagged": flagged}  # fmt: skip
 
 
 def main():
@@ -200,7 +217,7 @@ def main():
     asked, wrong = options.parse_args(), 0
     for slug in asked.slugs:
         begin, found = time.perf_counter(), check(slug, asked.mutations)
-        faults = [*found["left out"].items(), *found["missed"], *found["flagged"]]
+        faults = [*found["left out"].items(), *found["unnamed"], *found["missed"], *found["flagged"]]
         print(
             f"{slug}: {found['functions']} pieces ran, closures hold {found['ratio']:.2f} times as many functions; of "
             f"{asked.mutations} mutations inside {len(found['missed'])} were missed, of {asked.mutations} outside "

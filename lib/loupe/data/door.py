@@ -11,6 +11,7 @@ from loupe.data.places import (
     cache_root,
     digest_fault,
     find,
+    loaded,
     locate,
     mirror_root,
     missing_message,
@@ -160,6 +161,7 @@ def load(name, *, form=None, **options):
     location = locate(name, form=form)
     if location.where == "missing":
         raise DataError(missing_message(entry, form))
+    loaded.add(name)
     return reader(Source(entry, location), **options)
 
 

@@ -316,6 +316,9 @@ def _digest_once(path, algorithm, *, fresh=False):
     return _seen[key]
 
 
+loaded = set()
+"""Names of the data sets that this process has loaded."""
+
 _read = {}
 
 

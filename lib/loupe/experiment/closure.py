@@ -4,6 +4,8 @@ From the experiment and its chapter's ``Config`` we follow names, imports, attri
 function, through all modules of Loupe. What is reached is digested module by module: the syntax trees without
 comments, docstrings and annotations of functions. A method of a reached class counts when something reached mentions
 its name, and always where other code may call it: if it is special or decorated, or its class has a base from outside.
+An entry of a reached table of functions, ``{"key": "module:function"}``, counts when something reached or a setting
+mentions its key.
 """
 
 import ast
@@ -19,6 +21,7 @@ from typing import Any
 PACKAGE = Path(__file__).parents[1]
 _QUIET_BASES = ("ABC", "Protocol", "Generic", "object")  # they call no method of ours
 _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
+_FUNCTION = re.compile(r"[\w.]+:\w+")  # as strings name one
 
 
 def read_sources(package: Path = PACKAGE) -> dict[str, str]:
@@ -34,7 +37,8 @@ def read_sources(package: Path = PACKAGE) -> dict[str, str]:
 class Piece:
     """A definition, a member of a class, or a statement that acts, with what it mentions.
 
-    ``name`` is ``function``, ``Class``, ``Class.member`` or, for what acts, empty; ``lines`` are its first and last.
+    ``name`` is ``function``, ``Class``, ``Class.member``, ``TABLE.key`` or, for what acts, empty; ``lines`` are its
+    first and last.
     """
 
     name: str
@@ -54,6 +58,7 @@ class Module:
     pieces: dict[str, list[Piece]]
     members: dict[str, list[tuple[Piece, bool]]]  # of classes; whether it counts without being mentioned
     fields: dict[str, list[Piece]]  # assignments in a class's body
+    tables: dict[str, list[Piece]]  # entries of dictionaries whose values are all "module:function"
     bases: dict[str, list[str]]
     imports: dict[str, tuple[str, str]]  # name -> (module, attribute or "")
     acting: list[Piece]
@@ -63,7 +68,7 @@ class Module:
 @cache
 def parse(name: str, text: str, is_package: bool) -> Module:
     """Take a module apart."""
-    module = Module(name, defaultdict(list), defaultdict(list), defaultdict(list), {}, {}, [], {})
+    module = Module(name, defaultdict(list), defaultdict(list), defaultdict(list), {}, {}, {}, [], {})
     tree = ast.parse(text)
     for node in ast.walk(tree):
         module.imports.update(_imported(node, name if is_package else name.rpartition(".")[0]))
@@ -77,11 +82,18 @@ def parse(name: str, text: str, is_package: bool) -> Module:
         elif isinstance(node, ast.Import | ast.ImportFrom) or _is_text(node):
             continue
         elif names := _assigned(node):
+            strings = _strings_of(node.value) if isinstance(node.value, ast.Dict) else {}
+            module.homes.update(strings)
+            if (
+                strings
+                and len(strings) == len(node.value.keys)
+                and all(map(_FUNCTION.fullmatch, strings.values()))
+            ):
+                module.pieces[names[0]], module.tables[names[0]] = [], _entries(names[0], node.value, foreign)
+                continue
             piece = _piece(names[0], node, foreign)
             for one in names:
                 module.pieces[one].append(piece)
-            if isinstance(node.value, ast.Dict):
-                module.homes.update(_strings_of(node.value))
         else:
             module.acting.append(_piece("", node, foreign))
     return module
@@ -126,6 +138,12 @@ def _strings_of(node: ast.Dict) -> dict[str, str]:
         if all(isinstance(one, ast.Constant) and isinstance(one.value, str) for one in pair)
     ]
     return {key.value: value.value for key, value in both}
+
+
+def _entries(table: str, node: ast.Dict, foreign: set[str]) -> list[Piece]:
+    pairs = zip(node.keys, node.values, strict=True)
+    both = {key.value: ast.copy_location(ast.Expr(ast.Tuple([key, value])), value) for key, value in pairs}
+    return [_piece(f"{table}.{key}", one, foreign) for key, one in both.items()]
 
 
 def _imported(node: ast.AST, package: str) -> dict[str, tuple[str, str]]:
@@ -213,9 +231,13 @@ class Closure:
         Texts by module, as :func:`read_sources` gives them.
     slug, experiment
         A chapter and one of its experiments, from which everything else follows.
+    words
+        Keys that are taken from tables of functions, beside those that the code names itself; None takes all.
     """
 
-    def __init__(self, sources: Mapping[str, str], slug: str, experiment: str):
+    def __init__(
+        self, sources: Mapping[str, str], slug: str, experiment: str, words: Iterable[str] | None = None
+    ):
         self._sources = sources
         self._waiting: dict[str, list[tuple[str, Piece]]] = defaultdict(list)
         self._mentions: set[str] = set()
@@ -224,6 +246,7 @@ class Closure:
         self._queue: list[tuple[str, Piece]] = []
         self._done: set[tuple[str, str]] = set()
         self._acted: set[str] = set()
+        self._words = None if words is None else set(words)
         self.reached: dict[str, set[Piece]] = defaultdict(set)
         room = f"loupe.papers.{slug}"
         self._settings = set(self._lineage(*(self._home(room, "Config") or ("", ""))))
@@ -241,6 +264,15 @@ class Closure:
             for module, pieces in sorted(self.reached.items())
             if pieces
         }
+
+    def taken(self) -> list[str]:
+        """The keys of the entries that are reached in tables of functions."""
+        tables = {
+            piece for name in self.reached for found in self._module(name).tables.values() for piece in found
+        }
+        return sorted(
+            piece.name.partition(".")[2] for pieces in self.reached.values() for piece in pieces & tables
+        )
 
     def _module(self, name: str) -> Module | None:
         if name not in self._sources:
@@ -305,6 +337,9 @@ class Closure:
             self._acted.add(module)
             self._queue += [(module, piece) for piece in parsed.acting]
         self._queue += [(module, piece) for piece in parsed.pieces.get(name, ())]
+        for piece in parsed.tables.get(name, ()):
+            key = piece.name.partition(".")[2]
+            self._expect(module, piece, self._words is None or key in self._words)
         if name in parsed.bases:
             self._reach_class(module, parsed, name)
 

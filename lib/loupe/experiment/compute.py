@@ -256,6 +256,11 @@ def _kind(unit: Unit) -> tuple[str, str, str]:
     return unit.preset, unit.slug, unit.experiment
 
 
+def _codes(units: Iterable[Unit]) -> dict[tuple[str, str, str], dict[str, str]]:
+    one_of_each = {_kind(unit): unit for unit in units}
+    return {kind: provenance.code_of(unit) for kind, unit in one_of_each.items()}
+
+
 def start_server(units: Iterable[Unit]) -> dict[tuple[str, str, str], dict[str, str]]:
     """Take the sources as they are now for all units, and return the digests of their code by kind.
 
@@ -265,8 +270,8 @@ def start_server(units: Iterable[Unit]) -> dict[tuple[str, str, str], dict[str, 
         If this process had units computed by other sources before.
     """
     provenance.freeze_sources()
-    codes = {_kind(unit): provenance.code_digests(unit.slug, unit.experiment) for unit in units}
-    modules = {name for code in codes.values() for name in code if name != "experiment"}
+    codes = _codes(units)
+    modules = {name for code in codes.values() for name in code if name.startswith("loupe")}
     # Else each unit that trains would import it, for a second.
     dynamo = ["torch._dynamo"] if any(name.startswith("loupe.training") for name in modules) else []
     process.start_server([*sorted({unit.module for unit in units}), *sorted(modules), *dynamo])
@@ -367,7 +372,7 @@ def _walk_together(
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     board = distributed.TCPStore(address, port, is_master=False)  # which torchrun keeps while it runs
     key = f"loupe-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
-    codes = {_kind(unit): provenance.code_digests(unit.slug, unit.experiment) for unit in units}
+    codes = _codes(units)
     places = {}
     if first:
         for unit in todo:

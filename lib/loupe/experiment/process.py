@@ -61,7 +61,7 @@ def run_unit(unit: Unit, store: Store, device: str, work: Path, code: Mapping[st
     wants = {"work": work} if "work" in signature(function).parameters else {}
     resumed = bool(wants) and any(work.iterdir())
     os.environ["LOUPE_UNIT"] = f"{unit} with settings {unit.config.digest()}"  # written into its checkpoints
-    with provenance.measured(cost):
+    with provenance.only_named_data(code), provenance.measured(cost):
         values = function(reading, seed=unit.seed, device=device, **wants)
     if int(os.environ.get("RANK", 0)) > 0:
         return None

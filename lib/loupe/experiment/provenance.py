@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -55,22 +56,54 @@ def freeze_sources() -> None:
     _frozen.update(sources)
 
 
-def code_digests(slug: str, experiment: str, sources: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What identifies the code of an experiment: its name, and a digest for each module in its closure."""
+def code_digests(
+    slug: str, experiment: str, words: Iterable[str], sources: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """What identifies the code of an experiment: its name, a digest for each module in its closure, and its data sets.
+
+    Only readers of data sets that the code or the ``words`` of its settings name are in the closure.
+    """
     sources = sources or _frozen or closure.read_sources()
-    return {"experiment": f"{slug}:{experiment}"} | closure.Closure(sources, slug, experiment).digests()
+    found = closure.Closure(sources, slug, experiment, words)
+    return {"experiment": f"{slug}:{experiment}", "data sets": " ".join(found.taken())} | found.digests()
+
+
+def code_of(unit: Unit, sources: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The :func:`code_digests` of a unit under its settings."""
+    return code_digests(
+        unit.slug, unit.experiment, re.findall(r"\w+", unit.config.model_dump_json()), sources
+    )
 
 
 def is_current(code: Mapping[str, str], sources: Mapping[str, str] | None = None) -> bool:
     """Whether the code that made a result, as recorded with it, is the same today."""
     slug, _, experiment = code.get("experiment", "").partition(":")
-    return code == code_digests(slug, experiment, sources)
+    return code == code_digests(slug, experiment, code.get("data sets", "").split(), sources)
 
 
 def data_read() -> dict[str, str]:
     """The sha256 of every data file that this process has read, by ``FOLDER/FILE``."""
     reader = sys.modules.get("loupe.data.places")  # this floor knows no data; without it none was read
     return reader.files_read() if reader else {}
+
+
+@contextmanager
+def only_named_data(code: Mapping[str, str]):
+    """Refuse a run that loads a data set whose reader is not in ``code``, as it will be recorded.
+
+    Raises
+    ------
+    LoupeError
+        If neither the settings nor the code named the set.
+    """
+    places = import_module("loupe.data.places")
+    places.loaded.clear()
+    yield
+    if unnamed := places.loaded - set(code["data sets"].split()):
+        raise LoupeError(
+            f"{code['experiment']} loaded the data set {min(unnamed)!r}, whose name stands whole neither in its settings "
+            "nor in its code, so that nobody would see a change of its reader: write it out in one of them."
+        )
 
 
 def commit(folder: Path) -> str:

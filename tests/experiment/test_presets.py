@@ -1,11 +1,11 @@
 """Presets are validated, state only differences, and remember what was read of them."""
 
 import pytest
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from toy import PRESETS, Config
 
 from loupe.errors import LoupeError
-from loupe.experiment.units import Reading
+from loupe.experiment.units import Preset, Reading
 
 
 def test_override_replaces_and_leaves_the_original():
@@ -63,3 +63,63 @@ def test_reading_remembers_fields():
     assert reading.settings_read() == {"steps": 10}
     reading.digest()  # a method may look at every field
     assert set(reading.settings_read()) == set(Config.model_fields)
+
+
+class Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    steps: int = Field(5, ge=1)
+    """steps of the optimizer"""
+    clip: float | None = None
+    """largest gradient"""
+
+
+class Wide(Group):
+    steps: int = Field(50, ge=1)
+    """steps of the optimizer"""
+    width: int = 8
+    """units in a layer"""
+
+
+class Grouped(Preset):
+    wide: Wide = Wide()
+    other: int = 1
+    """something else"""
+
+
+GROUPED = Grouped(seeds=(0,))
+
+
+@pytest.mark.parametrize("values", [{"wide": {"steps": 7}}, {"wide.steps": 7}])
+def test_of_a_group_of_settings_a_part_is_replaced(values):
+    changed = GROUPED.override({"wide": {"clip": 1.0}}).override(values)
+    assert (changed.wide.steps, changed.wide.clip, changed.wide.width) == (7, 1.0, 8)
+    assert [(one.field, one.meaning, one.here, one.there) for one in changed.differences(GROUPED)] == [
+        ("wide.steps", "steps of the optimizer", 7, 50),
+        ("wide.clip", "largest gradient", 1.0, None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (
+            {"wide": {"stepz": 5}},
+            "'wide.stepz' is not a setting of this chapter; the settings are: steps, clip, width",
+        ),
+        ({"wide.steps": 0}, "wide.steps=0 is refused"),
+        ({"wide.stepz": 1}, "'wide.stepz' is not a setting"),
+        ({"wide": 3}, "wide=3 is refused"),
+        ({"other.steps": 3}, "'other.steps' is not a setting"),
+    ],
+)
+def test_a_bad_override_of_a_group_names_its_settings(values, words):
+    with pytest.raises(LoupeError) as caught:
+        GROUPED.override(values)
+    assert words in str(caught.value)
+
+
+def test_a_group_is_stored_with_what_differs_from_the_class_that_brought_the_field():
+    """A further field of the group, with its default, must leave stored results as they are."""
+    assert GROUPED.settings(["wide", "other"]) == {"wide": {"steps": 50}, "other": 1}
+    assert GROUPED.override({"wide": {"steps": 5, "width": 9}}).settings(["wide"]) == {"wide": {"width": 9}}

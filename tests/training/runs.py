@@ -52,7 +52,7 @@ def train(steps, checkpoint=None, hooks=(), folder=None, **settings):
         Batches(*data(), size=16, seed=3),
         optimiser,
         steps=steps,
-        schedule=cosine(steps, warm=5),
+        schedule=cosine(steps, warmup=5),
         clip=1.0,
         ema=0.9,
         hooks=(recorder, history, *hooks),

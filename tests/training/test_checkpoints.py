@@ -177,7 +177,7 @@ def wide(parameters):
             {"optimizer": lambda p: torch.optim.SGD([{"params": [one]} for one in p], lr=0.1)},
             "of another optimizer: .*groups",
         ),
-        ({"ema": 0.9}, "not of Linear, SGD, AveragedModel"),
+        ({"ema": 0.9}, "not of Linear, SGD, MovingAverage"),
         ({"seed": 1}, "of seed 0, not of seed 1"),
         ({"hooks": [Hook(1)]}, "not of Linear, SGD, Hook"),
     ],

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from loupe.training import Batches, History, cosine, fit, staircase, warmup
+from loupe.training import Batches, History, cosine, fit, staircase, step_decay, warmup
 from loupe.training.devices import seed_of
 from tests.training import runs
 
@@ -29,7 +29,7 @@ def test_steps_are_those_of_a_loop_written_out():
     ours, by_hand = (torch.nn.Linear(8, 3) for _ in range(2))
     by_hand.load_state_dict(ours.state_dict())
     run = fit(ours, plain_loss, batches, torch.optim.SGD(ours.parameters(), lr=0.1), steps=30,
-              schedule=staircase(10), clip=0.5)  # fmt: skip
+              schedule=step_decay(10), clip=0.5)  # fmt: skip
     optimiser = torch.optim.SGD(by_hand.parameters(), lr=0.1)
     for step in range(30):
         optimiser.param_groups[0]["lr"] = 0.1 if step < 10 else 0.05
@@ -60,10 +60,11 @@ def test_average_is_the_exponential_moving_average():
     seen = [net.weight.detach().clone()]
     run = fit(net, plain_loss, Batches(*runs.data(), size=16), torch.optim.SGD(net.parameters(), lr=0.5), steps=12,
               ema=0.8, hooks=(lambda run: seen.append(run.network.weight.detach().clone()),))  # fmt: skip
-    expected = seen[1]
-    for weight in seen[2:]:
-        expected = 0.8 * expected + 0.2 * weight
-    torch.testing.assert_close(run.average.module.weight, expected)
+    expected = seen[0]
+    for count, weight in enumerate(seen[1:], 1):
+        kept = min(0.8, (1 + count) / (10 + count))
+        expected = kept * expected + (1 - kept) * weight
+    torch.testing.assert_close(run.average.weight, expected)
 
 
 def test_global_random_state_is_left_alone_and_does_not_matter():
@@ -163,7 +164,7 @@ net = torch.nn.Sequential(torch.nn.Linear(8, 32), torch.nn.ReLU(), torch.nn.Line
 run = fit(net, lambda model, batch, generator: torch.nn.functional.cross_entropy(model(batch[0]), batch[1]),
           Batches(x, y, size=32), torch.optim.Adam(net.parameters(), lr=1e-2), steps=100, accumulate=2, ema=0.9)
 if os.environ.get("RANK", "0") == "0":
-    torch.save([run.losses, net[0].weight.detach(), run.average.module[0].weight.detach()], sys.argv[1])
+    torch.save([run.losses, net[0].weight.detach(), run.average[0].weight.detach()], sys.argv[1])
 """
 
 
@@ -180,8 +181,11 @@ def test_batches_are_full_and_every_sample_comes_once_a_pass():
 
 
 def test_schedules():
-    assert [warmup(0)(0), staircase(3, factor=0.1)(3)] == [1.0, 0.1]
-    both = cosine(100, warm=10, floor=0.1)
+    assert [warmup(0)(0), step_decay(3, factor=0.1)(3)] == [1.0, 0.1]
+    with pytest.warns(DeprecationWarning, match="step_decay"):
+        assert staircase(3, factor=0.1)(3) == 0.1
+    with pytest.warns(DeprecationWarning, match="warmup="):
+        both = cosine(100, warm=10, floor=0.1)
     assert both(9) == 1.0
     assert both(10) == pytest.approx(1.0)
     assert both(55) == pytest.approx(0.55)

@@ -238,6 +238,22 @@ def _warn_of_other_code(stored) -> None:
 
 
 @app.command()
+def watch() -> None:
+    """Show how far the networks are that train here now, newest first."""
+    from loupe.cli.watching import rows_of
+    from loupe.experiment.store import Store
+
+    rows = rows_of(Store.default().work)
+    if not rows:
+        typer.echo("No network is training here.")
+        return
+    table = new_table("run", "step", "loss", "learning rate", "gradient", "evaluation", "written")
+    for row in rows:
+        table.add_row(*row)
+    print_table(table)
+
+
+@app.command()
 def run(
     slugs: Slugs,
     preset: PresetName = "smoke",

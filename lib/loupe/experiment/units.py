@@ -31,7 +31,8 @@ class Difference(NamedTuple):
 class Preset(BaseModel):
     """Base of every chapter's ``Config``: frozen, no unknown fields, each field with a meaning.
 
-    Subclasses give each field a description, with its unit, in a string under it.
+    Subclasses give each field a description, with its unit, in a string under it. A field may hold a group of settings,
+    such as :class:`loupe.training.Training`: a frozen pydantic model.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
@@ -55,7 +56,8 @@ class Preset(BaseModel):
         Parameters
         ----------
         values
-            New values by field name, of plain types (as they stand in JSON).
+            New values by field name, of plain types (as they stand in JSON). Of a group of settings those that
+            change: ``{"training": {"steps": 500}}``, or ``{"training.steps": 500}``.
 
         Raises
         ------
@@ -64,7 +66,16 @@ class Preset(BaseModel):
         """
         settings = json.loads(self.model_dump_json())
         try:
-            content = json.dumps({**settings, **values})
+            for name, value in values.items():
+                group, _, field = name.partition(".")
+                grouped = isinstance(getattr(self, group, None), BaseModel)
+                if field and grouped:
+                    settings[group][field] = value
+                elif grouped and isinstance(value, dict):
+                    settings[group] |= value
+                else:
+                    settings[name] = value
+            content = json.dumps(settings)
             if len(content) > MOST_CHARACTERS:
                 raise LoupeError(
                     f"the overrides have {len(content)} characters: {MOST_CHARACTERS} are allowed."
@@ -72,33 +83,61 @@ class Preset(BaseModel):
             # JSON in strict mode: "500" is not a number, but a list may be a tuple.
             return type(self).model_validate_json(content, strict=True)
         except ValidationError as error:
-            problem = error.errors()[0]
-            field = str(problem["loc"][0]) if problem["loc"] else ", ".join(values)
-            if problem["loc"] and field not in type(self).model_fields:
-                what = f"override {shown(field)} is not a setting of this chapter"
-            else:
-                why = shortened(problem["msg"].lower(), 160)
-                what = f"override {field}={shown(values.get(field, values))} is refused ({why})"
-            raise LoupeError(f"{what}; the settings are: {', '.join(type(self).model_fields)}.") from None
+            raise LoupeError(self._refusal(error.errors()[0], values)) from None
         except (TypeError, ValueError, RecursionError) as error:
             why = shortened(str(error), 160)
             raise LoupeError(f"overrides must be plain numbers, strings and lists ({why}).") from None
 
+    def _refusal(self, problem: Mapping[str, Any], values: Mapping[str, Any]) -> str:
+        group, *inside = problem["loc"] or [", ".join(values)]
+        known, field = type(self).model_fields, str(group)
+        within = getattr(self, field, None)
+        if inside and isinstance(within, BaseModel):
+            known, field = type(within).model_fields, f"{group}.{inside[0]}"
+        if problem["loc"] and field.rpartition(".")[2] not in known:
+            what = f"override {shown(field)} is not a setting of this chapter"
+        else:
+            why = shortened(problem["msg"].lower(), 160)
+            given = values.get(field, values.get(group, values))
+            what = f"override {field}={shown(given)} is refused ({why})"
+        return f"{what}; the settings are: {', '.join(known)}."
+
     def differences(self, other: Self) -> list[Difference]:
-        """The fields in which ``self`` and ``other`` differ, in the order of the class."""
-        return [
-            Difference(name, field.description or "", getattr(self, name), getattr(other, name))
-            for name, field in type(self).model_fields.items()
-            if getattr(self, name) != getattr(other, name)
-        ]
+        """The fields in which ``self`` and ``other`` differ, in the order of the class; of a group ``group.field``."""
+        return list(_differences(self, other))
 
     def settings(self, names: Iterable[str]) -> dict[str, Any]:
-        """The named fields with their values as plain JSON types, in the order of the class."""
-        return json.loads(self.model_dump_json(include=set(names)))
+        """The named fields with their values as plain JSON types, in the order of the class.
+
+        Of a group of settings only what differs from the defaults of the class that brought each of its fields: a
+        further field leaves what is stored of the group as it is.
+        """
+        found = json.loads(self.model_dump_json(include=set(names)))
+        for name, value in found.items():
+            if isinstance(group := getattr(self, name), BaseModel):
+                unchanged = {
+                    field for field in value if getattr(group, field) == _first_default(group, field)
+                }
+                found[name] = {field: one for field, one in value.items() if field not in unchanged}
+        return found
 
     def digest(self) -> str:
         """Eight hexadecimal digits that stand for these settings in a file name."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
+
+
+def _differences(ours: BaseModel, theirs: BaseModel, prefix: str = "") -> Iterable[Difference]:
+    for name, field in type(ours).model_fields.items():
+        here, there = getattr(ours, name), getattr(theirs, name)
+        if isinstance(here, BaseModel) and type(here) is type(there):
+            yield from _differences(here, there, f"{name}.")
+        elif here != there:
+            yield Difference(prefix + name, field.description or "", here, there)
+
+
+def _first_default(group: BaseModel, field: str) -> Any:
+    home = next(one for one in reversed(type(group).__mro__) if field in getattr(one, "model_fields", {}))
+    return home.model_fields[field].default
 
 
 class Reading:

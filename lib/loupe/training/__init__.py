@@ -5,7 +5,8 @@ from loupe.training.batches import Batches
 from loupe.training.divergence import DivergenceError
 from loupe.training.evaluation import History, accuracy, evaluating, logits_of
 from loupe.training.loop import Run, fit
-from loupe.training.schedules import cosine, staircase, warmup
+from loupe.training.recipe import Trained, Training, train
+from loupe.training.schedules import cosine, linear, staircase, step_decay, warmup
 from loupe.training.trajectory import TrajectoryRecorder, flat_parameters
 
 __all__ = [
@@ -14,13 +15,18 @@ __all__ = [
     "History",
     "MovingAverage",
     "Run",
+    "Trained",
+    "Training",
     "TrajectoryRecorder",
     "accuracy",
     "cosine",
     "evaluating",
     "fit",
     "flat_parameters",
+    "linear",
     "logits_of",
     "staircase",
+    "step_decay",
+    "train",
     "warmup",
 ]

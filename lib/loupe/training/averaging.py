@@ -1,25 +1,10 @@
 """Moving averages of a network; in float32 at least, since what a step adds is lost in half precision."""
 
 from copy import deepcopy
-from types import SimpleNamespace
 
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 HALF = (torch.bfloat16, torch.float16)
-
-
-def exponential_average(network, decay):
-    """The exponential moving average of a network, which :func:`update_average` moves on."""
-    return AveragedModel(_widened(deepcopy(network)), multi_avg_fn=get_ema_multi_avg_fn(decay))
-
-
-def update_average(average, network):
-    """Move an average by the network as it is now, whatever the precision of the two."""
-    ours = list(average.parameters())
-    # A view of the network in the dtypes of the average: torch averages only what is alike.
-    alike = [theirs.to(one.dtype) for one, theirs in zip(ours, network.parameters(), strict=True)]
-    average.update_parameters(SimpleNamespace(parameters=lambda: alike, buffers=network.buffers))
 
 
 class MovingAverage:

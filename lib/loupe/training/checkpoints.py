@@ -27,7 +27,7 @@ class Checkpoint:
     ----------
     path : path or None
     run : Run
-        Its network, optimiser, average, losses and counters are saved and restored.
+        Its network, optimiser, losses and counters are saved and restored.
     others : sequence
         Losses and hooks; those with a ``state_dict`` are saved and restored as well.
     fabric : lightning_fabric.Fabric
@@ -47,7 +47,7 @@ class Checkpoint:
 
     def __init__(self, path, run, others, fabric, seed=0):
         self.path, self.run, self.fabric, self.kept = path and Path(path), run, fabric, None
-        parts = (run.network, run.optimiser, run.average, *others)
+        parts = (run.network, run.optimiser, *others)
         self.parts = [part for part in parts if hasattr(part, "state_dict")]
         self.identity = {
             "unit": os.environ.get(IDENTITY, ""),
@@ -212,7 +212,7 @@ def _survives(value):
 def _kind(part, run):
     if part is run.network:
         return "network"
-    return "optimizer" if part is run.optimiser else "average" if part is run.average else "loss or hook"
+    return "optimizer" if part is run.optimiser else "loss or hook"
 
 
 def _difference(theirs, ours):

@@ -5,14 +5,13 @@ in the loss, dropout. So a run that was stopped needs no random state to go on a
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch.optim.swa_utils import AveragedModel
 from tqdm.auto import tqdm
 
-from loupe.training.averaging import exponential_average, update_average
+from loupe.training.averaging import MovingAverage
 from loupe.training.checkpoints import Checkpoint, signals_held
 from loupe.training.devices import agreed, open_fabric, random_streams, seed_of, seed_streams
 from loupe.training.divergence import CHECK_EVERY, stop_if_diverged
@@ -26,22 +25,28 @@ class Run:
     ----------
     network : torch.nn.Module
     optimiser : torch.optim.Optimizer
-    average : torch.optim.swa_utils.AveragedModel or None
-        The exponential moving average of the network, called like the network; in float32 where that is in half precision.
+    average : torch.nn.Module or None
+        The exponential moving average of the network, in evaluation mode; see :class:`MovingAverage`.
     losses : torch.Tensor, shape (steps,), float32
         The mean loss of each step's batch; nan from ``step`` on.
     step : int
         Steps taken so far.
     ended : bool
         Whether a hook ended the run.
+    gradient_norm : torch.Tensor or None
+        Of the latest step before clipping, if gradients are clipped.
+    metrics : dict
+        What a hook wants to show on the line of progress.
     """
 
     network: torch.nn.Module
     optimiser: torch.optim.Optimizer
-    average: AveragedModel | None
+    average: torch.nn.Module | None
     losses: torch.Tensor
     step: int = 0
     ended: bool = False
+    gradient_norm: torch.Tensor | None = None
+    metrics: dict = field(default_factory=dict)
 
 
 def fit(
@@ -87,7 +92,7 @@ def fit(
     clip : float, optional
         Largest norm of the gradient.
     ema : float, optional
-        Decay of an exponential moving average of the network.
+        Decay of an exponential moving average of the network; see :class:`MovingAverage`.
     accumulate : int
         Parts in which each process takes its share of the batch, one after the other, to save memory.
     precision : str
@@ -123,10 +128,12 @@ def fit(
         )
     fabric = open_fabric(device, precision)
     model, stepper = fabric.setup(network, optimiser)
-    average = None if ema is None else exponential_average(network, ema)
+    hooks = list(hooks)
+    if ema is not None:
+        hooks.insert(0, MovingAverage(network, ema))
     # On the device: writing a number to the processor would wait for the GPU at every step.
     losses = torch.full((steps,), torch.nan, device=fabric.device)
-    run = Run(network, optimiser, average, losses)
+    run = Run(network, optimiser, None if ema is None else hooks[0].network, losses)
     for group in optimiser.param_groups:
         group["initial_lr"] = group["lr"]
     saved = Checkpoint(checkpoint, run, (loss, *hooks), fabric, seed)
@@ -137,7 +144,8 @@ def fit(
 
     network.train()
     with random_streams(fabric.device) as generator, signals_held(saved.path) as stop_asked:
-        for step in tqdm(ahead, initial=run.step, total=steps, disable=None, leave=False):
+        progress = tqdm(ahead, initial=run.step, total=steps, disable=None, leave=False)
+        for step in progress:
             for group in optimiser.param_groups:
                 group["lr"] = group["initial_lr"] * (schedule(step) if schedule else 1.0)
             stepper.zero_grad()
@@ -151,15 +159,16 @@ def fit(
                 total = total + value.detach()
             if clip is not None:
                 # A gradient that is not finite is found below, by what it makes of the parameters.
-                fabric.clip_gradients(model, stepper, max_norm=clip, error_if_nonfinite=False)
+                run.gradient_norm = fabric.clip_gradients(
+                    model, stepper, max_norm=clip, error_if_nonfinite=False
+                )
             stepper.step()
             run.losses[step] = fabric.all_reduce(total, reduce_op="mean")
             run.step = step + 1
             if fabric.device.type == "cpu" or run.step % CHECK_EVERY == 0:
                 stop_if_diverged(run, saved)
-            if average is not None:
-                update_average(average, network)
             run.ended = any([hook(run) for hook in hooks])  # a list: every hook sees every step
+            progress.set_postfix(run.metrics, refresh=False)
             stopping = run.ended or agreed(fabric, stop_asked(), run.step)
             if stopping or run.step == steps or run.step % save_every == 0:
                 stop_if_diverged(run, saved)  # a hook may have done something too

@@ -1,6 +1,7 @@
 """Learning-rate schedules: functions from the number of the step to a factor on the learning rate."""
 
 import math
+import warnings
 
 
 def warmup(steps):
@@ -11,32 +12,58 @@ def warmup(steps):
     >>> [warmup(4)(step) for step in (0, 1, 3, 9)]
     [0.25, 0.5, 1.0, 1.0]
     """
+    return _rise(steps)
+
+
+def _rise(steps):
     return lambda step: min(1.0, (step + 1) / max(1, steps))
 
 
-def cosine(steps, *, warm=0, floor=0.0):
-    """A line up over ``warm`` steps, then half a cosine down to ``floor`` at step ``steps``, and ``floor`` afterwards.
+def cosine(steps, *, warmup=0, floor=0.0, warm=None):
+    """A line up over ``warmup`` steps, then half a cosine down to ``floor`` at step ``steps``, and ``floor`` afterwards.
+
+    ``warm`` is the old name of ``warmup``.
 
     Examples
     --------
     >>> [round(cosine(10)(step), 3) for step in (0, 5, 10, 99)]
     [1.0, 0.5, 0.0, 0.0]
     """
-    rise = warmup(warm)
+    if warm is not None:
+        warnings.warn("cosine(warm=) is now cosine(warmup=)", DeprecationWarning, stacklevel=2)
+        warmup = warm
+    rise = _rise(warmup)
 
     def factor(step):
-        progress = min(1.0, max(0, step - warm) / max(1, steps - warm))
+        progress = min(1.0, max(0, step - warmup) / max(1, steps - warmup))
         return rise(step) * (floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2)
 
     return factor
 
 
-def staircase(*steps, factor=0.5):
+def linear(steps, *, cooldown=1.0):
+    """1 at first, and over the last ``cooldown`` share of the steps a line down to 0.
+
+    Examples
+    --------
+    >>> [linear(10, cooldown=0.5)(step) for step in (0, 5, 9, 10)]
+    [1.0, 1.0, 0.2, 0.0]
+    """
+    return lambda step: min(1.0, max(0, steps - step) / max(1.0, cooldown * steps))
+
+
+def step_decay(*steps, factor=0.5):
     """1 at first, multiplied by ``factor`` from each of the given steps on.
 
     Examples
     --------
-    >>> [staircase(100, 200)(step) for step in (0, 99, 100, 250)]
+    >>> [step_decay(100, 200)(step) for step in (0, 99, 100, 250)]
     [1.0, 1.0, 0.5, 0.25]
     """
     return lambda step: factor ** sum(step >= one for one in steps)
+
+
+def staircase(*steps, factor=0.5):
+    """The old name of :func:`step_decay`."""
+    warnings.warn("staircase is now called step_decay", DeprecationWarning, stacklevel=2)
+    return step_decay(*steps, factor=factor)

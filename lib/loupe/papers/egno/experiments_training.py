@@ -21,7 +21,7 @@ from loupe.dynamics import (
     walk_starts,
 )
 from loupe.experiment import experiment
-from loupe.training import Batches, cosine, evaluating, fit, staircase
+from loupe.training import Batches, cosine, evaluating, fit, step_decay
 
 SHOWN = 6  # test windows whose predictions are stored
 EVALUATED = 200  # windows in one pass
@@ -267,7 +267,7 @@ def _trained(name, data, settings, seed, device, checkpoint):
     schedules = {
         "constant": None,
         "cosine": cosine(settings["steps"]),
-        "halved": staircase(settings["steps"] // 2),
+        "halved": step_decay(settings["steps"] // 2),
     }
     optimiser = torch.optim.Adam(network.parameters(), lr=settings["rate"], weight_decay=settings["decay"])
     run = fit(

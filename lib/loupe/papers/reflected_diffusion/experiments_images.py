@@ -307,7 +307,7 @@ class _Judge:
         rate = 2e-3 if wide else 4e-3
         fit(
             self.network, loss, Batches(data.x_train, data.y_train, size=size),
-            torch.optim.Adam(self.network.parameters(), lr=rate), steps=steps, schedule=cosine(steps, warm=50),
+            torch.optim.Adam(self.network.parameters(), lr=rate), steps=steps, schedule=cosine(steps, warmup=50),
             device=device,
         )  # fmt: skip
         self.test = self._features(data.x_test)

@@ -1,0 +1,35 @@
+"""``loupe watch``: how far the runs are that train here."""
+
+import json
+import time
+from pathlib import Path
+
+
+def latest_lines(work: Path) -> list[tuple[str, dict, float]]:
+    """The latest metrics of each run that keeps them below a folder: its name, they, and seconds since; newest first."""
+    found = []
+    for path in work.rglob("*.jsonl"):
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            age = time.time() - path.stat().st_mtime
+        except OSError:  # its unit has just ended
+            continue
+        # The last line may be half written.
+        whole = [line for line in lines if line.startswith("{") and line.endswith("}")]
+        if whole:
+            name = path.relative_to(work).with_suffix("")
+            found.append((str(name), json.loads(whole[-1]), max(0.0, age)))
+    return sorted(found, key=lambda one: one[2])
+
+
+def rows_of(work: Path) -> list[tuple[str, ...]]:
+    """A row of the table for each run: what, step, loss, the rest of its metrics, seconds since."""
+    rows = []
+    for name, line, age in latest_lines(work):
+        known = ("step", "steps", "loss", "learning_rate", "gradient_norm", "seconds")
+        rest = ", ".join(f"{key} {value:.4g}" for key, value in line.items() if key not in known)
+        rows.append((
+            name, f"{line['step']} of {line['steps']}", f"{line['loss']:.4g}", f"{line['learning_rate']:.2g}",
+            f"{line['gradient_norm']:.3g}", rest, f"{age:.0f} s ago",
+        ))  # fmt: skip
+    return rows

@@ -7,7 +7,7 @@
 >>> show(sheet, alt="A curve that rises ever faster.", caption="Squares of the first three integers.")
 """
 
-from loupe.plotting.display import show
+from loupe.plotting.display import show, thumbnail_axes
 from loupe.plotting.style import (
     ACCENT,
     DIVERGING,
@@ -51,6 +51,7 @@ __all__ = [
     "reverse_path",
     "series",
     "show",
+    "thumbnail_axes",
     "trajectory_view",
     "use_style",
 ]

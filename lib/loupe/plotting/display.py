@@ -99,7 +99,7 @@ def thumbnail_axes(target: Path) -> Iterator[Axes]:
             axes = sheet.add_axes((0.02, 0.02, 0.96, 0.96))
             axes.axis("off")
             yield axes
-            sheet.savefig(target, dpi=100, facecolor="white", metadata={"Software": None})
+            sheet.savefig(target, format="png", dpi=100, facecolor="white", metadata={"Software": None})
         finally:
             plt.close(sheet)
 

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from loupe.plotting.display import png
 from loupe.plotting.widgets.fragment import Fragment, assembled, check_words, choice, controls, line
 
-MIDDLE, REACH, STEPS = (240, 200), 186, 2000
+MIDDLE, REACH, STEPS = (240, 200), 186, 1000
 """Of a picture in space, 480 by 400 units large: its middle, and its radius in units of the picture and of places."""
 
 TURN = '<button type="button" class="lw-reset" hidden>Reset view</button>'
@@ -79,9 +79,9 @@ def frame_player(
         Parts of SVG pictures that can be hidden, by class: what stands beside the tick, as HTML. A part that begins
         hidden has the attribute ``hidden`` in every picture.
     view : pair of float, optional
-        The pictures are in space: in them places are written ``x|y|z``, three whole numbers from -2000 to 2000 with z
-        upwards. They are drawn in an SVG of 480 by 400 units, and can be turned. At first they are turned by these
-        degrees, and seen from so many degrees above.
+        The pictures are in space, and can be turned: at first by these degrees, seen from so many degrees above. Places
+        are written ``x|y|z`` in them, in whole numbers, z upwards; they are drawn in an SVG of 480 by 400 units, in
+        which 1000 are the radius of what is seen.
     look : str
         The name of a style sheet of this folder.
     text : str
@@ -107,7 +107,7 @@ def frame_player(
     picture = now.picture
     if view is not None:
         data |= {"view": _checked_view(view), "middle": MIDDLE, "scale": REACH / STEPS}
-        picture, stage_more, extra, hint = (
+        picture, grip, extra, hint = (
             seen(picture, view),
             '<div class="lw-grip" hidden></div>',
             TURN,

@@ -36,3 +36,27 @@ def rendered(shown):
     """The same with pictures, though small ones."""
     shown.rendering = True
     return shown
+
+
+@pytest.fixture
+def check_figure(rendered, monkeypatch, tmp_path):
+    """``check_figure(slug, draw)``: what every figure, table and widget of a chapter promises.
+
+    It is drawn from the stored results of ``cpu``, has a description and says its preset and seeds; where nothing is
+    stored it is one sentence. A room asks for it in three lines::
+
+        @pytest.mark.parametrize("draw", figures_of(figures, figures_motion))
+        def test_every_figure(draw, check_figure):
+            check_figure("egno", draw)
+    """
+    from showing import assert_absent, assert_shown
+
+    from loupe import open_chapter
+
+    def check(slug, draw):
+        assert_shown(draw, open_chapter(slug, preset="cpu"), rendered)
+        rendered.outputs.clear()
+        monkeypatch.setenv("LOUPE_RESULTS", str(tmp_path / "nothing"))
+        assert_absent(draw, open_chapter(slug, preset="cpu"), rendered)
+
+    return check

@@ -1,17 +1,20 @@
 """What tests of figures share: what a notebook is shown, what tables hold, and what every chapter's pictures promise."""
 
+import inspect
 import re
 from dataclasses import dataclass, field
 from html import unescape
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
 
 from loupe.experiment.folders import project_root
 from loupe.experiment.render import Block
+from loupe.experiment.results import find
 
 T_OF_THREE = 4.302653  # 97.5 % quantile of Student's law with two degrees of freedom
 
@@ -58,6 +61,58 @@ class Shown:
         return {name: line for name, line in found.items() if not name.startswith("_")}
 
 
+NOTHING = r"Nothing to show here: [a-zA-Z ]+ (has|have) not been computed yet\."
+ENDING = r"Preset `(\w+)`(, seed \d+|, (\d+ to )?\d+ seeds?)?\.$"
+
+
+def figures_of(*modules):
+    """The functions of a chapter that modules of figures have, as parameters of a test."""
+    found = [
+        (name, one)
+        for module in modules
+        for name, one in vars(module).items()
+        if inspect.isfunction(one) and one.__module__ == module.__name__ and not name.startswith("_")
+    ]
+    found = [
+        (name, one)
+        for name, one in found
+        if hasattr(one, "names") or list(inspect.signature(one).parameters) == ["chapter"]
+    ]
+    return [pytest.param(one, id=name) for name, one in found]
+
+
+def assert_shown(draw, chapter, shown):
+    """A figure is drawn from what is stored, and says of which preset and how many seeds that is."""
+    block = draw(chapter)
+    needed = find(chapter, draw.names) if hasattr(draw, "names") else None
+    preset = needed.preset if needed else chapter.preset
+    if block is None:
+        ending = re.search(ENDING, shown.caption)
+        assert ending, shown.caption
+        assert ending[1] == preset
+        assert (ending[2] or "").strip(", ") in ("", needed.seeds, f"seed {needed.first_seed}")
+        assert not re.search(r"(?<![.\d])1 (seeds|layers|windows|systems|times)\b", shown.caption)
+    elif block.html.startswith("<table"):
+        head, rows = cells_of(block)
+        assert rows
+        assert len(set(head)) == len(head)
+        assert preset in str(block)
+    else:
+        assert "lw-stage" in block.html or "loupe-widget" in block.html
+        visible = re.sub(r"<(script|style).*?</\1>", "", block.html, flags=re.DOTALL)
+        assert_finite(block.text)
+        assert preset in visible
+        assert re.search('role="img" aria-label="[^"]{10,}"', visible)
+
+
+def assert_absent(draw, chapter, shown):
+    """Where nothing is stored there is one sentence, and no picture."""
+    block = draw(chapter)
+    assert re.fullmatch(NOTHING, str(block)), block
+    assert block._repr_mimebundle_()["text/markdown"] == f"*{block}*"
+    assert not shown.outputs
+
+
 def assert_finite(text):
     assert not re.search(r"(?<![a-z])(nan|inf)(?![a-z])", text.lower()), text
 
@@ -70,7 +125,7 @@ def cells_of(block):
     head = [unescape(each) for each in re.findall("<th>(.*?)</th>", block.html)]
     rows = []
     for row in re.findall("<tr>(.*?)</tr>", block.html)[1:]:
-        cells = re.findall('<td data-label="(.*?)">(.*?)</td>', row)
+        cells = re.findall('<td data-label="(.*?)">(?:<b>)?(.*?)(?:</b>)?</td>', row)
         assert [unescape(label) for label, _ in cells] == head
         rows.append([unescape(cell) for _, cell in cells])
     assert_finite(str(block))

@@ -4,7 +4,14 @@ import numpy as np
 from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial.distance import pdist, squareform
 
-from loupe.plotting import filtration_slider, folding_kernel, poincare_disk, reverse_path, trajectory_view
+from loupe.plotting import (
+    filtration_slider,
+    folding_kernel,
+    picture_chooser,
+    poincare_disk,
+    reverse_path,
+    trajectory_view,
+)
 
 X = np.linspace(0, 1, 101)
 SIGMAS = np.geomspace(0.03, 1.2, 40)
@@ -87,6 +94,12 @@ def trajectories(**words):
     return trajectory_view({name: system(k, times=tenths) for k, name in enumerate("ab")}, **words)
 
 
+def chooser(**words):
+    pixels = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    return picture_chooser({"low": {"a": pixels, "b": "b < c"}, "high": {"a": "<b>a</b>", "b": pixels}},
+                           choose=("noise level", "method"), **words)  # fmt: skip
+
+
 PLAYED = {
     "filtration": filtration,
     "folding": folding,
@@ -95,4 +108,4 @@ PLAYED = {
 }
 """Pictures with Play, a button for the next step and a slider, by what their class ends with."""
 
-EXAMPLES = PLAYED | {"poincare": poincare}
+EXAMPLES = PLAYED | {"poincare": poincare, "frames": chooser}

@@ -1,5 +1,6 @@
 """Pages with interactive pictures: what their HTML says, and what a browser without a network makes of them."""
 
+import base64
 import html
 import json
 import os
@@ -9,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 from html.parser import HTMLParser
 
 import matplotlib as mpl
@@ -32,6 +34,11 @@ def data_of(text):
     return json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', text).group(1))
 
 
+def strips_of(text):
+    """All frames of all choices that the page holds: for each choice what stands above, then picture, line and words."""
+    return json.loads(zlib.decompress(base64.b64decode(data_of(text)["strips"])))
+
+
 def still_of(text):
     """All before the first script."""
     return text.split("<script")[0]
@@ -47,7 +54,7 @@ def assert_well_formed(text, ids):
 
         def handle_starttag(self, tag, attributes):
             self.ids += [value for name, value in attributes if name == "id"]
-            if tag != "input":
+            if tag not in ("input", "img"):
                 self.open.append(tag)
 
         def handle_startendtag(self, tag, attributes):
@@ -109,7 +116,8 @@ os.execvp(sys.argv[3], sys.argv[3:])
 """Starts a browser that hears at the third and says at the fourth of its files."""
 
 FAULTS = "<script>window.faults = []; window.onerror = (fault) => { faults.push(String(fault)); };</script>"
-READY = "document.readyState === 'complete' && !!document.querySelector('[data-live]')"
+READY = """document.readyState === 'complete' && !!document.querySelector('.loupe-widget') &&
+  [...document.querySelectorAll('.loupe-widget')].every((root) => root.dataset.live === 'ready')"""
 
 
 class Browser:

@@ -74,9 +74,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, numeric: bool =
     """A plain table; cells are shown as :func:`setting` shows them."""
     rows = [[setting(cell) for cell in row] for row in rows]
     cells = "".join(
-        "<tr>" + "".join(_cell(label, escape(cell)) for label, cell in zip(head, row, strict=True))
+        "<tr>" + "".join(_cell(label, _content(cell)) for label, cell in zip(head, row, strict=True))
         + "</tr>" for row in rows
     )  # fmt: skip
+    rows = [[f"{cell} *" if isinstance(cell, Strong) else cell for cell in row] for row in rows]
     heads = "".join(f"<th>{escape(label)}</th>" for label in head)
     kind = "loupe-table numeric" if numeric else "loupe-table"
     html = f'<table class="{kind}"><thead><tr>{heads}</tr></thead><tbody>{cells}</tbody></table>'
@@ -86,6 +87,78 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, numeric: bool =
         for row in [head, *rows]
     ]
     return Block("\n".join(lines), html)
+
+
+class Strong(str):
+    """A cell that stands out: bold on a page, with a star after it in plain text."""
+
+    __slots__ = ()
+
+
+def score_table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    digits: int | Sequence[int] = 4,
+    best: str | Sequence[str] = "",
+    positive: bool = False,
+) -> Block:
+    """A table of scores: each cell the mean over seeds with its 95 % interval, the best mean of a column marked.
+
+    Parameters
+    ----------
+    head
+        The labels of the columns.
+    rows
+        Each a label and its cells: an array of one value for each seed, a text that is shown as it is, or ``None``
+        for a dash. A label of several words, such as ``("running", "EGNO")``, is compared with rows that share all
+        words but the last.
+    digits
+        Digits after the point, for all columns of scores or for each.
+    best
+        ``"min"``, ``"max"`` or ``""`` (nothing is marked), for all columns of scores or for each. The mark is of
+        the mean; it doesn't say that the difference is larger than chance.
+    positive
+        The scores can't be negative: all values are shown where the interval of their mean would be.
+
+    >>> print(score_table(("loss", "mean"), [("ours", [1.0, 1.5]), ("theirs", [2.0, 2.5])], digits=1, best="min"))
+    loss    mean
+    ours    1.0 … 1.5 *
+    theirs  2.0 … 2.5
+    """
+    rows = [((row[0],) if isinstance(row[0], str) else tuple(row[0]), *row[1:]) for row in rows]
+    columns = len(head) - 1
+    digits = [digits] * columns if isinstance(digits, int) else digits
+    best = [best] * columns if isinstance(best, str) else best
+    means = [[_mean(cell) for cell in row[1:]] for row in rows]
+
+    def shown(r: int, column: int) -> str:
+        cell, mean = rows[r][1 + column], means[r][column]
+        if mean is None:
+            return "–" if cell is None else cell
+        text = over_seeds(cell, digits[column], positive=positive)
+        peers = [means[k][column] for k, row in enumerate(rows) if row[0][:-1] == rows[r][0][:-1]]
+        peers = [each for each in peers if each is not None and math.isfinite(each)]
+        goal = {"min": min, "max": max}.get(best[column])
+        marked = (
+            goal and len(peers) > 1 and rounded(mean, digits[column]) == rounded(goal(peers), digits[column])
+        )
+        return Strong(text) if marked else text
+
+    cells = [
+        (", ".join(row[0]), *(shown(r, column) for column in range(columns))) for r, row in enumerate(rows)
+    ]
+    return table(head, cells, numeric=True)
+
+
+def _mean(cell: Any) -> float | None:
+    if cell is None or isinstance(cell, str):
+        return None
+    return math.fsum(values := [float(value) for value in cell]) / len(values)
+
+
+def _content(cell: str) -> str:
+    return f"<b>{escape(cell)}</b>" if isinstance(cell, Strong) else escape(cell)
 
 
 def _cell(label: str, content: str) -> str:
@@ -101,7 +174,7 @@ def setting(value: Any) -> str:
         if len(value) > 5 and not isinstance(value[0], str):
             return f"{setting(value[0])}, {setting(value[1])}, …, {setting(value[-1])} ({len(value)} values)"
         return ", ".join(setting(item) for item in value) or "none"
-    return str(value)
+    return value if isinstance(value, str) else str(value)
 
 
 def rounded(value: float, digits: int) -> str:
@@ -121,19 +194,24 @@ def rounded(value: float, digits: int) -> str:
     return text.replace("-", "−")
 
 
-def over_seeds(values: Iterable[float], digits: int) -> str:
+def over_seeds(values: Iterable[float], digits: int, *, positive: bool = False) -> str:
     """The mean over seeds with half its 95 % t interval; of two seeds both values, since their interval says nothing.
+
+    Of numbers that can't be negative (``positive``) all are given where the interval would reach below zero.
 
     >>> over_seeds([0.25], 3), over_seeds([0.5, 0.25], 3), over_seeds([1, 2, 3], 2)
     ('0.250', '0.250 … 0.500', '2.00\xa0±\xa02.48')
     """
-    values = sorted(float(value) for value in values)
+    given = [float(value) for value in values]
+    values = sorted(given)
     if not all(map(math.isfinite, values)):
         return number(sum(values))
     shown = list(dict.fromkeys(rounded(value, digits) for value in values))
     if len(values) < 3 or len(shown) == 1:
         return " … ".join(shown)
     low, high = t_interval(values)
+    if positive and low < 0:
+        return ", ".join(rounded(value, digits) for value in given)
     mean, half = sum(values) / len(values), (high - low) / 2
     if max(abs(mean), half) >= 1e4:
         exponent = math.floor(math.log10(max(abs(mean), half)))

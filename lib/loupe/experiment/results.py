@@ -21,7 +21,7 @@ from loupe.experiment.folders import (
 )
 from loupe.experiment.provenance import OTHER_CODE, OTHER_DATA, origin_checker
 from loupe.experiment.store import Result, Store, compute_command
-from loupe.experiment.units import Unit, experiments_of, units_of
+from loupe.experiment.units import Preset, Unit, experiments_of, units_of
 
 if TYPE_CHECKING:
     from loupe.experiment.chapter import Chapter
@@ -154,35 +154,71 @@ def _shorten(names: tuple[str, ...], most: int = 4) -> str:
 # --- results for pictures ----------------------------------------------------------------------------------
 
 
+OWN = "own"
+"""The preset that a chapter is opened at, in an order of presets."""
+
+
 @dataclass(frozen=True)
 class Found:
-    """The runs of an experiment, or those of several by name, and the preset that they are of."""
+    """The runs of an experiment, or those of several by name, and the preset that they are of.
+
+    ``found["name"]`` gives the runs of one of several. ``settings`` are those of the preset, with the chapter's
+    overrides where it is the chapter's own.
+    """
 
     runs: Runs | dict[str, Runs]
     preset: str
+    settings: Preset
+
+    def __getitem__(self, name: str) -> Runs:
+        return self.runs[name]
+
+    @property
+    def seeds(self) -> str:
+        """How many seeds there are: ``1 seed``, ``3 seeds``, or ``1 to 3 seeds`` where experiments differ."""
+        counts = sorted({len(runs) for runs in self._every()})
+        least = f"{counts[0]} to " if len(counts) > 1 else ""
+        return f"{least}{counts[-1]} seed" + "s" * (counts[-1] > 1)
+
+    @property
+    def label(self) -> str:
+        """Preset and seeds for the head of a table: ``gpu, 3 seeds``."""
+        return f"{self.preset}, {self.seeds}"
+
+    @property
+    def first_seed(self) -> int:
+        """The seed of the first run, for pictures of one run."""
+        return self._every()[0].seeds[0]
+
+    def _every(self) -> list[Runs]:
+        return [self.runs] if isinstance(self.runs, Runs) else list(self.runs.values())
+
+
+def find(
+    chapter: "Chapter", names: Sequence[str], presets: Sequence[str] = (OWN, "gpu", "cpu")
+) -> Found | None:
+    """The runs of experiments, all of one preset: the first of ``presets`` that has them all; ``None`` if none has.
+
+    ``found.runs`` are the runs themselves where there is one name, and by name where there are several.
+    """
+    for preset in dict.fromkeys(chapter.preset if name == OWN else name for name in presets):
+        runs = {name: stored_at(chapter, name, preset) for name in names}
+        if None not in runs.values():
+            settings = chapter.config if preset == chapter.preset else chapter.room.PRESETS[preset]
+            return Found(runs if len(names) > 1 else runs[names[0]], preset, settings)
+    return None
 
 
 def stored(chapter: "Chapter", name: str, others: Sequence[str] = ("gpu",)) -> Found | None:
-    """The runs of an experiment, at the chapter's preset or else at the first of ``others`` that has them.
-
-    ``None`` if no preset has them. What is found says its preset: captions that show it must say so too.
-    """
-    for preset in dict.fromkeys((chapter.preset, *others)):
-        runs = stored_at(chapter, name, preset)
-        if runs is not None:
-            return Found(runs, preset)
-    return None
+    """The runs of an experiment, at the chapter's preset or else at the first of ``others`` that has them."""
+    return find(chapter, (name,), (OWN, *others))
 
 
 def stored_together(
     chapter: "Chapter", names: Sequence[str], others: Sequence[str] = ("gpu",)
 ) -> Found | None:
     """The runs of several experiments by name, all of one preset: the chapter's, or the first of ``others`` with all."""
-    for preset in dict.fromkeys((chapter.preset, *others)):
-        runs = {name: stored_at(chapter, name, preset) for name in names}
-        if None not in runs.values():
-            return Found(runs, preset)
-    return None
+    return find(chapter, names, (OWN, *others))
 
 
 def stored_at(chapter: "Chapter", name: str, preset: str) -> Runs | None:

@@ -7,7 +7,7 @@
 >>> show(sheet, alt="A curve that rises ever faster.", caption="Squares of the first three integers.")
 """
 
-from loupe.plotting.display import show
+from loupe.plotting.display import show, thumbnail_axes
 from loupe.plotting.style import (
     ACCENT,
     DIVERGING,
@@ -25,8 +25,12 @@ from loupe.plotting.style import (
     use_style,
 )
 from loupe.plotting.widgets import (
+    Frame,
+    Strip,
     filtration_slider,
     folding_kernel,
+    frame_player,
+    picture_chooser,
     poincare_disk,
     reverse_path,
     trajectory_view,
@@ -42,15 +46,20 @@ __all__ = [
     "SERIES",
     "TRUTH",
     "WIDTHS",
+    "Frame",
     "Series",
+    "Strip",
     "figure",
     "filtration_slider",
     "folding_kernel",
+    "frame_player",
     "log_axis",
+    "picture_chooser",
     "poincare_disk",
     "reverse_path",
     "series",
     "show",
+    "thumbnail_axes",
     "trajectory_view",
     "use_style",
 ]

@@ -28,8 +28,8 @@ DIVERGING = "PuOr"
 SCREEN_DPI = 110
 SAVED_DPI = 180
 
-WIDTHS = {"narrow": 4.2, "text": 6.5, "wide": 8.0}
-"""Widths of figures in inches."""
+WIDTHS = {"narrow": 4.2, "page": 5.2, "text": 6.5, "wide": 8.0}
+"""Widths of figures in inches; one of the page's width is still readable on a phone, 360 pixels wide."""
 
 
 class Series(NamedTuple):
@@ -101,14 +101,14 @@ def use_style() -> None:
 
 
 def figure(
-    width: str | float = "text", height: float | None = None, columns: int = 1, rows: int = 1, **options
+    width: str | float = "page", height: float | None = None, columns: int = 1, rows: int = 1, **options
 ):
     """Start a figure in the style of the book.
 
     Parameters
     ----------
     width : str or float
-        ``"narrow"``, ``"text"`` or ``"wide"`` (4.2, 6.5 and 8 inches), or inches.
+        ``"narrow"``, ``"page"``, ``"text"`` or ``"wide"`` (4.2, 5.2, 6.5 and 8 inches), or inches.
     height : float, optional
         Inches; by default the panels are 0.68 times as high as wide.
     columns, rows : int

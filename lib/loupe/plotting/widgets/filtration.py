@@ -1,21 +1,18 @@
-"""A cloud of points and its barcode, with a slider for the radius of the filtration.
-
-The picture is drawn here, in Python, as SVG at the median radius. The script only moves what is already
-there, so the still and the moving picture cannot differ, and without the script the still remains.
-"""
+"""A cloud of points and its barcode, with a slider over the merges of the filtration."""
 
 import math
 from html import escape
 
 import numpy as np
 
-from loupe.plotting.widgets.fragment import Fragment, assembled, check_words, controls, line
+from loupe.plotting.widgets.fragment import Fragment, check_words
+from loupe.plotting.widgets.frames import Frame, frame_player
 
 SIDE = 360
 """Width and height of each of the two panels in units of their SVG."""
 
-STEPS = 500
-"""Positions of the slider."""
+LEFT, SPAN, TOP, BOTTOM = 12, 330, 12, 318
+"""The barcode's frame inside its panel."""
 
 AXIS = "scale r, the diameter of the discs"
 """What the slider moves, and the barcode's axis says."""
@@ -23,11 +20,7 @@ AXIS = "scale r, the diameter of the discs"
 NOTE = "Two points join when their discs touch. Orange: the newest edge, and the bar that it closes."
 
 
-class FiltrationSlider(Fragment):
-    """A cloud with its barcode, and a slider for the radius."""
-
-
-def filtration_slider(points, edges, lengths, *, title: str, alt: str) -> FiltrationSlider:
+def filtration_slider(points, edges, lengths, *, title: str, alt: str) -> Fragment:
     """Show how the components of a plane cloud merge, and how their bars close, as the radius grows.
 
     At radius ``r`` two points are joined when they are at most ``r`` apart, that is when their discs of
@@ -49,111 +42,82 @@ def filtration_slider(points, edges, lengths, *, title: str, alt: str) -> Filtra
 
     Returns
     -------
-    FiltrationSlider
+    Fragment
         Shown by a notebook when it is the last value of a cell. Equal data give equal bytes.
     """
     check_words(title=title, alt=alt)
     points, edges, lengths = _checked(points, edges, lengths)
     order = np.argsort(lengths, kind="stable")
     edges, lengths = edges[order], lengths[order]
-
     largest = 1.12 * lengths[-1]
     digits = max(0, 2 - math.floor(math.log10(largest)))
-    radius = float(np.median(lengths))
-    dead = int(np.sum(lengths <= radius))
     place, scale = _placing(points)
-    # Ten significant digits: enough for the sums that are shown, and the same on every machine.
-    data = {
-        "lengths": [float(f"{length:.10g}") for length in lengths],
-        "largest": float(f"{largest:.10g}"),
-        "radius": float(f"{radius:.10g}"),
-        "scale": float(f"{scale:.10g}"),
-        "left": _LEFT,
-        "span": _SPAN,
-        "digits": digits,
-    }
-    cloud = _cloud(place, edges, radius * scale / 2, dead, alt)
-    barcode = _barcode(lengths, radius, largest, dead)
-    count = _count(radius, len(points) - dead, float(lengths[:dead].sum()), digits)
-    position = round(STEPS * radius / largest)
-    body = f"""<div class="lf-panels">
-{cloud}
-{barcode}
-</div>
-{controls("Next merge", last=STEPS, at=position, label=AXIS, said=count)}
-{line(count)}
-<p class="lw-note">{NOTE}</p>"""
-    html = assembled("filtration", title, body, data)
-    return FiltrationSlider(html, f"{title} ({len(points)} points; the slider needs a browser)")
+    radii = [0.0, *np.unique(lengths)]
 
+    def frame(radius: float) -> Frame:
+        dead = int(np.sum(lengths <= radius))
+        components = len(points) - dead
+        words = (
+            f"r = {radius:.{digits}f} · {components} component{'s' * (components != 1)} · "
+            f"E₁ so far {lengths[:dead].sum():.{digits}f}"
+        )
+        return Frame(
+            _cloud(place, edges, radius * scale, dead) + _barcode(lengths, radius, largest, dead), words
+        )
 
-_LEFT, _SPAN, _TOP, _BOTTOM = 12, 330, 12, 318  # the barcode's frame inside its panel
-
-
-def _count(radius: float, components: int, total: float, digits: int) -> str:
-    """The line under the slider; the script writes the same words."""
-    noun = "component" if components == 1 else "components"
-    return f"r = {radius:.{digits}f} · {components} {noun} · E₁ so far {total:.{digits}f}"
+    return frame_player(
+        list(map(frame, radii)), title=title, alt=alt, at=int(np.searchsorted(radii, np.median(lengths), "right")) - 1,
+        label=AXIS, following="Next merge", note=NOTE, look="filtration",
+        text=f"{title} ({len(points)} points; the slider needs a browser)",
+    )  # fmt: skip
 
 
 def _placing(points: np.ndarray) -> tuple[np.ndarray, float]:
     """Positions (n, 2) in the panel, y upwards, and how many units of the panel one unit of length takes."""
     low, high = points.min(axis=0), points.max(axis=0)
-    margin = 26
-    scale = (SIDE - 2 * margin) / float((high - low).max())
-    centred = (points - (low + high) / 2) * scale
-    return SIDE / 2 + centred * np.array([1, -1]), scale
+    scale = (SIDE - 52) / float((high - low).max())
+    return SIDE / 2 + (points - (low + high) / 2) * scale * np.array([1, -1]), scale
 
 
-def _cloud(place: np.ndarray, edges: np.ndarray, disc: float, dead: int, alt: str) -> str:
-    discs = "".join(f'<circle cx="{x:.2f}" cy="{y:.2f}" r="{disc:.2f}"/>' for x, y in place)
-    dots = "".join(f'<circle cx="{x:.2f}" cy="{y:.2f}" r="3"/>' for x, y in place)
-    line = '<line x1="{:.2f}" y1="{:.2f}" x2="{:.2f}" y2="{:.2f}"{}/>'
-    lines = "".join(line.format(*place[i], *place[j], _state(k, dead)) for k, (i, j) in enumerate(edges))
+def _split(parts: list[str], dead: int, kind: str = "lf-in") -> str:
+    """Three paths: what has merged, what has merged last, and what is still open."""
+    last = max(dead - 1, 0)
+    named = ((kind, parts[:last]), ("lf-new", parts[last:dead]), ("lf-open", parts[dead:]))
+    return "".join(f'<path class="{name}" d="{"".join(each)}"/>' for name, each in named)
+
+
+def _cloud(place: np.ndarray, edges: np.ndarray, disc: float, dead: int) -> str:
+    spots = [f"{x:.1f} {y:.1f}" for x, y in place]
+    dots = "".join(f"M{spot}h0" for spot in spots)
+    lines = _split([f"M{spots[i]}L{spots[j]}" for i, j in edges[:dead]], dead)
     return (
-        f'<svg class="lf-cloud" viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="{escape(alt)}">'
-        f'<g class="lf-discs">{discs}</g><g class="lf-edges">{lines}</g><g class="lf-points">{dots}</g></svg>'
+        f'<svg viewBox="0 0 {SIDE} {SIDE}"><path class="lf-discs" style="stroke-width:{disc:.2f}px" d="{dots}"/>{lines}'
+        f'<path class="lf-points" d="{dots}"/></svg>'
     )
 
 
 def _barcode(lengths: np.ndarray, radius: float, largest: float, dead: int) -> str:
-    unit = _SPAN / largest
-    gap = (_BOTTOM - _TOP) / (len(lengths) + 2)
+    unit = SPAN / largest
+    gap = (BOTTOM - TOP) / (len(lengths) + 2)
     cap = min(3.5, 0.42 * gap)
+    now = LEFT + radius * unit
     bars = []
-    for k, length in enumerate(lengths):
-        y = _BOTTOM - (k + 1) * gap
-        end = _LEFT + min(length, radius) * unit
-        closed = _state(k, dead)
-        # A closed bar ends in a stroke across it; the script reads where, and half its height, from the data.
-        tail = f"M{end:.2f} {y - cap:.2f}V{y + cap:.2f}" if closed else ""
-        drawn = f"M{_LEFT} {y:.2f}H{end:.2f}{tail}"
-        bars.append(f'<path data-y="{y:.2f}" data-cap="{cap:.2f}"{closed} d="{drawn}"/>')
-    y = _BOTTOM - (len(lengths) + 1) * gap
-    bars.append(f'<path class="lf-last" data-y="{y:.2f}" d="M{_LEFT} {y:.2f}H{_LEFT + radius * unit:.2f}"/>')
+    for k, length in enumerate([*lengths, math.inf]):  # the last stays open
+        y, end = BOTTOM - (k + 1) * gap, LEFT + min(length, radius) * unit
+        # A closed bar ends in a stroke across it.
+        bars.append(
+            f"M{LEFT} {y:.1f}H{end:.1f}" + (f"M{end:.1f} {y - cap:.1f}v{2 * cap:.1f}" if k < dead else "")
+        )
     ticks = _ticks(largest)
-    marks = "".join(f"M{_LEFT + tick * unit:.2f} {_BOTTOM}v5" for tick in ticks)
-    text = '<text x="{:.2f}" y="{}" text-anchor="middle">{}</text>'
-    labels = "".join(text.format(_LEFT + tick * unit, _BOTTOM + 19, f"{tick:g}") for tick in ticks)
-    labels += text.format(_LEFT + _SPAN / 2, SIDE - 4, AXIS)
-    alt = (
-        f"Barcode of the components: {len(lengths) + 1} bars start at scale 0; a bar closes when its "
-        "component merges into another; one stays open."
-    )
-    at = _LEFT + radius * unit
+    marks = "".join(f"M{LEFT + tick * unit:.1f} {BOTTOM}v5" for tick in ticks)
+    labels = [(LEFT + tick * unit, BOTTOM + 19, f"{tick:g}") for tick in ticks] + [
+        (LEFT + SPAN / 2, SIDE - 4, AXIS)
+    ]
+    words = "".join(f'<text x="{x:.1f}" y="{y}">{escape(text)}</text>' for x, y, text in labels)
     return (
-        f'<svg class="lf-barcode" viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="{alt}">'
-        f'<path class="lf-axis" d="M{_LEFT} {_BOTTOM}h{_SPAN}{marks}"/>{labels}'
-        f'<g class="lf-bars">{"".join(bars)}</g>'
-        f'<line class="lf-radius" x1="{at:.2f}" x2="{at:.2f}" y1="{_TOP - 8}" y2="{_BOTTOM}"/></svg>'
+        f'<svg viewBox="0 0 {SIDE} {SIDE}"><path class="lf-axis" d="M{LEFT} {BOTTOM}h{SPAN}{marks}"/>{words}'
+        f'<g class="lf-bars">{_split(bars, dead)}</g><path class="lf-radius" d="M{now:.1f} {TOP - 8}V{BOTTOM}"/></svg>'
     )
-
-
-def _state(rank: int, dead: int) -> str:
-    """Class of an edge or a bar: merged, merged just now, or (no class) still open."""
-    if rank >= dead:
-        return ""
-    return ' class="lf-in lf-new"' if rank == dead - 1 else ' class="lf-in"'
 
 
 def _ticks(largest: float) -> list[float]:

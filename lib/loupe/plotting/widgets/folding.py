@@ -1,17 +1,15 @@
-"""The law of a reflected particle as a folded bell curve, with a slider over the noise.
+"""The distribution of a reflected particle as a folded bell curve, with a slider over the noise.
 
-Three amounts of noise and a larger picture of one more are drawn here, in Python. The script only changes
-what is already there, so the still and the moving picture cannot differ, and without the script the still
-remains.
+Three amounts of noise and a larger picture of one more stand where no script runs.
 """
 
 import math
-from html import escape
 from statistics import NormalDist
 
 import numpy as np
 
-from loupe.plotting.widgets.fragment import Fragment, assembled, check_words, choice, controls, line
+from loupe.plotting.widgets.fragment import Fragment, check_words
+from loupe.plotting.widgets.frames import Frame, Strip, frame_player
 
 PIECES = (0, -1, 1, -2, 2)
 """The pieces [k, k+1] of the line that are seen in the strip, as they lie on each other from the bottom up."""
@@ -29,7 +27,7 @@ SHOWN = 0.4
 """The amount of noise that the large frame shows first, or the nearest one that there is."""
 
 FLOOR = 1.6
-"""The scale of the densities reaches at least this high; the flat law has density 1."""
+"""The scale of the densities reaches at least this high; the flat distribution has density 1."""
 
 FAINTEST = 0.15
 """A layer that is nowhere as high, in units of the drawing, is not drawn."""
@@ -39,7 +37,7 @@ ROOM = 40_000
 
 LARGE = {
     "width": 480, "height": 292, "left": 22, "right": 468, "strip": 84, "tall": 60, "top": 122, "base": 252,
-    "every": 1, "under": 5,
+    "every": 2, "under": 5,
 }  # fmt: skip
 """The large frame: where the strip and the panel stand, and every how many points they are drawn."""
 
@@ -54,11 +52,7 @@ NOTE = (
 )
 
 
-class FoldingKernel(Fragment):
-    """A bell curve folded into [0, 1], with a slider for its width."""
-
-
-def folding_kernel(x, sigmas, starts, density, *, title: str, alt: str) -> FoldingKernel:
+def folding_kernel(x, sigmas, starts, density, *, title: str, alt: str) -> Fragment:
     """Show how the heat kernel of [0, 1] with reflecting walls comes about by folding a bell curve.
 
     A particle at ``start`` in [0, 1] is moved by Gaussian noise of standard deviation ``sigma``. The line is
@@ -82,64 +76,60 @@ def folding_kernel(x, sigmas, starts, density, *, title: str, alt: str) -> Foldi
 
     Returns
     -------
-    FoldingKernel
+    Fragment
         Shown by a notebook when it is the last value of a cell. Equal data give equal bytes.
     """
     check_words(title=title, alt=alt)
     x, sigmas, starts, density = _checked(x, sigmas, starts, density)
-    data = _data(x, sigmas, starts, density, alt)
-    frames = "\n".join(_frame(data, density, i) for i in data["frames"])
-    large, words = _drawing(data, density, data["at"], LARGE), _line(data, data["at"])
-    body = f"""<div class="lw-choices" hidden>{choice("start", data["names"])}</div>
-<div class="lk-frames">
-{frames}
-</div>
-{large}
-{controls("More noise", last=len(sigmas) - 1, at=data["at"], label="noise σ", said=words)}
-{line(words)}
-<p class="lw-legend">{_LEGEND}</p>
-<p class="lw-note">{NOTE}</p>"""
-    html = assembled("folding", title, body, data)
-    first, final = data["labels"][0], data["labels"][-1]
-    return FoldingKernel(html, f"{title} (noise from {first} to {final}; the slider needs a browser)")
+    labels, small, reach = _labels(sigmas), _frames(sigmas), _reach(sigmas)
+    dots = [NormalDist().inv_cdf((k + 0.5) / DOTS) for k in range(DOTS)]
+
+    def strip(start: float, rows: np.ndarray) -> Strip:
+        tops = np.maximum(FLOOR, 1.08 * rows.max(axis=1))
+        folded = [_percent(_folded(start, sigma)) for sigma in sigmas]
+        names = [f"σ\u00a0=\u00a0{label}" for label in labels]
+        words = [
+            f"{name}\u00a0· {part}\u00a0% of the mass has been folded\u00a0· furthest from the flat distribution by "
+            f"{_percent(np.abs(row - 1).max())}\u00a0%"
+            for name, part, row in zip(names, folded, rows, strict=True)
+        ]
+
+        def drawing(i: int, view: dict) -> str:
+            return _drawing(
+                x,
+                _layers(x, start, sigmas[i], reach),
+                rows[i],
+                tops[i],
+                start,
+                view,
+                sigmas[i] * np.array(dots),
+            )
+
+        above = "".join(
+            f'<div class="lk-frame"><p class="lk-step"><span>{names[i]}</span> <span>{folded[i]}\u00a0% folded</span></p>'
+            f'<div class="lw-panel" role="img" aria-label="Small frame: {words[i]}">{drawing(i, SMALL)}</div></div>'
+            for i in small
+        )
+        frames = [Frame(drawing(i, LARGE), words[i]) for i in range(len(sigmas))]
+        return Strip(frames, f'<div class="lk-frames">{above}</div>')
+
+    return frame_player(
+        {f"{start:g}": strip(float(start), rows) for start, rows in zip(starts, density, strict=True)},
+        title=title, alt=alt, choose=("start",), at=int(np.argmin(np.abs(sigmas - SHOWN))), label="noise σ",
+        following="More noise", legend=_LEGEND, note=NOTE, look="folding",
+        text=f"{title} (noise from {labels[0]} to {labels[-1]}; the slider needs a browser)",
+    )  # fmt: skip
 
 
 _LEGEND = "".join(
     f"<span>{part}</span>"
     for part in (
         '<i class="sum"></i> reflected density: the sum of the layers',
-        '<i class="flat"></i> flat law',
+        '<i class="flat"></i> flat distribution',
         f'<i class="dot"></i> 1/{DOTS} of the mass',
         '<i class="f3"></i> 3 folds or more',
     )
 )
-
-
-def _data(x, sigmas, starts, density, alt: str) -> dict:
-    """What the page holds; the still is drawn from the same rounded numbers."""
-    whole = np.rint(1000 * density).astype(int)
-    peaks = density.max(axis=2)
-    return {
-        "alt": alt,
-        "x": x.tolist(),
-        "sigmas": sigmas.tolist(),
-        "labels": _labels(sigmas),
-        "starts": starts.tolist(),
-        "names": [f"{start:g}" for start in starts],
-        # In thousandths: the first value, then how far each lies from the one before.
-        "density": np.concatenate([whole[..., :1], np.diff(whole, axis=2)], axis=2).tolist(),
-        "tops": np.maximum(FLOOR, 1.08 * peaks).round(3).tolist(),
-        "folded": [[_percent(_folded(start, sigma)) for sigma in sigmas] for start in starts],
-        "far": [[_percent(np.abs(row - 1).max()) for row in rows] for rows in density],
-        "frames": _frames(sigmas),
-        "at": int(np.argmin(np.abs(sigmas - SHOWN))),
-        "dots": [round(NormalDist().inv_cdf((k + 0.5) / DOTS), 4) for k in range(DOTS)],
-        "reach": _reach(sigmas),
-        "pieces": PIECES,
-        "faintest": FAINTEST,
-        "large": LARGE,
-        "small": SMALL,
-    }
 
 
 def _labels(sigmas: np.ndarray) -> list[str]:
@@ -184,68 +174,47 @@ def _layers(x: np.ndarray, start: float, sigma: float, reach: int) -> list[np.nd
     return [*map(piece, PIECES), rest]
 
 
-def _drawing(data: dict, density: np.ndarray, i: int, view: dict, start: int = 0) -> str:
-    """One frame: the strip with the unfolded bell, and under it the layers; the script moves both."""
-    x, tall = np.array(data["x"]), data["tops"][start][i]
-    kept = _kept(len(x), view["every"])
-    x, total = x[kept], np.rint(1000 * density[start, i, kept]) / 1000
-    place, sigma = data["starts"][start], data["sigmas"][i]
-    layers = _layers(x, place, sigma, data["reach"])
-    width, unit = view["right"] - view["left"], (view["right"] - view["left"]) / 5
-    strip, base, up = view["strip"], view["base"], view["base"] - view["top"]
-    across = view["left"] + width * x
-
-    pieces = []
-    for k, layer in zip(PIECES, layers[:-1], strict=True):
-        along = view["left"] + unit * (2 + k + (x if k % 2 == 0 else 1 - x))
-        pieces.append(_area(along, layer, strip, view["tall"] / tall, layer))
-    stack = [
-        _area(across, sum(layers[: j + 1]), base, up / tall, layer) for j, layer in enumerate(layers)
-    ]  # from the bottom up
-    kinds = [*map(abs, PIECES), 3]
-    bell = "".join(
-        f'<path class="f{kind}" d="{path}"/>' for kind, path in zip(kinds[:-1], pieces, strict=True)
-    )
+def _drawing(x, layers, density, tall, start: float, view: dict, noise) -> str:
+    """One frame: the strip with the unfolded bell, and under it the layers, which add up to the density."""
+    left, right, strip, top, base = (view[name] for name in ("left", "right", "strip", "top", "base"))
+    kept = [*range(0, len(x) - 1, view["every"]), len(x) - 1]
+    x, density, layers = x[kept], density[kept], [layer[kept] for layer in layers]
+    unit, up, across = (right - left) / 5, (base - top) / tall, left + (right - left) * x
+    kinds, bell, pile = [*map(abs, PIECES), 3], "", ""
+    for k, layer in zip(PIECES, layers, strict=False):
+        along = left + unit * (2 + k + (x if k % 2 == 0 else 1 - x))
+        bell += f'<path class="f{abs(k)}" d="{_area(along, layer, strip, view["tall"] / tall, layer)}"/>'
     # The highest first: each of the others hides what is not above it.
-    pile = "".join(
-        f'<path class="f{kind}" d="{path}"/>' for kind, path in zip(kinds[::-1], stack[::-1], strict=True)
-    )
-    curve = _points(across, base - up / tall * total)
-    flat = base - up / tall
-    left, right, first, second = view["left"], view["right"], view["left"] + 2 * unit, view["left"] + 3 * unit
-    creases = "".join(f"M{left + k * unit:.1f} {strip - view['tall']}V{strip}" for k in (1, 4))
-    walls = f"M{first:.1f} {strip - view['tall'] - 2}V{strip + 2}M{second:.1f} {strip - view['tall'] - 2}V{strip + 2}"
-    under = view["under"]
-    fan = f"M{first:.1f} {strip + 4}L{left} {view['top'] - 2}M{second:.1f} {strip + 4}L{right} {view['top'] - 2}"
-    said = f"{data['alt']} Now: {_line(data, i, start)}" if under else f"Small frame: {_line(data, i, start)}"
-    words, dots = "", ""
-    if under:
-        words = _words(view, unit, place, flat)
-        dots = _dots(data, view, place, sigma)
+    for j in reversed(range(len(layers))):
+        pile += f'<path class="f{kinds[j]}" d="{_area(across, sum(layers[: j + 1]), base, up, layers[j])}"/>'
+    first, second, high = left + 2 * unit, left + 3 * unit, strip - view["tall"]
+    creases = "".join(f"M{left + k * unit:.1f} {high}V{strip}" for k in (1, 4))
+    walls = "".join(f"M{wall:.1f} {high - 2}V{strip + 2}" for wall in (first, second))
+    fan = f"M{first:.1f} {strip + 4}L{left} {top - 2}M{second:.1f} {strip + 4}L{right} {top - 2}"
+    more = _words(view, unit, start, base - up) + _dots(view, start, noise) if view["under"] else ""
     return (
-        f'<svg class="{"lk-large" if under else "lk-small"}" viewBox="0 0 {view["width"]} {view["height"]}" '
-        f'role="img" aria-label="{escape(said)}"><g class="lk-bell">{bell}</g><g class="lk-pile">{pile}</g>'
-        f'<path class="lk-creases" d="{creases}"/><path class="lk-fan" d="{fan}"/>'
-        f'<path class="lk-flat" d="M{left} {flat:.1f}H{right}"/><path class="lk-sum" d="M{curve}"/>'
-        f'<path class="lk-walls" d="M{left} {strip}H{right}{walls}M{left} {view["top"] - 2}V{base}H{right}'
-        f'V{view["top"] - 2}"/>{words}{dots}</svg>'
+        f'<svg class="{"lk-large" if more else "lk-small"}" viewBox="0 0 {view["width"]} {view["height"]}">'
+        f'<g class="lk-bell">{bell}</g><g class="lk-pile">{pile}</g><path class="lk-creases" d="{creases}"/>'
+        f'<path class="lk-fan" d="{fan}"/><path class="lk-flat" d="M{left} {base - up:.1f}H{right}"/>'
+        f'<path class="lk-sum" d="{_line(across, base - up * density)}"/><path class="lk-walls" '
+        f'd="M{left} {strip}H{right}{walls}M{left} {top - 2}V{base}H{right}V{top - 2}"/>{more}</svg>'
     )
 
 
-def _kept(count: int, every: int) -> list[int]:
-    """The points of the grid that a frame draws: the ends, and every so manieth between them."""
-    return [*range(0, count - 1, every), count - 1]
-
-
-def _points(across: np.ndarray, heights: np.ndarray) -> str:
-    return "L".join(f"{u:.1f} {v:.2f}" for u, v in zip(across, heights, strict=True))
+def _line(across: np.ndarray, heights: np.ndarray) -> str:
+    """A path in steps of tenths, which take little room."""
+    places = np.rint(10 * np.stack([across, heights], axis=1)).astype(int)
+    steps = " ".join(f"{dx / 10:g} {dy / 10:g}" for dx, dy in np.diff(places, axis=0))
+    return f"M{places[0, 0] / 10:g} {places[0, 1] / 10:g}l{steps}"
 
 
 def _area(across: np.ndarray, upper: np.ndarray, base: float, scale: float, layer: np.ndarray) -> str:
     """Path of the ground under ``upper``; none where the layer on its top could not be seen."""
-    if scale * layer.max() < FAINTEST:
-        return ""
-    return f"M{across[0]:.1f} {base}L{_points(across, base - scale * upper)}L{across[-1]:.1f} {base}Z"
+    return (
+        f"{_line(across, base - scale * upper)}V{base}H{across[0]:.1f}Z"
+        if scale * layer.max() >= FAINTEST
+        else ""
+    )
 
 
 def _words(view: dict, unit: float, place: float, flat: float) -> str:
@@ -259,56 +228,32 @@ def _words(view: dict, unit: float, place: float, flat: float) -> str:
         parts.append(text.format(left + (2 + k) * unit, strip + 22, "", str(k).replace("-", "−")))
     for k in (0, 1):
         parts.append(text.format(left + k * (view["right"] - left), base + 32, "", k))
-    parts.append(text.format(left - 8, flat, ' class="lk-one" dy=".35em"', 1))
-    seen = _start(view, place)
-    parts.append(f'<path class="lk-start" d="M{seen[0]:.1f} {base + 11}l4 7h-8Z"/>')
-    parts.append(text.format(seen[1], base + 32, ' class="lk-from"', "start"))
+    parts.append(text.format(left - 8, flat, ' dy=".35em"', 1))
+    x = left + (view["right"] - left) * place
+    parts.append(f'<path class="lk-start" d="M{x:.1f} {base + 11}l4 7h-8Z"/>')
+    # The word keeps clear of the 0 and the 1.
+    parts.append(text.format(min(max(x, left + 44), view["right"] - 44), base + 32, "", "start"))
     return "".join(parts)
 
 
-def _start(view: dict, place: float) -> tuple[float, float]:
-    """Where the mark of the start stands, and where its word, which keeps clear of the 0 and the 1."""
-    x = view["left"] + (view["right"] - view["left"]) * place
-    return x, min(max(x, view["left"] + 44), view["right"] - 44)
-
-
-def _dots(data: dict, view: dict, place: float, sigma: float) -> str:
+def _dots(view: dict, place: float, noise) -> str:
     """The dots under the strip, some of them beyond it, and the same dots folded under the panel."""
     left, width = view["left"], view["right"] - view["left"]
-    unfolded, folded = [], []
-    for z in data["dots"]:
-        u = place + sigma * z
+    unfolded, folded = "", ""
+    for u in place + noise:
         kind = f"f{min(3, abs(math.floor(u)))}"
-        if not -2 <= u <= 3:
-            kind += " out"
-        along, across = left + width / 5 * (2 + u), left + width * _fold(u)
-        circle = '<circle class="{}" cx="{:.1f}" cy="{}" r="{}"/>'
-        unfolded.append(circle.format(kind, along, view["strip"] + view["under"], 1.8))
-        folded.append(circle.format(kind, across, view["base"] + view["under"], 2.4))
-    return f'<g class="lk-far">{"".join(unfolded)}</g><g class="lk-dots">{"".join(folded)}</g>'
+        if -2 <= u <= 3:
+            y = view["strip"] + view["under"]
+            unfolded += f'<circle class="{kind}" cx="{left + width / 5 * (2 + u):.1f}" cy="{y}" r="1.8"/>'
+        y = view["base"] + view["under"]
+        folded += f'<circle class="{kind}" cx="{left + width * _fold(u):.1f}" cy="{y}" r="2.4"/>'
+    return f'<g class="lk-far">{unfolded}</g><g class="lk-dots">{folded}</g>'
 
 
 def _fold(u: float) -> float:
     """Where a place of the line comes to lie on [0, 1]."""
     v = math.fmod(abs(u), 2)
     return v if v <= 1 else 2 - v
-
-
-def _frame(data: dict, density: np.ndarray, i: int) -> str:
-    return f'<div class="lk-frame"><p class="lk-step">{_short(data, i)}</p>{_drawing(data, density, i, SMALL)}</div>'
-
-
-def _short(data: dict, i: int, start: int = 0) -> str:
-    """The words over a small frame; the script writes the same."""
-    return f"<span>σ\u00a0=\u00a0{data['labels'][i]}</span> <span>{data['folded'][start][i]}\u00a0% folded</span>"
-
-
-def _line(data: dict, i: int, start: int = 0) -> str:
-    """The line under the large frame; the script writes the same words."""
-    return (
-        f"σ\u00a0=\u00a0{data['labels'][i]}\u00a0· {data['folded'][start][i]}\u00a0% of the mass has been folded\u00a0· "
-        f"furthest from the flat law by {data['far'][start][i]}\u00a0%"
-    )
 
 
 def _checked(x, sigmas, starts, density) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

@@ -1,7 +1,7 @@
 """What the interactive pictures share: how a notebook shows them, their page fragment, and their controls.
 
-A picture brings a style sheet and a script, named as its module, and calls :func:`assembled`. What looks and
-moves alike in all of them is in ``shared.css``, whose classes begin with ``lw-``, and in ``shared.js``.
+What looks and moves alike in all of them is in ``shared.css``, whose classes begin with ``lw-``, and in ``shared.js``.
+A picture of stored frames is made by :func:`loupe.plotting.frame_player` and needs no script of its own.
 """
 
 import hashlib
@@ -31,13 +31,13 @@ class Fragment:
         return {"text/html": self.html, "text/plain": self.text}
 
 
-def assembled(name: str, title: str, body: str, data: dict) -> str:
+def assembled(name: str, title: str, body: str, data: dict, script: str = "") -> str:
     """A page fragment that needs nothing else.
 
     Parameters
     ----------
     name : str
-        The module of the picture, such as ``"reverse_path"``: its style sheet and its script have this name, and
+        The module of the picture, such as ``"reverse_path"``: its style sheet has this name, where it has one, and
         its class is ``loupe-reverse-path``.
     title : str
         The heading.
@@ -45,24 +45,27 @@ def assembled(name: str, title: str, body: str, data: dict) -> str:
         HTML of the still. What is of no use without the script has the attribute ``hidden``.
     data : dict
         What the script reads.
+    script : str
+        The script of this folder that moves the picture; by default it has the name of the module.
 
     Returns
     -------
     str
         HTML whose id comes from all that is given, so that equal pictures have equal bytes.
     """
-    kind, heading = "loupe-" + name.replace("_", "-"), escape(title)
+    kind, heading, script = "loupe-" + name.replace("_", "-"), escape(title), script or name
     # A "</script>" in a text would end the data.
     content = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
     digest = hashlib.sha256((heading + body + content).encode()).hexdigest()[:10]
     # One function around both scripts: pages hold several pictures, whose names must not meet.
-    script = f'(function () {{\n"use strict";\n{_bare("shared.js")}{_bare(f"{name}.js")}}})();'
-    return f"""<div class="loupe-widget {kind} mathjax_ignore" id="{kind}-{digest}" role="group" aria-label="{heading}">
+    code = f'(function () {{\n"use strict";\n{_bare("shared.js")}{_bare(f"{script}.js")}}})();'
+    return f"""<div class="loupe-widget lw-{script} {kind} mathjax_ignore" id="{kind}-{digest}" role="group" \
+aria-label="{heading}">
 <style>{_bare("shared.css")}{_bare(f"{name}.css")}</style>
 <p class="lw-title">{heading}</p>
 {body}
 <script type="application/json" class="lw-data">{content}</script>
-<script>{script}</script>
+<script>{code}</script>
 </div>"""
 
 
@@ -82,14 +85,24 @@ def line(words: str) -> str:
 
 
 def choice(what: str, options: list[str]) -> str:
-    """Buttons of which one is pressed; none where there is nothing to choose."""
+    """Buttons of which one is pressed, or a list where they are too long; none where there is nothing to choose."""
     if len(options) == 1:
         return ""
+    if sum(map(len, options)) > BUTTONS:
+        listed = "".join(f'<option value="{k}">{escape(option)}</option>' for k, option in enumerate(options))
+        return (
+            f'<label class="lw-choice"><span>{escape(what)}</span> '
+            f'<select autocomplete="off">{listed}</select></label>'
+        )
     buttons = "".join(
-        f'<button type="button" data-{what}="{k}" aria-pressed="{"false" if k else "true"}">{escape(option)}</button>'
+        f'<button type="button" aria-pressed="{"false" if k else "true"}">{escape(option)}</button>'
         for k, option in enumerate(options)
     )
-    return f'<span class="lw-choice" role="group" aria-label="{what}"><span>{what}</span>{buttons}</span>'
+    return f'<span class="lw-choice" role="group" aria-label="{escape(what)}"><span>{escape(what)}</span>{buttons}</span>'
+
+
+BUTTONS = 32
+"""Characters that buttons side by side may have together."""
 
 
 def beside(name: str) -> str:
@@ -98,7 +111,9 @@ def beside(name: str) -> str:
 
 
 def _bare(name: str) -> str:
-    """The same without indents and lines of comment: pages hold it once for each picture."""
+    """The same without indents and lines of comment: pages hold it once for each picture; nothing where there is none."""
+    if not files("loupe.plotting.widgets").joinpath(name).is_file():
+        return ""
     return re.sub(r"(?m)^\s*//.*\n|^/\*[\s\S]*?\*/\n|^\s+", "", beside(name))
 
 

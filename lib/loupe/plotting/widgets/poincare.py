@@ -34,11 +34,7 @@ The first markers are the largest, so that all of them can be seen where average
 NOTE = "F: summed squared distances to A, B, C, least at the Fréchet mean. Rings: distance 1, 2, 3 from the centre."
 
 
-class PoincareDisk(Fragment):
-    """Three points that can be moved in the Poincaré disk, with their averages."""
-
-
-def poincare_disk(points, averages, *, title: str, alt: str) -> PoincareDisk:
+def poincare_disk(points, averages, *, title: str, alt: str) -> Fragment:
     """Show how four averages of three points of the hyperbolic plane differ, and follow the points.
 
     The disk is the Poincaré ball of curvature -1, all points have weight 1. For each average the sum ``F`` of
@@ -58,7 +54,7 @@ def poincare_disk(points, averages, *, title: str, alt: str) -> PoincareDisk:
 
     Returns
     -------
-    PoincareDisk
+    Fragment
         Shown by a notebook when it is the last value of a cell. Equal data give equal bytes.
     """
     check_words(title=title, alt=alt)
@@ -83,7 +79,7 @@ Push one to the edge: which average follows it?</p>
 </div>
 <p class="lw-note">{NOTE}</p>"""
     html = assembled("poincare", title, body, data)
-    return PoincareDisk(html, f"{title} (three points; moving them needs a browser)")
+    return Fragment(html, f"{title} (three points; moving them needs a browser)")
 
 
 def _disk(points: np.ndarray, averages: dict[str, np.ndarray], alt: str) -> str:
@@ -105,7 +101,7 @@ def _disk(points: np.ndarray, averages: dict[str, np.ndarray], alt: str) -> str:
         for letter, point, (x, y) in zip("ABC", points, _labels(points), strict=True)
     )
     return (
-        f'<svg class="lp-disk" viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="{escape(alt)}">'
+        f'<svg class="lp-disk lw-panel" viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="{escape(alt)}">'
         f'<circle class="lp-boundary" cx="{CENTRE}" cy="{CENTRE}" r="{SCALE}"/><g class="lp-rings">{rings}'
         f'<path d="M{CENTRE - 4} {CENTRE}h8M{CENTRE} {CENTRE - 4}v8"/>{numbers}</g>'
         f'<g class="lp-arcs">{arcs}</g><g class="lp-marks">{marks}</g>{handles}</svg>'

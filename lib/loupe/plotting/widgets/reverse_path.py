@@ -1,16 +1,16 @@
 """Texts on their way from noise to words, with a slider over the steps of discrete diffusion.
 
-The finished text and three states before it are written here, in Python. The script only changes what is
-already there, so the still and the moving picture cannot differ, and without the script the still remains.
+The finished text and three states before it stand where no script runs.
 """
 
+import math
 import re
 from html import escape
-from itertools import count
 
 import numpy as np
 
-from loupe.plotting.widgets.fragment import Fragment, assembled, check_words, choice, controls, line
+from loupe.plotting.widgets.fragment import Fragment, check_words
+from loupe.plotting.widgets.frames import Frame, Strip, frame_player
 
 LETTERS = "_abcdefghijklmnopqrstuvwxyz."
 """How the data name the symbols: the space, a to z, and the mask."""
@@ -24,17 +24,13 @@ QUARTERS = (1, 2, 3)
 """The states that stand above the text, in quarters of the way."""
 
 ROOM = 160_000
-"""Characters that the states may take; if they need more, only every second, third, ... state is kept."""
+"""Characters that all states may have together; if there are more, only every second, third, ... state is kept."""
 
 LONGEST = 1024
 """Characters of the longest text that can be shown."""
 
 
-class ReversePath(Fragment):
-    """Texts that discrete diffusion writes, step by step."""
-
-
-def reverse_path(paths, times, *, title: str, alt: str) -> ReversePath:
+def reverse_path(paths, times, *, title: str, alt: str) -> Fragment:
     """Show how discrete diffusion writes a text, and when each of its characters was fixed for good.
 
     A character is fixed at the first step after which it never differs from the finished text; until then it
@@ -56,129 +52,81 @@ def reverse_path(paths, times, *, title: str, alt: str) -> ReversePath:
 
     Returns
     -------
-    ReversePath
+    Fragment
         Shown by a notebook when it is the last value of a cell. Equal data give equal bytes. Of very many
         states only some can be chosen; colours and counts still come from all of them.
     """
     check_words(title=title, alt=alt)
     paths, times = _checked(paths, times)
-    first = next(iter(paths.values()))
-    states, length = first.shape[1:]
-    fixed = {name: _fixed(texts) for name, texts in paths.items()}
-    shown, written = _written(paths)
-    data = {
-        "alt": alt,
-        "states": states,
-        "shown": shown,
-        "first": int(len(times) == states),
-        "times": [f"{time:.2f}" for time in np.append(times, 0)[-states:][shown]],
-        "rows": sorted({round(quarter * (len(shown) - 1) / 4) for quarter in QUARTERS}),
-        "open": [_open(texts) for texts in paths.values()],
-        "fixed": [each.tolist() for each in fixed.values()],
-        "paths": written,
-    }
-    name, last = next(iter(paths)), len(shown) - 1
-    rows = "\n".join(_row(data, k, first[0], fixed[name][0]) for k in data["rows"])
-    text = _text(data, last, first[0], fixed[name][0])
-    words = _line(data, last, fixed[name][0])
-    choices = choice("graph", list(paths)) + choice("text", [str(k + 1) for k in range(len(first))])
-    body = f"""<div class="lw-choices" hidden>{choices}</div>
-<div class="lr-rows">
-{rows}
-</div>
-{line(words)}
-<div class="lr-main">{text}</div>
-{controls("Next step", last=last, at=last, label="step", said=words)}
-<p class="lw-legend">{_legend(paths, data)}</p>"""
-    html = assembled("reverse_path", title, body, data)
-    return ReversePath(html, f"{title} ({length} characters, {states} states; the slider needs a browser)")
+    texts, states, length = next(iter(paths.values())).shape
+    stride = math.ceil(len(paths) * texts * states * length / ROOM)
+    shown = sorted({0, *range(states - 1, -1, -stride)})
+    first = int(len(times) == states)
+    times = np.append(times, 0)[-states:]
+    waiting = {name: "masked" if (each == MASK).any() else "still to change" for name, each in paths.items()}
+
+    def strip(text, name) -> Strip:
+        fixed = _fixed(text)
+        words = [
+            f"Step {k + first} of {states - 1 + first} · time {times[k]:.2f} · {np.sum(fixed > k)} {waiting[name]}"
+            for k in range(states)
+        ]
+        rows = sorted({shown[round(quarter * (len(shown) - 1) / 4)] for quarter in QUARTERS})
+        above = "".join(
+            f'<p class="lr-step">{words[k]}</p><div class="lr-text lw-panel" role="img" '
+            f'aria-label="{escape(_said(alt, text[k]))}">{_blocks(text, fixed, k)}</div>'
+            for k in rows
+        )
+        frames = [
+            Frame(
+                f'<div class="lr-text">{_blocks(text, fixed, k, before)}</div>', words[k], _said(alt, text[k])
+            )
+            for before, k in zip([shown[0], *shown], shown, strict=False)
+        ]
+        return Strip(frames, above)
+
+    return frame_player(
+        {name: {str(k + 1): strip(text, name) for k, text in enumerate(each)} for name, each in paths.items()},
+        title=title, alt=alt, choose=("graph", "text"), label="step", following="Next step", look="reverse_path",
+        legend=_legend(waiting.values(), first, states - 1 + first),
+        text=f"{title} ({length} characters, {states} states; the slider needs a browser)",
+    )  # fmt: skip
 
 
-def _fixed(texts: np.ndarray) -> np.ndarray:
-    """For each character (texts, L), the first state from which on it is as at the end."""
-    differs = texts != texts[:, -1:]
-    return np.where(differs.any(1), texts.shape[1] - np.argmax(differs[:, ::-1], axis=1), 0)
+def _fixed(text: np.ndarray) -> np.ndarray:
+    """For each character of (states, L), the first state from which on it is as at the end."""
+    differs = text != text[-1:]
+    return np.where(differs.any(0), len(text) - np.argmax(differs[::-1], axis=0), 0)
 
 
-def _open(texts: np.ndarray) -> str:
-    """What characters are until they are fixed."""
-    return "masked" if (texts == MASK).any() else "still to change"
-
-
-def _written(paths: dict[str, np.ndarray]) -> tuple[list[int], list[list[str]]]:
-    """The states that can be chosen, the last among them, and each text as a string, few enough for a page."""
-    states = next(iter(paths.values())).shape[1]
-    for stride in count(1):
-        shown = sorted({0, *range(states - 1, -1, -stride)})
-        written = [[_encoded(text[shown]) for text in texts] for texts in paths.values()]
-        if stride >= states or sum(len(text) for texts in written for text in texts) <= ROOM:
-            return shown, written
-
-
-def _encoded(states: np.ndarray) -> str:
-    """States between commas: new characters as letters, and how many before them stay as a number."""
-    before, parts = np.full(states.shape[1], -1), []
-    for state in states:
-        part, kept = "", 0
-        for symbol, same in zip(state.tolist(), (state == before).tolist(), strict=True):
-            if same:
-                kept += 1
-            else:
-                part += (str(kept) if kept else "") + LETTERS[symbol]
-                kept = 0
-        parts.append(part)
-        before = state
-    return ",".join(parts)
-
-
-def _row(data: dict, k: int, text: np.ndarray, fixed: np.ndarray) -> str:
-    return f'<p class="lr-step">{_line(data, k, fixed)}</p>\n{_text(data, k, text, fixed)}'
-
-
-def _line(data: dict, k: int, fixed: np.ndarray) -> str:
-    """The line over a state; the script writes the same words."""
-    state, last = data["shown"][k], data["states"] - 1
-    left = int(np.sum(fixed > state))
-    return (
-        f"Step {state + data['first']} of {last + data['first']} · time {data['times'][k]} · "
-        f"{left} {data['open'][0]}"
-    )
-
-
-def _text(data: dict, k: int, text: np.ndarray, fixed: np.ndarray) -> str:
-    """The characters of a state as small blocks; the script makes the same."""
-    state, at = text[data["shown"][k]].tolist(), data["shown"][k]
-    blocks = "".join(
-        f'<b class="{_kind(symbol, when, at, data["states"])}">'
+def _blocks(text: np.ndarray, fixed: np.ndarray, k: int, before: int | None = None) -> str:
+    """The characters of a state as small blocks: coloured, or open; those changed on the way are ringed."""
+    last = len(text) - 1
+    colours = (2 * (COLOURS - 1) * fixed + last) // (2 * last)
+    ringed = text[k] != text[k if before is None or k == last else before]
+    return "".join(
+        f'<b class="{f"v{colour}" if when <= k else "o"}{ {MASK: " m", 0: " s"}.get(symbol, "") }{" n" * ring}">'
         f"{'' if symbol == MASK else LETTERS[symbol].replace('_', ' ')}</b>"
-        for symbol, when in zip(state, fixed.tolist(), strict=True)
+        for symbol, when, colour, ring in zip(
+            *map(np.ndarray.tolist, (text[k], fixed, colours, ringed)), strict=True
+        )
     )
-    return f'<div class="lr-text" role="img" aria-label="{escape(_said(data["alt"], state))}">{blocks}</div>'
 
 
-def _kind(symbol: int, when: int, at: int, states: int) -> str:
-    """Classes of a block: its colour or that it is open, and whether it is a mask or a space."""
-    colour = (2 * (COLOURS - 1) * when + states - 1) // (2 * (states - 1))
-    return (f"v{colour}" if when <= at else "o") + {MASK: " m", 0: " s"}.get(symbol, "")
-
-
-def _said(alt: str, state: list[int]) -> str:
+def _said(alt: str, state: np.ndarray) -> str:
     """What a screen reader says of a state: many masks in a row are one ellipsis."""
     words = "".join(LETTERS[symbol] for symbol in state).replace("_", " ")
     return f"{alt} The text now: {re.sub('[.]+', '…', words)}"
 
 
-def _legend(paths: dict[str, np.ndarray], data: dict) -> str:
+def _legend(waiting, first: int, last: int) -> str:
     scale = "".join(f'<i class="v{k}"></i>' for k in range(COLOURS))
-    first, last = data["first"], data["states"] - 1 + data["first"]
+    open_ = {"masked": '<b class="o m"></b> masked', "still to change": '<b class="o">a</b> still to change'}
     parts = [
-        f'fixed for good: step {first} <span class="lr-scale" aria-hidden="true">{scale}</span> step {last}'
+        f'fixed for good: step {first} <span class="lr-scale" aria-hidden="true">{scale}</span> step {last}',
+        *(words for name, words in open_.items() if name in waiting),
+        '<b class="v4 s"> </b> space',
     ]
-    if "masked" in data["open"]:
-        parts.append('<b class="o m"></b> masked')
-    if "still to change" in data["open"]:
-        parts.append('<b class="o">a</b> still to change')
-    parts.append('<b class="v4 s"> </b> space')
     ringed = '<span class="lr-ringed" hidden><b class="o n">a</b> just changed</span>'
     return "".join(f"<span>{part}</span>" for part in parts) + ringed
 

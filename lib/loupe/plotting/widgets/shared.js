@@ -11,17 +11,19 @@ function live(kind, enliven) {
     root.setAttribute("data-live", "");
     var one = function (selector) { return root.querySelector(selector); };
     var all = function (selector) { return Array.prototype.slice.call(root.querySelectorAll(selector)); };
-    var waiting = all("[hidden]");
-    enliven(root, one, all, JSON.parse(one(".lw-data").textContent));
-    waiting.forEach(function (element) { element.hidden = false; });
+    var waiting = all("[hidden]").filter(function (element) { return !element.closest(".lw-picture"); });
+    // A picture that has to be unpacked first is a promise.
+    Promise.resolve(enliven(root, one, all, JSON.parse(one(".lw-data").textContent))).then(function () {
+      waiting.forEach(function (element) { element.hidden = false; });
+      root.setAttribute("data-live", "ready");
+    });
   });
 }
 
 // Play, the button for the next step and the slider move one number, `at`, between 0 and `last`. Given with these:
 // - show(at): draws, and returns the words of the line;
-// - spoken(): what the slider says of itself, where that is more than the line;
-// - next(at): where the button leads, if not to the next whole number and from the last to 0;
-// - slowest: seconds that a whole number is shown at most; without it the numbers between are shown as well.
+// - slowest: seconds that each is shown at most.
+// Pictures that are only chosen have no such controls.
 function player(root, one, given) {
   var line = one(".lw-line");
   var slider = one(".lw-slider");
@@ -31,11 +33,13 @@ function player(root, one, given) {
 
   function draw() {
     line.textContent = given.show(self.at);
-    slider.value = Math.round(slider.max * self.at / self.last);
-    slider.setAttribute("aria-valuetext", given.spoken ? given.spoken() : line.textContent);
+    if (!slider) { return; }
+    slider.value = self.at;
+    slider.setAttribute("aria-valuetext", line.textContent);
   }
 
   function pause() {
+    if (!slider) { return; }
     if (frame !== null) { cancelAnimationFrame(frame); }
     frame = null;
     play.textContent = "Play";
@@ -48,12 +52,11 @@ function player(root, one, given) {
     line.setAttribute("aria-live", "off"); // a screen reader must not be given every frame
     var from = self.at;
     var begun = null;
-    var pace = 1000 * Math.min(given.slowest || Infinity, SECONDS / self.last); // milliseconds from k to k + 1
+    var pace = 1000 * Math.min(given.slowest, SECONDS / self.last); // milliseconds from k to k + 1
     frame = requestAnimationFrame(function step(now) {
       if (!root.isConnected) { return; } // the notebook has taken the picture away
       if (begun === null) { begun = now; }
-      var gone = (now - begun) / pace;
-      var next = Math.min(self.last, from + (given.slowest ? Math.floor(gone) : gone));
+      var next = Math.min(self.last, from + Math.floor((now - begun) / pace));
       if (next !== self.at) { go(next); }
       if (self.at < self.last) { frame = requestAnimationFrame(step); } else { pause(); }
     });
@@ -66,33 +69,40 @@ function player(root, one, given) {
 
   // Another number of steps, as far along as there are so many.
   function stretch(last) {
-    pause();
-    self.last = last;
-    slider.max = last;
+    if (last !== self.last) {
+      pause();
+      self.last = last;
+      slider.max = last;
+    }
     go(Math.min(self.at, last));
   }
 
+  if (!slider) { return self; }
   slider.addEventListener("input", function () {
     pause();
-    go(self.last * slider.value / slider.max);
+    go(Number(slider.value));
   });
   play.addEventListener("click", function () { if (frame === null) { start(); } else { pause(); } });
   one(".lw-next").addEventListener("click", function () {
     pause();
-    go(given.next ? given.next(self.at) : self.at === self.last ? 0 : self.at + 1);
+    go(self.at === self.last ? 0 : self.at + 1);
   });
   // Who asked for less motion goes from step to step instead.
   play.hidden = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
   return self;
 }
 
-// Of the buttons for something one is pressed; `chosen` hears which, also while the picture plays.
-function choice(all, what, chosen) {
-  var buttons = all("button[data-" + what + "]");
-  buttons.forEach(function (button, k) {
-    button.addEventListener("click", function () {
-      buttons.forEach(function (other) { other.setAttribute("aria-pressed", String(other === button)); });
-      chosen(k);
+// Of each choice one button is pressed, or one line of a list chosen; `chosen` hears which, also while it plays.
+function choices(all, chosen) {
+  all(".lw-choice").forEach(function (choice, k) {
+    var buttons = Array.prototype.slice.call(choice.querySelectorAll("button"));
+    var select = choice.querySelector("select");
+    buttons.forEach(function (button, option) {
+      button.addEventListener("click", function () {
+        buttons.forEach(function (other) { other.setAttribute("aria-pressed", String(other === button)); });
+        chosen(k, option);
+      });
     });
+    if (select) { select.addEventListener("change", function () { chosen(k, Number(select.value)); }); }
   });
 }

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import sys
 import time
 import warnings
@@ -132,3 +134,13 @@ def test_sources_that_changed_meanwhile_are_refused(place, monkeypatch):
     monkeypatch.setattr(closure, "read_sources", lambda: sources | {"loupe.errors": "x = 1"})
     with pytest.raises(LoupeError, match="edited after this process began to compute: start it again"):
         started()
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this system has no groups of sessions")
+def test_a_nice_unit_is_nice_beyond_its_own_session():
+    program = (
+        "import os; os.setsid(); os.nice(7); from loupe.experiment.process import _nice_as_a_group as nice; nice(); "
+        "print(open('/proc/self/autogroup').read())"
+    )
+    said = subprocess.run((sys.executable, "-c", program), capture_output=True, text=True, check=True).stdout
+    assert said.split()[-2:] == ["nice", "7"]

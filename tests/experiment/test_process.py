@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import sys
 import time
 import warnings
 from pathlib import Path

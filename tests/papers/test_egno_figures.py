@@ -212,7 +212,7 @@ def test_numbers_of_systems_are_drawn_in_order(chapter, stored, shown):
 
 def test_settings_given_to_the_chapter_are_those_of_the_figures(chapter, stored):
     config = chapter.config.override({"ablation_width": 12, "ablation_layers": 3, "ablation_steps": 77})
-    made = figures.ablations.__wrapped__(Found(stored["ablations"], "cpu", config))
+    made = figures.ablations.__wrapped__(Found(stored["ablations"], "cpu", replace(chapter, config=config)))
     assert "Width 12, layers: 3, 77 steps." in made.caption
 
 
@@ -264,7 +264,7 @@ def test_finer_times_are_drawn_where_they_are_and_their_ratio_is_in_the_caption(
 )
 def test_spectra_are_shares_of_all_power_for_whichever_data_there_are(names, chapter, stored):
     run = {key: value for key, value in stored["spectra"].first.items() if key.split()[0] in names}
-    made = figures.spectra.__wrapped__(Found(Runs((FakeResult(0, run),)), "cpu", chapter.config))
+    made = figures.spectra.__wrapped__(Found(Runs((FakeResult(0, run),)), "cpu", chapter))
     kept = [name for name in ("charged", "run", "walk", "ethanol") if name in names]
     for axes, what in zip(made.sheet.axes, ("way", "bend"), strict=True):
         for line, name in zip(axes.lines, kept, strict=False):

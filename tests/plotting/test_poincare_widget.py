@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 from widget_examples import POINTS
-from widget_pages import assert_well_formed, needs_browser, probed
+from widget_pages import needs_browser, probed
 
 from loupe.plotting.widgets import poincare_disk
 
@@ -72,23 +72,10 @@ def drawing(text):
     ]
 
 
-def test_same_data_same_bytes():
-    assert shown().html == shown().html
-    assert shown().html != shown(DEGENERATE["far out"]).html
+def test_the_order_of_the_averages_does_not_matter():
     given = averages(POINTS)
     backwards = {name: given[name].tolist() for name in reversed(given)}
     assert poincare_disk(np.array(POINTS), backwards, **WORDS).html == shown().html
-
-
-def test_is_small_and_asks_nothing_of_other_hosts():
-    text = shown().html
-    assert len(text.encode()) < 20_000
-    assert not re.search(r"https?:|//cdn", text)
-    assert "$" not in text, "MathJax would read it"
-
-
-def test_is_well_formed_with_unique_ids():
-    assert_well_formed(shown().html + shown(DEGENERATE["far out"]).html, ids=2)
 
 
 def test_the_still_has_everything():
@@ -138,14 +125,6 @@ def test_some_averages_are_enough():
     text = poincare_disk(POINTS, {"Euclidean mean": averages(POINTS)["Euclidean mean"]}, **WORDS).html
     moves, arcs, _, numbers, _ = drawing(text.split("<script")[0])
     assert (len(moves), arcs, len(numbers)) == (4, [""], 1)
-
-
-def test_mime_bundle_and_escaping():
-    bundle = shown(title="a < b & c", alt='say "hi"')._repr_mimebundle_()
-    assert set(bundle) == {"text/html", "text/plain"}
-    assert "a &lt; b &amp; c" in bundle["text/html"]
-    assert "say &quot;hi&quot;" in bundle["text/html"]
-    assert "\n" not in bundle["text/plain"]
 
 
 @pytest.mark.parametrize(

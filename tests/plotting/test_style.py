@@ -1,8 +1,8 @@
 """The look of figures: contrast, sizes, series, logarithmic axes."""
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pytest
+from widget_pages import contrast
 
 from loupe import plotting
 from loupe.plotting import style
@@ -13,18 +13,6 @@ def _own_settings():
     with plt.rc_context():
         yield
     plt.close("all")
-
-
-def contrast(colour: str, ground: str = "#ffffff") -> float:
-    """Contrast ratio of two colours by the formula of WCAG 2."""
-
-    def luminance(code):
-        channels = np.array([int(code[k : k + 2], 16) for k in (1, 3, 5)]) / 255
-        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-        return float(linear @ [0.2126, 0.7152, 0.0722])
-
-    light, dark = sorted((luminance(colour), luminance(ground)), reverse=True)
-    return (light + 0.05) / (dark + 0.05)
 
 
 def test_contrast_formula_at_its_ends():
@@ -56,7 +44,7 @@ def test_figure_sizes_and_spines():
     assert axes.shape == (2,)
     assert not axes[0].spines["top"].get_visible()
     assert plotting.figure(width=5)[0].get_figwidth() == 5
-    with pytest.raises(ValueError, match="narrow, text, wide"):
+    with pytest.raises(ValueError, match="narrow, page, text, wide"):
         plotting.figure("huge")
     with pytest.raises(ValueError, match="positive"):
         plotting.figure(height=-1)

@@ -21,7 +21,7 @@ from widget_examples import (
     times,
     uniform,
 )
-from widget_pages import luminance, strips_of
+from widget_pages import contrast, strips_of
 
 from loupe.plotting import SERIES, filtration_slider, folding_kernel, reverse_path, trajectory_view
 from loupe.plotting.widgets.fragment import beside
@@ -32,11 +32,6 @@ BAD_WORDS = [({"title": " "}, "title must be a text"), ({"alt": ""}, "alt must b
 
 def numbers(text):
     return np.array(re.findall(r"-?\d+\.?\d*", text), dtype=float)
-
-
-def contrast(one, other):
-    low, high = sorted([luminance(one), luminance(other)])
-    return (high + 0.05) / (low + 0.05)
 
 
 def test_colours_can_be_read():

@@ -69,11 +69,12 @@ def assert_well_formed(text, ids):
     assert len(reader.ids) == len(set(reader.ids)) == ids
 
 
-def luminance(colour):
-    """Relative luminance, from 0 for black to 1 for white."""
-    channel = np.array(mpl.colors.to_rgb(colour))
-    linear = np.where(channel <= 0.04045, channel / 12.92, ((channel + 0.055) / 1.055) ** 2.4)
-    return linear @ [0.2126, 0.7152, 0.0722]
+def contrast(one, other="#fff"):
+    """Contrast ratio of two colours by the formula of WCAG 2, from 1 to 21."""
+    channels = np.array([mpl.colors.to_rgb(colour) for colour in (one, other)])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    low, high = sorted(linear @ [0.2126, 0.7152, 0.0722])
+    return (high + 0.05) / (low + 0.05)
 
 
 def written(folder, body):
@@ -193,29 +194,11 @@ class Browser:
     def text(self, selector):
         return self.one(selector, ".textContent")
 
-    def slide(self, at):
-        self.one(".lw-slider", f".value = {at}")
-        self.one(".lw-slider", ".dispatchEvent(new Event('input'))")
-
     def press(self, key, code=0, text="", modifiers=0):
         for kind in ("keyDown", "keyUp"):
             self.ask(
                 "Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code,
                 modifiers=modifiers, **({"text": text} if text and kind == "keyDown" else {}),
-            )  # fmt: skip
-
-    def drag(self, selector, across, down):
-        x, y = (self.one(selector, f".getBoundingClientRect().{axis}") for axis in "xy")
-        for kind, u, v in (
-            ("mousePressed", 200, 150),
-            ("mouseMoved", 200 + across / 2, 150),
-            ("mouseMoved", 200 + across, 150 + down),
-            ("mouseReleased", 200 + across, 150 + down),
-            ("mouseMoved", 20, 20),
-        ):
-            self.ask(
-                "Input.dispatchMouseEvent", type=kind, x=x + u, y=y + v, button="left", clickCount=1,
-                buttons=int(kind != "mouseReleased"),
             )  # fmt: skip
 
     def close(self):

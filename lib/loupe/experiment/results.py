@@ -162,13 +162,18 @@ OWN = "own"
 class Found:
     """The runs of an experiment, or those of several by name, and the preset that they are of.
 
-    ``found["name"]`` gives the runs of one of several. ``settings`` are those of the preset, with the chapter's
-    overrides where it is the chapter's own.
+    ``found["name"]`` gives the runs of one of several.
     """
 
     runs: Runs | dict[str, Runs]
     preset: str
-    settings: Preset
+    chapter: "Chapter | None" = None
+
+    @property
+    def settings(self) -> Preset:
+        """The settings of the preset, with the chapter's overrides where it is the chapter's own."""
+        own = self.preset == self.chapter.preset
+        return self.chapter.config if own else self.chapter.room.PRESETS[self.preset]
 
     def __getitem__(self, name: str) -> Runs:
         return self.runs[name]
@@ -204,8 +209,7 @@ def find(
     for preset in dict.fromkeys(chapter.preset if name == OWN else name for name in presets):
         runs = {name: stored_at(chapter, name, preset) for name in names}
         if None not in runs.values():
-            settings = chapter.config if preset == chapter.preset else chapter.room.PRESETS[preset]
-            return Found(runs if len(names) > 1 else runs[names[0]], preset, settings)
+            return Found(runs if len(names) > 1 else runs[names[0]], preset, chapter)
     return None
 
 

@@ -59,7 +59,7 @@ def assembled(name: str, title: str, body: str, data: dict, script: str = "") ->
     digest = hashlib.sha256((heading + body + content).encode()).hexdigest()[:10]
     # One function around both scripts: pages hold several pictures, whose names must not meet.
     code = f'(function () {{\n"use strict";\n{_bare("shared.js")}{_bare(f"{script}.js")}}})();'
-    return f"""<div class="loupe-widget lw-{script} {kind} mathjax_ignore" id="{kind}-{digest}" role="group" \
+    return f"""<div class="loupe-widget {kind} lw-{script} mathjax_ignore" id="{kind}-{digest}" role="group" \
 aria-label="{heading}">
 <style>{_bare("shared.css")}{_bare(f"{name}.css")}</style>
 <p class="lw-title">{heading}</p>

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from loupe.data import CATALOG, DataError, DataFile, adopt, converters, load
-from loupe.data.converters import joint_positions, read_frames, read_skeleton, rotation
+from loupe.data.trajectories import joint_positions, read_frames, read_skeleton, rotation
 from loupe.data.places import digest_note
 
 

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from loupe.cli import app
 from loupe.data import CATALOG, DataError, adopt, fetch, load, locate, token_blocks, verify
-from loupe.data.converters_text import HELD_OUT, byte_pairs, word_pieces
+from loupe.data.converters import HELD_OUT, byte_pairs, word_pieces
 from loupe.experiment.folders import project_root
 
 PIECES = ["[PAD]", "[UNK]", "[SEP]", "the", "cat", "sat", "##s", ".", "mat", "cafe"]

@@ -139,7 +139,8 @@ def decode(ids):
     return np.frombuffer(ALPHABET.encode(), np.uint8)[ids.astype(np.int64)].tobytes().decode("ascii")
 
 
-def _check(name, split, splits, characters=None):
+def check_part(name, split, splits, characters=None):
+    """Refuse a part that a text does not have, and a number of characters that is none."""
     if split not in splits:
         raise DataError(f"The text {name!r} has no part {split!r}: it has {', '.join(map(repr, splits))}.")
     if characters is not None and not (isinstance(characters, int) and characters > 0):
@@ -153,7 +154,7 @@ def novels(source, split="train", characters=None):
 
     The box holds the first 8,000,000 characters of the training part; more come from a mirror or the cache.
     """
-    _check(source.entry.name, split, ("train", "valid", "test"), characters)
+    check_part(source.entry.name, split, ("train", "valid", "test"), characters)
     boxed = source.location.where == "box"
     if boxed and split == "train" and not (characters and characters <= BOXED_CHARACTERS):
         try:
@@ -176,7 +177,7 @@ def _opened(path):
 def text8(source, split="train", characters=None):
     """text8 in its usual parts of 90, 5 and 5 million characters, in order."""
     starts = {"train": 0, "valid": 90_000_000, "test": 95_000_000}
-    _check(source.entry.name, split, tuple(starts), characters)
+    check_part(source.entry.name, split, tuple(starts), characters)
     length = 90_000_000 if split == "train" else 5_000_000
     with zipfile.ZipFile(source.path()) as archive, archive.open("text8") as stream:
         stream.seek(starts[split])
@@ -185,7 +186,7 @@ def text8(source, split="train", characters=None):
 
 def zero_shot(source, characters=None):
     """A text for evaluation only, in 27 symbols; its only part is ``"test"``."""
-    _check(source.entry.name, "test", ("test",), characters)
+    check_part(source.entry.name, "test", ("test",), characters)
     with _opened(source.path()) as stream:
         return Text(encode(stream.read(characters or -1)), source.entry.name, "test")
 
@@ -194,7 +195,7 @@ def topics(source, split="train", characters=None):
     """Help topics of CPython in 27 symbols; the first 80 % for training, 10 % to validate, 10 % to test."""
     from pydoc_data.topics import topics as found
 
-    _check(source.entry.name, split, ("train", "valid", "test"), characters)
+    check_part(source.entry.name, split, ("train", "valid", "test"), characters)
     whole = normalise(" ".join(found[key] for key in sorted(found)))
     cuts = [0, len(whole) * 8 // 10, len(whole) * 9 // 10, len(whole)]
     k = ("train", "valid", "test").index(split)
@@ -212,6 +213,6 @@ def ptb(source, split="test"):
 
 
 def _words(source, split):
-    _check(source.entry.name, split, ("valid", "test"))
+    check_part(source.entry.name, split, ("valid", "test"))
     path = source.path(f"_{split}.txt")
     return Words(path.read_bytes().decode("utf-8"), source.entry.name, split)

@@ -130,11 +130,8 @@ def disease_tree(num_nodes, seed):
     catches = susceptibility + rng.normal(0, 0.5, num_nodes) > -0.3
     choices = rng.random(num_nodes)
 
-    parents, children, infected = (
-        np.zeros(num_nodes, np.int64),
-        np.zeros(num_nodes, int),
-        np.ones(num_nodes, bool),
-    )
+    parents, children = np.zeros((2, num_nodes), np.int64)
+    infected = np.ones(num_nodes, bool)
     open_nodes = [0]
     for i in range(1, num_nodes):
         place = int(choices[i] * len(open_nodes))
@@ -146,18 +143,11 @@ def disease_tree(num_nodes, seed):
             open_nodes.pop()
         open_nodes.append(i)
     edges = np.stack([parents[1:], np.arange(1, num_nodes)], axis=1)
-    return Graph(
-        "disease_tree",
-        num_nodes,
-        edges[np.lexsort(edges.T[::-1])],
-        np.column_stack([susceptibility, others]),
-        None,
-        infected.astype(np.int64),
-        None,
-        None,
-        None,
-        f"Simulated; {infected.mean():.1%} of {num_nodes} nodes are infected.",
-    )
+    edges = edges[np.lexsort(edges.T[::-1])]
+    features = np.column_stack([susceptibility, others])
+    labels = infected.astype(np.int64)
+    notes = f"Simulated; {infected.mean():.1%} of {num_nodes} nodes are infected."
+    return Graph("disease_tree", num_nodes, edges, features, None, labels, None, None, None, notes)
 
 
 # --- what authors publish: converters ------------------------------------------------------------------------

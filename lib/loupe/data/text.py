@@ -106,12 +106,10 @@ def encode(text):
     if ids.size and ids.max() == 255:
         at = int(np.argmax(ids == 255))
         foreign = sorted(set(raw.decode("utf-8", "backslashreplace")) - set(ALPHABET))
-        listed = ", ".join(map(repr, foreign[:10])) + (
-            f" and {len(foreign) - 10} more" if foreign[10:] else ""
-        )
+        more = f" and {len(foreign) - 10} more" if foreign[10:] else ""
         raise DataError(
             f"Byte {at} of the text, {raw[at : at + 1]!r}, is not one of the 27 symbols (outside them are "
-            f"{listed}): apply loupe.data.text.normalise."
+            f"{', '.join(map(repr, foreign[:10]))}{more}): apply loupe.data.text.normalise."
         )
     return ids
 
@@ -162,10 +160,8 @@ def novels(source, split="train", characters=None):
         except DataError as error:
             here = f"The folder data holds the first {BOXED_CHARACTERS:,} characters of novels27: ask for no more"
             raise DataError(f"{here}. {error}") from None
-    if boxed:
-        name = f"novels27_{split}{'_8m' * (split == 'train')}.txt.xz"
-    else:
-        name = f"novels27_{split}.txt{'.xz' * (split == 'train')}"
+    training = split == "train"
+    name = f"novels27_{split}{'_8m' * (boxed and training)}.txt{'.xz' * (boxed or training)}"
     with _opened(source.path(name)) as stream:
         return Text(encode(stream.read(characters or -1)), source.entry.name, split)
 
@@ -202,17 +198,8 @@ def topics(source, split="train", characters=None):
     return Text(encode(whole[cuts[k] : cuts[k + 1]][:characters]), source.entry.name, split)
 
 
-def wikitext2(source, split="test"):
-    """WikiText-2 in words, valid or test part."""
-    return _words(source, split)
-
-
-def ptb(source, split="test"):
-    """Penn Treebank in words, valid or test part."""
-    return _words(source, split)
-
-
-def _words(source, split):
+def words(source, split="test"):
+    """WikiText-2 or the Penn Treebank in words, valid or test part."""
     check_part(source.entry.name, split, ("valid", "test"))
     path = source.path(f"_{split}.txt")
     return Words(path.read_bytes().decode("utf-8"), source.entry.name, split)

@@ -118,8 +118,7 @@ class BlockWriter:
 
     def _write_header(self):
         # The format pads the header so that the number of blocks can grow in place.
-        shape = (self.blocks, self.length)
-        fields = {"descr": self.dtype.str, "fortran_order": False, "shape": shape}
+        fields = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.blocks, self.length)}
         np.lib.format.write_array_header_1_0(self._stream, fields)
 
     def _flush(self):
@@ -346,8 +345,7 @@ class BlockBatches(_ByStep):
         self._turn, self._order = -1, None
 
     def __len__(self):
-        """Blocks in one pass."""
-        return len(self.rows)
+        return len(self.rows)  # the blocks of one pass
 
     def _rows(self, step, first, count):
         start = step * self.size + first

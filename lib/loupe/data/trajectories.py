@@ -1,6 +1,7 @@
 """Trajectories, series and events: pedestrians, molecules, people, time series, points on the globe."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -243,21 +244,15 @@ def motion_capture(paths):
             f"one .asf file and its .amc files are needed, got {len(skeletons)} and {len(trials)}"
         )
     (skeleton,) = skeletons
-    foreign = [
-        file.name for file in trials if not re.fullmatch(rf"{re.escape(skeleton.stem)}_\d+", file.stem)
-    ]
-    if foreign:
-        raise ValueError(f"{foreign[0]} is no trial of the subject of {skeleton.name}")
-    if twice := {file.stem for file in trials if [one.stem for one in trials].count(file.stem) > 1}:
-        raise ValueError(f"{min(twice)}.amc is there twice")
+    for file, count in Counter(file.name for file in trials).items():
+        if not re.fullmatch(rf"{re.escape(skeleton.stem)}_\d+\.amc", file):
+            raise ValueError(f"{file} is no trial of the subject of {skeleton.name}")
+        if count > 1:
+            raise ValueError(f"{file} is there twice")
     bones = read_skeleton(skeleton.read_text(encoding="latin-1"))
     joints = list(bones)
-    arrays = {
-        "joint_names": np.array(joints),
-        "edges": np.array(
-            [[joints.index(joint), joints.index(bones[joint][0])] for joint in joints[1:]], np.int16
-        ),
-    }
+    edges = [[joints.index(joint), joints.index(bones[joint][0])] for joint in joints[1:]]
+    arrays = {"joint_names": np.array(joints), "edges": np.array(edges, np.int16)}
     for file in trials:
         frames = read_frames(file.read_text(encoding="latin-1"))
         arrays[f"trial_{file.stem.split('_')[1]}"] = joint_positions(bones, frames).astype(np.float32)
@@ -292,18 +287,13 @@ def read_skeleton(text):
         ``{joint: (parent, offset, axis, dofs)}``, depth first from ``"root"``: offset ``(3,)``, length times
         direction in the files' units, axis ``(3,)`` in degrees, dofs such as ``("rx", "ry", "rz")``.
     """
-    found = {"root": (None, np.zeros(3), np.zeros(3), ())}
-    for block in re.findall(
-        r"\bbegin\b(.*?)\bend\b", text.partition(":bonedata")[2].partition(":hierarchy")[0], re.S
-    ):
+    found = {"root": (np.zeros(3), np.zeros(3), ())}
+    bones = text.partition(":bonedata")[2].partition(":hierarchy")[0]
+    for block in re.findall(r"\bbegin\b(.*?)\bend\b", bones, re.S):
         lines = {line.split()[0]: line.split()[1:] for line in block.splitlines() if line.strip()}
         offset = float(lines["length"][0]) * np.array(lines["direction"][:3], np.float64)
-        found[lines["name"][0]] = (
-            None,
-            offset,
-            np.array(lines["axis"][:3], np.float64),
-            tuple(lines.get("dof", ())),
-        )
+        axis = np.array(lines["axis"][:3], np.float64)
+        found[lines["name"][0]] = (offset, axis, tuple(lines.get("dof", ())))
     children = {}
     for line in text.partition(":hierarchy")[2].splitlines():
         parent, *names = line.split() or ("",)
@@ -312,7 +302,7 @@ def read_skeleton(text):
     ordered = {}
 
     def visit(joint, parent):
-        ordered[joint] = (parent, *found[joint][1:])
+        ordered[joint] = (parent, *found[joint])
         for child in children.get(joint, ()):
             visit(child, joint)
 

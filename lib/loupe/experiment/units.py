@@ -42,10 +42,8 @@ class Preset(BaseModel):
     @field_validator("*")
     @classmethod
     def _seeds_are_distinct(cls, value: Any, info: ValidationInfo) -> Any:
-        sound = not info.field_name.endswith("seeds") or (
-            len(set(value)) == len(value) and all(0 <= seed < 2**32 for seed in value)
-        )
-        if not sound:
+        seeds = value if info.field_name.endswith("seeds") else ()
+        if len(set(seeds)) != len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
             raise ValueError("seeds must be distinct whole numbers from 0 to 4294967295")
         return value
 
@@ -62,24 +60,20 @@ class Preset(BaseModel):
         LoupeError
             If a name is no field or a value has the wrong type or range; the sentence lists the fields.
         """
-        settings = json.loads(self.model_dump_json())
         try:
-            content = json.dumps({**settings, **values})
-            if len(content) > MOST_CHARACTERS:
-                raise LoupeError(
-                    f"the overrides have {len(content)} characters: {MOST_CHARACTERS} are allowed."
-                )
+            content = json.dumps({**json.loads(self.model_dump_json()), **values})
+            if (found := len(content)) > MOST_CHARACTERS:
+                raise LoupeError(f"the overrides have {found} characters: {MOST_CHARACTERS} are allowed.")
             # JSON in strict mode: "500" is not a number, but a list may be a tuple.
             return type(self).model_validate_json(content, strict=True)
         except ValidationError as error:
-            problem = error.errors()[0]
+            problem, known = error.errors()[0], type(self).model_fields
             field = str(problem["loc"][0]) if problem["loc"] else ", ".join(values)
-            if problem["loc"] and field not in type(self).model_fields:
+            why = shortened(problem["msg"].lower(), 160)
+            what = f"override {field}={shown(values.get(field, values))} is refused ({why})"
+            if problem["loc"] and field not in known:
                 what = f"override {shown(field)} is not a setting of this chapter"
-            else:
-                why = shortened(problem["msg"].lower(), 160)
-                what = f"override {field}={shown(values.get(field, values))} is refused ({why})"
-            raise LoupeError(f"{what}; the settings are: {', '.join(type(self).model_fields)}.") from None
+            raise LoupeError(f"{what}; the settings are: {', '.join(known)}.") from None
         except (TypeError, ValueError, RecursionError) as error:
             why = shortened(str(error), 160)
             raise LoupeError(f"overrides must be plain numbers, strings and lists ({why}).") from None
@@ -207,18 +201,12 @@ def units_of(
         raise LoupeError(
             f"seed {shown(seed)} is refused: give a whole number from 0 to 4294967295, or none for the preset's seeds."
         )
+    slug, exact = room.PAPER.slug, preset != "smoke" and config == room.PRESETS[preset]
     if experiment is not None and experiment not in experiments:
-        raise LoupeError(
-            f"{room.PAPER.slug} has no experiment {shown(experiment)}: it has {', '.join(experiments)}."
-        )
-    exact = preset != "smoke" and config == room.PRESETS[preset]
+        raise LoupeError(f"{slug} has no experiment {shown(experiment)}: it has {', '.join(experiments)}.")
     units = []
-    for name, function in experiments.items():
-        if experiment not in (None, name):
-            continue
-        listed = getattr(config, function.seeds_field)
+    for name in experiments if experiment is None else [experiment]:
+        listed = getattr(config, experiments[name].seeds_field)
         for one in listed if seed is None else [seed] * bool(listed):
-            units.append(
-                Unit(room.PAPER.slug, preset, name, one, config, exact and one in listed, room.__name__)
-            )
+            units.append(Unit(slug, preset, name, one, config, exact and one in listed, room.__name__))
     return units

@@ -125,12 +125,11 @@ class Chapter:
         if made_by:
             seconds, cpu = (sum(one[key] for one in made_by) for key in ("seconds", "cpu_seconds"))
             peak = max(one["peak_memory_mb"] for one in made_by)
-            items += [
-                render.CardItem("computed in", f"{cpu:,.0f} CPU-seconds ({seconds:,.0f} s in {len(made_by)} "
-                                               f"one-thread processes), peak {peak:,} MB each"),
-                render.CardItem("hardware", "; ".join(distinct(one["hardware"] for one in made_by))),
-                render.CardItem("versions", ", ".join(_versions(made_by))),
-            ]  # fmt: skip
+            took = f"{cpu:,.0f} CPU-seconds ({seconds:,.0f} s in {len(made_by)} one-thread processes)"
+            hardware = "; ".join(distinct(one["hardware"] for one in made_by))
+            items.append(render.CardItem("computed in", f"{took}, peak {peak:,} MB each"))
+            items.append(render.CardItem("hardware", hardware))
+            items.append(render.CardItem("versions", ", ".join(_versions(made_by))))
         items.append(render.CardItem("source", state.sentence(), warn=state.needs_attention))
         return items
 

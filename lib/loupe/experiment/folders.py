@@ -138,19 +138,28 @@ def read_stamped(path: Path, remedy: str) -> dict[str, Any] | None:
     StoreError
         If the file cannot be read, or is not what was written; the sentence ends with the remedy.
     """
+    text = read_whole(path, remedy)
+    if text is None:
+        return None
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(text)
         if not isinstance(content, dict) or content.get("sha256") != _digest(content):
             raise ValueError("its content does not match the digest in it")
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, str(error), remedy) from None
+    return content
+
+
+def read_whole(path: Path, remedy: str) -> bytes | None:
+    """The bytes of a stored file; ``None`` if there is none, and a :class:`StoreError` if it cannot be read."""
+    try:
+        return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError as error:
         raise cannot_read(path, error) from None
     except OSError as error:
         raise damaged(path, error.strerror, remedy) from None
-    except (ValueError, RecursionError) as error:
-        raise damaged(path, str(error), remedy) from None
-    return content
 
 
 def _digest(content: Mapping[str, Any]) -> str:

@@ -265,8 +265,6 @@ def kill(process) -> None:
 
 
 def _signal(process, sign: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # it has just ended
-        try:
-            os.killpg(process.pid, sign)
-        except ProcessLookupError:  # it has no session yet
-            os.kill(process.pid, sign)
+    for send in (os.killpg, os.kill):  # it may have no session yet
+        with suppress(ProcessLookupError):  # or has just ended
+            return send(process.pid, sign)

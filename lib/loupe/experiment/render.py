@@ -63,10 +63,7 @@ def card(items: Sequence[CardItem]) -> Block:
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, numeric: bool = False) -> Block:
     """A plain table; cells are shown as :func:`setting` shows them."""
     rows = [[setting(cell) for cell in row] for row in rows]
-    cells = "".join(
-        "<tr>" + "".join(_cell(label, escape(cell)) for label, cell in zip(head, row, strict=True))
-        + "</tr>" for row in rows
-    )  # fmt: skip
+    cells = "".join(_row(zip(head, map(escape, row), strict=True)) for row in rows)
     heads = "".join(f"<th>{escape(label)}</th>" for label in head)
     kind = "loupe-table numeric" if numeric else "loupe-table"
     html = f'<table class="{kind}"><thead><tr>{heads}</tr></thead><tbody>{cells}</tbody></table>'
@@ -78,9 +75,10 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, numeric: bool =
     return Block("\n".join(lines), html)
 
 
-def _cell(label: str, content: str) -> str:
+def _row(cells: Iterable[tuple[str, str]]) -> str:
     # The label is shown beside the content where a phone turns rows into blocks.
-    return f'<td data-label="{escape(label)}">{content}</td>'
+    inner = [f'<td data-label="{escape(label)}">{content}</td>' for label, content in cells]
+    return f"<tr>{''.join(inner)}</tr>"
 
 
 def setting(value: Any) -> str:
@@ -171,11 +169,6 @@ def mark_html(verdict: str) -> str:
     return f'<span class="{_class(verdict)}">{MARKS[verdict]}</span>'
 
 
-def verdict_text(verdict: str) -> str:
-    """A verdict as mark and word."""
-    return f"{MARKS[verdict]} {verdict}"
-
-
 def tally(verdicts: Sequence[str]) -> str:
     """How many verdicts of each kind there are: ``● 5  ◐ 1  ○ 4``."""
     marks = [MARKS[verdict] for verdict in verdicts]
@@ -214,7 +207,7 @@ def _ledger_row(claim: dict[str, Any], ours: dict[str, dict[str, Any]], presets:
         ("criterion", f"{escape(claim['criterion'])} <span class=\"kind\">{escape(claim['kind'])}</span>"),
         ("verdict", verdicts),
     ]  # fmt: skip
-    return "<tr>" + "".join(_cell(label, content) for label, content in cells) + "</tr>"
+    return _row(cells)
 
 
 def _measures_html(claim: dict[str, Any]) -> str:
@@ -252,7 +245,7 @@ def _ledger_text(claim: dict[str, Any], ours: dict[str, dict[str, Any]]) -> str:
     ]
     for preset, one in ours.items():
         reason = f" ({one['reason']})" if one["reason"] else ""
-        lines.append(filled(f"      {preset}: {verdict_text(one['verdict'])}{reason}"))
+        lines.append(filled(f"      {preset}: {MARKS[one['verdict']]} {one['verdict']}{reason}"))
         for m in one["measures"]:
             said = [f"{m['label']}: {measured(m)}, {band(m['accepts'])}", *remarks(m)]
             lines.append(f"        {MARKS[m['outcome']]} {'; '.join(said)}")

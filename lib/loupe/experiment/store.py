@@ -162,11 +162,7 @@ class Store(Folders):
         np.savez_compressed(buffer, **arrays)
         digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
         npz = path.with_name(f"{path.stem}.{digest[:16]}.npz")
-        sidecar = {
-            "slug": unit.slug,
-            "experiment": unit.experiment,
-            "preset": unit.preset,
-            "seed": unit.seed,
+        sidecar = {name: getattr(unit, name) for name in ("slug", "experiment", "preset", "seed")} | {
             "settings": settings,
             "numbers": {name: _encode(number) for name, number in numbers.items()},
             "arrays": {name: f"{array.dtype} {list(array.shape)}" for name, array in arrays.items()},
@@ -216,33 +212,27 @@ def read_result(path: Path, remedy: str) -> Result | None:
         if sidecar is None:
             return None
         try:
-            named = Path(sidecar["npz"]).name
-            packed = path.with_name(named).read_bytes()
-        except FileNotFoundError:
-            if sidecar == before:
-                raise damaged(path, f"{named} is gone", remedy) from None
-            before = sidecar  # it may have been replaced in between
-            continue
-        except PermissionError as error:
-            raise folders.cannot_read(path.with_name(named), error) from None
-        except OSError as error:
-            raise damaged(path.with_name(named), error.strerror, remedy) from None
+            npz = path.with_name(Path(sidecar["npz"]).name)
+            packed = folders.read_whole(npz, remedy)
         except (LookupError, TypeError, ValueError):
             raise damaged(path, "it names no arrays", remedy) from None
-        if hashlib.sha256(packed).hexdigest() != sidecar.get("npz_sha256"):
-            why = f"its content does not match the digest in {path.name}"
-            raise damaged(path.with_name(named), why, remedy)
-        return _result(path, sidecar, packed, remedy)
+        if packed is not None:
+            if hashlib.sha256(packed).hexdigest() != sidecar.get("npz_sha256"):
+                raise damaged(npz, f"its content does not match the digest in {path.name}", remedy)
+            return _result(path, sidecar, npz.name, packed, remedy)
+        if sidecar == before:
+            raise damaged(path, f"{npz.name} is gone", remedy)
+        before = sidecar  # it may have been replaced in between
     raise StoreError(
         f"{folders.show_path(path)} is replaced faster than it can be read: try again when that has ended."
     )
 
 
-_KINDS = {"slug": str, "preset": str, "experiment": str, "seed": int, "settings": dict, "provenance": dict,
-          "numbers": dict, "arrays": dict}  # fmt: skip
+_KINDS = dict.fromkeys(("slug", "preset", "experiment"), str) | {"seed": int}
+_KINDS |= dict.fromkeys(("settings", "provenance", "numbers", "arrays"), dict)
 
 
-def _result(path: Path, sidecar: dict[str, Any], packed: bytes, remedy: str) -> Result:
+def _result(path: Path, sidecar: dict[str, Any], npz: str, packed: bytes, remedy: str) -> Result:
     wrong = [name for name, kind in _KINDS.items() if not isinstance(sidecar.get(name), kind)]
     try:
         numbers = {name: _decode(number) for name, number in sidecar["numbers"].items()}
@@ -251,10 +241,8 @@ def _result(path: Path, sidecar: dict[str, Any], packed: bytes, remedy: str) -> 
     if wrong:
         raise damaged(path, f"{wrong[0]} is of the wrong form", remedy)
     fields = {name: sidecar[name] for name in _KINDS if name not in ("numbers", "arrays")}
-    return Result(
-        path=path, numbers=numbers, shapes=sidecar["arrays"], sha256=sidecar["sha256"], remedy=remedy,
-        npz=Path(sidecar["npz"]).name, packed=packed, **fields,
-    )  # fmt: skip
+    fields |= {"numbers": numbers, "shapes": sidecar["arrays"], "sha256": sidecar["sha256"]}
+    return Result(path=path, npz=npz, packed=packed, remedy=remedy, **fields)
 
 
 def _encode(number: Any) -> Any:

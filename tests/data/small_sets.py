@@ -20,6 +20,15 @@ def files_in(folder):
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
+def put(folder, contents):
+    """Write files by their names, and return the path of the last."""
+    for name, content in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return path
+
+
 def small_file(path, content, *urls, algorithm="sha256"):
     return DataFile(path, f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}", len(content), urls)
 

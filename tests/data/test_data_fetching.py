@@ -4,7 +4,7 @@ import hashlib
 import socket
 
 import pytest
-from small_sets import enter, files_in, refused, small_file
+from small_sets import enter, files_in, put, refused, small_file
 
 from loupe.data import CATALOG, DataError, PublicForm, adopt, fetch, load, locate, verify
 from loupe.data.text import decode
@@ -39,8 +39,7 @@ def test_from_a_mirror_over_the_network(tiny, server, cache, monkeypatch):
 
 
 def test_what_is_in_the_mirror_is_not_fetched(tiny, tmp_path, cache, monkeypatch):
-    (tmp_path / "mirror/text").mkdir(parents=True)
-    (tmp_path / "mirror/text/tiny.txt").write_bytes(tiny)
+    put(tmp_path / "mirror", {"text/tiny.txt": tiny})
     monkeypatch.setenv("LOUPE_DATA", str(tmp_path / "mirror"))
     assert fetch("tiny").where == "mirror"
     assert not cache.exists()
@@ -93,8 +92,7 @@ def test_damaged_cached_file_is_set_aside_not_lost(tiny, server, cache, monkeypa
     monkeypatch.setenv("LOUPE_DATA_URL", server.url)
     path = cache / "text/tiny.txt"
     for k, name in enumerate(("tiny.txt.damaged", "tiny.txt.damaged-2")):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"damaged" * (k + 1))
+        put(cache, {"text/tiny.txt": b"damaged" * (k + 1)})
         location = fetch("tiny")
         assert location.set_aside == (cache / "text" / name,)
         assert location.set_aside[0].read_bytes() == b"damaged" * (k + 1)
@@ -109,8 +107,7 @@ def test_damaged_file_of_an_incomplete_set_is_set_aside_too(server, cache, monke
     enter(monkeypatch, "two", tuple(small_file(path, content) for path, content in parts.items()))
     monkeypatch.setenv("LOUPE_DATA_URL", server.url)
     server.pages.update({f"/{path}": content for path, content in parts.items()})
-    (cache / "text").mkdir(parents=True)
-    (cache / "text/part0.txt").write_bytes(b"wrong")
+    put(cache, {"text/part0.txt": b"wrong"})
     assert [path.name for path in fetch("two").set_aside] == ["part0.txt.damaged"]
     assert {check.outcome for check in verify("two")} == {"ok"}
 

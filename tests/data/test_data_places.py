@@ -3,19 +3,14 @@
 from pathlib import Path
 
 import pytest
-from small_sets import refused
+from small_sets import put, refused
 
 import loupe.data
 from loupe.data import CATALOG, DataError, load, locate, places, verify
 from loupe.data.places import cache_root, file_digest
 from loupe.data.text import decode
 
-
-def put(root, content, path="text/tiny.txt"):
-    file = root / path
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(content)
-    return file
+TINY = "text/tiny.txt"
 
 
 def test_built_in_sets_are_always_there():
@@ -25,10 +20,10 @@ def test_built_in_sets_are_always_there():
 
 
 def test_mirror_comes_before_cache(tiny, cache, tmp_path, monkeypatch):
-    in_cache = put(cache, tiny)
+    in_cache = put(cache, {TINY: tiny})
     assert locate("tiny").where == "cache"
     assert locate("tiny").paths == (in_cache,)
-    in_mirror = put(tmp_path / "mirror", tiny)
+    in_mirror = put(tmp_path / "mirror", {TINY: tiny})
     monkeypatch.setenv("LOUPE_DATA", str(tmp_path / "mirror"))
     assert locate("tiny").where == "mirror"
     assert locate("tiny").paths == (in_mirror,)
@@ -36,7 +31,7 @@ def test_mirror_comes_before_cache(tiny, cache, tmp_path, monkeypatch):
 
 
 def test_mirror_may_be_relative_to_the_current_folder(tiny, tmp_path, monkeypatch):
-    put(tmp_path / "mirror", tiny)
+    put(tmp_path / "mirror", {TINY: tiny})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LOUPE_DATA", "mirror")
     assert locate("tiny").paths == (tmp_path / "mirror/text/tiny.txt",)
@@ -87,7 +82,7 @@ def test_every_missing_message_is_one_sentence(name):
 
 
 def test_damaged_file_of_the_mirror(tiny, tmp_path, monkeypatch):
-    path = put(tmp_path / "mirror", tiny[:-3])
+    path = put(tmp_path / "mirror", {TINY: tiny[:-3]})
     monkeypatch.setenv("LOUPE_DATA", str(tmp_path / "mirror"))
     refused(r"tiny.txt has the wrong digest.*unset LOUPE_DATA", load, "tiny")
     (check,) = verify("tiny")
@@ -97,13 +92,13 @@ def test_damaged_file_of_the_mirror(tiny, tmp_path, monkeypatch):
 
 
 def test_damaged_file_of_the_cache_is_named_and_kept(tiny, cache):
-    path = put(cache, tiny + b"x")
+    path = put(cache, {TINY: tiny + b"x"})
     refused(r"cached file .*tiny.txt is damaged.*`loupe data fetch tiny`", load, "tiny")
     assert path.read_bytes() == tiny + b"x"
 
 
 def test_a_file_is_hashed_once_until_it_changes(tiny, cache, monkeypatch):
-    path = put(cache, tiny)
+    path = put(cache, {TINY: tiny})
     hashed = []
     monkeypatch.setattr(places, "file_digest", lambda *given: hashed.append(given) or file_digest(*given))
     load("tiny")
@@ -123,5 +118,5 @@ def test_verify_names_what_is_missing():
 
 
 def test_verify_looks_at_the_files_of_an_incomplete_set(cache):
-    put(cache, b"not it", "text/novels27_valid.txt")
+    put(cache, {"text/novels27_valid.txt": b"not it"})
     assert [check.outcome for check in verify("novels27")] == ["missing", "wrong digest", "missing"]

@@ -9,7 +9,7 @@ import tomllib
 
 import numpy as np
 import pytest
-from small_sets import files_in, refused, small_file, tar
+from small_sets import files_in, put, refused, small_file, tar
 from typer.testing import CliRunner
 
 from loupe.cli import app
@@ -140,14 +140,12 @@ def test_an_archive_that_is_cut_or_other_leaves_nothing(bert, tmp_path, cache):
 
 
 def test_another_vocabulary_is_refused(tmp_path):
-    (tmp_path / "vocab.txt").write_bytes("\n".join(PIECES).encode())
-    (tmp_path / f"{LM1B}.tar.gz").write_bytes(lm1b_archive())
+    put(tmp_path, {"vocab.txt": "\n".join(PIECES).encode(), f"{LM1B}.tar.gz": lm1b_archive()})
     refused(
         r"has 10 pieces, \[SEP\] being number 2; bert-base-uncased has 30522 and",
         lambda: adopt("lm1b", tmp_path),
     )
-    (tmp_path / "vocab.bpe").write_bytes(b"t h\n")
-    (tmp_path / "encoder.json").write_bytes(b"[]")
+    put(tmp_path, {"vocab.bpe": b"t h\n", "encoder.json": b"[]"})
     with pytest.raises(ValueError, match=r"encoder.json, .*vocab.bpe: "):
         byte_pairs(tmp_path / "encoder.json", tmp_path / "vocab.bpe")
 
@@ -159,8 +157,7 @@ def test_word_pieces_are_those_of_lower_case_text(bert, tmp_path):
 
 
 def test_byte_pairs_lose_nothing(gpt2, tmp_path):
-    for name, content in gpt2.items():
-        (tmp_path / name).write_bytes(content)
+    put(tmp_path, gpt2)
     tokenizer = byte_pairs(tmp_path / "encoder.json", tmp_path / "vocab.bpe")
     text = "\nThe thé <|endoftext|>  “th”\t🙂"
     ids = tokenizer.encode(text).ids
@@ -175,8 +172,7 @@ def web_pages(count=250):
 
 def packed(pages, gpt2, tmp_path):
     """The row of ids that pages should become, one page after another."""
-    for name, content in gpt2.items():
-        (tmp_path / name).write_bytes(content)
+    put(tmp_path, gpt2)
     tokenizer = byte_pairs(tmp_path / "encoder.json", tmp_path / "vocab.bpe")
     return [
         k for page in pages for k in [*tokenizer.encode(page.replace("\n\n\n\n", "\n\n").strip()).ids, 257]
@@ -202,11 +198,8 @@ def test_openwebtext_in_the_layouts_of_the_hub_and_of_old(gpt2, tmp_path, cache,
     held_out = packed(pages[HELD_OUT - 1 :: HELD_OUT], gpt2, tmp_path)
     for layout, files in layouts.items():
         folder = tmp_path / layout
-        (folder / "subsets").mkdir(parents=True)
-        for name, content in files.items():
-            (folder / "subsets" / name).write_bytes(content)
-        for name, content in gpt2.items():
-            (folder / name).write_bytes(content)
+        put(folder / "subsets", files)
+        put(folder, gpt2)
         monkeypatch.setenv("LOUPE_CACHE", str(cache / layout))
         assert adopt("openwebtext", folder).form == "public"
         train, valid = load("openwebtext"), load("openwebtext", split="valid")
@@ -217,20 +210,28 @@ def test_openwebtext_in_the_layouts_of_the_hub_and_of_old(gpt2, tmp_path, cache,
         assert train.vocabulary.end == 257
 
 
-def test_openwebtext_without_an_archive_or_with_a_cut_one(gpt2, tmp_path, cache):
-    for name, content in gpt2.items():
-        (tmp_path / name).write_bytes(content)
-    refused(r"there is no .tar or .xz archive among them", adopt, "openwebtext", tmp_path)
-    (tmp_path / "urlsf_subset00-1_data.xz").write_bytes(subset(web_pages(), 0)[:-500])
-    refused("could not be converted to 'openwebtext'", adopt, "openwebtext", tmp_path)
-    inner = {"a/urlsf_subset00-1_data.xz": subset(web_pages(), 0)[:-500]}
-    (tmp_path / "urlsf_subset00-1_data.xz").write_bytes(tar(inner, "w:"))
-    refused("could not be converted to 'openwebtext'", adopt, "openwebtext", tmp_path)
-    (tmp_path / "urlsf_subset00-1_data.xz").unlink()
-    whole = tar({"a/urlsf_subset00-1_data.xz": subset(web_pages(), 0)}, "w:")
-    (tmp_path / "urlsf_subset00.tar").write_bytes(whole[:1500])
-    with pytest.raises(DataError, match=r"could not be converted to 'openwebtext' \(unexpected end of data"):
-        adopt("openwebtext", tmp_path)
+CUT = subset(web_pages(), 0)[:-500]
+HUB = tar({"a/urlsf_subset00-1_data.xz": subset(web_pages(), 0)}, "w:")
+
+
+@pytest.mark.parametrize(
+    ("archives", "words"),
+    [
+        ({}, "there is no .tar or .xz archive among them"),
+        ({"urlsf_subset00-1_data.xz": CUT}, "could not be converted to 'openwebtext'"),
+        (
+            {"urlsf_subset00-1_data.xz": tar({"a/inner_data.xz": CUT}, "w:")},
+            "could not be converted to 'openwebtext'",
+        ),
+        (
+            {"urlsf_subset00.tar": HUB[:1500]},
+            r"could not be converted to 'openwebtext' \(unexpected end of data",
+        ),
+    ],
+)
+def test_openwebtext_without_an_archive_or_with_a_cut_one(archives, words, gpt2, tmp_path, cache):
+    put(tmp_path, gpt2 | archives)
+    refused(words, adopt, "openwebtext", tmp_path)
     assert files_in(cache) == []
 
 
@@ -284,8 +285,7 @@ def test_a_full_disk_is_not_blamed_on_the_files(bert, tmp_path, monkeypatch):
     def full(self, document):
         raise OSError(28, "No space left on device")
 
-    (tmp_path / "vocab.txt").write_bytes(bert)
-    (tmp_path / f"{LM1B}.tar.gz").write_bytes(lm1b_archive())
+    put(tmp_path, {"vocab.txt": bert, f"{LM1B}.tar.gz": lm1b_archive()})
     monkeypatch.setattr(token_blocks.BlockWriter, "add", full)
     refused(r"cannot be written \(No space left on device\): make room", adopt, "lm1b", tmp_path)
 

@@ -1,14 +1,14 @@
 """Shared by the tests of loupe.data: an empty cache, the mirror if there is one, and a small web server."""
 
-import hashlib
 import http.server
 import os
 import threading
 from pathlib import Path
 
 import pytest
+from small_sets import enter, small_file
 
-from loupe.data import CATALOG, DataFile, DataSet, door, places
+from loupe.data import places
 from loupe.data.places import _seen
 
 
@@ -49,20 +49,7 @@ def mirror(cache, monkeypatch):
 def tiny(monkeypatch):
     """A data set of a dozen characters, entered into the catalog; gives its content."""
     content = b"a tiny text for tests"
-    digest = "sha256:" + hashlib.sha256(content).hexdigest()
-    entry = DataSet(
-        "tiny",
-        "Tiny",
-        "text",
-        "none",
-        "none",
-        "https://example.org",
-        "A note.",
-        (),
-        (DataFile("text/tiny.txt", digest, len(content)),),
-    )
-    monkeypatch.setitem(CATALOG, "tiny", entry)
-    monkeypatch.setitem(door.READERS, "tiny", "text:zero_shot")
+    enter(monkeypatch, "tiny", (small_file("text/tiny.txt", content),))
     return content
 
 

@@ -3,18 +3,14 @@
 from pathlib import Path
 
 import pytest
+from small_sets import put, refused
 
 import loupe.data
 from loupe.data import CATALOG, DataError, load, locate, places, verify
 from loupe.data.places import cache_root, file_digest
 from loupe.data.text import decode
 
-
-def put(root, content, path="text/tiny.txt"):
-    file = root / path
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_bytes(content)
-    return file
+TINY = "text/tiny.txt"
 
 
 def test_built_in_sets_are_always_there():
@@ -24,10 +20,10 @@ def test_built_in_sets_are_always_there():
 
 
 def test_mirror_comes_before_cache(tiny, cache, tmp_path, monkeypatch):
-    in_cache = put(cache, tiny)
+    in_cache = put(cache, {TINY: tiny})
     assert locate("tiny").where == "cache"
     assert locate("tiny").paths == (in_cache,)
-    in_mirror = put(tmp_path / "mirror", tiny)
+    in_mirror = put(tmp_path / "mirror", {TINY: tiny})
     monkeypatch.setenv("LOUPE_DATA", str(tmp_path / "mirror"))
     assert locate("tiny").where == "mirror"
     assert locate("tiny").paths == (in_mirror,)
@@ -35,7 +31,7 @@ def test_mirror_comes_before_cache(tiny, cache, tmp_path, monkeypatch):
 
 
 def test_mirror_may_be_relative_to_the_current_folder(tiny, tmp_path, monkeypatch):
-    put(tmp_path / "mirror", tiny)
+    put(tmp_path / "mirror", {TINY: tiny})
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LOUPE_DATA", "mirror")
     assert locate("tiny").paths == (tmp_path / "mirror/text/tiny.txt",)
@@ -44,8 +40,7 @@ def test_mirror_may_be_relative_to_the_current_folder(tiny, tmp_path, monkeypatc
 
 def test_mirror_that_is_no_folder(tiny, tmp_path, monkeypatch):
     monkeypatch.setenv("LOUPE_DATA", str(tmp_path / "nowhere"))
-    with pytest.raises(DataError, match=r"nowhere.*not a folder.*unset it"):
-        locate("tiny")
+    refused(r"nowhere.*not a folder.*unset it", locate, "tiny")
 
 
 def test_cache_is_the_one_of_pooch(monkeypatch):
@@ -56,33 +51,22 @@ def test_cache_is_the_one_of_pooch(monkeypatch):
 
 
 def test_unknown_names_give_near_ones():
-    with pytest.raises(DataError, match="no data set 'minst': did you mean mnist"):
-        load("minst")
-    with pytest.raises(DataError, match="no data set 'xyzzy': the catalog has mnist, "):
-        locate("xyzzy")
+    refused("no data set 'minst': did you mean mnist", load, "minst")
+    refused("no data set 'xyzzy': the catalog has mnist, ", locate, "xyzzy")
 
 
 def test_unknown_form_and_option():
-    with pytest.raises(DataError, match="no form 'best' of a data set: the forms are"):
-        locate("mnist", form="best")
-    with pytest.raises(DataError, match="'digits' has no option 'size': its options are test, seed"):
-        load("digits", size=3)
-    with pytest.raises(DataError, match="'earth' has no option 'event': it has no options"):
-        load("earth", event="volc")
+    refused("no form 'best' of a data set: the forms are", locate, "mnist", form="best")
+    refused("'digits' has no option 'size': its options are test, seed", load, "digits", size=3)
+    refused("'earth' has no option 'event': it has no options", load, "earth", event="volc")
 
 
 def test_missing_set_says_what_to_do(tmp_path, monkeypatch):
-    with pytest.raises(
-        DataError, match=r"'mnist' is missing.*LOUPE_DATA.*mnist/mnist.npz.*`loupe data fetch mnist`"
-    ):
-        load("mnist")
-    with pytest.raises(DataError, match=r"'airport' is missing.*LOUPE_DATA_URL"):
-        load("airport")
-    with pytest.raises(DataError, match=r"'eth_ucy' is missing.*clone.*loupe.data.adopt"):
-        load("eth_ucy")
+    refused(r"'mnist' is missing.*LOUPE_DATA.*mnist/mnist.npz.*`loupe data fetch mnist`", load, "mnist")
+    refused(r"'airport' is missing.*LOUPE_DATA_URL", load, "airport")
+    refused(r"'eth_ucy' is missing.*clone.*loupe.data.adopt", load, "eth_ucy")
     monkeypatch.setenv("LOUPE_DATA", str(tmp_path))
-    with pytest.raises(DataError, match=r"the mirror .* lacks mnist/mnist.npz"):
-        load("mnist")
+    refused(r"the mirror .* lacks mnist/mnist.npz", load, "mnist")
 
 
 @pytest.mark.parametrize("name", CATALOG)
@@ -98,34 +82,30 @@ def test_every_missing_message_is_one_sentence(name):
 
 
 def test_damaged_file_of_the_mirror(tiny, tmp_path, monkeypatch):
-    path = put(tmp_path / "mirror", tiny[:-3])
+    path = put(tmp_path / "mirror", {TINY: tiny[:-3]})
     monkeypatch.setenv("LOUPE_DATA", str(tmp_path / "mirror"))
-    with pytest.raises(DataError, match=r"tiny.txt has the wrong digest.*unset LOUPE_DATA"):
-        load("tiny")
+    refused(r"tiny.txt has the wrong digest.*unset LOUPE_DATA", load, "tiny")
     (check,) = verify("tiny")
     assert (check.outcome, check.where, check.path) == ("wrong digest", "mirror", path)
-    with pytest.raises(DataError, match="wrong digest"):
-        loupe.data.fetch("tiny")
+    refused("wrong digest", loupe.data.fetch, "tiny")
     assert path.read_bytes() == tiny[:-3]
 
 
 def test_damaged_file_of_the_cache_is_named_and_kept(tiny, cache):
-    path = put(cache, tiny + b"x")
-    with pytest.raises(DataError, match=r"cached file .*tiny.txt is damaged.*`loupe data fetch tiny`"):
-        load("tiny")
+    path = put(cache, {TINY: tiny + b"x"})
+    refused(r"cached file .*tiny.txt is damaged.*`loupe data fetch tiny`", load, "tiny")
     assert path.read_bytes() == tiny + b"x"
 
 
 def test_a_file_is_hashed_once_until_it_changes(tiny, cache, monkeypatch):
-    path = put(cache, tiny)
+    path = put(cache, {TINY: tiny})
     hashed = []
     monkeypatch.setattr(places, "file_digest", lambda *given: hashed.append(given) or file_digest(*given))
     load("tiny")
     load("tiny")
     assert len(hashed) == 1
     path.write_bytes(tiny.upper() + b".")
-    with pytest.raises(DataError, match="damaged"):
-        load("tiny")
+    refused("damaged", load, "tiny")
     assert len(hashed) == 2
 
 
@@ -138,5 +118,5 @@ def test_verify_names_what_is_missing():
 
 
 def test_verify_looks_at_the_files_of_an_incomplete_set(cache):
-    put(cache, b"not it", "text/novels27_valid.txt")
+    put(cache, {"text/novels27_valid.txt": b"not it"})
     assert [check.outcome for check in verify("novels27")] == ["missing", "wrong digest", "missing"]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_sets import refused
 
-from loupe.data import DataError
 from loupe.data.text import ALPHABET, decode, encode, normalise
 
 
@@ -47,8 +47,20 @@ def test_ids_are_as_documented():
     assert encode(b"b").tolist() == [2]
 
 
-def test_what_is_no_symbol_is_refused():
-    with pytest.raises(DataError, match="Byte 2 of the text, b'C', is not one of the 27 symbols"):
-        encode("abC")
-    with pytest.raises(DataError, match="from 0 to 27: only 0 to 26"):
-        decode([0, 27])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "abCéC",
+            r"Byte 2 of the text, b'C', is not one of the 27 symbols \(outside them are 'C', 'é'\): apply",
+        ),
+        ("x0123456789?~", r"'0', '1', '2', '3', '4', '5', '6', '7', '8', '9' and 2 more\): apply"),
+        ("né".encode(), r"outside them are 'é'\): apply loupe.data.text.normalise"),
+    ],
+)
+def test_characters_outside_the_alphabet_are_listed(text, words):
+    refused(words, encode, text)
+
+
+def test_ids_that_are_no_symbol():
+    refused("from 0 to 27: only 0 to 26", decode, [0, 27])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_sets import refused
 
 from loupe.data.catalog import DataError
 from loupe.data.images import unit_interval
@@ -104,41 +105,32 @@ def test_size_of_the_images_changes_nothing():
 
 
 @pytest.mark.parametrize(
-    ("call", "says"),
+    ("images", "size", "brightest", "says"),
     [
+        (np.zeros((2, 4, 4)), None, 255, "must be uint8 of shape (n, H, W) or (n, H, W, 3), got float64"),
+        (pictures(4, 4), None, 255, "got uint8 of shape (4, 4)"),
+        (pictures(2, 3, 4, 4), None, 255, "got uint8 of shape (2, 3, 4, 4)"),
+        (pictures(0, 4, 4), None, 255, "got uint8 of shape (0, 4, 4)"),
         (
-            lambda: unit_interval(np.zeros((2, 4, 4))),
-            "must be uint8 of shape (n, H, W) or (n, H, W, 3), got float64",
+            np.full((1, 8, 8), 17, np.uint8),
+            None,
+            16,
+            "A value of 17 is above brightest=16: pass the set's own",
         ),
-        (lambda: unit_interval(pictures(4, 4)), "got uint8 of shape (4, 4)"),
-        (lambda: unit_interval(pictures(2, 3, 4, 4)), "got uint8 of shape (2, 3, 4, 4)"),
-        (lambda: unit_interval(pictures(0, 4, 4)), "got uint8 of shape (0, 4, 4)"),
+        (pictures(1, 8, 8), None, 0, "brightest must be from 1 to 255, got 0"),
+        (pictures(1, 8, 8), 0, 255, "size must be a positive whole number of pixels, got 0"),
+        (pictures(1, 8, 8), 4.0, 255, "size must be a positive whole number of pixels, got 4.0"),
+        (pictures(1, 8, 8), True, 255, "size must be a positive whole number of pixels, got True"),
         (
-            lambda: unit_interval(np.full((1, 8, 8), 17, dtype=np.uint8), brightest=16),
-            "A value of 17 is above brightest=16: pass the set's own brightest",
+            pictures(1, 28, 28),
+            32,
+            255,
+            "Images of 28 x 28 pixels cannot be made 32 x 32 by means over blocks",
         ),
-        (lambda: unit_interval(pictures(1, 8, 8), brightest=0), "brightest must be from 1 to 255, got 0"),
-        (
-            lambda: unit_interval(pictures(1, 8, 8), 0),
-            "size must be a positive whole number of pixels, got 0",
-        ),
-        (
-            lambda: unit_interval(pictures(1, 8, 8), 4.0),
-            "size must be a positive whole number of pixels, got 4.0",
-        ),
-        (
-            lambda: unit_interval(pictures(1, 8, 8), True),
-            "size must be a positive whole number of pixels, got True",
-        ),
-        (
-            lambda: unit_interval(pictures(1, 28, 28), 32),
-            "Images of 28 x 28 pixels cannot be made 32 x 32 by means over blocks without wide margins: "
-            "sizes near it that can be are 17, 28",
-        ),
-        (lambda: unit_interval(pictures(1, 28, 28), 20), "sizes near it that can be are 16, 17, 28"),
-        (lambda: unit_interval(pictures(1, 28, 14), 16), "sizes near it that can be are 8, 14"),
+        (pictures(1, 28, 28), 32, 255, "without wide margins: sizes near it that can be are 17, 28"),
+        (pictures(1, 28, 28), 20, 255, "sizes near it that can be are 16, 17, 28"),
+        (pictures(1, 28, 14), 16, 255, "sizes near it that can be are 8, 14"),
     ],
 )
-def test_bad_input_is_named(call, says):
-    with pytest.raises(DataError, match=re.escape(says)):
-        call()
+def test_bad_input_is_named(images, size, brightest, says):
+    refused(re.escape(says), unit_interval, images, size, brightest=brightest)

@@ -1,40 +1,24 @@
 """Published corpora to token blocks: download, convert, load, with small archives and vocabularies."""
 
 import dataclasses
-import hashlib
 import importlib.util
-import io
 import json
 import lzma
 import sys
-import tarfile
 import tomllib
 
 import numpy as np
 import pytest
+from small_sets import files_in, put, refused, small_file, tar
 from typer.testing import CliRunner
 
 from loupe.cli import app
 from loupe.data import CATALOG, DataError, adopt, fetch, load, locate, token_blocks, verify
-from loupe.data.converters_text import HELD_OUT, byte_pairs, word_pieces
+from loupe.data.converters import HELD_OUT, byte_pairs, word_pieces
 from loupe.experiment.folders import project_root
 
 PIECES = ["[PAD]", "[UNK]", "[SEP]", "the", "cat", "sat", "##s", ".", "mat", "cafe"]
 OWT_OUTPUTS = [f"openwebtext/openwebtext_gpt2_1024_{part}.npy" for part in ("train", "valid")]
-
-
-def tar(members, mode="w:gz"):
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode=mode) as archive:
-        for name, content in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
-    return stream.getvalue()
-
-
-def files_in(folder):
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def ids_of(words):
@@ -71,9 +55,7 @@ def serve(monkeypatch, server, name, contents):
     for file in CATALOG[name].public.files:
         content = contents[file.path.rpartition("/")[2]]
         server.pages["/" + file.path] = content
-        digest = "sha256:" + hashlib.sha256(content).hexdigest()
-        url = f"{server.url}/{file.path}"
-        files.append(dataclasses.replace(file, digest=digest, size=len(content), urls=(url,)))
+        files.append(small_file(file.path, content, f"{server.url}/{file.path}"))
     public = dataclasses.replace(CATALOG[name].public, files=tuple(files))
     monkeypatch.setitem(CATALOG, name, dataclasses.replace(CATALOG[name], public=public))
 
@@ -118,8 +100,7 @@ def test_lm1b_is_fetched_converted_and_loaded(bert, server, cache, monkeypatch):
     row = 30 * ids_of("cat cat cat [SEP]") + 30 * [*ids_of("mat dog"), 1, 1, 1, 2]
     test = load("lm1b", split="test").ids
     assert test.ravel().tolist() == row[: test.size]
-    with pytest.raises(DataError, match="'lm1b' has no part 'valid': it has 'train', 'test'"):
-        load("lm1b", split="valid")
+    refused("'lm1b' has no part 'valid': it has 'train', 'test'", load, "lm1b", split="valid")
     server.pages.clear()
     assert fetch("lm1b") == location
 
@@ -130,8 +111,7 @@ def test_one_damaged_part_is_made_again(bert, server, cache, monkeypatch):
     path = cache / "lm1b/lm1b_bert_128_test.npy"
     good = path.read_bytes()
     path.write_bytes(good[:-7])
-    with pytest.raises(DataError, match="damaged"):
-        load("lm1b", split="test")
+    refused("damaged", load, "lm1b", split="test")
     assert len(load("lm1b").ids)
     assert [check.outcome for check in verify("lm1b")] == ["ok", "wrong digest"]
     assert [aside.name for aside in fetch("lm1b").set_aside] == ["lm1b_bert_128_test.npy.damaged"]
@@ -154,21 +134,18 @@ def test_an_archive_that_is_cut_or_other_leaves_nothing(bert, tmp_path, cache):
     with pytest.raises(DataError, match="2 documents with 10 ids do not fill one block of 128"):
         adopt("lm1b", archive, tmp_path / "vocab.txt")
     assert files_in(cache) == []
-    with pytest.raises(DataError, match=r"there are 0 files \*vocab.txt among them, one is needed"):
-        adopt("lm1b", archive)
+    refused(r"there are 0 files \*vocab.txt among them, one is needed", adopt, "lm1b", archive)
     archive.write_bytes(lm1b_archive())
     assert adopt("lm1b", tmp_path).form == "public"
 
 
 def test_another_vocabulary_is_refused(tmp_path):
-    (tmp_path / "vocab.txt").write_bytes("\n".join(PIECES).encode())
-    (tmp_path / f"{LM1B}.tar.gz").write_bytes(lm1b_archive())
-    with pytest.raises(
-        DataError, match=r"has 10 pieces, \[SEP\] being number 2; bert-base-uncased has 30522 and"
-    ):
-        adopt("lm1b", tmp_path)
-    (tmp_path / "vocab.bpe").write_bytes(b"t h\n")
-    (tmp_path / "encoder.json").write_bytes(b"[]")
+    put(tmp_path, {"vocab.txt": "\n".join(PIECES).encode(), f"{LM1B}.tar.gz": lm1b_archive()})
+    refused(
+        r"has 10 pieces, \[SEP\] being number 2; bert-base-uncased has 30522 and",
+        lambda: adopt("lm1b", tmp_path),
+    )
+    put(tmp_path, {"vocab.bpe": b"t h\n", "encoder.json": b"[]"})
     with pytest.raises(ValueError, match=r"encoder.json, .*vocab.bpe: "):
         byte_pairs(tmp_path / "encoder.json", tmp_path / "vocab.bpe")
 
@@ -180,8 +157,7 @@ def test_word_pieces_are_those_of_lower_case_text(bert, tmp_path):
 
 
 def test_byte_pairs_lose_nothing(gpt2, tmp_path):
-    for name, content in gpt2.items():
-        (tmp_path / name).write_bytes(content)
+    put(tmp_path, gpt2)
     tokenizer = byte_pairs(tmp_path / "encoder.json", tmp_path / "vocab.bpe")
     text = "\nThe thé <|endoftext|>  “th”\t🙂"
     ids = tokenizer.encode(text).ids
@@ -196,8 +172,7 @@ def web_pages(count=250):
 
 def packed(pages, gpt2, tmp_path):
     """The row of ids that pages should become, one page after another."""
-    for name, content in gpt2.items():
-        (tmp_path / name).write_bytes(content)
+    put(tmp_path, gpt2)
     tokenizer = byte_pairs(tmp_path / "encoder.json", tmp_path / "vocab.bpe")
     return [
         k for page in pages for k in [*tokenizer.encode(page.replace("\n\n\n\n", "\n\n").strip()).ids, 257]
@@ -223,11 +198,8 @@ def test_openwebtext_in_the_layouts_of_the_hub_and_of_old(gpt2, tmp_path, cache,
     held_out = packed(pages[HELD_OUT - 1 :: HELD_OUT], gpt2, tmp_path)
     for layout, files in layouts.items():
         folder = tmp_path / layout
-        (folder / "subsets").mkdir(parents=True)
-        for name, content in files.items():
-            (folder / "subsets" / name).write_bytes(content)
-        for name, content in gpt2.items():
-            (folder / name).write_bytes(content)
+        put(folder / "subsets", files)
+        put(folder, gpt2)
         monkeypatch.setenv("LOUPE_CACHE", str(cache / layout))
         assert adopt("openwebtext", folder).form == "public"
         train, valid = load("openwebtext"), load("openwebtext", split="valid")
@@ -238,32 +210,34 @@ def test_openwebtext_in_the_layouts_of_the_hub_and_of_old(gpt2, tmp_path, cache,
         assert train.vocabulary.end == 257
 
 
-def test_openwebtext_without_an_archive_or_with_a_cut_one(gpt2, tmp_path, cache):
-    for name, content in gpt2.items():
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=r"there is no .tar or .xz archive among them"):
-        adopt("openwebtext", tmp_path)
-    (tmp_path / "urlsf_subset00-1_data.xz").write_bytes(subset(web_pages(), 0)[:-500])
-    with pytest.raises(DataError, match="could not be converted to 'openwebtext'"):
-        adopt("openwebtext", tmp_path)
-    inner = {"a/urlsf_subset00-1_data.xz": subset(web_pages(), 0)[:-500]}
-    (tmp_path / "urlsf_subset00-1_data.xz").write_bytes(tar(inner, "w:"))
-    with pytest.raises(DataError, match="could not be converted to 'openwebtext'"):
-        adopt("openwebtext", tmp_path)
-    (tmp_path / "urlsf_subset00-1_data.xz").unlink()
-    whole = tar({"a/urlsf_subset00-1_data.xz": subset(web_pages(), 0)}, "w:")
-    (tmp_path / "urlsf_subset00.tar").write_bytes(whole[:1500])
-    with pytest.raises(DataError, match=r"could not be converted to 'openwebtext' \(unexpected end of data"):
-        adopt("openwebtext", tmp_path)
+CUT = subset(web_pages(), 0)[:-500]
+HUB = tar({"a/urlsf_subset00-1_data.xz": subset(web_pages(), 0)}, "w:")
+
+
+@pytest.mark.parametrize(
+    ("archives", "words"),
+    [
+        ({}, "there is no .tar or .xz archive among them"),
+        ({"urlsf_subset00-1_data.xz": CUT}, "could not be converted to 'openwebtext'"),
+        (
+            {"urlsf_subset00-1_data.xz": tar({"a/inner_data.xz": CUT}, "w:")},
+            "could not be converted to 'openwebtext'",
+        ),
+        (
+            {"urlsf_subset00.tar": HUB[:1500]},
+            r"could not be converted to 'openwebtext' \(unexpected end of data",
+        ),
+    ],
+)
+def test_openwebtext_without_an_archive_or_with_a_cut_one(archives, words, gpt2, tmp_path, cache):
+    put(tmp_path, gpt2 | archives)
+    refused(words, adopt, "openwebtext", tmp_path)
     assert files_in(cache) == []
 
 
 def test_openwebtext_is_by_hand():
     for act in (fetch, load, lambda name: adopt(name)):
-        with pytest.raises(
-            DataError, match=r"urlsf_subset00.tar .* encoder.json and vocab.bpe from https://"
-        ):
-            act("openwebtext")
+        refused(r"urlsf_subset00.tar .* encoder.json and vocab.bpe from https://", act, "openwebtext")
     assert [(check.file, check.outcome) for check in verify("openwebtext")] == [
         (output, "missing") for output in OWT_OUTPUTS
     ]
@@ -293,10 +267,8 @@ def test_without_the_package_nothing_is_downloaded(bert, server, tmp_path, cache
     sentence = (
         r"^Converting 'lm1b' needs the package tokenizers, .* `pip install tokenizers`, or .*extra text"
     )
-    with pytest.raises(DataError, match=sentence):
-        fetch("lm1b")
-    with pytest.raises(DataError, match=sentence):
-        adopt("lm1b", tmp_path)
+    refused(sentence, fetch, "lm1b")
+    refused(sentence, adopt, "lm1b", tmp_path)
     assert files_in(cache) == []
 
 
@@ -313,11 +285,9 @@ def test_a_full_disk_is_not_blamed_on_the_files(bert, tmp_path, monkeypatch):
     def full(self, document):
         raise OSError(28, "No space left on device")
 
-    (tmp_path / "vocab.txt").write_bytes(bert)
-    (tmp_path / f"{LM1B}.tar.gz").write_bytes(lm1b_archive())
+    put(tmp_path, {"vocab.txt": bert, f"{LM1B}.tar.gz": lm1b_archive()})
     monkeypatch.setattr(token_blocks.BlockWriter, "add", full)
-    with pytest.raises(DataError, match=r"cannot be written \(No space left on device\): make room"):
-        adopt("lm1b", tmp_path)
+    refused(r"cannot be written \(No space left on device\): make room", adopt, "lm1b", tmp_path)
 
 
 def test_the_commands_list_and_check_the_corpora(bert, server, cache, monkeypatch):

@@ -4,12 +4,14 @@ import signal
 import subprocess
 import sys
 import tracemalloc
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small_sets import refused
 
 from loupe.data import DataError, token_blocks
 from loupe.data.text import encode
@@ -58,24 +60,16 @@ def test_what_cannot_be_packed_is_refused_and_leaves_nothing(tmp_path):
     def write(documents, **options):
         write_blocks(documents, tmp_path / "b.npy", **{"length": 2, "end": 0, "vocabulary": 10} | options)
 
-    with pytest.raises(DataError, match=r"go from 0 to 10: only \[0, 10\) are in the vocabulary"):
-        write([[1, 10]])
-    with pytest.raises(DataError, match="go from -1 to 3"):
-        write([[3], [-1]])
-    with pytest.raises(DataError, match=r"Document 1 has shape .* and type float64"):
-        write([[1], [0.5]])
-    with pytest.raises(DataError, match=r"shape \(1, 2\)"):
-        write([[[1, 2]]])
-    with pytest.raises(DataError, match="0 documents with 0 ids do not fill one block of 2"):
-        write([])
+    refused(r"go from 0 to 10: only \[0, 10\) are in the vocabulary", write, [[1, 10]])
+    refused("go from -1 to 3", write, [[3], [-1]])
+    refused(r"Document 1 has shape .* and type float64", write, [[1], [0.5]])
+    refused(r"shape \(1, 2\)", write, [[[1, 2]]])
+    refused("0 documents with 0 ids do not fill one block of 2", write, [])
     with pytest.raises(ValueError, match=r"uint8 cannot hold ids of a vocabulary of 257: choose a larger"):
         write([[1, 2]], dtype=np.uint8, vocabulary=257)
-    with pytest.raises(ValueError, match="int32 cannot hold"):
-        write([[1, 2]], dtype=np.int32)
-    with pytest.raises(ValueError, match="end=10 is outside the vocabulary"):
-        write([[1, 2]], end=10)
-    with pytest.raises(ValueError, match="at least 1 id, got length=0"):
-        write([[1, 2]], length=0)
+    refused("int32 cannot hold", write, [[1, 2]], dtype=np.int32, error=ValueError)
+    refused("end=10 is outside the vocabulary", write, [[1, 2]], end=10, error=ValueError)
+    refused("at least 1 id, got length=0", write, [[1, 2]], length=0, error=ValueError)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -115,19 +109,23 @@ def test_a_writer_that_is_killed_leaves_nothing_that_could_be_taken_for_the_file
     assert open_blocks(path).tolist() == [[1, 2, 0]]
 
 
-def test_a_corpus_is_written_without_holding_it(tmp_path):
-    document = np.arange(50_000, dtype=np.uint16)
+@contextmanager
+def peak_below(most):
+    """The memory that Python takes meanwhile stays below so many bytes."""
     tracemalloc.start()
     try:
-        # 80 MB of ids, of which a few millions are held at once.
-        count = write_blocks(
-            (document for _ in range(800)), tmp_path / "b.npy", length=100, end=None, vocabulary=50_000
-        )
-        peak = tracemalloc.get_traced_memory()[1]
+        yield
+        assert tracemalloc.get_traced_memory()[1] < most
     finally:
         tracemalloc.stop()
+
+
+def test_a_corpus_is_written_without_holding_it(tmp_path):
+    document = np.arange(50_000, dtype=np.uint16)
+    documents = (document for _ in range(800))  # 80 MB of ids, of which a few millions are held at once
+    with peak_below(30e6):
+        count = write_blocks(documents, tmp_path / "b.npy", length=100, end=None, vocabulary=50_000)
     assert count == 400_000
-    assert peak < 30e6
 
 
 def test_a_file_is_mapped_and_only_its_rows_are_read(tmp_path):
@@ -135,25 +133,19 @@ def test_a_file_is_mapped_and_only_its_rows_are_read(tmp_path):
     with path.open("wb") as stream:  # 8.6 GB, nearly all of it a hole
         np.lib.format.write_array_header_1_0(stream, {"descr": "<u2", "fortran_order": False, "shape": shape})
         stream.truncate(stream.tell() + 2 * shape[0] * shape[1])
-    tracemalloc.start()
-    try:
+    with peak_below(20e6):
         found = open_blocks(path)
         assert isinstance(found, np.memmap)
         (batch,) = BlockBatches(found, size=4, seed=1)(30_000)
         (piece,) = Crops(found.reshape(-1), length=64, size=4)(0)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
     assert (batch.shape, piece.shape) == ((4, 1 << 16), (4, 64))
-    assert peak < 20e6
     with pytest.raises(ValueError, match="read-only"):
         found[0, 0] = 1
 
 
 def test_files_that_hold_no_blocks(tmp_path):
     path = tmp_path / "b.npy"
-    with pytest.raises(DataError, match=r"There is no file .*b.npy.*write_blocks"):
-        open_blocks(path)
+    refused(r"There is no file .*b.npy.*write_blocks", open_blocks, path)
     for array in (
         np.zeros(3, np.uint8),
         np.zeros((2, 2)),
@@ -161,21 +153,16 @@ def test_files_that_hold_no_blocks(tmp_path):
         np.asfortranarray(np.ones((2, 3), np.uint8)),
     ):
         np.save(path, array)
-        with pytest.raises(DataError, match="not blocks of ids"):
-            open_blocks(path)
+        refused("not blocks of ids", open_blocks, path)
     write_blocks([range(100)], path, length=10, end=None, vocabulary=100)
-    with pytest.raises(DataError, match="have 10 ids instead of 128"):
-        open_blocks(path, length=128)
+    refused("have 10 ids instead of 128", open_blocks, path, length=128)
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(DataError, match="cannot be read as blocks of ids"):
-        open_blocks(path)
+    refused("cannot be read as blocks of ids", open_blocks, path)
     path.write_bytes(b"")
-    with pytest.raises(DataError, match="cannot be read as blocks of ids"):
-        open_blocks(path)
+    refused("cannot be read as blocks of ids", open_blocks, path)
     with path.open("wb") as stream:
         np.savez(stream, a=np.ones(2))
-    with pytest.raises(DataError, match="holds several arrays"):
-        open_blocks(path)
+    refused("holds several arrays", open_blocks, path)
 
 
 def test_blocks_are_a_view(tmp_path):
@@ -186,12 +173,9 @@ def test_blocks_are_a_view(tmp_path):
     np.save(tmp_path / "ids.npy", ids)
     assert isinstance(blocks(np.load(tmp_path / "ids.npy", mmap_mode="r"), 4), np.memmap)
     for short in (ids[:2], ids[:0]):
-        with pytest.raises(DataError, match=r"has no block of 3 ids: give a longer text"):
-            blocks(short, 3)
-    with pytest.raises(DataError, match="one axis"):
-        blocks(found, 3)
-    with pytest.raises(ValueError, match="length=0"):
-        blocks(ids, 0)
+        refused(r"has no block of 3 ids: give a longer text", blocks, short, 3)
+    refused("one axis", blocks, found, 3)
+    refused("length=0", blocks, ids, 0, error=ValueError)
 
 
 def samples(kind, seed=0, size=12):
@@ -221,16 +205,14 @@ def test_batches_are_functions_of_seed_and_step(kind):
 @pytest.mark.parametrize("kind", ["crops", "blocks"])
 def test_batches_that_cannot_be(kind):
     batches = samples(kind)
-    with pytest.raises(
-        ValueError, match="a batch of 12 cannot be split in 5 equal parts: choose a multiple of 5"
-    ):
-        batches(0, 0, 5)
-    with pytest.raises(ValueError, match="no part 3 of 3: choose 0 to 2"):
-        batches(0, 3, 3)
-    with pytest.raises(ValueError, match="at least 1 sample, got 0"):
-        samples(kind, size=0)
-    with pytest.raises(ValueError, match="seed must be at least 0, got -1"):
-        samples(kind, seed=-1)
+    refused(
+        "a batch of 12 cannot be split in 5 equal parts: choose a multiple of 5",
+        lambda: batches(0, 0, 5),
+        error=ValueError,
+    )
+    refused("no part 3 of 3: choose 0 to 2", batches, 0, 3, 3, error=ValueError)
+    refused("at least 1 sample, got 0", samples, kind, size=0, error=ValueError)
+    refused("seed must be at least 0, got -1", samples, kind, seed=-1, error=ValueError)
 
 
 def test_the_same_sentence_as_in_training():
@@ -252,10 +234,8 @@ def test_crops_are_pieces_and_start_anywhere():
     assert ((starts - 100).abs() < 5 * 8.2).all()
     (whole,) = Crops(encode("abc"), length=3, size=2)(4)
     assert whole.tolist() == [[1, 2, 3]] * 2
-    with pytest.raises(DataError, match=r"A text of shape \(3,\) has no crop of 4 ids"):
-        Crops(encode("abc"), length=4, size=2)
-    with pytest.raises(DataError, match="no crop of 4 ids"):
-        Crops(encode(""), length=4, size=2)
+    refused(r"A text of shape \(3,\) has no crop of 4 ids", Crops, encode("abc"), length=4, size=2)
+    refused("no crop of 4 ids", Crops, encode(""), length=4, size=2)
 
 
 def test_crops_keep_ids_that_one_byte_cannot_hold():
@@ -293,8 +273,7 @@ def test_only_one_permutation_is_remembered(monkeypatch):
 
 def test_what_is_no_array_of_blocks_is_refused():
     for array in (np.arange(4), np.zeros((0, 4)), np.zeros((4, 0))):
-        with pytest.raises(DataError, match=r"Batches need blocks of shape \(n, length\)"):
-            BlockBatches(array, size=1)
+        refused(r"Batches need blocks of shape \(n, length\)", BlockBatches, array, size=1)
 
 
 def test_importing_the_room_does_not_import_torch(tmp_path):
@@ -309,16 +288,3 @@ def test_a_writer_tells_how_far_it_is(tmp_path, monkeypatch):
         assert writer.blocks == 2
         assert not (tmp_path / "b.npy").exists()
     assert len(open_blocks(tmp_path / "b.npy")) == 2
-
-
-def test_characters_outside_the_alphabet_are_listed():
-    with pytest.raises(
-        DataError, match=r"b'C', is not one of the 27 symbols \(outside them are 'C', 'é'\): apply"
-    ):
-        encode("abCéC")
-    with pytest.raises(
-        DataError, match=r"'0', '1', '2', '3', '4', '5', '6', '7', '8', '9' and 2 more\): apply"
-    ):
-        encode("x0123456789?!".replace("!", "~"))
-    with pytest.raises(DataError, match=r"outside them are 'é'\): apply loupe.data.text.normalise"):
-        encode("né".encode())

@@ -208,7 +208,7 @@ def test_ended_and_gone_on_with_to_the_same_bits(environment, tmp_path_factory, 
         (1.0, ["--within", "20s"]) if how == "--within" else (0.1, [])
     )  # it is ended in the midst
     first = patient(environment, *time_given, pause=pause)
-    until(log.exists)
+    until(lambda: log.exists() and log.read_text())
     if how == signal.SIGKILL:
         until(lambda: checkpointed(environment))
     pid = int(log.read_text())

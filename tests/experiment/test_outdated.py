@@ -39,14 +39,14 @@ def test_each_way_of_being_out_of_date(store, units):
     write(store, other, code=False)
     (npz,) = write(store, damaged).parent.glob(f"walk-s{damaged.seed}.*.npz")
     npz.write_bytes(npz.read_bytes()[:-1])
-    assert provenance.outdated(units, store) == {other: "other code", damaged: "damaged"}
+    assert mirror(units, store) == {other: "other code", damaged: "damaged"}
     store.write(current, {}, settings={"steps": 99}, provenance={})
-    assert provenance.outdated(units, store)[current] == "missing"
+    assert mirror(units, store)[current] == "missing"
     write(store, current, data={"mnist/mnist.npz": "0" * 64, "mine/own.npz": "1" * 64})
-    assert provenance.outdated(units, store)[current] == "other data"
+    assert mirror(units, store)[current] == "other data"
     write(store, current, data={"mine/own.npz": "1" * 64})
-    assert current not in provenance.outdated(units, store)
-    assert provenance.outdated(units_of(ROOM, "smoke"), store).keys() == set(units_of(ROOM, "smoke"))
+    assert current not in mirror(units, store)
+    assert mirror(units_of(ROOM, "smoke"), store).keys() == set(units_of(ROOM, "smoke"))
 
 
 def test_marks_say_how_units_stand(store, units, monkeypatch):

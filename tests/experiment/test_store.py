@@ -185,7 +185,7 @@ def test_what_may_not_be_read_says_so(store, monkeypatch):
 
 def test_a_reader_whose_arrays_are_replaced_reads_again(store, monkeypatch):
     write(store, unit_of(), {"path": np.zeros(3)})
-    read_stamped = store_module.read_stamped
+    read_stamped = folders.read_stamped
 
     def overtaken(path, remedy):
         found = read_stamped(path, remedy)
@@ -193,7 +193,7 @@ def test_a_reader_whose_arrays_are_replaced_reads_again(store, monkeypatch):
         write(store, unit_of(), {"path": np.ones(3)})
         return found
 
-    monkeypatch.setattr(store_module, "read_stamped", overtaken)
+    monkeypatch.setattr(folders, "read_stamped", overtaken)
     assert store.find(unit_of())["path"].sum() == 3
 
 

@@ -61,10 +61,8 @@ def main() -> None:
         sys.exit(1)  # who reads has seen enough
     except OSError as error:
         _forget_output()
-        where = error.filename or "the output"
-        sys.exit(
-            f"loupe: {where} cannot be used ({error.strerror or error}): mend that and type the same again."
-        )
+        why = f"{error.filename or 'the output'} cannot be used ({error.strerror or error})"
+        sys.exit(f"loupe: {why}: mend that and type the same again.")
 
 
 def _forget_output() -> None:
@@ -155,12 +153,9 @@ def _compute_and_mark(mark, slugs, preset, experiment, seed, overrides, device, 
     from loupe.experiment.units import units_of
     from loupe.papers import load_room
 
-    store = Store.default()
-    units = [
-        unit
-        for slug in slugs
-        for unit in units_of(load_room(slug), preset, overrides, experiment=experiment, seed=seed)
-    ]
+    store, units = Store.default(), []
+    for slug in slugs:
+        units += units_of(load_room(slug), preset, overrides, experiment=experiment, seed=seed)
     if len(units) != 1:
         raise LoupeError(f"--mark is for one unit and this is {len(units)}: give --experiment and --seed.")
     end = f"[1/1] {units[0]}: "
@@ -202,9 +197,9 @@ def _compute(slugs, preset, experiment, seed, overrides, *, pack=None, **how) ->
     for slug, mine in units.items():
         if not any(unit.slug == slug for unit in done):
             stored = sum(store.find(unit) is not None for unit in mine)
-            what = f"all {stored} results are stored at {preset}; nothing to compute."
-            missing = f"{stored} of {len(mine)} results are stored at {preset}; no time for the others."
-            typer.echo(f"{slug}: {what if stored == len(mine) else missing}")
+            all_of_it = f"all {stored} results are stored at {preset}; nothing to compute."
+            part = f"{stored} of {len(mine)} results are stored at {preset}; no time for the others."
+            typer.echo(f"{slug}: {all_of_it if stored == len(mine) else part}")
         _warn_of_other_code(Stored(load_room(slug), preset, store, overrides, seed))
         if _official(mine, overrides):
             _judge(slug, preset, store)
@@ -323,19 +318,19 @@ def claims(
 
     if preset is not None and preset not in PRESET_NAMES:
         raise LoupeError(f"no preset is called {shown(preset)}: choose one of {', '.join(PRESET_NAMES)}.")
-    store = Store.default()
-    output, failed = [], []
+    store, output, failed = Store.default(), [], []
     slugs = slugs or [paper.slug for paper in PAPERS.values() if not paper.planned]
+    presets = [preset] if preset else PRESET_NAMES
     if check:
-        _check_ledgers(slugs, [preset] if preset else PRESET_NAMES, store)
+        _check_ledgers(slugs, presets, store)
         return
     for slug in slugs:
-        room = load_room(slug)
-        for name in [preset] if preset else PRESET_NAMES:
+        for name in presets:
             if not store.sidecars(slug, name):
                 continue
-            judgements = judge_all(Stored(room, name, store))
-            _warn_of_other_code(Stored(room, name, store))
+            stored = Stored(load_room(slug), name, store)
+            judgements = judge_all(stored)
+            _warn_of_other_code(stored)
             failed += failed_exact(judgements)
             one = [judgement.to_json() for judgement in judgements]
             output.append({"slug": slug, "preset": name, "claims": one})

@@ -114,6 +114,11 @@ class DataSet:
         return (self.files if self.in_box else ()) if isinstance(self.in_box, bool) else self.in_box
 
     @property
+    def every_file(self) -> tuple[DataFile, ...]:
+        """The files of all forms: our own, the authors', and those in the folder ``data``."""
+        return (*self.files, *(self.public.files if self.public else ()), *self.boxed)
+
+    @property
     def size(self) -> int | None:
         """Bytes of Loupe's own files, or of the authors' where there are no others; None where unknown."""
         files = self.files or (self.public.files if self.public else ())

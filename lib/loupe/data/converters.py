@@ -1,40 +1,33 @@
-"""From the files that authors publish to the arrays that Loupe reads.
+"""From the files that authors publish to the arrays, texts and blocks of token ids that Loupe reads.
 
 Each function takes the paths of the downloaded files, or of folders that hold them, and returns the arrays
 of an ``.npz`` file, or the bytes of a text, or, for what is too large for memory, a function that writes the
-files it is given. :func:`loupe.data.fetch` and :func:`loupe.data.adopt` call them by name.
+files it is given. :func:`loupe.data.fetch` and :func:`loupe.data.adopt` call them by name; those of graphs and of
+motion capture stand beside their readers.
 """
 
+import gzip
 import io
+import json
+import lzma
 import re
 import tarfile
 import zipfile
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import PurePosixPath
 
 import numpy as np
 
-from loupe.data.converters_text import lambada, lm1b, openwebtext
+from loupe.data import token_blocks
+from loupe.data.graphs import cora, pubmed  # noqa: F401 (called by name)
 from loupe.data.images import CIFAR_CLASSES
 from loupe.data.places import own_files
 from loupe.data.text import normalise
-from loupe.data.trajectories import SCENES
+from loupe.data.token_blocks import BlockWriter
+from loupe.data.trajectories import SCENES, motion_capture  # noqa: F401
 
-__all__ = [
-    "basicmotions",
-    "cifar10",
-    "cora",
-    "eth_ucy",
-    "japanesevowels",
-    "lambada",
-    "lm1b",
-    "motion_capture",
-    "omniglot",
-    "openwebtext",
-    "plain27",
-    "pubmed",
-    "ts_series",
-    "wikitext27",
-]
+HELD_OUT = 100  # of so many documents of OpenWebText the last is for validation
 
 
 def cifar10(paths):
@@ -54,76 +47,6 @@ def cifar10(paths):
         arrays[f"y_{part}"] = table[:, 0].copy()
         arrays[f"x_{part}"] = np.ascontiguousarray(table[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
     return arrays
-
-
-def _undirected(pairs):
-    """Each undirected edge once, smaller index first, rows sorted: int32 ``(E, 2)``."""
-    return np.unique(np.sort(np.asarray(pairs, np.int64).reshape(-1, 2), axis=1), axis=0).astype(np.int32)
-
-
-def _graph_arrays(labels, pairs, rows, columns, values, width):
-    return {
-        "edges": _undirected(pairs),
-        "labels": np.asarray(labels, np.int64),
-        "num_nodes": np.int64(len(labels)),
-        "feat_row": np.asarray(rows, np.int32),
-        "feat_col": np.asarray(columns, np.int32),
-        "feat_val": np.asarray(values, np.float32),
-        "feat_shape": np.array([len(labels), width], np.int64),
-    }
-
-
-def _tar_lines(path, *endings):
-    """Lines of the members of a tar archive whose names end so."""
-    with tarfile.open(path) as archive:
-        members = {member.name: member for member in archive if member.isfile()}
-        for ending in endings:
-            (name,) = [name for name in members if PurePosixPath(name).name == ending]
-            yield archive.extractfile(members[name]).read().decode("utf-8").splitlines()
-
-
-def cora(paths):
-    """Cora from ``cora.tgz`` of LINQS: ``cora.content`` (id, words, class) and ``cora.cites`` (two ids)."""
-    (archive,) = paths
-    content, cites = _tar_lines(archive, "cora.content", "cora.cites")
-    table = [line.split() for line in content if line.strip()]
-    node = {row[0]: k for k, row in enumerate(table)}
-    classes = sorted({row[-1] for row in table})
-    words = np.array([row[1:-1] for row in table]).astype(np.float32)
-    rows, columns = np.nonzero(words)
-    pairs = [[node[name] for name in line.split()] for line in cites if line.strip()]
-    labels = [classes.index(row[-1]) for row in table]
-    return _graph_arrays(labels, pairs, rows, columns, words[rows, columns], words.shape[1])
-
-
-def pubmed(paths):
-    """PubMed from ``Pubmed-Diabetes.tgz`` of LINQS: TF-IDF words by name, classes 1 to 3, citations by id."""
-    (archive,) = paths
-    papers, cites = _tar_lines(
-        archive, "Pubmed-Diabetes.NODE.paper.tab", "Pubmed-Diabetes.DIRECTED.cites.tab"
-    )
-    # Second line: "cat=1,2,3:label", then one "numeric:w-word:0.0" for each word, then the summary.
-    word = {}
-    for field in papers[1].split("\t"):
-        if field.startswith("numeric:"):
-            word[field.split(":")[1]] = len(word)
-    node, labels, triples = {}, [], []
-    for line in papers[2:]:
-        name, *fields = line.rstrip("\n").split("\t")
-        k = node.setdefault(name, len(node))
-        for key, _, value in (field.partition("=") for field in fields):
-            if key == "label":
-                labels.append(int(value) - 1)
-            elif key in word:
-                triples.append((k, word[key], float(value)))
-    # From the third line on: number, "paper:id", "|", "paper:id".
-    pairs = [
-        [node[field.removeprefix("paper:")] for field in line.split("\t") if field.startswith("paper:")]
-        for line in cites[2:]
-        if line.strip()
-    ]
-    rows, columns, values = zip(*triples, strict=True)
-    return _graph_arrays(labels, pairs, rows, columns, values, len(word))
 
 
 def eth_ucy(paths):
@@ -250,141 +173,205 @@ def _start(text, characters=600_000):
     return text.encode("ascii")
 
 
-# --- motion capture: skeletons (asf) and recordings (amc) ----------------------------------------------------
+# --- corpora to blocks of token ids -------------------------------------------------------------------------
+
+# The vocabulary is among the files that each converter gets. The tokenizers are those of the package ``tokenizers``,
+# built here from their published parts.
 
 
-def motion_capture(paths):
-    """Trials from one ``.asf`` file and several ``SUBJECT_TRIAL.amc`` files, as the arrays of a set.
+def lm1b(paths):
+    """One Billion Words from its archive and BERT's ``vocab.txt``: the parts train and test."""
+    files = own_files(paths)
+    tokenizer = word_pieces(_named(files, "vocab.txt"))
+    archive_path = _named(files, ".tar.gz", ".tar", ".tgz")
+
+    def write(train, test):
+        with (
+            _writer(train, token_blocks.BERT, 128) as training,
+            _writer(test, token_blocks.BERT, 128) as heldout,
+            _opened(archive_path) as archive,
+        ):
+            for member in archive:
+                place = PurePosixPath(member.name)
+                part = {"training": training, "heldout": heldout}.get(place.parent.name.partition("-")[0])
+                if part and member.isfile() and place.name.startswith("news.en"):
+                    for ids in _encode(tokenizer, _lines(archive.extractfile(member))):
+                        part.add(ids)
+
+    return write
+
+
+def openwebtext(paths):
+    """OpenWebText from its archives and GPT-2's ``encoder.json`` and ``vocab.bpe``: train and valid.
+
+    The archives are those of the hub (``urlsf_subsetNN.tar``), the older ``openwebtext.tar.xz``, or the
+    ``urlsf_subsetNN-K_data.xz`` inside either; they are read in the order of their names.
+    """
+    files = own_files(paths)
+    tokenizer = byte_pairs(_named(files, "encoder.json"), _named(files, "vocab.bpe"))
+    archives = sorted(
+        (file for file in files if file.name.endswith((".tar", ".xz"))), key=lambda file: file.name
+    )
+    if not archives:
+        raise LookupError("there is no .tar or .xz archive among them")
+
+    def write(train, valid):
+        with (
+            _writer(train, token_blocks.GPT2, 1024) as rest,
+            _writer(valid, token_blocks.GPT2, 1024) as held_out,
+        ):
+            for k, ids in enumerate(_encode(tokenizer, _web_pages(archives))):
+                (held_out if k % HELD_OUT == HELD_OUT - 1 else rest).add(ids)
+
+    return write
+
+
+def lambada(paths):
+    """LAMBADA from ``lambada_test.jsonl`` and GPT-2's ``encoder.json`` and ``vocab.bpe``: the part test.
+
+    Each passage begins with a newline and its curly double quotes are made straight, as those do who report
+    perplexities on it.
+    """
+    files = own_files(paths)
+    tokenizer = byte_pairs(_named(files, "encoder.json"), _named(files, "vocab.bpe"))
+    with _named(files, ".jsonl").open(encoding="utf-8") as stream:
+        passages = [json.loads(line)["text"] for line in stream if line.strip()]
+    straight = str.maketrans("“”", '""')
+
+    def write(test):
+        with _writer(test, token_blocks.GPT2, 1024) as writer:
+            for ids in _encode(
+                tokenizer, ("\n" + passage.translate(straight).strip() for passage in passages)
+            ):
+                writer.add(ids)
+
+    return write
+
+
+def word_pieces(vocabulary_file):
+    """BERT's tokenizer for text in lower case, from its ``vocab.txt``.
+
+    Parameters
+    ----------
+    vocabulary_file : str or pathlib.Path
+        One piece a line.
+
+    Returns
+    -------
+    tokenizers.Tokenizer
 
     Raises
     ------
     ValueError
-        If there are not one skeleton and at least one trial, or a trial is of another subject or there twice.
+        If the file is not the vocabulary of bert-base-uncased.
     """
-    files = own_files(paths)
-    skeletons = [file for file in files if file.suffix == ".asf"]
-    trials = [file for file in files if file.suffix == ".amc"]
-    if len(skeletons) != 1 or not trials:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+    tokenizer = Tokenizer(_model(models.WordPiece.from_file, str(vocabulary_file), unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return _checked(tokenizer, token_blocks.BERT, vocabulary_file)
+
+
+def byte_pairs(vocabulary_file, merges_file):
+    """GPT-2's tokenizer from its ``encoder.json`` and ``vocab.bpe``.
+
+    Parameters
+    ----------
+    vocabulary_file, merges_file : str or pathlib.Path
+        The id of each piece, and the pairs in the order in which they are joined.
+
+    Returns
+    -------
+    tokenizers.Tokenizer
+
+    Raises
+    ------
+    ValueError
+        If the files are not the vocabulary of GPT-2.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    tokenizer = Tokenizer(_model(models.BPE.from_file, str(vocabulary_file), str(merges_file)))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return _checked(tokenizer, token_blocks.GPT2, vocabulary_file)
+
+
+def _model(read, *files, **options):
+    try:
+        return read(*files, **options)
+    except Exception as error:  # the package raises the bare class
+        raise ValueError(f"{', '.join(files)}: {error}") from error
+
+
+def _checked(tokenizer, vocabulary, file):
+    size, end = tokenizer.get_vocab_size(), tokenizer.token_to_id(vocabulary.end_piece)
+    if (size, end) != (vocabulary.size, vocabulary.end):
         raise ValueError(
-            f"one .asf file and its .amc files are needed, got {len(skeletons)} and {len(trials)}"
+            f"{file} has {size} pieces, {vocabulary.end_piece} being number {end}; {vocabulary.name} has "
+            f"{vocabulary.size} and number {vocabulary.end}"
         )
-    (skeleton,) = skeletons
-    foreign = [
-        file.name for file in trials if not re.fullmatch(rf"{re.escape(skeleton.stem)}_\d+", file.stem)
-    ]
-    if foreign:
-        raise ValueError(f"{foreign[0]} is no trial of the subject of {skeleton.name}")
-    if twice := {file.stem for file in trials if [one.stem for one in trials].count(file.stem) > 1}:
-        raise ValueError(f"{min(twice)}.amc is there twice")
-    bones = read_skeleton(skeleton.read_text(encoding="latin-1"))
-    joints = list(bones)
-    arrays = {
-        "joint_names": np.array(joints),
-        "edges": np.array(
-            [[joints.index(joint), joints.index(bones[joint][0])] for joint in joints[1:]], np.int16
-        ),
-    }
-    for file in trials:
-        frames = read_frames(file.read_text(encoding="latin-1"))
-        arrays[f"trial_{file.stem.split('_')[1]}"] = joint_positions(bones, frames).astype(np.float32)
-    return arrays
+    return tokenizer
 
 
-def rotation(angles):
-    """Rotation ``R_z R_y R_x`` of angles in degrees: ``(..., 3)`` gives ``(..., 3, 3)``."""
-    x, y, z = np.moveaxis(np.deg2rad(np.asarray(angles, np.float64)), -1, 0)
-    one, nil = np.ones_like(x), np.zeros_like(x)
-
-    def matrix(*entries):
-        return np.stack(entries, -1).reshape(*x.shape, 3, 3)
-
-    r_x = matrix(one, nil, nil, nil, np.cos(x), -np.sin(x), nil, np.sin(x), np.cos(x))
-    r_y = matrix(np.cos(y), nil, np.sin(y), nil, one, nil, -np.sin(y), nil, np.cos(y))
-    r_z = matrix(np.cos(z), -np.sin(z), nil, np.sin(z), np.cos(z), nil, nil, nil, one)
-    return r_z @ r_y @ r_x
+def _encode(tokenizer, texts, at_once=1024):
+    """Ids of each text; many are given to the tokenizer at once, which then uses all cores."""
+    texts = iter(texts)
+    while group := list(islice(texts, at_once)):
+        for found in tokenizer.encode_batch_fast(group, add_special_tokens=False):
+            yield found.ids
 
 
-def read_skeleton(text):
-    """Bones of an ``.asf`` file.
+def _writer(path, vocabulary, length):
+    return BlockWriter(path, length=length, end=vocabulary.end, vocabulary=vocabulary.size)
 
-    Parameters
-    ----------
-    text : str
-        The file.
 
-    Returns
-    -------
-    dict of str to tuple
-        ``{joint: (parent, offset, axis, dofs)}``, depth first from ``"root"``: offset ``(3,)``, length times
-        direction in the files' units, axis ``(3,)`` in degrees, dofs such as ``("rx", "ry", "rz")``.
+def _lines(stream):
+    """Lines of a text that are not empty; only a newline ends a line."""
+    for line in stream:
+        if line := line.decode("utf-8").strip():
+            yield line
+
+
+@contextmanager
+def _opened(path):
+    """A tar archive, read once from its start to its end, so that it is never unpacked to the disk.
+
+    It is decompressed here because tarfile takes a compressed stream that was cut for a shorter one.
     """
-    found = {"root": (None, np.zeros(3), np.zeros(3), ())}
-    for block in re.findall(
-        r"\bbegin\b(.*?)\bend\b", text.partition(":bonedata")[2].partition(":hierarchy")[0], re.S
+    decompress = {".gz": gzip.open, ".tgz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
+    with (
+        decompress(path, "rb") as stream,
+        tarfile.open(fileobj=stream, mode="r|", bufsize=1 << 20) as archive,
     ):
-        lines = {line.split()[0]: line.split()[1:] for line in block.splitlines() if line.strip()}
-        offset = float(lines["length"][0]) * np.array(lines["direction"][:3], np.float64)
-        found[lines["name"][0]] = (
-            None,
-            offset,
-            np.array(lines["axis"][:3], np.float64),
-            tuple(lines.get("dof", ())),
-        )
-    children = {}
-    for line in text.partition(":hierarchy")[2].splitlines():
-        parent, *names = line.split() or ("",)
-        if names:
-            children[parent] = names
-    ordered = {}
-
-    def visit(joint, parent):
-        ordered[joint] = (parent, *found[joint][1:])
-        for child in children.get(joint, ()):
-            visit(child, joint)
-
-    visit("root", None)
-    return ordered
+        yield archive
 
 
-def read_frames(text):
-    """Frames of an ``.amc`` file: a list of ``{joint: numbers}``; the root has position and angles."""
-    frames = []
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) == 1 and words[0].isdigit():
-            frames.append({})
-        elif frames and len(words) > 1:
-            frames[-1][words[0]] = [float(word) for word in words[1:]]
-    return frames
+def _web_pages(archives):
+    """Texts of all archives, in the order in which they lie there."""
+    for path in archives:
+        with _opened(path) as members:
+            yield from _texts(members)
 
 
-def joint_positions(bones, frames):
-    """Positions by forward kinematics.
-
-    For bone b with axis matrix C and frame rotation M: ``G = G_parent C M C^T`` and ``p = p_parent + G
-    offset``.
-
-    Parameters
-    ----------
-    bones : dict
-        From :func:`read_skeleton`.
-    frames : list of dict
-        From :func:`read_frames`.
-
-    Returns
-    -------
-    numpy.ndarray
-        float64 ``(frames, joints, 3)``, in the files' units.
-    """
-    root = np.array([frame["root"] for frame in frames], np.float64)
-    turned, placed = {"root": rotation(root[:, 3:])}, {"root": root[:, :3]}
-    for joint, (parent, offset, axis, dofs) in bones.items():
-        if parent is None:
+def _texts(members):
+    """Texts in an open archive, and in the small archives inside it."""
+    for member in members:
+        if not member.isfile():
             continue
-        angles = np.zeros((len(frames), 3))
-        for k, dof in enumerate(dofs):
-            angles[:, "xyz".index(dof[1])] = [frame[joint][k] for frame in frames]
-        c = rotation(axis)
-        turned[joint] = turned[parent] @ c @ rotation(angles) @ c.T
-        placed[joint] = placed[parent] + turned[joint] @ offset
-    return np.stack([placed[joint] for joint in bones], axis=1)
+        if member.name.endswith(".txt"):
+            text = members.extractfile(member).read().decode("utf-8", "replace")
+            # The corpus as it is known has at most one empty line between paragraphs.
+            yield re.sub(r"\n{3,}", "\n\n", text).strip()
+        elif member.name.endswith((".xz", ".tar")):
+            with tarfile.open(fileobj=io.BytesIO(members.extractfile(member).read())) as inner:
+                yield from _texts(inner)
+
+
+def _named(files, *endings):
+    """The only file whose name ends so."""
+    found = [file for file in files if file.name.endswith(endings)]
+    if len(found) != 1:
+        raise LookupError(f"there are {len(found)} files *{' or *'.join(endings)} among them, one is needed")
+    return found[0]

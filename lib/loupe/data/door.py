@@ -34,8 +34,8 @@ READERS = {
     "zs_ptb": "text:zero_shot",
     "zs_shakespeare": "text:zero_shot",
     "zs_state_union": "text:zero_shot",
-    "wikitext2": "text:wikitext2",
-    "ptb": "text:ptb",
+    "wikitext2": "text:words",
+    "ptb": "text:words",
     "cpython_topics": "text:topics",
     "earth": "trajectories:earth",
     "cora": "graphs:graph",
@@ -236,10 +236,13 @@ def verify(name=None):
             yield FileCheck(entry.name, "", "built in", None, "ok")
         elif location.where == "missing":
             yield from _absent(entry)
-        for path in location.paths:
-            fault = digest_fault(entry, location, path, fresh=True)
-            file = f"{path.parent.name}/{path.name}"
-            yield FileCheck(entry.name, file, location.where, path, "wrong digest" if fault else "ok", fault)
+        yield from (_compared(entry, location, path) for path in location.paths)
+
+
+def _compared(entry, location, path):
+    fault = digest_fault(entry, location, path, fresh=True)
+    file = f"{path.parent.name}/{path.name}"
+    return FileCheck(entry.name, file, location.where, path, "wrong digest" if fault else "ok", fault)
 
 
 def _absent(entry):
@@ -247,10 +250,9 @@ def _absent(entry):
     roots = [("mirror", mirror_root()), ("cache", cache_root())]
     # Of a public form the files that are read: what they are converted from is not kept.
     for file in entry.files or [DataFile(output) for output in entry.public.outputs]:
-        places = [(where, root / file.path) for where, root in roots if root and (root / file.path).is_file()]
-        if not places:
+        found = [(where, root / file.path) for where, root in roots if root and (root / file.path).is_file()]
+        if found:
+            where, path = found[0]
+            yield _compared(entry, Location(entry.name, where), path)
+        else:
             yield FileCheck(entry.name, file.path, "missing", None, "missing", missing_message(entry))
-            continue
-        where, path = places[0]
-        fault = digest_fault(entry, Location(entry.name, where, "loupe", (path,)), path, fresh=True)
-        yield FileCheck(entry.name, file.path, where, path, "wrong digest" if fault else "ok", fault)

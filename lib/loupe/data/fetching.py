@@ -56,19 +56,15 @@ def fetch(name, *, form=None):
     location = locate(name, form=form)
     if location.where == "built in":
         return location
-    faults = [(path, fault) for path in location.paths if (fault := digest_fault(entry, location, path))]
+    # The files of a set that is incomplete count too: pooch would replace a damaged one without a word.
+    present = location.paths or [path for file in entry.files if (path := cache_root() / file.path).is_file()]
+    checked = location if location.paths else Location(name, "cache")
+    faults = {path: fault for path in present if (fault := digest_fault(entry, checked, path))}
     if location.paths and not faults:
         return location
     if faults and location.where in ("box", "mirror"):
-        raise DataError(faults[0][1])
-    # The files of a set that is incomplete count too: pooch would replace a damaged one without a word.
-    partial = [cache_root() / file.path for file in entry.files] if not location.paths else []
-    faults += [
-        (path, fault)
-        for path in partial
-        if path.is_file() and (fault := digest_fault(entry, Location(name, "cache"), path))
-    ]
-    set_aside = tuple(_set_aside(path) for path, _ in faults)
+        raise DataError(next(iter(faults.values())))
+    set_aside = tuple(_set_aside(path) for path in faults)
     failures = []
     for attempt in _sources(entry, form):
         try:
@@ -81,13 +77,11 @@ def fetch(name, *, form=None):
         found = locate(name, form=form)
         if found.where == "cache":
             return replace(found, set_aside=set_aside)
-    kept = "".join(f" The damaged file is kept as {path}." for path in set_aside)
-    reason = f"Could not fetch {name!r} ({'; '.join(failures)}): " if failures else ""
-    if not failures:
-        raise DataError(missing_message(entry, form) + kept)
-    raise DataError(
-        reason + "check the network and type the same again, or set LOUPE_DATA to a mirror folder." + kept
-    )
+    why = missing_message(entry, form)
+    if failures:
+        remedy = "check the network and type the same again, or set LOUPE_DATA to a mirror folder."
+        why = f"Could not fetch {name!r} ({'; '.join(failures)}): {remedy}"
+    raise DataError(why + "".join(f" The damaged file is kept as {path}." for path in set_aside))
 
 
 def adopt(name, *paths):
@@ -121,22 +115,20 @@ def adopt(name, *paths):
         raise DataError(
             f"adopt({name!r}) needs the authors' files: {entry.public.by_hand or entry.source_note}"
         )
-    absent = [str(path) for path in paths if not Path(path).exists()]
+    paths = [Path(path) for path in paths]
+    absent = [str(path) for path in paths if not path.exists()]
     if absent:
         raise DataError(f"There is no file or folder {absent[0]!r}: give the files that the authors publish.")
     expected = [Path(file.path).name for file in entry.public.files]
-    given = {file.name for file in own_files([Path(path) for path in paths])}
-    # Of what needs a tokenizer the converter says itself what it lacks.
-    if (
-        len(expected) > 1
-        and not entry.public.needs
-        and (lacking := [file for file in expected if file not in given])
-    ):
+    given = {file.name for file in own_files(paths)}
+    lacking = [file for file in expected if file not in given]
+    # A single file may have any name; of what needs a tokenizer the converter says itself what it lacks.
+    if lacking and len(expected) > 1 and not entry.public.needs:
         few = ", ".join(lacking[:3]) + ", ..." * (len(lacking) > 3)
         raise DataError(
             f"{len(lacking)} of the {len(expected)} files of {name!r} are not among those given ({few}): give them all."
         )
-    _convert(entry, [Path(path) for path in paths])
+    _convert(entry, paths)
     return locate(name, form="public")
 
 
@@ -176,17 +168,11 @@ def _download(file, target, urls):
     import pooch
     import requests
 
-    failures = []
+    pooch.get_logger().setLevel(logging.WARNING)
+    downloader, failures = pooch.HTTPDownloader(timeout=30), []
     for url in urls:
         try:
-            with _quiet(pooch.get_logger()):
-                pooch.retrieve(
-                    url,
-                    file.digest,
-                    fname=target.name,
-                    path=target.parent,
-                    downloader=pooch.HTTPDownloader(timeout=30),
-                )
+            pooch.retrieve(url, file.digest, target.name, target.parent, downloader=downloader)
         except ValueError as error:
             if "hash" not in str(error):
                 raise DataError(f"{url} is not an address that can be fetched") from error
@@ -208,16 +194,6 @@ def _reason(error):
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return type(error).__name__
-
-
-@contextlib.contextmanager
-def _quiet(logger):
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _check_needs(entry):

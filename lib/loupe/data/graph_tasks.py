@@ -1,4 +1,4 @@
-"""From a graph to an experiment: splits of its edges and nodes, message edges, inputs, and simulated trees."""
+"""From a graph to an experiment: splits of its edges and nodes, message edges, inputs."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from loupe.checks import edge_list
 from loupe.data.catalog import DataError
-from loupe.data.graphs import Graph
+from loupe.data.graphs import disease_tree  # noqa: F401 (a name of this module)
 
 TASKS = ("link", "node")
 
@@ -19,8 +19,6 @@ DEGREE_LEVELS = 9
 
 # An identity matrix of 4,096 nodes has 134 MB; above, nodes are told apart by their degrees only.
 IDENTITY_NODES = 4096
-
-MOST_CHILDREN = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -357,72 +355,3 @@ def divided_by_sums(features):
     """Each row divided by its sum; zero where the sum is zero."""
     sums = features.sum(axis=1, keepdims=True)
     return np.divide(features, sums, out=np.zeros_like(features), where=sums != 0)
-
-
-def disease_tree(num_nodes, seed):
-    r"""A random tree along which a disease spreads, of any size.
-
-    Each node but the first is attached to a uniformly chosen earlier node with less than 4 children. It has a
-    susceptibility :math:`s_i\sim N(0,1)` and ten further features :math:`s_i a_k+N(0,1)`, the same
-    :math:`a_k\sim N(0,1)` for all. The root is infected; a child is if its parent is and
-    :math:`s_i+N(0,\tfrac14)>-0.3`, which has a chance of about 0.61. So the share of infected nodes falls as
-    the tree gets deeper, and differs much between seeds: ``notes`` says it, and it is ``labels.mean()``.
-
-    Parameters
-    ----------
-    num_nodes : int
-        N, at least 2.
-    seed : int or numpy.random.Generator
-        The same seed gives the same tree.
-
-    Returns
-    -------
-    Graph
-        Named ``disease_tree``; in each edge the smaller index is the parent. ``features`` are float64
-        ``(N, 11)``, susceptibility first; ``labels`` are 1 for infected.
-
-    Raises
-    ------
-    DataError
-        If there are less than 2 nodes.
-
-    Notes
-    -----
-    In the manner of HGCN's simulated disease trees (Chami et al. 2019), but with rules of our own.
-    """
-    if num_nodes < 2:
-        raise DataError(f"a tree needs at least 2 nodes, got num_nodes={num_nodes}")
-    rng = np.random.default_rng(seed)
-    susceptibility = rng.standard_normal(num_nodes)
-    others = np.outer(susceptibility, rng.standard_normal(10)) + rng.standard_normal((num_nodes, 10))
-    catches = susceptibility + rng.normal(0, 0.5, num_nodes) > -0.3
-    choices = rng.random(num_nodes)
-
-    parents, children, infected = (
-        np.zeros(num_nodes, np.int64),
-        np.zeros(num_nodes, int),
-        np.ones(num_nodes, bool),
-    )
-    open_nodes = [0]
-    for i in range(1, num_nodes):
-        place = int(choices[i] * len(open_nodes))
-        parent = parents[i] = open_nodes[place]
-        infected[i] = infected[parent] and catches[i]
-        children[parent] += 1
-        if children[parent] == MOST_CHILDREN:
-            open_nodes[place] = open_nodes[-1]
-            open_nodes.pop()
-        open_nodes.append(i)
-    edges = np.stack([parents[1:], np.arange(1, num_nodes)], axis=1)
-    return Graph(
-        "disease_tree",
-        num_nodes,
-        edges[np.lexsort(edges.T[::-1])],
-        np.column_stack([susceptibility, others]),
-        None,
-        infected.astype(np.int64),
-        None,
-        None,
-        None,
-        f"Simulated; {infected.mean():.1%} of {num_nodes} nodes are infected.",
-    )

@@ -158,21 +158,17 @@ def locate(name, *, form=None, box=True):
         raise DataError(f"There is no form {form!r} of a data set: the forms are 'loupe' and 'public'.")
     if entry.built_in:
         return Location(entry.name, "built in")
-    places = [("box", box_root(), entry.boxed)] if box else []
-    if form != "public":
-        for where, root, files in (*places, ("mirror", mirror_root(), entry.files)):
-            paths = tuple(root / file.path for file in files) if root else ()
-            if paths and all(path.is_file() for path in paths):
-                return Location(entry.name, where, "loupe", paths)
-    cache = cache_root()
-    if entry.files and form != "public":
-        paths = tuple(cache / file.path for file in entry.files)
-        if all(path.is_file() for path in paths):
-            return Location(entry.name, "cache", "loupe", paths)
-    if entry.public and form != "loupe":
-        paths = tuple(cache / output for output in entry.public.outputs)
-        if all(path.is_file() for path in paths):
-            return Location(entry.name, "cache", "public", paths)
+    mirror = mirror_root() if form != "public" else None  # refused if it is none, wherever the set lies
+    for where, its_form, root_of, files in (
+        ("box", "loupe", box_root, [file.path for file in entry.boxed if box]),
+        ("mirror", "loupe", lambda: mirror, [file.path for file in entry.files]),
+        ("cache", "loupe", cache_root, [file.path for file in entry.files]),
+        ("cache", "public", cache_root, entry.public.outputs if entry.public else ()),
+    ):
+        root = root_of() if form in (None, its_form) else None
+        paths = tuple(root / file for file in files) if root else ()
+        if paths and all(path.is_file() for path in paths):
+            return Location(entry.name, where, its_form, paths)
     return Location(entry.name, "missing")
 
 
@@ -242,10 +238,7 @@ def expected_digest(entry, location, path):
     str or None
         ``"sha256:..."`` or ``"md5:..."``; None if nothing is known of the file.
     """
-    listed = {
-        file.path: file.digest
-        for file in (*entry.files, *(entry.public.files if entry.public else ()), *entry.boxed)
-    }
+    listed = {file.path: file.digest for file in entry.every_file}
     digest = listed.get(f"{path.parent.name}/{path.name}")
     note = digest_note(path)
     if digest is None and note.is_file():
@@ -299,9 +292,8 @@ def digest_fault(entry, location, path, *, fresh=False):
         return f"The file {path} has the wrong digest ({_short(found)}): restore it with `git checkout -- {path}`."
     if location.where == "mirror":
         return (
-            f"The mirror's file {path} has the wrong digest ({_short(found)} instead of "
-            f"{_short(expected)}): copy it "
-            "again from its source, or unset LOUPE_DATA."
+            f"The mirror's file {path} has the wrong digest ({_short(found)} instead of {_short(expected)}): "
+            "copy it again from its source, or unset LOUPE_DATA."
         )
     return (
         f"The cached file {path} is damaged (digest {_short(found)} instead of {_short(expected)}): {again}"
@@ -334,11 +326,7 @@ def files_read():
 
 def files_listed(catalog):
     """The sha256 of every file in the catalog that has one there, by ``FOLDER/FILE``."""
-    forms = [
-        (*entry.files, *(entry.public.files if entry.public else ()), *entry.boxed)
-        for entry in catalog.values()
-    ]
-    digests = {file.path: file.digest or "" for files in forms for file in files}
+    digests = {file.path: file.digest or "" for entry in catalog.values() for file in entry.every_file}
     return {path: digest[7:] for path, digest in digests.items() if digest.startswith("sha256:")}
 
 

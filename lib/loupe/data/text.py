@@ -106,12 +106,10 @@ def encode(text):
     if ids.size and ids.max() == 255:
         at = int(np.argmax(ids == 255))
         foreign = sorted(set(raw.decode("utf-8", "backslashreplace")) - set(ALPHABET))
-        listed = ", ".join(map(repr, foreign[:10])) + (
-            f" and {len(foreign) - 10} more" if foreign[10:] else ""
-        )
+        more = f" and {len(foreign) - 10} more" if foreign[10:] else ""
         raise DataError(
             f"Byte {at} of the text, {raw[at : at + 1]!r}, is not one of the 27 symbols (outside them are "
-            f"{listed}): apply loupe.data.text.normalise."
+            f"{', '.join(map(repr, foreign[:10]))}{more}): apply loupe.data.text.normalise."
         )
     return ids
 
@@ -139,7 +137,8 @@ def decode(ids):
     return np.frombuffer(ALPHABET.encode(), np.uint8)[ids.astype(np.int64)].tobytes().decode("ascii")
 
 
-def _check(name, split, splits, characters=None):
+def check_part(name, split, splits, characters=None):
+    """Refuse a part that a text does not have, and a number of characters that is none."""
     if split not in splits:
         raise DataError(f"The text {name!r} has no part {split!r}: it has {', '.join(map(repr, splits))}.")
     if characters is not None and not (isinstance(characters, int) and characters > 0):
@@ -153,7 +152,7 @@ def novels(source, split="train", characters=None):
 
     The box holds the first 8,000,000 characters of the training part; more come from a mirror or the cache.
     """
-    _check(source.entry.name, split, ("train", "valid", "test"), characters)
+    check_part(source.entry.name, split, ("train", "valid", "test"), characters)
     boxed = source.location.where == "box"
     if boxed and split == "train" and not (characters and characters <= BOXED_CHARACTERS):
         try:
@@ -161,10 +160,8 @@ def novels(source, split="train", characters=None):
         except DataError as error:
             here = f"The folder data holds the first {BOXED_CHARACTERS:,} characters of novels27: ask for no more"
             raise DataError(f"{here}. {error}") from None
-    if boxed:
-        name = f"novels27_{split}{'_8m' * (split == 'train')}.txt.xz"
-    else:
-        name = f"novels27_{split}.txt{'.xz' * (split == 'train')}"
+    training = split == "train"
+    name = f"novels27_{split}{'_8m' * (boxed and training)}.txt{'.xz' * (boxed or training)}"
     with _opened(source.path(name)) as stream:
         return Text(encode(stream.read(characters or -1)), source.entry.name, split)
 
@@ -176,7 +173,7 @@ def _opened(path):
 def text8(source, split="train", characters=None):
     """text8 in its usual parts of 90, 5 and 5 million characters, in order."""
     starts = {"train": 0, "valid": 90_000_000, "test": 95_000_000}
-    _check(source.entry.name, split, tuple(starts), characters)
+    check_part(source.entry.name, split, tuple(starts), characters)
     length = 90_000_000 if split == "train" else 5_000_000
     with zipfile.ZipFile(source.path()) as archive, archive.open("text8") as stream:
         stream.seek(starts[split])
@@ -185,7 +182,7 @@ def text8(source, split="train", characters=None):
 
 def zero_shot(source, characters=None):
     """A text for evaluation only, in 27 symbols; its only part is ``"test"``."""
-    _check(source.entry.name, "test", ("test",), characters)
+    check_part(source.entry.name, "test", ("test",), characters)
     with _opened(source.path()) as stream:
         return Text(encode(stream.read(characters or -1)), source.entry.name, "test")
 
@@ -194,24 +191,15 @@ def topics(source, split="train", characters=None):
     """Help topics of CPython in 27 symbols; the first 80 % for training, 10 % to validate, 10 % to test."""
     from pydoc_data.topics import topics as found
 
-    _check(source.entry.name, split, ("train", "valid", "test"), characters)
+    check_part(source.entry.name, split, ("train", "valid", "test"), characters)
     whole = normalise(" ".join(found[key] for key in sorted(found)))
     cuts = [0, len(whole) * 8 // 10, len(whole) * 9 // 10, len(whole)]
     k = ("train", "valid", "test").index(split)
     return Text(encode(whole[cuts[k] : cuts[k + 1]][:characters]), source.entry.name, split)
 
 
-def wikitext2(source, split="test"):
-    """WikiText-2 in words, valid or test part."""
-    return _words(source, split)
-
-
-def ptb(source, split="test"):
-    """Penn Treebank in words, valid or test part."""
-    return _words(source, split)
-
-
-def _words(source, split):
-    _check(source.entry.name, split, ("valid", "test"))
+def words(source, split="test"):
+    """WikiText-2 or the Penn Treebank in words, valid or test part."""
+    check_part(source.entry.name, split, ("valid", "test"))
     path = source.path(f"_{split}.txt")
     return Words(path.read_bytes().decode("utf-8"), source.entry.name, split)

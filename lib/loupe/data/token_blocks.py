@@ -1,9 +1,8 @@
 """Token ids in blocks of one length: written as they come, read where they lie, drawn as batches.
 
-A corpus of token ids is one long row: document, end, document, end, and so on. Training sees pieces of one
-length: *blocks*, which do not overlap and lie in an ``.npy`` file that is mapped into memory, or *crops*,
-which start anywhere. :class:`Crops` and :class:`BlockBatches` are functions of the step: equal parts of a
-batch, drawn in different processes, make up the batch that one process draws.
+A corpus is one long row: document, end, document, end, and so on. Training sees *blocks*, which do not overlap and
+lie in an ``.npy`` file that is mapped into memory, or *crops*, which start anywhere. :class:`Crops` and
+:class:`BlockBatches` are functions of the step: equal parts drawn in different processes make up one batch.
 """
 
 import os
@@ -14,24 +13,16 @@ from pathlib import Path
 import numpy as np
 
 from loupe.data.catalog import DataError
+from loupe.data.text import check_part
 
 _AT_ONCE = 1 << 20  # ids gathered before they are checked and written
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What the ids of a corpus stand for.
+    """What the ids of a corpus, 0 to ``size - 1``, stand for.
 
-    Attributes
-    ----------
-    name : str
-        The tokenizer.
-    size : int
-        Ids go from 0 to ``size - 1``.
-    end : int
-        The id after each document.
-    end_piece : str
-        The same in the words of the tokenizer.
+    ``name`` is that of the tokenizer, ``end`` the id after each document, ``end_piece`` the same in its words.
     """
 
     name: str
@@ -67,30 +58,7 @@ class PackedText:
 class BlockWriter:
     """A file of blocks that appears when the ``with`` statement ends well, and not at all otherwise.
 
-    Parameters
-    ----------
-    path : str or pathlib.Path
-        The ``.npy`` file; its folder must exist.
-    length : int
-        Ids in a block.
-    end : int or None
-        Id put after each document; None puts none.
-    vocabulary : int
-        Ids must lie in ``[0, vocabulary)``.
-    dtype : numpy unsigned integer type
-        Of the file.
-
-    Attributes
-    ----------
-    blocks : int
-        Blocks written so far.
-
-    Raises
-    ------
-    ValueError
-        If length is below 1, or dtype cannot hold the vocabulary, or end is outside it.
-    DataError
-        If an id is outside the vocabulary, or the documents do not fill one block.
+    The arguments and errors are those of :func:`write_blocks`; ``blocks`` counts the blocks written so far.
     """
 
     def __init__(self, path, *, length, end, vocabulary, dtype=np.uint16):
@@ -143,8 +111,6 @@ class BlockWriter:
                 self._write_header()
                 self._stream.flush()
                 os.fsync(self._stream.fileno())
-            self._stream.close()
-            if kind is None:
                 self._temporary.replace(self.path)
         finally:
             self._stream.close()
@@ -152,13 +118,12 @@ class BlockWriter:
 
     def _write_header(self):
         # The format pads the header so that the number of blocks can grow in place.
-        shape = (self.blocks, self.length)
-        fields = {"descr": self.dtype.str, "fortran_order": False, "shape": shape}
+        fields = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.blocks, self.length)}
         np.lib.format.write_array_header_1_0(self._stream, fields)
 
     def _flush(self):
         """Check what waits and write the blocks that it fills; the rest goes on waiting."""
-        if not self._waiting:
+        if not self._count:
             return
         ids = np.concatenate(self._waiting)
         if ids.size and not (ids.min() >= 0 and ids.max() < self.vocabulary):
@@ -177,9 +142,8 @@ class BlockWriter:
 def write_blocks(documents, path, *, length, end, vocabulary, dtype=np.uint16):
     """Pack documents one after another, cut them into blocks and write these to a file.
 
-    The file is written as the documents come, so they may be more than fits in memory. The rest that does not
-    fill a block is dropped. The file appears whole or not at all; a process that is killed leaves at most a
-    ``.part`` file beside it, which may be deleted.
+    The documents may be more than fits in memory. The rest that does not fill a block is dropped. The file appears
+    whole or not at all; a process that is killed leaves at most a ``.part`` file beside it, which may be deleted.
 
     Parameters
     ----------
@@ -187,12 +151,10 @@ def write_blocks(documents, path, *, length, end, vocabulary, dtype=np.uint16):
         Ids of each document.
     path : str or pathlib.Path
         The ``.npy`` file, which becomes an array ``(blocks, length)``; its folder must exist.
-    length : int
-        Ids in a block.
+    length, vocabulary : int
+        Ids in a block; ids must lie in ``[0, vocabulary)``.
     end : int or None
         Id put after each document; None puts none.
-    vocabulary : int
-        Ids must lie in ``[0, vocabulary)``.
     dtype : numpy unsigned integer type
         Of the file; uint16 holds vocabularies up to 65,536.
 
@@ -203,8 +165,10 @@ def write_blocks(documents, path, *, length, end, vocabulary, dtype=np.uint16):
 
     Raises
     ------
-    ValueError, DataError
-        As :class:`BlockWriter`.
+    ValueError
+        If length is below 1, or dtype cannot hold the vocabulary, or end is outside it.
+    DataError
+        If an id is outside the vocabulary, or the documents do not fill one block.
 
     Examples
     --------
@@ -281,7 +245,34 @@ def blocks(ids, length):
     return ids[: count * length].reshape(count, length)
 
 
-class Crops:
+class _ByStep:
+    """Batches of rows of ids that are a function of the seed and the step."""
+
+    def __init__(self, size, seed):
+        if size < 1:
+            raise ValueError(f"a batch must have at least 1 sample, got {size}")
+        if seed < 0:
+            raise ValueError(f"a seed must be at least 0, got {seed}")
+        self.size, self.seed = size, seed
+
+    def __call__(self, step, part=0, parts=1):
+        """One of ``parts`` equal parts of the batch of a step: a list of one tensor, int64 ``(size / parts, length)``.
+
+        A ValueError says so if the batch cannot be divided like that.
+        """
+        import torch  # here, because nothing else in this room needs it and it takes seconds to import
+
+        if parts < 1 or self.size % parts:
+            raise ValueError(
+                f"a batch of {self.size} cannot be split in {parts} equal parts: choose a multiple of {parts}"
+            )
+        if not 0 <= part < parts:
+            raise ValueError(f"there is no part {part} of {parts}: choose 0 to {parts - 1}")
+        share = self.size // parts
+        return [torch.from_numpy(self._rows(step, part * share, share).astype(np.int64))]
+
+
+class Crops(_ByStep):
     """Random pieces of a long text as a function of the step.
 
     Each piece starts at any place with equal probability, drawn with replacement.
@@ -292,17 +283,13 @@ class Crops:
         Integers ``(n,)``, which may be mapped from a file: only the pieces are read.
     length : int
         Ids in a piece.
-    size : int
-        Pieces in a batch, over all processes.
-    seed : int
-        At least 0.
+    size, seed : int
+        Pieces in a batch, over all processes, at least 1; and a seed of at least 0.
 
     Raises
     ------
-    ValueError
-        If size or length is below 1, or the seed below 0.
-    DataError
-        If the text is shorter than a piece, or has not one axis.
+    ValueError, DataError
+        If a number is too small, or the text is shorter than a piece, or has not one axis.
 
     Examples
     --------
@@ -313,30 +300,17 @@ class Crops:
 
     def __init__(self, ids, *, length, size, seed=0):
         _check_text(ids, length, "crop")
-        _check_batch(size, seed)
-        self.ids, self.length, self.size, self.seed = ids, length, size, seed
+        super().__init__(size, seed)
+        self.ids, self.length = ids, length
         self._windows = np.lib.stride_tricks.sliding_window_view(ids, length)
 
-    def __call__(self, step, part=0, parts=1):
-        """One of ``parts`` equal parts of the batch of a step.
-
-        Returns
-        -------
-        list of one torch.Tensor
-            int64 ``(size / parts, length)``.
-
-        Raises
-        ------
-        ValueError
-            If the batch cannot be divided so.
-        """
-        share = _share(self.size, part, parts)
+    def _rows(self, step, first, count):
         # All places are drawn in every process: what a part sees must not depend on how many there are.
         starts = np.random.default_rng([self.seed, step]).integers(len(self._windows), size=self.size)
-        return _as_batch(self._windows[starts[part * share : (part + 1) * share]])
+        return self._windows[starts[first : first + count]]
 
 
-class BlockBatches:
+class BlockBatches(_ByStep):
     """Blocks as a function of the step, each once in every pass.
 
     The blocks stand in an endless row, one seeded permutation after another, and each step takes the next
@@ -346,19 +320,15 @@ class BlockBatches:
     ----------
     rows : numpy.ndarray
         Integers ``(n, length)``, which may be mapped from a file: only the rows of a batch are read.
-    size : int
-        Blocks in a batch, over all processes.
-    seed : int
-        At least 0.
+    size, seed : int
+        Blocks in a batch, over all processes, at least 1; and a seed of at least 0.
     shuffle : bool
         False takes the blocks in their own order, pass after pass.
 
     Raises
     ------
-    ValueError
-        If size is below 1, or the seed below 0.
-    DataError
-        If there is no block, or there are not two axes.
+    ValueError, DataError
+        If a number is too small, or there is no block, or there are not two axes.
 
     Examples
     --------
@@ -370,30 +340,16 @@ class BlockBatches:
     def __init__(self, rows, *, size, seed=0, shuffle=True):
         if np.ndim(rows) != 2 or not np.size(rows):
             raise DataError(f"Batches need blocks of shape (n, length), got {np.shape(rows)}: see blocks().")
-        _check_batch(size, seed)
-        self.rows, self.size, self.seed, self.shuffle = rows, size, seed, shuffle
+        super().__init__(size, seed)
+        self.rows, self.shuffle = rows, shuffle
         self._turn, self._order = -1, None
 
     def __len__(self):
-        """Blocks in one pass."""
-        return len(self.rows)
+        return len(self.rows)  # the blocks of one pass
 
-    def __call__(self, step, part=0, parts=1):
-        """One of ``parts`` equal parts of the batch of a step.
-
-        Returns
-        -------
-        list of one torch.Tensor
-            int64 ``(size / parts, length)``.
-
-        Raises
-        ------
-        ValueError
-            If the batch cannot be divided so.
-        """
-        share = _share(self.size, part, parts)
-        start = step * self.size + part * share
-        return _as_batch(self.rows[self.places(start, start + share)])
+    def _rows(self, step, first, count):
+        start = step * self.size + first
+        return self.rows[self.places(start, start + count)]
 
     def places(self, start, stop):
         """Which blocks stand at `start` to `stop` of the endless row: int64 ``(stop - start,)``."""
@@ -423,35 +379,8 @@ def _check_text(ids, length, piece):
         )
 
 
-def _check_batch(size, seed):
-    if size < 1:
-        raise ValueError(f"a batch must have at least 1 sample, got {size}")
-    if seed < 0:
-        raise ValueError(f"a seed must be at least 0, got {seed}")
-
-
-def _share(size, part, parts):
-    """Samples in one of so many equal parts."""
-    if parts < 1 or size % parts:
-        raise ValueError(
-            f"a batch of {size} cannot be split in {parts} equal parts: choose a multiple of {parts}"
-        )
-    if not 0 <= part < parts:
-        raise ValueError(f"there is no part {part} of {parts}: choose 0 to {parts - 1}")
-    return size // parts
-
-
-def _as_batch(rows):
-    import torch  # here, because nothing else in this room needs it and it takes seconds to import
-
-    return [torch.from_numpy(rows.astype(np.int64))]
-
-
 def _packed(source, split, splits, vocabulary, length):
-    if split not in splits:
-        raise DataError(
-            f"The text {source.entry.name!r} has no part {split!r}: it has {', '.join(map(repr, splits))}."
-        )
+    check_part(source.entry.name, split, splits)
     ids = open_blocks(source.path(f"_{split}.npy"), length=length)
     return PackedText(ids, vocabulary, source.entry.name, split)
 

@@ -1,6 +1,7 @@
 """What a notebook holds: a chapter opened at a preset, its results, its card and its ledger."""
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -69,16 +70,14 @@ class Chapter:
 
     def costs(self) -> render.Block:
         """What the stored results of each experiment took, over all its seeds."""
-        rows, found = [], self.state.found
-        for name in self.stored:
-            made_by = [result.provenance for result in found if result.experiment == name]
-            if made_by:
-                cpu, peak = ([one[key] for one in made_by] for key in ("cpu_seconds", "peak_memory_mb"))
-                # A unit that was interrupted and went on has the cost of its last attempt only.
-                more = "more than " if any(one.get("resumed") for one in made_by) else ""
-                rows.append(
-                    (name, str(len(made_by)), f"{more}{sum(cpu):,.0f}", f"{max(cpu):,.0f}", f"{max(peak):,}")
-                )
+        rows, made_by = [], defaultdict(list)
+        for result in self.state.found:
+            made_by[result.experiment].append(result.provenance)
+        for name, made in made_by.items():
+            cpu, peak = ([one[key] for one in made] for key in ("cpu_seconds", "peak_memory_mb"))
+            # A unit that was interrupted and went on has the cost of its last attempt only.
+            more = "more than " if any(one.get("resumed") for one in made) else ""
+            rows.append((name, len(made), f"{more}{sum(cpu):,.0f}", f"{max(cpu):,.0f}", f"{max(peak):,}"))
         head = ("experiment", "seeds", "CPU-seconds in all", "longest unit", "peak memory, MB")
         return render.table(head, rows, numeric=True)
 
@@ -126,12 +125,11 @@ class Chapter:
         if made_by:
             seconds, cpu = (sum(one[key] for one in made_by) for key in ("seconds", "cpu_seconds"))
             peak = max(one["peak_memory_mb"] for one in made_by)
-            items += [
-                render.CardItem("computed in", f"{cpu:,.0f} CPU-seconds ({seconds:,.0f} s in {len(made_by)} "
-                                               f"one-thread processes), peak {peak:,} MB each"),
-                render.CardItem("hardware", "; ".join(distinct(one["hardware"] for one in made_by))),
-                render.CardItem("versions", ", ".join(_versions(made_by))),
-            ]  # fmt: skip
+            took = f"{cpu:,.0f} CPU-seconds ({seconds:,.0f} s in {len(made_by)} one-thread processes)"
+            hardware = "; ".join(distinct(one["hardware"] for one in made_by))
+            items.append(render.CardItem("computed in", f"{took}, peak {peak:,} MB each"))
+            items.append(render.CardItem("hardware", hardware))
+            items.append(render.CardItem("versions", ", ".join(_versions(made_by))))
         items.append(render.CardItem("source", state.sentence(), warn=state.needs_attention))
         return items
 
@@ -139,11 +137,9 @@ class Chapter:
         """The seeds, with the names of the lists that some experiments have of their own."""
         if self.stored.seed is not None:
             return str(self.stored.seed)
-        fields = dict.fromkeys(["seeds", *(one.seeds_field for one in experiments_of(self.room).values())])
-        lists = [(name, render.setting(getattr(self.config, name))) for name in fields]
-        return "; ".join(
-            seeds if name == "seeds" else f"{name.replace('_', ' ')}: {seeds}" for name, seeds in lists
-        )
+        fields = distinct(["seeds", *(one.seeds_field for one in experiments_of(self.room).values())])
+        lists = [f"{name.replace('_', ' ')}: {render.setting(getattr(self.config, name))}" for name in fields]
+        return "; ".join(lists).removeprefix("seeds: ")
 
     @property
     def state(self) -> State:
@@ -161,10 +157,8 @@ def opened(room: ModuleType, preset: str, seed: int | None, recompute: Any, over
 def _switch(value: Any) -> bool:
     """True or false, also in the words that papermill hands on as they were typed; nothing else."""
     words = {"true": True, "false": False}
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, str) and value.lower() in words:
-        return words[value.lower()]
+    if str(value).lower() in words and isinstance(value, bool | str):
+        return words[str(value).lower()]
     raise LoupeError(f"recompute={shown(value)} is refused: give True or False.")
 
 
@@ -182,8 +176,8 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 def _versions(made_by: list[dict]) -> list[str]:
     """Each package with the versions that were used, Python first."""
-    seen: dict[str, dict[str, None]] = {}
+    seen = defaultdict(list)
     for one in made_by:
         for package, version in one["versions"].items():
-            seen.setdefault(package, {})[version] = None
-    return [f"{package} {'/'.join(versions)}" for package, versions in seen.items()]
+            seen[package].append(version)
+    return [f"{package} {'/'.join(distinct(versions))}" for package, versions in seen.items()]

@@ -36,11 +36,9 @@ class Band:
     def __str__(self) -> str:
         if self.low == -math.inf:
             return f"≤ {number(self.high)}"
-        return (
-            f"≥ {number(self.low)}"
-            if self.high == math.inf
-            else f"in [{number(self.low)}, {number(self.high)}]"
-        )
+        if self.high == math.inf:
+            return f"≥ {number(self.low)}"
+        return f"in [{number(self.low)}, {number(self.high)}]"
 
 
 def at_most(high: float) -> Band:
@@ -147,10 +145,6 @@ class Measure:
         basis = f"{len(values):,} samples of one network, 95 % t interval; says nothing of other seeds"
         return cls(label, fmean(values), accepts, *t_interval(values), basis, len(values))
 
-    def require_seeds(self, number: int) -> "Measure":
-        """The same measure, which decides nothing on fewer independent units than this."""
-        return replace(self, needs=number)
-
     def against(self, label: str, value: float) -> "Measure":
         """The same measure beside its control, which should lie outside the band."""
         if math.isnan(value):
@@ -190,11 +184,17 @@ class Measure:
             return self
         if self.units is None or self.low is None:
             return replace(self, open="no interval over independent units")
-        if self.units < self.needs:
-            return replace(
-                self, open=f"{self.needs} independent runs are needed, and this rests on {self.units}"
-            )
-        return self
+        few = f"{self.needs} independent runs are needed, and this rests on {self.units}"
+        return replace(self, open=few) if self.units < self.needs else self
+
+    def to_json(self) -> dict[str, Any]:
+        """What a ledger says of the measure; there is no interval where none could be drawn."""
+        fields = {name: value for name, value in asdict(self).items() if name != "needs"}
+        low, high = fields.pop("low"), fields.pop("high")
+        interval = None if low is None or math.isnan(low) else [low, high]
+        head = {"label": fields.pop("label"), "value": fields.pop("value"), "interval": interval}
+        fields["accepts"], fields["each"] = [self.accepts.low, self.accepts.high], list(self.each)
+        return head | fields | {"outcome": self.outcome}
 
 
 def _pairs(ours: Iterable[float], theirs: Iterable[float]) -> list[tuple[float, float]]:
@@ -258,6 +258,9 @@ class Claim:
         return f"claim-{self.id.lower()}"
 
 
+_SHOWN = ("id", "statement", "source", "paper", "kind", "criterion")  # of a claim, in a ledger
+
+
 @dataclass(frozen=True)
 class Judgement:
     """A claim with its verdict at one preset."""
@@ -272,30 +275,9 @@ class Judgement:
 
     def to_json(self) -> dict[str, Any]:
         """The judgement as plain JSON types; numbers that JSON lacks (an open end, nan) as ``null``."""
-        measures = [
-            {
-                "label": measure.label,
-                "value": measure.value,
-                "interval": None
-                if measure.low is None or math.isnan(measure.low)
-                else [measure.low, measure.high],
-                "accepts": [measure.accepts.low, measure.accepts.high],
-                "basis": measure.basis,
-                "units": measure.units,
-                "each": list(measure.each),
-                "control": measure.control and asdict(measure.control),
-                "primary": measure.primary,
-                "open": measure.open,
-                "outcome": measure.outcome,
-            }
-            for measure in self.measures
-        ]
-        claim = {
-            name: value
-            for name, value in asdict(self.claim).items()
-            if name not in ("judge", "at", "reason", "withdrawn")
-        }
-        return claim | {"verdict": self.verdict, "reason": self.reason, "measures": _finite(measures)}
+        claim = {name: value for name, value in asdict(self.claim).items() if name in _SHOWN}
+        measures = [_finite(measure.to_json()) for measure in self.measures]
+        return claim | {"verdict": self.verdict, "reason": self.reason, "measures": measures}
 
 
 def judge(claim: Claim, preset: str, results: Mapping[str, Any]) -> Judgement:
@@ -306,16 +288,17 @@ def judge(claim: Claim, preset: str, results: Mapping[str, Any]) -> Judgement:
     """
     if claim.judge is None or preset not in claim.at or claim.kind == "reported":
         return Judgement(claim, preset, NOT_TESTED, reason=claim.reason or f"not part of the preset {preset}")
-    withdrawn = Judgement(claim, preset, INCONCLUSIVE, reason=f"withdrawn: {claim.withdrawn}")
     try:
-        measures = tuple(measure.under_rule(claim.kind) for measure in claim.judge(results))
+        measures, reason = tuple(measure.under_rule(claim.kind) for measure in claim.judge(results)), ""
     except StoreError:
         raise  # a damaged result is no reason to let a claim pass untested
     except MissingResultError:
         return Judgement(claim, preset, NOT_TESTED, reason=f"not computed at {preset} yet", missing=True)
     except LoupeError as error:
-        return withdrawn if claim.withdrawn else Judgement(claim, preset, NOT_TESTED, reason=str(error))
-    return withdrawn if claim.withdrawn else Judgement(claim, preset, combine(measures), measures)
+        measures, reason = (), str(error)
+    if claim.withdrawn:
+        return Judgement(claim, preset, INCONCLUSIVE, reason=f"withdrawn: {claim.withdrawn}")
+    return Judgement(claim, preset, NOT_TESTED if reason else combine(measures), measures, reason)
 
 
 def combine(measures: Sequence[Measure]) -> str:
@@ -340,9 +323,8 @@ def too_small(criterion: str, here: str) -> LoupeError:
 
 def failed_exact(judgements: Iterable[Judgement]) -> list[Judgement]:
     """The exact claims that were tested and do not hold: the only ones that break a build."""
-    return [
-        one for one in judgements if one.claim.kind == "exact" and one.verdict not in (REPRODUCED, NOT_TESTED)
-    ]
+    fine = (REPRODUCED, NOT_TESTED)
+    return [one for one in judgements if one.claim.kind == "exact" and one.verdict not in fine]
 
 
 def ledger_json(

@@ -13,6 +13,7 @@ import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -82,13 +83,9 @@ def parse(name: str, text: str, is_package: bool) -> Module:
         elif isinstance(node, ast.Import | ast.ImportFrom) or _is_text(node):
             continue
         elif names := _assigned(node):
-            strings = _strings_of(node.value) if isinstance(node.value, ast.Dict) else {}
+            strings = _strings_of(node.value)
             module.homes.update(strings)
-            if (
-                strings
-                and len(strings) == len(node.value.keys)
-                and all(map(_FUNCTION.fullmatch, strings.values()))
-            ):
+            if strings and all(map(_FUNCTION.fullmatch, strings.values())):
                 module.pieces[names[0]], module.tables[names[0]] = [], _entries(names[0], node.value, foreign)
                 continue
             piece = _piece(names[0], node, foreign)
@@ -122,22 +119,19 @@ def _assigned(node: ast.stmt) -> list[str]:
     if not isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
         return []
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-    found = [
-        one for target in targets for one in ast.walk(target) if isinstance(one, ast.Name | ast.Attribute)
-    ]
+    found = [one for target in targets for one in ast.walk(target)]
     if any(isinstance(one, ast.Attribute) for one in found):
         return []  # it changes something of another module
-    return list(dict.fromkeys(one.id for one in found))
+    return list(dict.fromkeys(one.id for one in found if isinstance(one, ast.Name)))
 
 
-def _strings_of(node: ast.Dict) -> dict[str, str]:
-    pairs = zip(node.keys, node.values, strict=True)
-    both = [
-        pair
-        for pair in pairs
-        if all(isinstance(one, ast.Constant) and isinstance(one.value, str) for one in pair)
-    ]
-    return {key.value: value.value for key, value in both}
+def _strings_of(node: ast.expr | None) -> dict[str, str]:
+    """A dictionary of strings by strings as it stands in the source; of anything else nothing."""
+    with suppress(ValueError, TypeError):
+        found = ast.literal_eval(node) if isinstance(node, ast.Dict) else {}
+        if all(isinstance(one, str) for pair in found.items() for one in pair):
+            return found
+    return {}
 
 
 def _entries(table: str, node: ast.Dict, foreign: set[str]) -> list[Piece]:
@@ -148,16 +142,12 @@ def _entries(table: str, node: ast.Dict, foreign: set[str]) -> list[Piece]:
 
 def _imported(node: ast.AST, package: str) -> dict[str, tuple[str, str]]:
     if isinstance(node, ast.Import):
-        return {
-            alias.asname or alias.name.partition(".")[0]: (
-                alias.name if alias.asname else alias.name.partition(".")[0],
-                "",
-            )
-            for alias in node.names
-        }
+        homes = [alias.name if alias.asname else alias.name.partition(".")[0] for alias in node.names]
+        return {alias.asname or home: (home, "") for alias, home in zip(node.names, homes, strict=True)}
     if isinstance(node, ast.ImportFrom):
-        above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-        source = ".".join([*above, *([node.module] if node.module else [])])
+        parts = package.split(".")
+        above = parts[: len(parts) - node.level + 1] if node.level else []
+        source = ".".join([*above, node.module] if node.module else above)
         return {alias.asname or alias.name: (source, alias.name) for alias in node.names}
     return {}
 
@@ -185,23 +175,19 @@ def _piece(name: str, node: ast.stmt, foreign: set[str]) -> Piece:
 
 def _bare(node: Any) -> Iterator[ast.AST]:
     """The nodes of a tree without docstrings and the annotations of functions."""
-    if isinstance(node, list):
-        for one in node:
-            yield from _bare(one)
-    elif isinstance(node, ast.AST):
+    if isinstance(node, ast.AST):
         yield node
-        for _, value in _fields(node):
-            yield from _bare(value)
+        node = [value for _, value in _fields(node)]
+    for one in node if isinstance(node, list) else ():
+        yield from _bare(one)
 
 
 def _fields(node: ast.AST) -> Iterator[tuple[str, Any]]:
     for name, value in ast.iter_fields(node):
         if isinstance(value, list):
             value = [one for one in value if not (isinstance(one, ast.stmt) and _is_text(one))]
-        left_out = (name == "returns" and isinstance(node, _FUNCTIONS)) or (
-            name == "annotation" and isinstance(node, ast.arg)
-        )
-        if value not in (None, []) and not left_out:
+        annotates_function = name == "returns" or (name == "annotation" and isinstance(node, ast.arg))
+        if value not in (None, []) and not annotates_function:
             yield name, value
 
 
@@ -242,7 +228,6 @@ class Closure:
         self._waiting: dict[str, list[tuple[str, Piece]]] = defaultdict(list)
         self._mentions: set[str] = set()
         self._endings: set[str] = set()
-        self._external: dict[tuple[str, str], bool] = {}
         self._queue: list[tuple[str, Piece]] = []
         self._done: set[tuple[str, str]] = set()
         self._acted: set[str] = set()
@@ -257,21 +242,19 @@ class Closure:
 
     def digests(self) -> dict[str, str]:
         """Sixteen hexadecimal digits for what is reached of each module."""
+        texts = {module: sorted(piece.text for piece in pieces) for module, pieces in self.reached.items()}
         return {
-            module: hashlib.sha256("\n".join(sorted(piece.text for piece in pieces)).encode()).hexdigest()[
-                :16
-            ]
-            for module, pieces in sorted(self.reached.items())
-            if pieces
+            module: hashlib.sha256("\n".join(texts[module]).encode()).hexdigest()[:16]
+            for module in sorted(texts)
         }
 
     def taken(self) -> list[str]:
         """The keys of the entries that are reached in tables of functions."""
-        tables = {
-            piece for name in self.reached for found in self._module(name).tables.values() for piece in found
-        }
         return sorted(
-            piece.name.partition(".")[2] for pieces in self.reached.values() for piece in pieces & tables
+            piece.name.partition(".")[2]
+            for module, pieces in self.reached.items()
+            for entries in self._module(module).tables.values()
+            for piece in pieces.intersection(entries)
         )
 
     def _module(self, name: str) -> Module | None:

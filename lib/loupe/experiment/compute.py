@@ -23,7 +23,7 @@ from typing import Any
 from loupe.errors import LoupeError, shown
 from loupe.experiment import process, provenance
 from loupe.experiment.folders import StoreError, write_whole
-from loupe.experiment.store import Result, Store, probe_folders, read_result
+from loupe.experiment.store import Store, probe_folders, read_result
 from loupe.experiment.units import Unit, experiments_of
 
 Report = Callable[[str], None]
@@ -152,9 +152,8 @@ class _Run:
         """Try every unit, and return those that are stored now."""
         probe_folders(self.store.path(unit).parent for unit in self.waiting)
         codes = start_server(self.waiting)
-        units, processes = ("" if count == 1 else "s" for count in (self.total, self.jobs))
-        processes = f"{self.jobs} process{processes and 'es'}"
-        self.report(f"{self.total} unit{units} to compute in {processes}{self.expected()}")
+        units, processes = f"unit{'s' * (self.total != 1)}", f"process{'es' * (self.jobs != 1)}"
+        self.report(f"{self.total} {units} to compute in {self.jobs} {processes}{self.expected()}")
         told = False
         with _stoppable():
             try:
@@ -186,10 +185,11 @@ class _Run:
                 blocked = True
                 continue
             self.waiting.remove(unit)
-            found = None if self.recompute else _find(unit, self.store)
+            found = None if self.recompute else self.store.readable(unit)
             if found is not None:
                 place.leave(done=True)
-                self.conclude(unit, found.provenance.get("seconds", 0.0), "stored by another run meanwhile")
+                seconds = found.provenance.get("seconds", 0.0)
+                self.conclude(unit, "stored by another run meanwhile", seconds)
                 continue
             one = process.start(unit, self.store, self.device, place, code)
             self.running.append(_Attempt(unit, place, one, time.monotonic()))
@@ -197,13 +197,11 @@ class _Run:
 
     def in_time(self, unit: Unit, code: Mapping[str, str]) -> bool:
         """Whether to start a unit, as far as earlier ones and earlier attempts tell."""
-        if _keeps_checkpoints(unit):
-            needs = ENOUGH
-        else:
-            needs = max(
-                self.costs[_kind(unit)] or 0.0, _seconds_tried(process.folder_of(unit, self.store, code))
-            )
-        return self.end == math.inf or self.end - time.monotonic() >= needs
+        if self.end == math.inf:
+            return True
+        tried = _seconds_tried(process.folder_of(unit, self.store, code))
+        needs = ENOUGH if _keeps_checkpoints(unit) else max(self.costs[_kind(unit)] or 0.0, tried)
+        return self.end - time.monotonic() >= needs
 
     def conclude_some(self) -> None:
         """Wait until a unit ends, or a moment, and say how those that are over ended."""
@@ -213,21 +211,22 @@ class _Run:
         for one in [one for one in self.running if not one.process.is_alive()]:
             self.running.remove(one)
             seconds, why = time.monotonic() - one.begin, _why(one)
-            if one.process.exitcode == process.UNUSABLE_CHECKPOINT and one.unit not in self.restarted:
+            again = one.process.exitcode == process.UNUSABLE_CHECKPOINT and one.unit not in self.restarted
+            one.place.leave(done=again or not why)
+            if again:
                 self.report(f"{why} Starting it again now.")
                 self.restarted.add(one.unit)
                 self.waiting.insert(0, one.unit)
-                one.place.leave(done=True)
-                continue
-            one.place.leave(done=not why)
-            if why:
+            elif why:
                 self.failures.append(why)
-            outcome = f"failed after {seconds:.1f} s" if why else _cost(one.unit, self.store, seconds)
-            self.conclude(one.unit, seconds, outcome, done=not why)
+                self.conclude(one.unit, f"failed after {seconds:.1f} s")
+            else:
+                self.conclude(one.unit, _cost(one.unit, self.store, seconds), seconds)
 
-    def conclude(self, unit: Unit, seconds: float, outcome: str, done: bool = True) -> None:
+    def conclude(self, unit: Unit, outcome: str, seconds: float | None = None) -> None:
+        """Report how a unit ended, and that it is done if it took some seconds."""
         self.tried += 1
-        if done:
+        if seconds is not None:
             self.done.append(unit)
             self.costs[_kind(unit)] = seconds
         self.report(f"[{self.tried}/{self.total}] {unit}: {outcome}{self.expected()}")
@@ -278,11 +277,6 @@ def start_server(units: Iterable[Unit]) -> dict[tuple[str, str, str], dict[str, 
     return codes
 
 
-def _find(unit: Unit, store: Store) -> Result | None:
-    with suppress(StoreError):
-        return store.find(unit)
-
-
 def _keeps_checkpoints(unit: Unit) -> bool:
     return "work" in signature(experiments_of(unit.room)[unit.experiment]).parameters
 
@@ -301,8 +295,8 @@ def _earlier_seconds(unit: Unit, store: Store) -> float | None:
     for path in store.path(unit).parent.glob(f"{unit.experiment}-s*.json"):
         with suppress(StoreError):
             earlier = read_result(path, "")
-            seconds += [earlier.provenance["seconds"]] if earlier and "seconds" in earlier.provenance else []
-    return max(seconds, default=None)
+            seconds.append(earlier and earlier.provenance.get("seconds"))
+    return max((one for one in seconds if one is not None), default=None)
 
 
 def _why(one: _Attempt) -> str:

@@ -39,9 +39,8 @@ def current_folder() -> Path:
     try:
         return Path.cwd()
     except OSError:
-        raise LoupeError(
-            "the working folder is gone: change to another one and type the command again."
-        ) from None
+        sentence = "the working folder is gone: change to another one and type the command again."
+        raise LoupeError(sentence) from None
 
 
 def show_path(path: Path) -> str:
@@ -80,9 +79,7 @@ class Folders:
         """The ``.json`` of every result of record of a chapter at a preset, sorted."""
         folder = self.of(slug, preset)
         try:
-            return sorted(
-                path for path in folder.iterdir() if path.match("*-s*.json") and path.name[0] != "."
-            )
+            return sorted(path for path in folder.iterdir() if path.match("[!.]*-s*.json"))
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
@@ -94,11 +91,8 @@ class Folders:
 
     def judged_presets(self, slug: str) -> list[str]:
         """The committed presets at which a chapter has a ledger, the largest first."""
-        return [
-            preset
-            for preset in reversed(PRESET_NAMES)
-            if preset != "smoke" and os.path.lexists(self.ledger_file(slug, preset))
-        ]
+        committed = [preset for preset in reversed(PRESET_NAMES) if preset != "smoke"]
+        return [preset for preset in committed if os.path.lexists(self.ledger_file(slug, preset))]
 
 
 # --- writing and reading -----------------------------------------------------------------------------------
@@ -144,26 +138,34 @@ def read_stamped(path: Path, remedy: str) -> dict[str, Any] | None:
     StoreError
         If the file cannot be read, or is not what was written; the sentence ends with the remedy.
     """
+    text = read_whole(path, remedy)
+    if text is None:
+        return None
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(text)
         if not isinstance(content, dict) or content.get("sha256") != _digest(content):
             raise ValueError("its content does not match the digest in it")
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, str(error), remedy) from None
+    return content
+
+
+def read_whole(path: Path, remedy: str) -> bytes | None:
+    """The bytes of a stored file; ``None`` if there is none, and a :class:`StoreError` if it cannot be read."""
+    try:
+        return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError as error:
         raise cannot_read(path, error) from None
     except OSError as error:
         raise damaged(path, error.strerror, remedy) from None
-    except (ValueError, RecursionError) as error:
-        raise damaged(path, str(error), remedy) from None
-    return content
 
 
 def _digest(content: Mapping[str, Any]) -> str:
     bare = {name: value for name, value in content.items() if name != "sha256"}
-    return hashlib.sha256(
-        json.dumps(bare, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
-    ).hexdigest()
+    text = json.dumps(bare, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def damaged(path: Path, why: str, remedy: str) -> StoreError:
@@ -188,30 +190,26 @@ def read_ledger(folders: Folders, slug: str, preset: str) -> dict[str, Any] | No
 
     path, remedy = folders.ledger_file(slug, preset), f"loupe compute {slug} --preset {preset}"
     ledger = read_stamped(path, remedy)
-    if ledger is None:
-        return None
     try:
-        sound = all(isinstance(one["id"], str) and one["verdict"] in VERDICTS for one in ledger["claims"])
-        named = (ledger["slug"], ledger["preset"])
-    except (LookupError, TypeError):
-        sound, named = False, (slug, preset)
-    if not sound or named != (slug, preset):
-        raise damaged(
-            path, "it is the ledger of something else" if sound else "a claim has no verdict", remedy
-        )
+        if ledger and not all(
+            isinstance(one["id"], str) and one["verdict"] in VERDICTS for one in ledger["claims"]
+        ):
+            raise ValueError
+        named = ledger and (ledger["slug"], ledger["preset"])
+    except (LookupError, TypeError, ValueError):
+        raise damaged(path, "a claim has no verdict", remedy) from None
+    if ledger and named != (slug, preset):
+        raise damaged(path, "it is the ledger of something else", remedy)
     return ledger
 
 
 def judged_from(folders: Folders, slug: str, preset: str) -> dict[str, str]:
     """The sha256 of every sidecar that a chapter's ledger at a preset rests on, by name."""
-    return {path.stem: _file_digest(path) for path in folders.sidecars(slug, preset)}
-
-
-def _file_digest(path: Path) -> str:
+    paths = folders.sidecars(slug, preset)
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
     except OSError as error:
-        raise cannot_read(path, error) from None
+        raise cannot_read(Path(error.filename), error) from None
 
 
 def standing_verdicts(folders: Folders, slug: str) -> dict[str, list[str] | None]:
@@ -269,18 +267,13 @@ def record(folders: Folders, slug: str, preset: str, judgements: Iterable) -> No
         fcntl.flock(folder, fcntl.LOCK_EX)  # chapters are computed side by side, and each adds its own
         entries = read_history(folders)
         last = {(one["slug"], one["preset"], one["claim"]): one["verdict"] for one in entries}
-        today = datetime.now(UTC).date().isoformat()
-        new = [
-            dict(
-                zip(
-                    HISTORY_FIELDS, (slug, preset, one.claim.id, one.verdict, today, __version__), strict=True
-                )
-            )
-            for one in judgements
-            if not one.missing and last.get((slug, preset, one.claim.id)) != one.verdict
-        ]
-        if new:
-            lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in [*entries, *new])
+        today, known = datetime.now(UTC).date().isoformat(), len(entries)
+        for one in judgements:
+            if not one.missing and last.get((slug, preset, one.claim.id)) != one.verdict:
+                values = (slug, preset, one.claim.id, one.verdict, today, __version__)
+                entries.append(dict(zip(HISTORY_FIELDS, values, strict=True)))
+        if len(entries) > known:
+            lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in entries)
             write_whole(path, f"[\n{lines}\n]\n".encode())
     finally:
         os.close(folder)

@@ -41,9 +41,7 @@ NO_SERVER = 255
 GRACE = 30.0
 """Seconds that a unit has to save what it has, once it is asked to end; Slurm gives as many."""
 
-_ONE_THREAD = {
-    name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-}
+_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
 
 # The library that shows progress takes a semaphore; that of a unit that was ended is cleaned up without a word.
 _QUIET = {"PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker"}
@@ -141,20 +139,17 @@ def take_place(unit: Unit, store: Store, code: Mapping[str, str]) -> Place | Non
     try:
         home.mkdir(parents=True, exist_ok=True)
         lock = open(home / f"{name}.lock", "wb")  # noqa: SIM115 (it outlives this function)
-    except OSError as error:
-        raise cannot_write(home / f"{name}.lock", error) from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for old in set(home.glob(f"{name}.*-*")) - {folder}:
+                shutil.rmtree(old, ignore_errors=True)
+            folder.mkdir(exist_ok=True)
+        except OSError:
+            lock.close()
+            raise
     except BlockingIOError:
-        lock.close()
         return None
-    for old in home.glob(f"{name}.*-*"):
-        if old != folder:
-            shutil.rmtree(old, ignore_errors=True)
-    try:
-        folder.mkdir(exist_ok=True)
     except OSError as error:
-        lock.close()
         raise cannot_write(folder, error) from None
     return Place(folder, home / f"{name}.log", lock)
 
@@ -277,8 +272,6 @@ def kill(process) -> None:
 
 
 def _signal(process, sign: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # it has just ended
-        try:
-            os.killpg(process.pid, sign)
-        except ProcessLookupError:  # it has no session yet
-            os.kill(process.pid, sign)
+    for send in (os.killpg, os.kill):  # it may have no session yet
+        with suppress(ProcessLookupError):  # or has just ended
+            return send(process.pid, sign)

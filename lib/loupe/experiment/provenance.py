@@ -29,9 +29,14 @@ from loupe.experiment.folders import StoreError, project_root, show_path, write_
 from loupe.experiment.store import Result, Store
 from loupe.experiment.units import Unit
 
-# Packages whose version a reader may want to know, where the experiment imported them.
-_PACKAGES = ("numpy", "scipy", "torch", "scikit-learn", "gudhi")
-_MODULE_NAMES = {"scikit-learn": "sklearn"}
+# Packages whose version a reader may want to know, where the experiment imported them, by their modules' names.
+_PACKAGES = {
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "torch": "torch",
+    "sklearn": "scikit-learn",
+    "gudhi": "gudhi",
+}
 
 
 # --- code ---------------------------------------------------------------------------------------------------
@@ -70,9 +75,8 @@ def code_digests(
 
 def code_of(unit: Unit, sources: Mapping[str, str] | None = None) -> dict[str, str]:
     """The :func:`code_digests` of a unit under its settings."""
-    return code_digests(
-        unit.slug, unit.experiment, re.findall(r"\w+", unit.config.model_dump_json()), sources
-    )
+    words = re.findall(r"\w+", unit.config.model_dump_json())
+    return code_digests(unit.slug, unit.experiment, words, sources)
 
 
 def is_current(code: Mapping[str, str], sources: Mapping[str, str] | None = None) -> bool:
@@ -110,14 +114,8 @@ def commit(folder: Path) -> str:
     """The commit of the checkout, with ``+changes`` if files of the package differ from it; or ``unknown``."""
 
     def git(*arguments: str) -> str:
-        run = subprocess.run(
-            ("git", "-C", str(folder), *arguments),
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            check=True,
-        )
-        return run.stdout.strip()
+        command = ("git", "-C", str(folder), *arguments)
+        return subprocess.check_output(command, stderr=subprocess.DEVNULL).decode(errors="replace").strip()
 
     try:
         changed = git("status", "--porcelain", "--", "lib")
@@ -131,10 +129,9 @@ def commit(folder: Path) -> str:
 
 def versions() -> dict[str, str]:
     """Python and the numerical packages that this process has imported, without local build labels."""
-    loaded = [name for name in _PACKAGES if _MODULE_NAMES.get(name, name) in sys.modules]
-    return {"python": platform.python_version()} | {
-        name: metadata.version(name).partition("+")[0] for name in loaded
-    }
+    loaded = [package for module, package in _PACKAGES.items() if module in sys.modules]
+    found = {package: metadata.version(package).partition("+")[0] for package in loaded}
+    return {"python": platform.python_version()} | found
 
 
 def hardware(device: str) -> str:
@@ -149,11 +146,16 @@ def hardware(device: str) -> str:
 
 
 def _processor() -> str:
+    return _kernel_says("cpuinfo", "model name") or platform.processor() or platform.machine()
+
+
+def _kernel_says(file: str, label: str) -> str:
+    """What stands behind a label in a file of ``/proc``; empty where there is no such thing."""
     try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+        lines = Path("/proc", file).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(label)), "")
 
 
 @contextmanager
@@ -171,17 +173,11 @@ def measured(cost: dict[str, Any]):
 
 
 def _peak_memory_mb() -> float:
-    try:  # what getrusage says of this process may be what its parent had used before
-        line = next(
-            line
-            for line in Path("/proc/self/status").read_text(encoding="utf-8", errors="replace").splitlines()
-            if line.startswith("VmHWM")
-        )
-        return int(line.split()[1]) / 2**10
-    except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (
-            2**20 if sys.platform == "darwin" else 2**10
-        )
+    # What getrusage says of this process may be what its parent had used before.
+    if peak := _kernel_says("self/status", "VmHWM"):
+        return int(peak.split()[0]) / 2**10
+    units = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / units
 
 
 def _cpu_seconds() -> float:
@@ -201,7 +197,9 @@ def origin_checker() -> Callable[[Result], str]:
 
     It reads the sources once, and follows each experiment once. Data are compared by the digests in the catalog.
     """
-    sources, listed = closure.read_sources(), _data_today()
+    # By name: this floor knows no data.
+    catalog, places = import_module("loupe.data").CATALOG, import_module("loupe.data.places")
+    sources, listed = closure.read_sources(), places.files_listed(catalog)
 
     @cache
     def same_code(code: str) -> bool:
@@ -211,39 +209,28 @@ def origin_checker() -> Callable[[Result], str]:
         made_by = result.provenance
         if not same_code(json.dumps(made_by.get("code", {}), sort_keys=True)):
             return OTHER_CODE
-        read = made_by.get("data", {})
-        return (
-            CURRENT
-            if all(listed.get(file, sha256) == sha256 for file, sha256 in read.items())
-            else OTHER_DATA
-        )
+        read = made_by.get("data", {}).items()
+        return CURRENT if all(listed.get(file, sha256) == sha256 for file, sha256 in read) else OTHER_DATA
 
     return origin
 
 
-def _data_today() -> dict[str, str]:
-    # By name: this floor knows no data.
-    data = import_module("loupe.data")
-    return import_module("loupe.data.places").files_listed(data.CATALOG)
+def standing_result(unit: Unit, store: Store, origin: Callable[[Result], str]) -> tuple[str, Result | None]:
+    """How a unit stands, and its result if it has one.
 
-
-def standing(unit: Unit, store: Store, origin: Callable[[Result], str]) -> str:
-    """How a unit stands: ``missing`` (no result of today's settings), ``damaged``, or what ``origin`` says of it.
-
-    ``origin`` is an :func:`origin_checker`, shared by those who ask about many units.
+    It is ``missing`` (no result of today's settings), ``damaged``, or what ``origin`` says of it, an
+    :func:`origin_checker` that is shared by those who ask about many units.
     """
     try:
         result = store.find(unit)
     except StoreError:
-        return DAMAGED
-    return MISSING if result is None else origin(result)
+        return DAMAGED, None
+    return (MISSING if result is None else origin(result)), result
 
 
-def outdated(units: Iterable[Unit], store: Store) -> dict[Unit, str]:
-    """The units that are not current, each with its standing, in the order given."""
-    origin = origin_checker()
-    standings = {unit: standing(unit, store, origin) for unit in units}
-    return {unit: word for unit, word in standings.items() if word != CURRENT}
+def standing(unit: Unit, store: Store, origin: Callable[[Result], str]) -> str:
+    """How a unit stands, in the word of :func:`standing_result`."""
+    return standing_result(unit, store, origin)[0]
 
 
 # --- marks --------------------------------------------------------------------------------------------------
@@ -261,11 +248,7 @@ def mark_file(folder: Path, unit: Unit) -> Path:
 
 def write_mark(path: Path, content: str) -> None:
     """Write a mark unless it says the same already: its time is that of the last change."""
-    try:
-        same = path.read_bytes() == content.encode()
-    except OSError:
-        same = False
-    if not same:
+    if not path.is_file() or path.read_bytes() != content.encode():
         write_whole(path, content.encode())
 
 
@@ -275,18 +258,19 @@ def identity(result: Result) -> str:
 
 
 def mirror(units: Iterable[Unit], store: Store) -> dict[Unit, str]:
-    """Make the marks say how units stand, and return those that are :func:`outdated`.
+    """Make the marks say how units stand, and return those that are not current, each with its standing.
 
     The mark of a unit that is out of date is removed, that of a current one written if it is missing or speaks of
     another result, and left alone otherwise.
     """
-    units, folder = list(units), marks_folder(store)
-    todo = outdated(units, store)
+    folder, origin, todo = marks_folder(store), origin_checker(), {}
     for unit in units:
-        if unit in todo:
-            mark_file(folder, unit).unlink(missing_ok=True)
+        word, result = standing_result(unit, store, origin)
+        if word == CURRENT:
+            write_mark(mark_file(folder, unit), identity(result))
         else:
-            write_mark(mark_file(folder, unit), identity(store.find(unit)))
+            todo[unit] = word
+            mark_file(folder, unit).unlink(missing_ok=True)
     return todo
 
 
@@ -308,12 +292,8 @@ def mirror_chapters(
     for slug, mine in units.items():
         todo = mirror(mine, store)
         counts = ", ".join(f"{count} {word}" for word, count in Counter(todo.values()).items())
-        state = (
-            f"{len(todo)} of {len(mine)} units are out of date ({counts})"
-            if todo
-            else "every unit is up to date"
-        )
-        report(f"{slug} at {preset}: {state}")
+        state = f"{len(todo)} of {len(mine)} units are out of date ({counts})"
+        report(f"{slug} at {preset}: {state if todo else 'every unit is up to date'}")
         write_mark(folder / slug / "sources", sources_digest(slug))
         # Snakemake makes no missing input anew while anything made from it is there and newer than the rest.
         if todo or not store.ledger_file(slug, preset).exists():
@@ -336,8 +316,7 @@ def sources_digest(slug: str) -> str:
             total.update("/".join(place).encode() + b"\0" + path.read_bytes())
     notebook = project_root() / "notebooks" / f"{slug}.ipynb"
     try:
-        cells = json.loads(notebook.read_bytes())["cells"]
-        for cell in cells:
+        for cell in json.loads(notebook.read_bytes())["cells"]:
             if "parameters" not in cell["metadata"].get("tags", []):
                 total.update("".join(cell["source"]).encode() + b"\0")
     except FileNotFoundError:

@@ -5,24 +5,14 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from textwrap import dedent, fill
 from typing import Any
 
-from loupe.experiment.claims import (
-    INCONCLUSIVE,
-    NOT_REPRODUCED,
-    NOT_TESTED,
-    PARTLY,
-    REPRODUCED,
-    Band,
-    number,
-    t_interval,
-)
+from loupe.experiment.claims import REPRODUCED, VERDICTS, Band, number, t_interval
 
-MARKS = {REPRODUCED: "●", PARTLY: "◐", INCONCLUSIVE: "◐", NOT_REPRODUCED: "✕", NOT_TESTED: "○"}
-_CLASSES = {NOT_REPRODUCED: "not-reproduced", NOT_TESTED: "not-tested"}
-_INF = float("inf")
+MARKS = dict(zip(VERDICTS, "●◐◐✕○", strict=True))
 
 
 @dataclass(frozen=True)
@@ -73,10 +63,7 @@ def card(items: Sequence[CardItem]) -> Block:
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, numeric: bool = False) -> Block:
     """A plain table; cells are shown as :func:`setting` shows them."""
     rows = [[setting(cell) for cell in row] for row in rows]
-    cells = "".join(
-        "<tr>" + "".join(_cell(label, _content(cell)) for label, cell in zip(head, row, strict=True))
-        + "</tr>" for row in rows
-    )  # fmt: skip
+    cells = "".join(_row(zip(head, map(_content, row), strict=True)) for row in rows)
     rows = [[f"{cell} *" if isinstance(cell, Strong) else cell for cell in row] for row in rows]
     heads = "".join(f"<th>{escape(label)}</th>" for label in head)
     kind = "loupe-table numeric" if numeric else "loupe-table"
@@ -161,9 +148,10 @@ def _content(cell: str) -> str:
     return f"<b>{escape(cell)}</b>" if isinstance(cell, Strong) else escape(cell)
 
 
-def _cell(label: str, content: str) -> str:
+def _row(cells: Iterable[tuple[str, str]]) -> str:
     # The label is shown beside the content where a phone turns rows into blocks.
-    return f'<td data-label="{escape(label)}">{content}</td>'
+    inner = [f'<td data-label="{escape(label)}">{content}</td>' for label, content in cells]
+    return f"<tr>{''.join(inner)}</tr>"
 
 
 def setting(value: Any) -> str:
@@ -244,19 +232,19 @@ def ledger(columns: dict[str, list[dict[str, Any]]], here: str) -> Block:
 
 def verdict_html(verdict: str, href: str = "") -> str:
     """A verdict as mark, word and colour, linked to the paragraph that earns it."""
-    kind = f"verdict {_CLASSES.get(verdict, verdict)}"
     inner = f'<span class="mark" aria-hidden="true">{MARKS[verdict]}</span> {verdict}'
+    kind = _class(verdict)
     return f'<a class="{kind}" href="{href}">{inner}</a>' if href else f'<span class="{kind}">{inner}</span>'
+
+
+def _class(verdict: str) -> str:
+    """The style of a verdict: ``verdict not-tested`` for "not tested here"."""
+    return f"verdict {verdict.removesuffix(' here').replace(' ', '-')}"
 
 
 def mark_html(verdict: str) -> str:
     """The coloured mark of a verdict, for where the words stand elsewhere."""
-    return f'<span class="verdict {_CLASSES.get(verdict, verdict)}">{MARKS[verdict]}</span>'
-
-
-def verdict_text(verdict: str) -> str:
-    """A verdict as mark and word."""
-    return f"{MARKS[verdict]} {verdict}"
+    return f'<span class="{_class(verdict)}">{MARKS[verdict]}</span>'
 
 
 def tally(verdicts: Sequence[str]) -> str:
@@ -267,17 +255,20 @@ def tally(verdicts: Sequence[str]) -> str:
 
 def measured(measure: dict[str, Any]) -> str:
     """The value of a measure, with its interval where it has one."""
-    text = number(measure["value"])
-    if measure["interval"]:
-        low, high = measure["interval"]
-        text += f" [{number(low)}, {number(high)}]"
-    return text
+    return " ".join([number(measure["value"]), *_interval(measure)])
+
+
+def _interval(measure: dict[str, Any]) -> list[str]:
+    if not measure["interval"]:
+        return []
+    low, high = measure["interval"]
+    return [f"[{number(low)}, {number(high)}]"]
 
 
 def band(accepts: list[float | None]) -> Band:
     """The accepted values of a measure as read from ``claims.json``."""
     low, high = accepts
-    return Band(-_INF if low is None else low, _INF if high is None else high)
+    return Band(-math.inf if low is None else low, math.inf if high is None else high)
 
 
 def _ledger_row(claim: dict[str, Any], ours: dict[str, dict[str, Any]], presets: list[str]) -> str:
@@ -294,7 +285,7 @@ def _ledger_row(claim: dict[str, Any], ours: dict[str, dict[str, Any]], presets:
         ("criterion", f"{escape(claim['criterion'])} <span class=\"kind\">{escape(claim['kind'])}</span>"),
         ("verdict", verdicts),
     ]  # fmt: skip
-    return "<tr>" + "".join(_cell(label, content) for label, content in cells) + "</tr>"
+    return _row(cells)
 
 
 def _measures_html(claim: dict[str, Any]) -> str:
@@ -303,8 +294,8 @@ def _measures_html(claim: dict[str, Any]) -> str:
         return escape(claim["reason"])
     lines = "".join(
         f'<div class="measure" title="{escape(one["basis"])}">{MARKS[one["outcome"]] if len(measures) > 1 else ""} '
-        f"{escape(one['label'])} <b>{measured(one).split(' [')[0]}</b>{_interval_html(one)} "
-        f'<span class="accepts">({band(one["accepts"])})</span>{_remarks_html(one)}</div>'
+        f"{escape(one['label'])} <b>{number(one['value'])}</b>{_spans('interval', _interval(one))} "
+        f'<span class="accepts">({band(one["accepts"])})</span>{_spans("control", remarks(one))}</div>'
         for one in measures
     )
     if len(measures) <= 4:
@@ -320,31 +311,19 @@ def remarks(measure: dict[str, Any]) -> list[str]:
     return said + [f"open: {measure['open']}"] * bool(measure["open"])
 
 
-def _remarks_html(measure: dict[str, Any]) -> str:
-    return "".join(f' <span class="control">{escape(remark)}</span>' for remark in remarks(measure))
-
-
-def _interval_html(measure: dict[str, Any]) -> str:
-    if not measure["interval"]:
-        return ""
-    low, high = measure["interval"]
-    return f' <span class="interval">[{number(low)}, {number(high)}]</span>'
+def _spans(kind: str, texts: Iterable[str]) -> str:
+    return "".join(f' <span class="{kind}">{escape(text)}</span>' for text in texts)
 
 
 def _ledger_text(claim: dict[str, Any], ours: dict[str, dict[str, Any]]) -> str:
+    filled = partial(fill, width=100, subsequent_indent="      ")
     lines = [
-        fill(f"{claim['id']}  {claim['statement']} ({claim['source']})", 100, subsequent_indent="      ")
+        filled(f"{claim['id']}  {claim['statement']} ({claim['source']})"),
+        filled(f"      paper: {claim['paper']}; criterion: {claim['criterion']}"),
     ]
-    lines.append(
-        fill(
-            f"      paper: {claim['paper']}; criterion: {claim['criterion']}", 100, subsequent_indent="      "
-        )
-    )
     for preset, one in ours.items():
         reason = f" ({one['reason']})" if one["reason"] else ""
-        lines.append(
-            fill(f"      {preset}: {verdict_text(one['verdict'])}{reason}", 100, subsequent_indent="      ")
-        )
+        lines.append(filled(f"      {preset}: {MARKS[one['verdict']]} {one['verdict']}{reason}"))
         for m in one["measures"]:
             said = [f"{m['label']}: {measured(m)}, {band(m['accepts'])}", *remarks(m)]
             lines.append(f"        {MARKS[m['outcome']]} {'; '.join(said)}")

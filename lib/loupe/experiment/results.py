@@ -1,5 +1,6 @@
 """What is stored of a chapter, by experiment, and how its claims stand on that; read on demand, never computed."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import ModuleType
@@ -9,17 +10,8 @@ import numpy as np
 
 from loupe.errors import LoupeError
 from loupe.experiment import claims as judging
-from loupe.experiment import render
-from loupe.experiment.folders import (
-    MissingResultError,
-    StoreError,
-    judged_from,
-    read_ledger,
-    record,
-    show_path,
-    write_whole,
-)
-from loupe.experiment.provenance import OTHER_CODE, OTHER_DATA, origin_checker
+from loupe.experiment import folders, provenance, render
+from loupe.experiment.folders import MissingResultError, StoreError
 from loupe.experiment.store import Result, Store, compute_command
 from loupe.experiment.units import Preset, Unit, experiments_of, units_of
 
@@ -81,12 +73,11 @@ class Stored(Mapping):
         return Runs(tuple(results.values()))
 
     def _missing(self, units: list[Unit]) -> str:
-        seeds = ", ".join(str(unit.seed) for unit in units)
-        words = f"seed{'s' * (len(units) > 1)} {seeds}"
-        what = (
-            f"{units[0].slug}/{units[0].experiment} has no stored result of today's configuration for {words}"
+        first, seeds = units[0], ", ".join(str(unit.seed) for unit in units)
+        return (
+            f"{first.slug}/{first.experiment} has no stored result of today's configuration for "
+            f"seed{'s' * (len(units) > 1)} {seeds} at preset {self.preset}: type `{compute_command(first)}`."
         )
-        return f"{what} at preset {self.preset}: type `{compute_command(units[0])}`."
 
     def __iter__(self) -> Iterator[str]:
         return iter(experiments_of(self.room))
@@ -100,55 +91,43 @@ class State:
     """How the stored results of a chapter stand to today's code and configuration."""
 
     found: tuple[Result, ...]
-    other_code: tuple[str, ...]
-    other_data: tuple[str, ...]
-    missing: tuple[str, ...]
-    damaged: tuple[str, ...]
+    standings: Mapping[str, list[str]]
+    """The units, in words, of each standing that :mod:`loupe.experiment.provenance` knows."""
 
     @classmethod
     def of(cls, stored: Stored) -> "State":
-        found, missing, damaged = [], [], []
-        others, origin = {OTHER_CODE: [], OTHER_DATA: []}, origin_checker()
+        found, standings, origin = [], defaultdict(list), provenance.origin_checker()
         for unit in stored.units():
-            name = f"{unit.experiment} seed {unit.seed}"
-            try:
-                result = stored.store.find(unit)
-            except StoreError:
-                damaged.append(name)
-                continue
-            if result is None:
-                missing.append(name)
-                continue
-            found.append(result)
-            others.get(origin(result), []).append(name)
-        return cls(tuple(found), *map(tuple, others.values()), tuple(missing), tuple(damaged))
+            word, result = provenance.standing_result(unit, stored.store, origin)
+            standings[word].append(f"{unit.experiment} seed {unit.seed}")
+            found += [] if result is None else [result]
+        return cls(tuple(found), standings)
+
+    @property
+    def other_code(self) -> list[str]:
+        """The units whose results were made by code that has changed since."""
+        return self.standings.get(provenance.OTHER_CODE, [])
 
     @property
     def needs_attention(self) -> bool:
-        return bool(self.other_code or self.other_data or self.missing or self.damaged)
+        return bool(self.standings.keys() - {provenance.CURRENT})
 
     def sentence(self) -> str:
         commits = ", ".join(distinct(result.provenance["commit"] for result in self.found))
         parts = [f"commit {commits}"] if commits else []
-        if self.found and not self.other_code and not self.other_data:
+        if self.found and not self.standings.keys() & {provenance.OTHER_CODE, provenance.OTHER_DATA}:
             parts.append("current")
-        parts += [
-            f"{len(names)} {word}: {_shorten(names)}"
-            for word, names in (("made by other code", self.other_code), ("made from other data", self.other_data),
-                                ("missing", self.missing), ("damaged", self.damaged))
-            if names
-        ]  # fmt: skip
+        how = {provenance.OTHER_CODE: "made by other code", provenance.OTHER_DATA: "made from other data"}
+        for word in (*how, provenance.MISSING, provenance.DAMAGED):
+            if names := self.standings.get(word):
+                more = f" and {len(names) - 4} more" if names[4:] else ""
+                parts.append(f"{len(names)} {how.get(word, word)}: {', '.join(names[:4])}{more}")
         return "; ".join(parts)
 
 
 def distinct(values: Iterable[str]) -> list[str]:
     """The values without repetitions, in their order."""
     return list(dict.fromkeys(values))
-
-
-def _shorten(names: tuple[str, ...], most: int = 4) -> str:
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 # --- results for pictures ----------------------------------------------------------------------------------
@@ -256,10 +235,11 @@ def judge_all(stored: Stored, claims: Iterable[judging.Claim] | None = None) -> 
 def write_ledger(room: ModuleType, preset: str, store: Store) -> list[judging.Judgement]:
     """Judge a chapter at a preset and write the machine's copy of its ledger, ``claims.json``, and its history."""
     slug, judgements = room.PAPER.slug, judge_all(Stored(room, preset, store))
-    results = judged_from(store, slug, preset)
-    write_whole(store.ledger_file(slug, preset), judging.ledger_json(slug, preset, judgements, results))
+    results = folders.judged_from(store, slug, preset)
+    content = judging.ledger_json(slug, preset, judgements, results)
+    folders.write_whole(store.ledger_file(slug, preset), content)
     if preset != "smoke":
-        record(store, slug, preset, judgements)
+        folders.record(store, slug, preset, judgements)
     return judgements
 
 
@@ -280,15 +260,14 @@ def check_ledger(room: ModuleType, preset: str, store: Store) -> None:
         If they differ; the sentence names the first claim that does.
     """
     slug = room.PAPER.slug
-    written = read_ledger(store, slug, preset)
+    written = folders.read_ledger(store, slug, preset)
     claims = {one["id"]: one for one in (written or {}).get("claims", [])}
     today = {one.claim.id: one.to_json() for one in judge_all(Stored(room, preset, store))}
-    wrong = [
-        name for name in {**claims, **today} if not judging.same_claims(claims.get(name), today.get(name))
-    ]
-    if wrong or written is None or written["results"] != judged_from(store, slug, preset):
+    names = claims | today
+    wrong = [name for name in names if not judging.same_claims(claims.get(name), today.get(name))]
+    if wrong or written is None or written["results"] != folders.judged_from(store, slug, preset):
         what = f"claim {wrong[0]} does not follow" if wrong else "it does not follow"
-        place = show_path(store.ledger_file(slug, preset))
+        place = folders.show_path(store.ledger_file(slug, preset))
         raise LoupeError(
             f"{place}: {what} from the stored results: type `loupe compute {slug} --preset {preset}`."
         )
@@ -315,7 +294,7 @@ def summary(room: ModuleType, preset: str, store: Store, seeds: Sequence[int] = 
         ``units`` reads stored/wanted; the claims are judged now, on what is stored.
     """
     slug, units = room.PAPER.slug, wanted(room, preset, seeds)
-    results = {unit: result for unit in units if (result := _readable(unit, store))}
+    results = {unit: result for unit in units if (result := store.readable(unit))}
     rows = []
     for name in experiments_of(room):
         mine = [unit for unit in units if unit.experiment == name]
@@ -329,18 +308,8 @@ def wanted(
     room: ModuleType, preset: str, seeds: Iterable[int] = (), experiment: str | None = None
 ) -> list[Unit]:
     """All units of a chapter (or of one experiment) at a preset, or at the given seeds instead of the preset's."""
-    return [
-        unit
-        for seed in list(seeds) or [None]
-        for unit in units_of(room, preset, experiment=experiment, seed=seed)
-    ]
-
-
-def _readable(unit: Unit, store: Store) -> Result | None:
-    try:
-        return store.find(unit)
-    except StoreError:
-        return None
+    each = [units_of(room, preset, experiment=experiment, seed=seed) for seed in list(seeds) or [None]]
+    return [unit for units in each for unit in units]
 
 
 def _cost(units: list[Unit], results: dict[Unit, Result]) -> tuple[str, str, str, str]:

@@ -24,18 +24,11 @@ from typing import Any
 import numpy as np
 
 from loupe.errors import LoupeError, shortened
-from loupe.experiment.folders import (
-    Folders,
-    StoreError,
-    cannot_read,
-    damaged,
-    read_stamped,
-    show_path,
-    stamped,
-    write_whole,
-)
+from loupe.experiment import folders
+from loupe.experiment.folders import Folders, StoreError, damaged, write_whole
 from loupe.experiment.units import Unit
 
+_FOREIGN = (ValueError, LookupError, TypeError, OSError, EOFError)  # of arrays that are none
 _AT_WORK = 60  # seconds that a draft may belong to a write that is still going on
 _RETRIES = 100  # a writer that replaces a result as often while it is read is no accident
 
@@ -68,6 +61,11 @@ class Result(Mapping):
     npz: str
     packed: bytes = field(repr=False)
 
+    @property
+    def finished(self) -> str:
+        """The time at which it was computed, in ISO 8601; empty where that is not known."""
+        return self.provenance.get("finished", "")
+
     @cached_property
     def _arrays(self) -> dict[str, np.ndarray]:
         try:
@@ -77,15 +75,7 @@ class Result(Mapping):
                 raise ValueError(f"it would unpack to {size} bytes")
             with np.load(io.BytesIO(self.packed), allow_pickle=False) as arrays:
                 return dict(arrays)
-        except (
-            ValueError,
-            LookupError,
-            TypeError,
-            OSError,
-            EOFError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
+        except (*_FOREIGN, zipfile.BadZipFile, zlib.error) as error:
             raise damaged(self.path, f"arrays: {error}", self.remedy) from None
 
     def __getitem__(self, name: str):
@@ -95,7 +85,7 @@ class Result(Mapping):
             return self._arrays[name]
         names = shortened(", ".join(self), 200)
         raise MissingValueError(
-            f"{show_path(self.path)} holds no {name!r}, only {names}: it may be of other code; type "
+            f"{folders.show_path(self.path)} holds no {name!r}, only {names}: it may be of other code; type "
             f"`{self.remedy} --recompute`."
         )
 
@@ -111,11 +101,8 @@ class Result(Mapping):
 
 def _most_bytes(shapes: Mapping[str, str]) -> int:
     """The size of all arrays as the sidecar describes them, with room for their headers."""
-    sizes = 0
-    for described in shapes.values():
-        dtype, _, shape = described.partition(" ")
-        sizes += np.dtype(dtype).itemsize * math.prod(json.loads(shape)) + 4096
-    return sizes
+    described = [text.partition(" ") for text in shapes.values()]
+    return sum(np.dtype(kind).itemsize * math.prod(json.loads(shape)) + 4096 for kind, _, shape in described)
 
 
 def compute_command(unit: Unit) -> str:
@@ -129,9 +116,12 @@ class Store(Folders):
     def path(self, unit: Unit) -> Path:
         """Where the unit's result belongs: the ``.json``; the ``.npz`` lies beside it."""
         if unit.published:
-            return self.published / unit.preset / unit.slug / f"{unit.experiment}-s{unit.seed}.json"
+            return self._official(unit)
         name = f"{unit.experiment}-s{unit.seed}-{unit.config.digest()}.json"
         return self.scratch / unit.preset / unit.slug / name
+
+    def _official(self, unit: Unit) -> Path:
+        return self.published / unit.preset / unit.slug / f"{unit.experiment}-s{unit.seed}.json"
 
     def find(self, unit: Unit) -> Result | None:
         """The stored result of this experiment, seed and configuration, or ``None``.
@@ -143,9 +133,7 @@ class Store(Folders):
         StoreError
             If a file is there but damaged, or is the result of another unit.
         """
-        own = self.path(unit)
-        official = self.published / unit.preset / unit.slug / f"{unit.experiment}-s{unit.seed}.json"
-        for path in dict.fromkeys((own, official)):
+        for path in dict.fromkeys((self.path(unit), self._official(unit))):
             result = read_result(path, compute_command(unit))
             if result is None:
                 continue
@@ -156,6 +144,11 @@ class Store(Folders):
             if unit.config.settings(result.settings) == result.settings:
                 return result
         return None
+
+    def readable(self, unit: Unit) -> Result | None:
+        """What :meth:`find` gives, with a damaged result taken for none."""
+        with suppress(StoreError):
+            return self.find(unit)
 
     def write(self, unit: Unit, values: Mapping[str, Any], *, settings: dict, provenance: dict) -> Path:
         """Store a unit's values, whole or not at all, and return the path of its ``.json``.
@@ -169,11 +162,7 @@ class Store(Folders):
         np.savez_compressed(buffer, **arrays)
         digest = hashlib.sha256(buffer.getbuffer()).hexdigest()
         npz = path.with_name(f"{path.stem}.{digest[:16]}.npz")
-        sidecar = {
-            "slug": unit.slug,
-            "experiment": unit.experiment,
-            "preset": unit.preset,
-            "seed": unit.seed,
+        sidecar = {name: getattr(unit, name) for name in ("slug", "experiment", "preset", "seed")} | {
             "settings": settings,
             "numbers": {name: _encode(number) for name, number in numbers.items()},
             "arrays": {name: f"{array.dtype} {list(array.shape)}" for name, array in arrays.items()},
@@ -181,7 +170,7 @@ class Store(Folders):
             "npz_sha256": digest,
             "provenance": provenance,
         }
-        _put(path, stamped(sidecar), npz.name, buffer.getvalue())
+        _put(path, folders.stamped(sidecar), npz.name, buffer.getvalue())
         return path
 
 
@@ -197,16 +186,14 @@ def _clear_older(path: Path, npz: Path) -> None:
         now = npz.stat().st_mtime
         drafts = [old for old in path.parent.glob(f".{path.stem}.*") if old.stat().st_mtime < now - _AT_WORK]
         # Arrays that are newer are of another run at the same unit, whose json is still to come.
-        arrays = [
-            old for old in path.parent.glob(f"{path.stem}.*npz") if old.stat().st_mtime <= now and old != npz
-        ]
-        for old in (*drafts, *arrays):
+        arrays = [old for old in path.parent.glob(f"{path.stem}.*npz") if old.stat().st_mtime <= now]
+        for old in {*drafts, *arrays} - {npz}:
             old.unlink(missing_ok=True)
 
 
-def probe_folders(folders: Iterable[Path]) -> None:
+def probe_folders(places: Iterable[Path]) -> None:
     """Make sure that results can be written, before hours are spent on them."""
-    for folder in set(folders):
+    for folder in set(places):
         write_whole(folder / ".probe", b"")
         (folder / ".probe").unlink(missing_ok=True)
 
@@ -221,38 +208,31 @@ def read_result(path: Path, remedy: str) -> Result | None:
     """
     before = None
     for _ in range(_RETRIES):
-        sidecar = read_stamped(path, remedy)
+        sidecar = folders.read_stamped(path, remedy)
         if sidecar is None:
             return None
         try:
-            named = Path(sidecar["npz"]).name
-            packed = path.with_name(named).read_bytes()
-        except FileNotFoundError:
-            if sidecar == before:
-                raise damaged(path, f"{named} is gone", remedy) from None
-            before = sidecar  # it may have been replaced in between
-            continue
-        except PermissionError as error:
-            raise cannot_read(path.with_name(named), error) from None
-        except OSError as error:
-            raise damaged(path.with_name(named), error.strerror, remedy) from None
+            npz = path.with_name(Path(sidecar["npz"]).name)
+            packed = folders.read_whole(npz, remedy)
         except (LookupError, TypeError, ValueError):
             raise damaged(path, "it names no arrays", remedy) from None
-        if hashlib.sha256(packed).hexdigest() != sidecar.get("npz_sha256"):
-            raise damaged(
-                path.with_name(named), f"its content does not match the digest in {path.name}", remedy
-            )
-        return _result(path, sidecar, packed, remedy)
+        if packed is not None:
+            if hashlib.sha256(packed).hexdigest() != sidecar.get("npz_sha256"):
+                raise damaged(npz, f"its content does not match the digest in {path.name}", remedy)
+            return _result(path, sidecar, npz.name, packed, remedy)
+        if sidecar == before:
+            raise damaged(path, f"{npz.name} is gone", remedy)
+        before = sidecar  # it may have been replaced in between
     raise StoreError(
-        f"{show_path(path)} is replaced faster than it can be read: try again when that has ended."
+        f"{folders.show_path(path)} is replaced faster than it can be read: try again when that has ended."
     )
 
 
-_KINDS = {"slug": str, "preset": str, "experiment": str, "seed": int, "settings": dict, "provenance": dict,
-          "numbers": dict, "arrays": dict}  # fmt: skip
+_KINDS = dict.fromkeys(("slug", "preset", "experiment"), str) | {"seed": int}
+_KINDS |= dict.fromkeys(("settings", "provenance", "numbers", "arrays"), dict)
 
 
-def _result(path: Path, sidecar: dict[str, Any], packed: bytes, remedy: str) -> Result:
+def _result(path: Path, sidecar: dict[str, Any], npz: str, packed: bytes, remedy: str) -> Result:
     wrong = [name for name, kind in _KINDS.items() if not isinstance(sidecar.get(name), kind)]
     try:
         numbers = {name: _decode(number) for name, number in sidecar["numbers"].items()}
@@ -261,10 +241,8 @@ def _result(path: Path, sidecar: dict[str, Any], packed: bytes, remedy: str) -> 
     if wrong:
         raise damaged(path, f"{wrong[0]} is of the wrong form", remedy)
     fields = {name: sidecar[name] for name in _KINDS if name not in ("numbers", "arrays")}
-    return Result(
-        path=path, numbers=numbers, shapes=sidecar["arrays"], sha256=sidecar["sha256"], remedy=remedy,
-        npz=Path(sidecar["npz"]).name, packed=packed, **fields,
-    )  # fmt: skip
+    fields |= {"numbers": numbers, "shapes": sidecar["arrays"], "sha256": sidecar["sha256"]}
+    return Result(path=path, npz=npz, packed=packed, remedy=remedy, **fields)
 
 
 def _encode(number: Any) -> Any:
@@ -287,9 +265,8 @@ def _split(unit: Unit, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[
             continue
         array = np.asarray(value)
         if array.dtype.hasobject:
-            raise TypeError(
-                f"{unit} returned {name!r} of type {type(value).__name__}; return arrays, numbers, strings"
-            )
+            what = f"{unit} returned {name!r} of type {type(value).__name__}"
+            raise TypeError(f"{what}; return arrays, numbers, strings")
         arrays[name] = array
     return numbers, arrays
 
@@ -306,7 +283,7 @@ def pack_results(store: Store, since: datetime, target: str | Path) -> int:
     with zipfile.ZipFile(buffer, "w") as archive:  # what is in it is compressed
         for path in sorted(store.published.glob("*/*/*-s*.json")):
             result = read_result(path, "loupe compute")
-            if result.provenance.get("finished", "") >= since.isoformat(timespec="seconds"):
+            if result.finished >= since.isoformat(timespec="seconds"):
                 archive.write(path, path.relative_to(store.published))
                 archive.writestr(str(path.with_name(result.npz).relative_to(store.published)), result.packed)
                 count += 1
@@ -330,37 +307,25 @@ def import_results(store: Store, source: Path) -> Iterator[tuple[Result, str]]:
         If the source cannot be read or one of its results is damaged; those before it have been added.
     """
     with tempfile.TemporaryDirectory() as folder:
-        if source.is_dir():
-            root = source
-        else:
-            root = Path(folder)
-            try:
+        root = source if source.is_dir() else Path(folder)
+        try:
+            if root != source:
                 with zipfile.ZipFile(source) as archive:
                     archive.extractall(root)  # names that lead outside lose their way
-            except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-                raise StoreError(
-                    f"{show_path(source)} holds no packed results ({error}): pack them again."
-                ) from None
+        except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            why = f"{folders.show_path(source)} holds no packed results ({error}): pack them again."
+            raise StoreError(why) from None
         for path in sorted(root.glob("*/*/*-s*.json")):
             result = read_result(path, "loupe compute --pack")
-            preset, slug, name = path.relative_to(root).parts
-            if (result.preset, result.slug, f"{result.experiment}-s{result.seed}.json") != (
-                preset,
-                slug,
-                name,
-            ):
-                raise damaged(
-                    path,
-                    f"it is the result of {result.experiment} seed {result.seed}",
-                    "loupe compute --pack",
-                )
-            target = store.published / preset / slug / name
+            place = Path(result.preset, result.slug, f"{result.experiment}-s{result.seed}.json")
+            if path != root / place:
+                whose = f"it is the result of {result.experiment} seed {result.seed}"
+                raise damaged(path, whose, "loupe compute --pack")
+            target = store.published / place
             mine = read_result(target, "loupe compute")
-            if mine is not None and mine.provenance.get("finished", "") >= result.provenance.get(
-                "finished", ""
-            ):
+            if mine is None or mine.finished < result.finished:
+                _put(target, path.read_bytes(), result.npz, result.packed)
+                yield result, "added" if mine is None else "replaced an older one"
+            else:
                 same = (mine.packed, mine.numbers) == (result.packed, result.numbers)
                 yield result, STORED if same else "older than the one stored"
-                continue
-            _put(target, path.read_bytes(), result.npz, result.packed)
-            yield result, "added" if mine is None else "replaced an older one"

@@ -43,10 +43,8 @@ class Preset(BaseModel):
     @field_validator("*")
     @classmethod
     def _seeds_are_distinct(cls, value: Any, info: ValidationInfo) -> Any:
-        sound = not info.field_name.endswith("seeds") or (
-            len(set(value)) == len(value) and all(0 <= seed < 2**32 for seed in value)
-        )
-        if not sound:
+        seeds = value if info.field_name.endswith("seeds") else ()
+        if len(set(seeds)) != len(seeds) or not all(0 <= seed < 2**32 for seed in seeds):
             raise ValueError("seeds must be distinct whole numbers from 0 to 4294967295")
         return value
 
@@ -64,8 +62,8 @@ class Preset(BaseModel):
         LoupeError
             If a name is no field or a value has the wrong type or range; the sentence lists the fields.
         """
-        settings = json.loads(self.model_dump_json())
         try:
+            settings = json.loads(self.model_dump_json())
             for name, value in values.items():
                 group, _, field = name.partition(".")
                 grouped = isinstance(getattr(self, group, None), BaseModel)
@@ -76,10 +74,8 @@ class Preset(BaseModel):
                 else:
                     settings[name] = value
             content = json.dumps(settings)
-            if len(content) > MOST_CHARACTERS:
-                raise LoupeError(
-                    f"the overrides have {len(content)} characters: {MOST_CHARACTERS} are allowed."
-                )
+            if (found := len(content)) > MOST_CHARACTERS:
+                raise LoupeError(f"the overrides have {found} characters: {MOST_CHARACTERS} are allowed.")
             # JSON in strict mode: "500" is not a number, but a list may be a tuple.
             return type(self).model_validate_json(content, strict=True)
         except ValidationError as error:
@@ -246,18 +242,12 @@ def units_of(
         raise LoupeError(
             f"seed {shown(seed)} is refused: give a whole number from 0 to 4294967295, or none for the preset's seeds."
         )
+    slug, exact = room.PAPER.slug, preset != "smoke" and config == room.PRESETS[preset]
     if experiment is not None and experiment not in experiments:
-        raise LoupeError(
-            f"{room.PAPER.slug} has no experiment {shown(experiment)}: it has {', '.join(experiments)}."
-        )
-    exact = preset != "smoke" and config == room.PRESETS[preset]
+        raise LoupeError(f"{slug} has no experiment {shown(experiment)}: it has {', '.join(experiments)}.")
     units = []
-    for name, function in experiments.items():
-        if experiment not in (None, name):
-            continue
-        listed = getattr(config, function.seeds_field)
+    for name in experiments if experiment is None else [experiment]:
+        listed = getattr(config, experiments[name].seeds_field)
         for one in listed if seed is None else [seed] * bool(listed):
-            units.append(
-                Unit(room.PAPER.slug, preset, name, one, config, exact and one in listed, room.__name__)
-            )
+            units.append(Unit(slug, preset, name, one, config, exact and one in listed, room.__name__))
     return units

@@ -67,6 +67,14 @@ def sinh_ratio(square):
     return _smooth(_SINH, lambda s: s.sqrt().sinh() / s.sqrt(), square)
 
 
+def log_sinh_ratio(square):
+    """log(sinh(r) / r) as a function of ``r**2``; r may have any size."""
+    near = square < 1
+    far = torch.where(near, 1.0, square).sqrt()
+    close = sinh_ratio(torch.where(near, square, 0.0)).log()
+    return torch.where(near, close, far + (-(-2 * far).expm1() / (2 * far)).log())
+
+
 def cosh_root(square):
     """cosh(r) as a function of ``r**2``."""
     return _smooth(_COSH, lambda s: s.sqrt().cosh(), square)

@@ -28,9 +28,9 @@ def full_precision(backward):
     """The backward pass of a ``torch.autograd.Function``, out of autocast's reach: LU has no half precision."""
 
     @wraps(backward)
-    def wrapped(ctx, cotangent):
+    def wrapped(ctx, cotangent, *others):
         with torch.autocast(cotangent.device.type, enabled=False):
-            return backward(ctx, cotangent)
+            return backward(ctx, cotangent, *others)
 
     return wrapped
 

@@ -12,9 +12,9 @@ import torch
 
 from loupe.checks import edge_list, whole
 from loupe.derivatives import readable
+from loupe.geometry.base import Manifold, full
 from loupe.geometry.groups import Batch, Segments
 from loupe.geometry.hyperbolic import PoincareBall
-from loupe.geometry.manifolds import Manifold, full
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-6}
 """Default tolerances, as lengths in units of the curvature radius."""

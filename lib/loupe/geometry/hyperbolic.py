@@ -14,16 +14,17 @@ import math
 import warnings
 
 import torch
+from torch.nn.functional import pad
 
 from loupe.derivatives import readable
+from loupe.geometry.base import OFF, nan_where, normal, spoilt
 from loupe.geometry.charts import ball_mean, hyperboloid_mean
-from loupe.geometry.manifolds import OFF, Manifold, nan_where, normal, spoilt
+from loupe.geometry.negative import Hyperbolic
 from loupe.geometry.series import (
     arsinh_ratio,
     arsinh_square,
     artanh_ratio,
     cosh_root,
-    log_sinh_ratio,
     sinh_ratio,
     tanh_ratio,
 )
@@ -33,71 +34,6 @@ MARGINS = {torch.float32: 4e-3, torch.float64: 1e-5}
 
 COARSE = 1e-4
 """Where ``1 - c |x|**2`` is less, single precision has lost half of its digits: a ball that is checked says so."""
-
-
-class _Hyperbolic(Manifold):
-    """What the two charts share: a negative curvature."""
-
-    def __init__(self, curvature=-1.0):
-        if isinstance(curvature, torch.Tensor):
-            curvature = curvature.reshape(()) if curvature.numel() == 1 else curvature
-        else:
-            curvature = float(curvature)
-        self.curvature = curvature
-        if self._readable():
-            self.number()
-
-    def number(self):
-        """The curvature as it is now, a float, or a tensor of one for each element of a batch.
-
-        ValueError unless it is negative: an optimizer may have moved it.
-        """
-        value = self.curvature.detach() if isinstance(self.curvature, torch.Tensor) else self.curvature
-        if self._batched:
-            worst = value.max().item() if value.isfinite().all() else math.nan
-        else:
-            value = worst = float(value)
-        if not (worst < 0 and math.isfinite(worst)):
-            raise ValueError(
-                f"curvature must be negative; got {worst:g}: use Euclidean() for 0, Sphere() for 1"
-            )
-        return value
-
-    def _readable(self):
-        """Whether it costs nothing to look at the curvature."""
-        tensor = isinstance(self.curvature, torch.Tensor)
-        return not tensor or (readable() and self.curvature.device.type == "cpu")
-
-    def sound(self, *points, vectors=()):
-        if self._readable():
-            self.number()
-        return super().sound(*points, vectors=vectors)
-
-    @property
-    def c(self):
-        """Minus the curvature; 1/sqrt(c) is the unit of length, and the radius of the ball."""
-        return -self.curvature
-
-    @property
-    def _batched(self):
-        return isinstance(self.curvature, torch.Tensor) and self.curvature.dim() > 0
-
-    @property
-    def _c(self):
-        """Minus the curvature, beside coordinates."""
-        return self.c.unsqueeze(-1) if self._batched else self.c
-
-    def beside(self):
-        return type(self)(self.curvature.unsqueeze(-1)) if self._batched else self
-
-    def log_volume_density(self, x, u):
-        square = self.c * self.inner(x, u, u)
-        return (self.dimension_like(x) - 1) * log_sinh_ratio(square)
-
-    def __repr__(self):
-        K = self.curvature
-        shown = f"{tuple(K.shape)} numbers" if self._batched else f"{float(K):g}"
-        return f"{type(self).__name__}(curvature={shown})"
 
 
 def _dot(u, v):
@@ -152,7 +88,7 @@ def recentred(x, y, c=1.0):
     return (room * step - square * x) / (both + square), square / both
 
 
-class PoincareBall(_Hyperbolic):
+class PoincareBall(Hyperbolic):
     """The Poincaré ball: ``|x|**2 < -1/curvature``, with the metric ``(2 / (1 + K |x|**2))**2`` times the Euclidean.
 
     Parameters
@@ -327,7 +263,7 @@ def lorentz(u, v):
     return _dot(u[..., 1:], v[..., 1:]) - u[..., :1] * v[..., :1]
 
 
-class Hyperboloid(_Hyperbolic):
+class Hyperboloid(Hyperbolic):
     """The upper sheet ``<x, x>_L = 1/curvature`` in d + 1 coordinates, the time-like one first.
 
     Parameters
@@ -423,8 +359,7 @@ class Hyperboloid(_Hyperbolic):
 
     def from_frame(self, x, a):
         """The frame of the origin, carried to ``x`` along the geodesic."""
-        u = torch.cat([torch.zeros_like(a[..., :1]), a], dim=-1)
-        return self.transport(self.origin_like(x), x, u)
+        return self.transport(self.origin_like(x), x, pad(a, (1, 0)))
 
     def coordinates(self, x, u):
         return self.transport(x, self.origin_like(x), u)[..., 1:]

@@ -18,9 +18,10 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, dropout
 
 from loupe.checks import edge_list
+from loupe.geometry.base import full
 from loupe.geometry.frechet import frechet_mean, graph_frechet_mean
 from loupe.geometry.hyperbolic import MARGINS, PoincareBall
-from loupe.geometry.manifolds import Euclidean, full
+from loupe.geometry.manifolds import Euclidean
 
 __all__ = [
     "AGGREGATIONS",
@@ -159,8 +160,8 @@ class RiemannianBatchNorm(nn.Module):
         x = full(x)
         if x.dtype != self.mean.dtype or x.shape[-1:] != self.mean.shape:
             raise ValueError(
-                f"points must be {self.mean.dtype} of shape (..., {len(self.mean)}), as the layer is, got {x.dtype} of shape "
-                f"{tuple(x.shape)}: convert one or the other with .to(dtype)"
+                f"points must be {self.mean.dtype} of shape (..., {len(self.mean)}), as the layer is, got {x.dtype} of "
+                f"shape {tuple(x.shape)}: convert one or the other with .to(dtype)"
             )
         if self.training or self.evaluate_with == "batch":
             together = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])

@@ -264,8 +264,11 @@ class Manifold:
         if torch.compiler.is_compiling() or x.device.type != "cpu" or transformed():
             return torch.where(_beside(off, self.ndim), torch.nan, x)
         if off.any():
-            self.check(x.detach()[off])
+            self.check(self._only(x.detach(), off))
         return x
+
+    def _only(self, x, off):
+        return x[off]
 
     def off(self, x):
         """Which points are off the manifold by far, shape ``(...)``; None where none can be. A nan is not."""

@@ -69,10 +69,11 @@ class Torus(Manifold):
         return self.event_shape[0]
 
     def from_frame(self, x, a):
+        self.sound(x)
         return nan_where(a, x)
 
     def coordinates(self, x, u):
-        return nan_where(u, x)
+        return self.to_tangent(x, u)
 
     def log_volume_density(self, x, u):
         return 0 * self.inner(x, u, u)

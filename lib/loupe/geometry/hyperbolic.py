@@ -302,7 +302,7 @@ class Hyperboloid(Hyperbolic):
     def _t(self, x, y):
         x, y = self.sound(x, y)
         step, product = y - x, x[..., :1] * y[..., :1]
-        near = (0.25 * self._c * lorentz(step, step)).clamp_min(0)
+        near = _not_below_zero(0.25 * self._c * lorentz(step, step))
         # Which form has the smaller squares to cancel: that of the difference, or <x, y>_L.
         return torch.where(step[..., :1].square() <= product, near, -0.5 * (self._c * lorentz(x, y) + 1))
 
@@ -362,6 +362,7 @@ class Hyperboloid(Hyperbolic):
         return self.transport(self.origin_like(x), x, pad(a, (1, 0)))
 
     def coordinates(self, x, u):
+        (x,) = self.sound(x, vectors=(u,))
         return self.transport(x, self.origin_like(x), u)[..., 1:]
 
     def mean(self, groups, points, weights, start, **limits):

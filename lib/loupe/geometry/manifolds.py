@@ -58,10 +58,11 @@ class Euclidean(Manifold):
         return x.shape[-1]
 
     def from_frame(self, x, a):
+        self.sound(x)
         return nan_where(a, x)
 
     def coordinates(self, x, u):
-        return nan_where(u, x)
+        return self.to_tangent(x, u)
 
     def log_volume_density(self, x, u):
         return 0 * self.inner(x, u, u)
@@ -151,6 +152,7 @@ class Sphere(Manifold):
         return pad(a, (1, 0)) - rest * share * (pole + x)
 
     def coordinates(self, x, u):
+        self.sound(x, vectors=(u,))
         pole, share = self._pole(x)
         return u[..., 1:] - ((pole + x) * u).sum(-1, keepdim=True) * share * x[..., 1:]
 

@@ -47,6 +47,9 @@ class Hyperbolic(Manifold):
             self.number()
         return super().sound(*points, vectors=vectors)
 
+    def _only(self, x, off):
+        return x if self._batched else super()._only(x, off)  # each point beside its curvature
+
     @property
     def c(self):
         """Minus the curvature; 1/sqrt(c) is the unit of length, and the radius of the ball."""
@@ -70,5 +73,5 @@ class Hyperbolic(Manifold):
 
     def __repr__(self):
         K = self.curvature
-        shown = f"{tuple(K.shape)} numbers" if self._batched else f"{float(K):g}"
+        shown = f"{tuple(K.shape)} numbers" if self._batched else f"{float(torch.as_tensor(K).detach()):g}"
         return f"{type(self).__name__}(curvature={shown})"

@@ -5,6 +5,8 @@ transform of ``torch.func`` gets zeros. A backward pass by hand serves where not
 it gives way to operations that autograd can follow.
 """
 
+from functools import wraps
+
 import torch
 from torch.autograd import forward_ad
 
@@ -12,6 +14,25 @@ from torch.autograd import forward_ad
 def transformed():
     """Whether a transform of ``torch.func`` or forward-mode differentiation is at work."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def readable():
+    """Whether values may steer the program: not within ``torch.compile``, and not within ``torch.func.vmap``."""
+    if torch.compiler.is_compiling():
+        return False
+    vmap = torch._C._functorch.TransformType.Vmap
+    return all(level.key() != vmap for level in torch._C._functorch.get_interpreter_stack() or ())
+
+
+def full_precision(backward):
+    """The backward pass of a ``torch.autograd.Function``, out of autocast's reach: LU has no half precision."""
+
+    @wraps(backward)
+    def wrapped(ctx, cotangent, *others):
+        with torch.autocast(cotangent.device.type, enabled=False):
+            return backward(ctx, cotangent, *others)
+
+    return wrapped
 
 
 def slope(function, x):

@@ -7,16 +7,14 @@ import torch
 from torch import nn
 from torch.nn.functional import dropout
 
-from loupe.geometry import Euclidean, PoincareBall, frechet_mean, frechet_variance
+from loupe.geometry import Euclidean, Hyperboloid, PoincareBall, Sphere, frechet_mean, frechet_variance
 from loupe.geometry.networks import (
     AGGREGATIONS,
     MARGINS,
     GraphEncoder,
     ManifoldLinear,
     RiemannianBatchNorm,
-    _entered,
     frechet_aggregation,
-    kept_inside,
     link_logits,
     link_loss,
     tangent_aggregation,
@@ -140,10 +138,10 @@ def test_points_of_a_network_keep_off_the_boundary(K, dtype):
     ball = PoincareBall(K)
     far = (-K) ** -0.5 * torch.eye(3, dtype=dtype)
     largest = (1 - MARGINS[dtype]) * (-K) ** -0.5
-    assert (kept_inside(far, ball).norm(dim=-1) <= largest * (1 + CLOSE[dtype])).all()
-    assert torch.equal(kept_inside(far, Euclidean()), far)
+    assert (ball.inside(far).norm(dim=-1) <= largest * (1 + CLOSE[dtype])).all()
+    assert torch.equal(Euclidean().inside(far), far)
     one = layer(dtype=dtype, size=1000)
-    for x in (one(points(K=K, dtype=dtype), ball), one(kept_inside(far, ball), ball)):
+    for x in (one(points(K=K, dtype=dtype), ball), one(ball.inside(far), ball)):
         assert x.isfinite().all()
         assert (x.norm(dim=-1) <= largest * (1 + CLOSE[dtype])).all()
 
@@ -188,7 +186,7 @@ def test_aggregation_goes_along_edges_and_only_along_them(aggregate, space):
 
 
 def batch_norm(dim=3, mean=(0.3, -0.2, 0.1), variance=0.7, **options):
-    norm = RiemannianBatchNorm(dim, **options)
+    norm = RiemannianBatchNorm(dim, **{"dtype": DOUBLE} | options)
     with torch.no_grad():
         norm.mean.copy_(torch.tensor(mean))
         norm.log_variance.fill_(math.log(variance))
@@ -237,7 +235,7 @@ def test_in_flat_space_it_is_batch_normalisation_with_one_variance():
 
 @pytest.mark.parametrize("momentum", [0.75, 0.9])
 def test_the_running_mean_moves_along_geodesics_and_the_variance_averages(momentum):
-    space, norm = PoincareBall(-0.6), RiemannianBatchNorm(3, momentum=momentum)
+    space, norm = PoincareBall(-0.6), RiemannianBatchNorm(3, momentum=momentum, dtype=DOUBLE)
     batches = [points(20, seed=k) for k in range(3)]
     means = [frechet_mean(x, manifold=space) for x in batches]
     variances = [frechet_variance(x, manifold=space) for x in batches]
@@ -259,13 +257,13 @@ def test_running_statistics_are_saved_and_evaluation_leaves_them():
     assert {name for name, _ in norm.named_parameters()} == {"mean", "log_variance"}
     other = points(20, seed=9)
     for evaluate_with in ("running", "batch"):
-        copy = RiemannianBatchNorm(3, evaluate_with=evaluate_with)
+        copy = RiemannianBatchNorm(3, evaluate_with=evaluate_with, dtype=DOUBLE)
         copy.load_state_dict(state)
         copy.eval()
         copy(other, space)
         for name, value in copy.state_dict().items():
             assert torch.equal(value, state[name])
-    copy = RiemannianBatchNorm(3, evaluate_with="running")
+    copy = RiemannianBatchNorm(3, evaluate_with="running", dtype=DOUBLE)
     copy.load_state_dict(state)
     assert torch.equal(copy.eval()(other, space), norm.eval()(other, space))
 
@@ -294,7 +292,7 @@ def test_no_gradient_enters_running_statistics():
 
 def encoder(widths=(4, 6, 5), *, curvature=None, **options):
     """An encoder whose biases are not 0 and whose points stay inside."""
-    network = GraphEncoder(list(widths), seed=3, **options)
+    network = GraphEncoder(list(widths), seed=3, **{"dtype": DOUBLE} | options)
     with torch.no_grad():
         for k, linear in enumerate(network.linears):
             linear.weight.mul_(0.4)
@@ -343,7 +341,7 @@ def test_the_entrance_is_the_way_into_the_ball_and_back(size, dtype):
     features = (size * normal(30, 5, dtype=dtype)).requires_grad_()
     features.data[0] = 0
     cotangent, found = normal(30, 5, seed=1, dtype=dtype), []
-    for enter in (_entered, lambda u, ball: ball.log0(kept_inside(ball.exp0(u), ball))):
+    for enter in (lambda u, ball: ball.entered(u), lambda u, ball: ball.log0(ball.inside(ball.exp0(u)))):
         K = torch.tensor(-0.7, dtype=dtype, requires_grad=True)
         u = enter(features, PoincareBall(K))
         gradients = torch.autograd.grad(
@@ -358,7 +356,7 @@ def test_the_entrance_is_the_way_into_the_ball_and_back(size, dtype):
 
 def test_flat_features_enter_as_they_are():
     features = 1000 * normal(5, 4)
-    assert _entered(features, Euclidean()) is features
+    assert Euclidean().entered(features) is features
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
@@ -496,6 +494,48 @@ def test_the_loss_is_the_cross_entropy_of_both_kinds_of_pairs():
 # --- refusals -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_layers_take_the_default_dtype_and_what_autocast_leaves(dtype):
+    edges, _ = graph()
+    x = points(24, dtype=torch.float32).to(dtype)
+    for space in (PoincareBall(), Euclidean()):
+        for module in (ManifoldLinear(3, 5), RiemannianBatchNorm(3)):
+            assert module(x, space).dtype == torch.float32
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                found = module(x, space)
+            assert found.dtype == torch.float32
+            near(found, module(x, space), 0.02)
+    for aggregation in AGGREGATIONS:
+        network = GraphEncoder([3, 6, 5], aggregation=aggregation, batch_norm=True)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = network(x[:12], edges)
+            found.square().sum().backward()
+        assert found.dtype == torch.float32
+        assert all(p.grad.isfinite().all() for p in network.parameters() if p.requires_grad)
+
+
+def test_linear_layers_work_on_every_manifold_with_an_origin():
+    for space in (Hyperboloid(-0.5), Sphere()):
+        x = space.random(7, 4, generator=torch.Generator().manual_seed(0), dtype=DOUBLE)
+        one = layer(4, 3, size=0.2)
+        found = one(x, space)
+        space.check(found)
+        with torch.no_grad():
+            one.bias.zero_()
+        origin = space.origin_like(found)
+        near(one(x, space), space.exp(origin, space.to_tangent(origin, space.log0(x) @ one.weight.T)))
+
+
+def test_normalisation_of_a_batch_of_clouds():
+    x, norm = points(24), batch_norm()
+    near(norm(x.view(4, 6, 3), PoincareBall()), norm(x, PoincareBall()).view(4, 6, 3))
+    norm.eval()
+    near(norm(x[:5], PoincareBall()), norm(x, PoincareBall())[:5], 0)  # no statistics of the batch
+    for bad in (x.float(), x[:, :2]):
+        with pytest.raises(ValueError, match=r"points must be torch.float64 of shape \(..., 3\)"):
+            norm(bad, PoincareBall())
+
+
 @pytest.mark.parametrize(
     ("build", "message"),
     [
@@ -517,7 +557,7 @@ def test_refusals(build, message):
 
 def test_before_its_first_update_normalisation_uses_the_origin_and_variance_one():
     x, space = points(20), PoincareBall()
-    norm = RiemannianBatchNorm(3, evaluate_with="running").eval()
+    norm = RiemannianBatchNorm(3, dtype=DOUBLE).eval()
     near(norm(x, space), x, 1e-5)
 
 

@@ -1,7 +1,7 @@
 """Manifolds with one vocabulary, means on them that can be differentiated, and layers of hyperbolic networks.
 
-Every manifold has the verbs ``project``, ``to_tangent``, ``exp``, ``log``, ``dist``, ``inner``, ``transport`` and
-``random``; see :class:`~loupe.geometry.Manifold`.
+Every manifold has the verbs ``project``, ``to_tangent``, ``exp``, ``log``, ``dist``, ``inner``, ``transport``, ``random``,
+``geodesic``, ``frame``, ``log_volume_density`` and ``divergence``; see :class:`~loupe.geometry.Manifold`.
 """
 
 from loupe.geometry.averages import (
@@ -14,6 +14,8 @@ from loupe.geometry.averages import (
     riemannian_gradient_descent,
     tangent_mean,
 )
+from loupe.geometry.compact import SpecialOrthogonal, SpecialUnitary, Torus
+from loupe.geometry.distributions import VonMisesFisher, WrappedNormal
 from loupe.geometry.frechet import frechet_mean, frechet_variance, graph_frechet_mean
 from loupe.geometry.hyperbolic import (
     Hyperboloid,
@@ -27,14 +29,23 @@ from loupe.geometry.hyperbolic import (
 from loupe.geometry.implicit import implicit_argmin_vjp
 from loupe.geometry.manifolds import Euclidean, Manifold, Sphere
 from loupe.geometry.networks import RiemannianBatchNorm
+from loupe.geometry.products import Product
+from loupe.geometry.spd import SPD
 
 __all__ = [
+    "SPD",
     "Euclidean",
     "Hyperboloid",
     "Manifold",
     "PoincareBall",
+    "Product",
     "RiemannianBatchNorm",
+    "SpecialOrthogonal",
+    "SpecialUnitary",
     "Sphere",
+    "Torus",
+    "VonMisesFisher",
+    "WrappedNormal",
     "ball_step",
     "einstein_midpoint",
     "frechet_mean",

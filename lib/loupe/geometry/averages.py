@@ -2,8 +2,8 @@
 
 import torch
 
+from loupe.geometry.base import Manifold
 from loupe.geometry.hyperbolic import Hyperboloid, PoincareBall, lorentz, to_ball, to_hyperboloid
-from loupe.geometry.manifolds import Manifold
 from loupe.geometry.series import arsinh_ratio
 
 
@@ -22,9 +22,9 @@ def tangent_mean(points, weights=None, manifold=None):
     torch.Tensor, shape (..., d)
     """
     manifold = manifold or PoincareBall()
-    origin = manifold.origin_like(points[..., 0, :])
-    logs = manifold.log(origin.unsqueeze(-2), points)
-    return manifold.exp(origin, _average(logs, weights))
+    origin = manifold.origin_like(points.select(-1 - manifold.ndim, 0))
+    logs = manifold.log(origin.unsqueeze(-1 - manifold.ndim), points)
+    return manifold.exp(origin, _average(logs, weights, manifold.ndim))
 
 
 def einstein_midpoint(points, weights=None, manifold=None):
@@ -125,12 +125,15 @@ def gradient_step(points, weights, mean, manifold, step):
     -------
     torch.Tensor, shape (..., d)
     """
-    descent = 2 * _average(manifold.log(mean.unsqueeze(-2), points), weights)
+    axis = -1 - manifold.ndim
+    descent = 2 * _average(manifold.log(mean.unsqueeze(axis), points), weights, manifold.ndim)
     return manifold.exp(mean, step * descent)
 
 
 def karcher_flow(points, weights=None, manifold=None, *, start=None, iterations=100):
     """The Fréchet mean by Karcher flow, begun at the first point; where autograd records, through all iterations.
+
+    It serves every manifold; points of matrix manifolds have shape ``(..., n, d, d)``.
 
     Parameters
     ----------
@@ -155,14 +158,18 @@ def riemannian_gradient_descent(
 ):
     """The Fréchet mean by Riemannian gradient descent with a fixed step; as :func:`karcher_flow` otherwise."""
     manifold = manifold or PoincareBall()
-    weights = torch.ones_like(points[..., 0]) if weights is None else weights
-    mean = points[..., 0, :] if start is None else start
+    axis = -1 - manifold.ndim
+    if weights is None:
+        weights = torch.ones_like(points.flatten(axis + 1)[..., 0].real)
+    mean = points.select(axis, 0) if start is None else start
     for _ in range(iterations):
         mean = gradient_step(points, weights, mean, manifold, step)
     return mean
 
 
-def _average(vectors, weights):
+def _average(vectors, weights, ndim=1):
+    axis = -1 - ndim
     if weights is None:
-        return vectors.mean(-2)
-    return (weights.unsqueeze(-1) * vectors).sum(-2) / weights.sum(-1)[..., None]
+        return vectors.mean(axis)
+    total = weights.sum(-1)
+    return (weights[(..., *[None] * ndim)] * vectors).sum(axis) / total[(..., *[None] * ndim)]

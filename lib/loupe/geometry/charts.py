@@ -1,42 +1,53 @@
 """How the Fréchet mean of each manifold comes to its solver: what is to be known about a chart, and nothing else.
 
-Every function takes points and weights as entries of groups, and returns the means with estimates of their errors.
+Every function takes points and weights as entries of groups, and the manifold that it serves as a method; it returns
+the means with estimates of their errors.
 """
 
 import torch
 
+from loupe.derivatives import full_precision
 from loupe.geometry import unit_ball
-from loupe.geometry.hyperbolic import Hyperboloid, PoincareBall, lorentz
+from loupe.geometry.groups import SOLVERS, solved
 from loupe.geometry.implicit import attached
-from loupe.geometry.manifolds import Euclidean, Sphere
 from loupe.geometry.series import arsinh_bend, arsinh_ratio
 
 
-def _euclidean_mean(groups, points, weights, manifold, start, *, tolerance, max_iterations):
+def euclidean_mean(groups, points, weights, manifold, start, *, tolerance, max_iterations):
     total = groups.total(weights).unsqueeze(-1)
     return groups.combine(weights, points) / total, torch.zeros_like(total)
 
 
-def _ball_mean(groups, points, weights, manifold, start, **limits):
+def ball_mean(groups, points, weights, manifold, start, **limits):
     # All of the curvature's gradient comes from this change of scale.
     unit = torch.as_tensor(manifold.c, dtype=points.dtype, device=points.device).sqrt()
+    each = unit
+    if unit.dim():  # a curvature for each mean
+        unit, each = unit[:, None], unit[:, None, None]
     start = None if start is None else start * unit.detach()
-    found, error = unit_ball.mean(groups, points * unit, weights, start, **limits)
+    found, error = unit_ball.mean(groups, points * each, weights, start, **limits)
     return found / unit, error
 
 
-def _hyperboloid_mean(groups, points, weights, manifold, start, **limits):
+def hyperboloid_mean(groups, points, weights, manifold, start, **limits):
     """By way of the ball, where points far out keep their digits."""
     curvature = torch.as_tensor(manifold.curvature, dtype=points.dtype, device=points.device)
+    if curvature.dim():  # one for each mean
+        curvature = curvature[:, None]
     radius = (-curvature).rsqrt()
     fixed = points.detach()
 
+    def beside(number):
+        """The number, or that of each mean, beside its points."""
+        return number.unsqueeze(1) if number.dim() else number
+
     def chart(x):
-        return x[..., 1:] / (radius + x[..., :1])
+        far = beside(radius) if x.dim() == 3 else radius
+        return x[..., 1:] / (far + x[..., :1])
 
     with torch.no_grad():
         start = None if start is None else chart(start)
-        found, error = unit_ball.solve(groups, chart(fixed), weights.detach(), start, **limits)
+        found, error = solved("ball", groups, chart(fixed).detach(), weights.detach(), start, **limits)
 
     def first():
         # When K moves and the points do not, they are off the manifold by a factor 1 + stretch, whose value is 1; with
@@ -45,7 +56,7 @@ def _hyperboloid_mean(groups, points, weights, manifold, start, **limits):
         t = unit_ball.view(groups, chart(fixed), found).t.detach()
         gain = 1 - (1 + 2 * t) * arsinh_bend(t) / 2
         mean = unit_ball.Attached.apply(
-            chart(fixed * (1 - stretch)), weights * (1 + gain * stretch), found, groups
+            chart(fixed * (1 - beside(stretch))), weights * (1 + gain * stretch), found, groups
         )
         return _lifted(mean, radius) + _FollowPoints.apply(
             points, weights.detach(), found, radius.detach(), groups
@@ -53,10 +64,14 @@ def _hyperboloid_mean(groups, points, weights, manifold, start, **limits):
 
     def step(mean, points, weights, curvature):
         unit = (-curvature).sqrt()
-        square = curvature * lorentz(points, points)
+        lorentz = (points[..., 1:] * points[..., 1:]).sum(-1, keepdim=True) - points[..., :1] * points[
+            ..., :1
+        ]
+        square = beside(curvature) * lorentz
         # 1 in value, where the difference of large squares has no digits.
         norm = (1 + _as_zero(square)).sqrt()
-        x, m = (unit * p[..., 1:] / (n + unit * p[..., :1]) for p, n in ((points, norm), (mean, 1)))
+        pairs = (points, norm, beside(unit)), (mean, 1, unit)
+        x, m = (k * p[..., 1:] / (n + k * p[..., :1]) for p, n, k in pairs)
         return _lifted(unit_ball.newton_step(groups, x, weights, m, norm[..., 0]), 1 / unit)
 
     lifted = _lifted(found, radius.detach())
@@ -85,10 +100,11 @@ class _FollowPoints(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
 
     @staticmethod
+    @full_precision
     def backward(ctx, cotangent):
         points, weights, m, radius = ctx.saved_tensors
-        groups = ctx.groups
-        seen = unit_ball.view(groups, points[..., 1:] / (radius + points[..., :1]), m)
+        groups, far = ctx.groups, radius.unsqueeze(1) if radius.dim() else radius
+        seen = unit_ball.view(groups, points[..., 1:] / (far + points[..., :1]), m)
         h = arsinh_ratio(seen.t)
         square = m.square().sum(-1, keepdim=True)
         lifted = torch.cat([1 + square, 2 * m], dim=-1) / (1 - square)
@@ -105,7 +121,7 @@ class _FollowPoints(torch.autograd.Function):
         gradient += (weights * arsinh_bend(seen.t) * h / 2 * product).unsqueeze(-1) * groups.spread(
             flip * lifted
         )
-        return gradient / radius, None, None, None, None
+        return gradient / far, None, None, None, None
 
 
 def _as_zero(value):
@@ -113,18 +129,10 @@ def _as_zero(value):
     return value - value.detach()
 
 
-def _sphere_mean(groups, points, weights, manifold, start, *, tolerance, max_iterations):
+def sphere_mean(groups, points, weights, manifold, start, **limits):
     """Karcher flow, and the implicit derivative as that of one step of Newton's method at its end."""
-    with torch.no_grad():
-        fixed, fixed_weights = points.detach(), weights.detach()
-        total = groups.total(fixed_weights).unsqueeze(-1)
-        mean = manifold.project(groups.combine(fixed_weights, fixed)) if start is None else start
-        for _ in range(max_iterations):
-            velocity = groups.combine(fixed_weights, manifold.log(groups.spread(mean), fixed)) / total
-            mean = manifold.exp(mean, velocity)
-            error = velocity.norm(dim=-1)
-            if (error <= tolerance).all():
-                break
+    fixed = points.detach()
+    mean, error = solved("sphere", groups, fixed, weights.detach(), start, **limits)
 
     def newton(mean, points, weights, hessian_of):
         log = manifold.log(groups.spread(mean), hessian_of)
@@ -151,9 +159,18 @@ def _cotangent_ratio(manifold, x, y):
     return torch.where(near, 1 - angle.square() / 3, angle / torch.where(near, 1.0, angle).tan())
 
 
-MEANS = {
-    PoincareBall: _ball_mean,
-    Hyperboloid: _hyperboloid_mean,
-    Euclidean: _euclidean_mean,
-    Sphere: _sphere_mean,
-}
+def _karcher(groups, x, w, start, *, tolerance, max_iterations):
+    from loupe.geometry.manifolds import Sphere  # which takes its mean from here
+
+    sphere, total = Sphere(), groups.total(w).unsqueeze(-1)
+    mean = sphere.project(groups.combine(w, x)) if start is None else start
+    for _ in range(max_iterations):
+        velocity = groups.combine(w, sphere.log(groups.spread(mean), x)) / total
+        mean = sphere.exp(mean, velocity)
+        error = velocity.norm(dim=-1)
+        if (error <= tolerance).all():
+            break
+    return mean, error
+
+
+SOLVERS["sphere"] = _karcher

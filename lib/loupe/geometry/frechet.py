@@ -11,10 +11,10 @@ import warnings
 import torch
 
 from loupe.checks import edge_list, whole
-from loupe.geometry.charts import MEANS
+from loupe.derivatives import readable
+from loupe.geometry.base import Manifold, full
 from loupe.geometry.groups import Batch, Segments
 from loupe.geometry.hyperbolic import PoincareBall
-from loupe.geometry.manifolds import Manifold
 
 TOLERANCES = {torch.float64: 1e-12, torch.float32: 1e-6}
 """Default tolerances, as lengths in units of the curvature radius."""
@@ -46,7 +46,7 @@ def frechet_mean(
     manifold : Manifold
         :class:`~loupe.geometry.PoincareBall` (the default, of curvature -1), :class:`~loupe.geometry.Hyperboloid`,
         :class:`~loupe.geometry.Euclidean`, or :class:`~loupe.geometry.Sphere`, where the points are to lie in an open
-        hemisphere.
+        hemisphere. A curvature may be one number, or one for each mean.
     start : torch.Tensor, shape (..., d), optional
         Where the solver begins, such as the mean of the epoch before.
     max_iterations : int
@@ -67,7 +67,8 @@ def frechet_mean(
     Warns
     -----
     RuntimeWarning
-        If the tolerance was not reached; the mean is returned all the same.
+        If the tolerance was not reached; the mean is returned all the same. Also if points are in float32 and so near
+        the boundary of the ball that few digits are left.
 
     Examples
     --------
@@ -79,6 +80,9 @@ def frechet_mean(
     lead, (n, d) = points.shape[:-2], points.shape[-2:]
     if start is not None:
         start = _checked_start(start, (*lead, d), points, manifold).reshape(-1, d)
+    K = getattr(manifold, "curvature", None)
+    if isinstance(K, torch.Tensor) and K.dim():
+        manifold = type(manifold)(K.expand(lead).reshape(-1))
     found = _mean(
         Batch(), points.reshape(-1, n, d), weights.reshape(-1, n), manifold, start, max_iterations, tolerance
     )
@@ -112,7 +116,7 @@ def frechet_variance(
     if mean is None:
         mean = frechet_mean(points, weights, manifold, **options)
     points, weights = _checked(points, weights, manifold)
-    squares = manifold.squared_dist(mean.unsqueeze(-2), points)
+    squares = manifold.beside().squared_dist(mean.unsqueeze(-2), points)
     return (weights * squares).sum(-1) / weights.sum(-1)
 
 
@@ -153,11 +157,13 @@ def graph_frechet_mean(
     ValueError
         As for :func:`frechet_mean`, and if an edge names a node that is not there.
     """
-    if points.dim() != 2:
+    if _tensor(points).dim() != 2:
         raise ValueError(f"points must have shape (N, d), one for each node, got {tuple(points.shape)}")
+    if manifold.beside() is not manifold:
+        raise ValueError(f"means on graphs take one curvature, got {manifold!r}: use frechet_mean")
     nodes = len(points)
     source, owner = edge_list(edges, nodes, axis=0)
-    points, weights = _checked_weights(_full(points), weights, source.shape)
+    points, weights = _checked_weights(full(points), weights, source.shape)
     manifold.check(points.detach())
     alone = torch.bincount(owner, minlength=nodes) == 0
     if alone.any():
@@ -174,18 +180,26 @@ def graph_frechet_mean(
     return _mean(groups, points.index_select(0, source), weights, manifold, start, max_iterations, tolerance)
 
 
-def _full(points):
-    return points.float() if points.dtype in (torch.float16, torch.bfloat16) else points
+def _tensor(points):
+    if not isinstance(points, torch.Tensor):
+        raise ValueError(
+            f"points must be a tensor, got {type(points).__name__}: convert it with torch.as_tensor"
+        )
+    return points
 
 
 def _checked(points, weights, manifold):
-    if points.dim() < 2:
+    if _tensor(points).dim() < 2:
         raise ValueError(f"points must have shape (..., n, d), got {tuple(points.shape)}")
     if points.shape[-2] == 0:
         raise ValueError(f"a mean needs at least one point, got points of shape {tuple(points.shape)}")
-    points = _full(points)
+    points = full(points)
     points, weights = _checked_weights(points, weights, points.shape[:-1])
-    manifold.check(points.detach())
+    each = manifold.beside()
+    if not readable():
+        (points,) = each.sound(points)
+        return points, torch.where((weights >= 0) & (weights < torch.inf), weights, torch.nan)
+    each.check(points.detach())
     _check_totals(weights.detach().sum(-1), "element")
     return points, weights
 
@@ -203,6 +217,8 @@ def _checked_weights(points, weights, shape):
             f"weights must have shape {tuple(shape)}, one for each of points {tuple(points.shape)}, "
             f"got {tuple(weights.shape)}"
         ) from None
+    if not readable():
+        return points, weights
     low, high = weights.detach().aminmax() if weights.numel() else (0, 0)
     if not (low >= 0 and high < torch.inf):
         index = tuple((~((weights >= 0) & (weights < torch.inf))).nonzero()[0].tolist())
@@ -223,24 +239,18 @@ def _checked_start(start, shape, points, manifold):
     if tuple(start.shape) != tuple(shape):
         raise ValueError(f"start must have shape {tuple(shape)}, got {tuple(start.shape)}")
     start = start.detach().to(points)
-    manifold.check(start)
+    if readable():
+        manifold.check(start)
     return start
 
 
 def _mean(groups, points, weights, manifold, start, max_iterations, tolerance):
     max_iterations = whole("max_iterations", max_iterations)
     tolerance = TOLERANCES[points.dtype] if tolerance is None else tolerance
-    for kind, mean in MEANS.items():
-        if isinstance(manifold, kind):
-            found, error = mean(
-                groups, points, weights, manifold, start, tolerance=tolerance, max_iterations=max_iterations
-            )
-            break
-    else:
-        raise ValueError(
-            f"no Fréchet mean is known on {manifold!r}: choose {', '.join(k.__name__ for k in MEANS)}"
-        )
-    if not (error <= tolerance).all():
+    limits = {"tolerance": tolerance, "max_iterations": max_iterations}
+    with torch.autocast(points.device.type, enabled=False):
+        found, error = manifold.mean(groups, points, weights, start, **limits)
+    if readable() and not (error <= tolerance).all():
         warnings.warn(
             f"the Fréchet mean has an estimated error of {error.max().item():.3g} after {max_iterations} iterations, "
             f"above the tolerance of {tolerance:g}: raise max_iterations or the tolerance",

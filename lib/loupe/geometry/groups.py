@@ -6,6 +6,8 @@ A solver written with these few sums serves both: with :class:`Batch` the entrie
 
 import torch
 
+from loupe.derivatives import readable
+
 
 def solve_updated(diagonal, weights, points, right):
     """Solve ``(diagonal I + sum_l weights_l points_l points_l^T) v = right`` for each mean.
@@ -110,3 +112,54 @@ class Segments:
         entries = chosen[self.owner]
         renumbered = chosen.cumsum(0) - 1
         return Segments(renumbered[self.owner[entries]], int(chosen.sum())), entries
+
+
+SOLVERS = {}
+"""Solvers of means by the name of their chart: ``(groups, x, w, start, *, tolerance, max_iterations)`` to two tensors."""
+
+
+def solved(name, groups, x, w, start, *, tolerance, max_iterations):
+    """What a solver finds, without gradients: means ``(means, d)`` and estimates of their errors ``(means,)``.
+
+    A solver looks at values to know when it has finished. Within ``torch.func.vmap`` and ``torch.compile``, which hide
+    them, it runs as one opaque operation.
+    """
+    limits = {"tolerance": tolerance, "max_iterations": max_iterations}
+    with torch.no_grad():
+        if readable():
+            return SOLVERS[name](groups, x, w, start, **limits)
+        if not isinstance(groups, Batch):
+            raise ValueError("means on graphs do not work under vmap or torch.compile: use frechet_mean")
+        return _opaque(name, x, w, start, float(tolerance), max_iterations)
+
+
+@torch.library.custom_op("loupe::frechet_solver", mutates_args=())
+def _opaque(
+    name: str,
+    x: torch.Tensor,
+    w: torch.Tensor,
+    start: torch.Tensor | None,
+    tolerance: float,
+    max_iterations: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return SOLVERS[name](Batch(), x, w, start, tolerance=tolerance, max_iterations=max_iterations)
+
+
+@_opaque.register_fake
+def _(name, x, w, start, tolerance, max_iterations):
+    return x.new_empty(x.shape[0], x.shape[2]), x.new_empty(x.shape[0])
+
+
+@_opaque.register_vmap
+def _(info, dims, name, x, w, start, *limits):
+    """Means of another axis are more means of the same batch."""
+
+    def flat(tensor, dim):
+        if tensor is None:
+            return None
+        size = info.batch_size
+        tensor = tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+        return tensor.reshape(-1, *tensor.shape[2:])
+
+    found, error = _opaque(name, *map(flat, (x, w, start), dims[1:4]), *limits)
+    return (found.unflatten(0, (info.batch_size, -1)), error.unflatten(0, (info.batch_size, -1))), (0, 0)

@@ -11,61 +11,29 @@ References
 """
 
 import math
+import warnings
 
 import torch
+from torch.nn.functional import pad
 
-from loupe.derivatives import transformed
-from loupe.geometry.manifolds import OFF, Manifold, nan_where, normal, spoilt
-from loupe.geometry.series import arsinh_ratio, arsinh_square, artanh_ratio, cosh_root, sinh_ratio, tanh_ratio
+from loupe.derivatives import readable
+from loupe.geometry.base import OFF, nan_where, normal, spoilt
+from loupe.geometry.charts import ball_mean, hyperboloid_mean
+from loupe.geometry.negative import Hyperbolic
+from loupe.geometry.series import (
+    arsinh_ratio,
+    arsinh_square,
+    artanh_ratio,
+    cosh_root,
+    sinh_ratio,
+    tanh_ratio,
+)
 
+MARGINS = {torch.float32: 4e-3, torch.float64: 1e-5}
+"""How near the boundary of the ball points of a network may come, relative to its radius, as in HGCN."""
 
-class _Hyperbolic(Manifold):
-    """What the two charts share: a negative curvature."""
-
-    def __init__(self, curvature=-1.0):
-        if isinstance(curvature, torch.Tensor):
-            if curvature.numel() != 1:
-                raise ValueError(
-                    f"curvature must be one number, got a tensor of shape {tuple(curvature.shape)}"
-                )
-            curvature = curvature.reshape(())
-        else:
-            curvature = float(curvature)
-        self.curvature = curvature
-        self.number()
-
-    def number(self):
-        """The curvature as it is now, a float; ValueError unless it is negative: an optimizer may have moved it."""
-        value = _number(self.curvature)
-        if not (value < 0 and math.isfinite(value)):
-            raise ValueError(
-                f"curvature must be negative; got {value:g}: use Euclidean() for 0, Sphere() for 1"
-            )
-        return value
-
-    def sound(self, *points, vectors=()):
-        if _readable(self.curvature):
-            self.number()
-        return super().sound(*points, vectors=vectors)
-
-    @property
-    def c(self):
-        """Minus the curvature; 1/sqrt(c) is the unit of length, and the radius of the ball."""
-        return -self.curvature
-
-    def __repr__(self):
-        return f"{type(self).__name__}(curvature={_number(self.curvature):g})"
-
-
-def _number(curvature):
-    return float(curvature.detach() if isinstance(curvature, torch.Tensor) else curvature)
-
-
-def _readable(curvature):
-    """Whether it costs nothing to look at the curvature."""
-    if not isinstance(curvature, torch.Tensor):
-        return True
-    return not torch.compiler.is_compiling() and curvature.device.type == "cpu" and not transformed()
+COARSE = 1e-4
+"""Where ``1 - c |x|**2`` is less, single precision has lost half of its digits: a ball that is checked says so."""
 
 
 def _dot(u, v):
@@ -89,14 +57,15 @@ def mobius_add(x, y, c=1.0):
     ----------
     x, y : torch.Tensor, shape (..., d)
     c : float or torch.Tensor
-        Minus the curvature.
+        Minus the curvature: one number, or one for each element of a batch.
 
     Returns
     -------
     torch.Tensor, shape (..., d)
     """
     # In sums of positive terms: the usual form cancels where x and -y lie near the boundary.
-    x, y = PoincareBall(-c).sound(x, y)
+    ball = PoincareBall(-c)
+    (x, y), c = ball.sound(x, y), ball._c
     step, room = x + y, _room(x, c)
     square = c * _dot(step, step)
     return (room * step + square * x) / (room * _room(y, c) + square)
@@ -104,6 +73,8 @@ def mobius_add(x, y, c=1.0):
 
 def recentred(x, y, c=1.0):
     """``(-x) + y`` in Möbius's sense, and ``t = sinh(sqrt(c) d(x, y) / 2)**2``, without cancellation.
+
+    A tensor ``c`` of more than one number has a last axis of size 1.
 
     Returns
     -------
@@ -117,13 +88,13 @@ def recentred(x, y, c=1.0):
     return (room * step - square * x) / (both + square), square / both
 
 
-class PoincareBall(_Hyperbolic):
+class PoincareBall(Hyperbolic):
     """The Poincaré ball: ``|x|**2 < -1/curvature``, with the metric ``(2 / (1 + K |x|**2))**2`` times the Euclidean.
 
     Parameters
     ----------
     curvature : float or torch.Tensor
-        Below 0. A scalar tensor may ask for gradients.
+        Below 0. A tensor may ask for gradients; its shape is that of a batch of points, ``(...)``, or broadcasts.
 
     Raises
     ------
@@ -141,7 +112,7 @@ class PoincareBall(_Hyperbolic):
     def conformal_factor(self, x):
         """``2 / (1 + K |x|**2)``, shape ``(..., 1)``: lengths at ``x`` are this many times the Euclidean ones."""
         (x,) = self.sound(x)
-        return 2 / _room(x, self.c)
+        return 2 / _room(x, self._c)
 
     def project(self, x, margin=None):
         """``x``, or the nearest point of norm ``(1 - margin) / sqrt(c)`` where it lies beyond.
@@ -149,7 +120,7 @@ class PoincareBall(_Hyperbolic):
         The default margin, the root of the dtype's resolution, leaves ``1 - c |x|**2`` half of its digits.
         """
         margin = torch.finfo(x.dtype).eps ** 0.5 if margin is None else margin
-        square = self.c * _dot(x, x)
+        square = self._c * _dot(x, x)
         beyond = square > (1 - margin) ** 2
         shorter = (1 - margin) / torch.where(beyond, square, 1.0).sqrt()
         # A square too large for its dtype says nothing of where the point should go.
@@ -162,22 +133,22 @@ class PoincareBall(_Hyperbolic):
     def exp(self, x, u):
         (x,) = self.sound(x, vectors=(u,))
         half = self.conformal_factor(x) / 2
-        step = half * tanh_ratio(self.c * half * half * _dot(u, u)) * u
+        step = half * tanh_ratio(self._c * half * half * _dot(u, u)) * u
         return self.project(mobius_add(x, step, self.c))
 
     def log(self, x, y):
         x, y = self.sound(x, y)
-        seen, t = recentred(x, y, self.c)
-        return _room(x, self.c) * (arsinh_ratio(t) * (1 + t)) * seen
+        seen, t = recentred(x, y, self._c)
+        return _room(x, self._c) * (arsinh_ratio(t) * (1 + t)) * seen
 
     def exp0(self, u):
         """:meth:`exp` at the origin, for half the work; a vector there has twice its Euclidean length."""
-        return self.project(tanh_ratio(self.c * _dot(u, u)) * u)
+        return self.project(tanh_ratio(self._c * _dot(u, u)) * u)
 
     def log0(self, x):
         """:meth:`log` at the origin."""
         (x,) = self.sound(x)
-        square = self.c * _dot(x, x)
+        square = self._c * _dot(x, x)
         return artanh_ratio(square + (square.clamp_max(1) - square).detach()) * x
 
     def squared_dist(self, x, y):
@@ -211,14 +182,54 @@ class PoincareBall(_Hyperbolic):
         return self.c * x.square().sum(-1) > 1 + (4 + x.shape[-1]) * torch.finfo(x.dtype).eps
 
     def check(self, x):
+        super().check(x, finite=False)
         curvature, square = self.number(), (x * x).sum(-1)
+        share = -curvature * square
         # Whoever scales the points to radius 1 rounds them once more.
-        if not (-curvature * square < 1 - 4 * torch.finfo(x.dtype).eps).all():
+        if not (share < 1 - 4 * torch.finfo(x.dtype).eps).all():
             super().check(x)
+            worst = share.argmax()
+            K = curvature.expand_as(share).flatten()[worst].item() if self._batched else curvature
             raise ValueError(
-                f"points must lie inside the ball of radius {(-curvature) ** -0.5:.6g}, got one of norm "
-                f"{square.max().sqrt().item():.9g}: use PoincareBall(...).project(points)"
+                f"points must lie inside the ball of radius {(-K) ** -0.5:.6g}, got one of norm "
+                f"{square.flatten()[worst].sqrt().item():.9g}: use PoincareBall(...).project(points)"
             )
+        if x.dtype == torch.float32 and share.numel() and share.max() > 1 - COARSE:
+            warnings.warn(
+                f"points as near the boundary as {(1 - share.max()).item():.2g} of the squared radius have fewer than four "
+                "digits left in float32: use .double()",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+
+    def dimension_like(self, x):
+        return x.shape[-1]
+
+    def from_frame(self, x, a):
+        return a / self.conformal_factor(x)
+
+    def coordinates(self, x, u):
+        return self.conformal_factor(x) * u
+
+    def _volume_slope(self, x, u):
+        return 2 * x.shape[-1] * self.c * (x * u).sum(-1) / _room(x, self._c)[..., 0]
+
+    def inside(self, x):
+        return self.project(x, MARGINS[x.dtype])
+
+    def translated(self, x, shift):
+        return mobius_add(x, shift, self.c)
+
+    def entered(self, u):
+        """Only the margin is left of the two maps, and of that only where vectors are long: no pass over wide ones."""
+        longest = math.atanh(1 - MARGINS[u.dtype]) / self._c**0.5
+        norms = torch.linalg.vector_norm(u, dim=-1, keepdim=True)
+        if readable() and not (norms > longest).any():
+            return u
+        return u * (longest / norms.clamp_min(1e-30)).clamp_max(1)
+
+    def mean(self, groups, points, weights, start, **limits):
+        return ball_mean(groups, points, weights, self, start, **limits)
 
 
 def gyration(u, v, w, c=1.0):
@@ -234,7 +245,8 @@ def gyration(u, v, w, c=1.0):
     torch.Tensor, shape (..., d)
     """
     # By a quarter turn in the plane of u and v, written with u + v: the usual closed form cancels near the boundary.
-    u, v = PoincareBall(-c).sound(u, v, vectors=(w,))
+    ball = PoincareBall(-c)
+    (u, v), c = ball.sound(u, v, vectors=(w,)), ball._c
     step = u + v
     room_u, room_v, square = _room(u, c), _room(v, c), c * _dot(step, step)
 
@@ -251,13 +263,13 @@ def lorentz(u, v):
     return _dot(u[..., 1:], v[..., 1:]) - u[..., :1] * v[..., :1]
 
 
-class Hyperboloid(_Hyperbolic):
+class Hyperboloid(Hyperbolic):
     """The upper sheet ``<x, x>_L = 1/curvature`` in d + 1 coordinates, the time-like one first.
 
     Parameters
     ----------
     curvature : float or torch.Tensor
-        Below 0. A scalar tensor may ask for gradients.
+        Below 0. A tensor may ask for gradients; its shape is that of a batch of points, ``(...)``, or broadcasts.
 
     Raises
     ------
@@ -268,15 +280,15 @@ class Hyperboloid(_Hyperbolic):
     def project(self, x):
         """The point with the same space-like coordinates."""
         space = nan_where(x[..., 1:], x[..., :1])
-        return torch.cat([(1 / self.c + _dot(space, space)).sqrt(), space], dim=-1)
+        return torch.cat([(1 / self._c + _dot(space, space)).sqrt(), space], dim=-1)
 
     def to_tangent(self, x, u):
         (x,) = self.sound(x, vectors=(u,))
-        return u + self.c * lorentz(x, u) * x
+        return u + self._c * lorentz(x, u) * x
 
     def exp(self, x, u):
         (x,) = self.sound(x, vectors=(u,))
-        square = self.c * lorentz(u, u).clamp_min(0)
+        square = self._c * lorentz(u, u).clamp_min(0)
         return self.project(cosh_root(square) * x + sinh_ratio(square) * u)
 
     def log(self, x, y):
@@ -290,9 +302,9 @@ class Hyperboloid(_Hyperbolic):
     def _t(self, x, y):
         x, y = self.sound(x, y)
         step, product = y - x, x[..., :1] * y[..., :1]
-        near = (0.25 * self.c * lorentz(step, step)).clamp_min(0)
+        near = _not_below_zero(0.25 * self._c * lorentz(step, step))
         # Which form has the smaller squares to cancel: that of the difference, or <x, y>_L.
-        return torch.where(step[..., :1].square() <= product, near, -0.5 * (self.c * lorentz(x, y) + 1))
+        return torch.where(step[..., :1].square() <= product, near, -0.5 * (self._c * lorentz(x, y) + 1))
 
     def inner(self, x, u, v):
         self.sound(x, vectors=(u, v))
@@ -300,7 +312,7 @@ class Hyperboloid(_Hyperbolic):
 
     def transport(self, x, y, u):
         self.sound(x, y, vectors=(u,))
-        return u + self.c * lorentz(y, u) / (2 + 2 * self._t(x, y)) * (x + y)
+        return u + self._c * lorentz(y, u) / (2 + 2 * self._t(x, y)) * (x + y)
 
     def random(self, *shape, generator=None, dtype=None, device=None):
         """The exponential map at the origin of standard normal vectors."""
@@ -315,8 +327,9 @@ class Hyperboloid(_Hyperbolic):
 
     def origin_like(self, x):
         """``(1/sqrt(c), 0, ..., 0)``."""
-        first = torch.as_tensor(self.c, dtype=x.dtype, device=x.device).rsqrt()
-        return torch.cat([first.expand(*x.shape[:-1], 1), torch.zeros_like(x[..., 1:])], dim=-1)
+        first = _radius(self, x)
+        lead = torch.broadcast_shapes(first.shape[:-1], x.shape[:-1])
+        return torch.cat([first.expand(*lead, 1), torch.zeros_like(x[..., 1:]).expand(*lead, -1)], dim=-1)
 
     def off(self, x):
         return (x[..., 0] <= 0) | (self._gap(x, self.c) > max(OFF, 16 * torch.finfo(x.dtype).eps))
@@ -328,7 +341,7 @@ class Hyperboloid(_Hyperbolic):
     def check(self, x):
         curvature = self.number()
         super().check(x)
-        gap = self._gap(x, -curvature)
+        gap = self._gap(x, self.c)
         tolerance = max(1e-6, 16 * torch.finfo(x.dtype).eps)
         if not (x[..., 0] > 0).all():
             raise ValueError(
@@ -337,25 +350,45 @@ class Hyperboloid(_Hyperbolic):
             )
         if not (gap <= tolerance).all():
             raise ValueError(
-                f"points must lie on the upper sheet of <x, x>_L = {1 / curvature:.6g}, got one that misses it by "
+                f"points must lie on the upper sheet of <x, x>_L = {_shown(1 / curvature)}, got one that misses it by "
                 f"{gap.max().item():.3g} (relative): use Hyperboloid(...).project(points)"
             )
+
+    def dimension_like(self, x):
+        return x.shape[-1] - 1
+
+    def from_frame(self, x, a):
+        """The frame of the origin, carried to ``x`` along the geodesic."""
+        return self.transport(self.origin_like(x), x, pad(a, (1, 0)))
+
+    def coordinates(self, x, u):
+        (x,) = self.sound(x, vectors=(u,))
+        return self.transport(x, self.origin_like(x), u)[..., 1:]
+
+    def mean(self, groups, points, weights, start, **limits):
+        return hyperboloid_mean(groups, points, weights, self, start, **limits)
 
 
 def to_ball(x, curvature=-1.0):
     """The chart map from the hyperboloid ``(..., d + 1)`` to the ball ``(..., d)`` of the same curvature."""
-    (x,) = Hyperboloid(curvature).sound(x)
-    radius = _radius(curvature, x)
+    sheet = Hyperboloid(curvature)
+    (x,) = sheet.sound(x)
+    radius = _radius(sheet, x)
     return radius * x[..., 1:] / (radius + x[..., :1])
 
 
 def to_hyperboloid(x, curvature=-1.0):
     """The chart map from the ball ``(..., d)`` to the hyperboloid ``(..., d + 1)`` of the same curvature."""
-    (x,) = PoincareBall(curvature).sound(x)
-    radius, c = _radius(curvature, x), -curvature
+    ball = PoincareBall(curvature)
+    (x,) = ball.sound(x)
+    radius, c = _radius(ball, x), ball._c
     square = (c * _dot(x, x)).clamp_max(1)
     return torch.cat([radius * (1 + square), 2 * x], dim=-1) / (1 - square)
 
 
-def _radius(curvature, like):
-    return torch.as_tensor(-curvature, dtype=like.dtype, device=like.device).rsqrt()
+def _radius(space, like):
+    return torch.as_tensor(space._c, dtype=like.dtype, device=like.device).rsqrt()
+
+
+def _shown(number):
+    return f"{number:.6g}" if isinstance(number, float) else "1 / curvature"

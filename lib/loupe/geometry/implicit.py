@@ -2,7 +2,7 @@
 
 import torch
 
-from loupe.derivatives import transformed
+from loupe.derivatives import full_precision, transformed
 
 
 def attached(found, step, inputs, first):
@@ -21,10 +21,10 @@ def attached(found, step, inputs, first):
     Returns
     -------
     torch.Tensor
-        Of the shape and, to rounding, the value of ``found``. Within a transform of ``torch.func`` the first seven
-        derivatives are right.
+        Of the shape and, to rounding, the value of ``found``. Within ``torch.compile`` and the transforms of
+        ``torch.func`` the first seven derivatives are right.
     """
-    if transformed():
+    if torch.compiler.is_compiling() or transformed():
         # Nothing by hand: each step doubles the number of right derivatives, and the first right one is the 0th.
         for _ in range(3):
             found = step(found, *inputs)
@@ -45,6 +45,7 @@ class _Attached(torch.autograd.Function):
         ctx.save_for_backward(found, *rest)
 
     @staticmethod
+    @full_precision
     def backward(ctx, cotangent):
         if ctx.needs_input_grad[0] and not torch.is_grad_enabled():
             return cotangent, None, None, *[None] * (len(ctx.needs_input_grad) - 3)

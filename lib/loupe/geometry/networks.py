@@ -11,7 +11,6 @@ References
 .. [3] Lou et al., Differentiating through the Fréchet Mean, 2020, section 5.
 """
 
-import math
 from itertools import pairwise
 
 import torch
@@ -19,12 +18,22 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, dropout
 
 from loupe.checks import edge_list
+from loupe.geometry.base import full
 from loupe.geometry.frechet import frechet_mean, graph_frechet_mean
-from loupe.geometry.hyperbolic import PoincareBall, mobius_add
+from loupe.geometry.hyperbolic import MARGINS, PoincareBall
 from loupe.geometry.manifolds import Euclidean
 
-MARGINS = {torch.float32: 4e-3, torch.float64: 1e-5}
-"""How near the boundary of the ball points of a network may come, relative to its radius, as in HGCN."""
+__all__ = [
+    "AGGREGATIONS",
+    "MARGINS",
+    "GraphEncoder",
+    "ManifoldLinear",
+    "RiemannianBatchNorm",
+    "frechet_aggregation",
+    "link_logits",
+    "link_loss",
+    "tangent_aggregation",
+]
 
 FRECHET_TOLERANCE = 1e-6
 """Of means inside a network, as lengths in units of the curvature radius."""
@@ -33,11 +42,6 @@ FRECHET_TOLERANCE = 1e-6
 def seen(points):
     """How many nodes edges may name; None on a GPU, which would have to be waited for."""
     return len(points) if points.device.type == "cpu" else None
-
-
-def kept_inside(x, manifold):
-    """Points of a ball, kept off its boundary by the margin of their dtype; other points as they are."""
-    return manifold.project(x, MARGINS[x.dtype]) if isinstance(manifold, PoincareBall) else x
 
 
 class ManifoldLinear(nn.Module):
@@ -54,10 +58,11 @@ class ManifoldLinear(nn.Module):
         Share of the weights that dropout sets to 0.
     generator : torch.Generator, optional
         Of the initial weights.
-    dtype : torch.dtype
+    dtype : torch.dtype, optional
+        torch's default.
     """
 
-    def __init__(self, inputs, outputs, *, rate=0.0, generator=None, dtype=torch.float64):
+    def __init__(self, inputs, outputs, *, rate=0.0, generator=None, dtype=None):
         super().__init__()
         self.rate = rate
         self.weight = nn.Parameter(torch.empty(outputs, inputs, dtype=dtype))
@@ -66,31 +71,14 @@ class ManifoldLinear(nn.Module):
 
     def forward(self, x, manifold):
         """Map points ``(n, inputs)`` to points ``(n, outputs)`` of the manifold."""
-        return self.from_tangent(manifold.log0(x), manifold)
+        return self.from_tangent(manifold.log0(full(x)), manifold)
 
     def from_tangent(self, u, manifold):
         """As :meth:`forward`, for points given by their logarithms ``u (n, inputs)`` at the origin."""
-        moved = kept_inside(manifold.exp0(u @ dropout(self.weight, self.rate, self.training).mT), manifold)
-        shift = kept_inside(manifold.exp0(self.bias), manifold)
-        return kept_inside(_translated(moved, shift, manifold), manifold)
-
-
-def _translated(x, shift, manifold):
-    return mobius_add(x, shift, manifold.c) if isinstance(manifold, PoincareBall) else x + shift
-
-
-def _entered(features, manifold):
-    """``log_0`` of the points ``exp_0(features)``, kept inside: what the first layer sees of its inputs.
-
-    Only the margin is left of the two maps, and of that only where features are long: no pass over wide features.
-    """
-    if not isinstance(manifold, PoincareBall):
-        return features
-    longest = math.atanh(1 - MARGINS[features.dtype]) / manifold.c**0.5
-    norms = torch.linalg.vector_norm(features, dim=-1, keepdim=True)
-    if not (norms > longest).any():
-        return features
-    return features * (longest / norms.clamp_min(1e-30)).clamp_max(1)
+        turned = full(u @ dropout(self.weight, self.rate, self.training).mT)
+        moved = manifold.inside(manifold.exp0(turned))
+        shift = manifold.inside(manifold.exp0(self.bias))
+        return manifold.inside(manifold.translated(moved, shift))
 
 
 def tangent_aggregation(x, edges, manifold):
@@ -111,13 +99,13 @@ def tangent_aggregation(x, edges, manifold):
     u = manifold.log0(x)
     sums = torch.zeros_like(u).index_add_(0, destination, u.index_select(0, source))
     counts = torch.bincount(destination, minlength=len(x)).unsqueeze(1)
-    return kept_inside(manifold.exp0(sums / counts), manifold)
+    return manifold.inside(manifold.exp0(sums / counts))
 
 
 def frechet_aggregation(x, edges, manifold):
     """The Fréchet mean of each node's neighbours with equal weights; as :func:`tangent_aggregation` otherwise."""
     tolerance = max(FRECHET_TOLERANCE, 64 * torch.finfo(x.dtype).eps)
-    return kept_inside(graph_frechet_mean(x, edges, manifold=manifold, tolerance=tolerance), manifold)
+    return manifold.inside(graph_frechet_mean(x, edges, manifold=manifold, tolerance=tolerance))
 
 
 AGGREGATIONS = {"none": None, "tangent": tangent_aggregation, "frechet": frechet_aggregation}
@@ -138,10 +126,10 @@ class RiemannianBatchNorm(nn.Module):
     momentum : float
         Share of the running mean that is kept at each update.
     evaluate_with : str
-        Statistics in evaluation mode: ``"batch"``, where all points are seen at once, as the nodes of a graph are, or
-        ``"running"``.
+        Statistics in evaluation mode: ``"running"``, or ``"batch"``, which looks at all of the points that it is given.
     eps : float
-    dtype : torch.dtype
+    dtype : torch.dtype, optional
+        torch's default.
 
     Raises
     ------
@@ -149,7 +137,7 @@ class RiemannianBatchNorm(nn.Module):
         If ``evaluate_with`` is neither.
     """
 
-    def __init__(self, dim, *, momentum=0.9, evaluate_with="batch", eps=1e-6, dtype=torch.float64):
+    def __init__(self, dim, *, momentum=0.9, evaluate_with="running", eps=1e-6, dtype=None):
         super().__init__()
         if evaluate_with not in ("batch", "running"):
             raise ValueError(f"evaluate_with must be 'batch' or 'running', got {evaluate_with!r}")
@@ -162,10 +150,23 @@ class RiemannianBatchNorm(nn.Module):
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def forward(self, x, manifold):
-        """Normalise points ``(n, d)`` of the manifold."""
+        """Normalise points ``(..., d)`` of the manifold, together; in the dtype of the parameters.
+
+        Raises
+        ------
+        ValueError
+            If the points have another dtype, or other coordinates.
+        """
+        x = full(x)
+        if x.dtype != self.mean.dtype or x.shape[-1:] != self.mean.shape:
+            raise ValueError(
+                f"points must be {self.mean.dtype} of shape (..., {len(self.mean)}), as the layer is, got {x.dtype} of "
+                f"shape {tuple(x.shape)}: convert one or the other with .to(dtype)"
+            )
         if self.training or self.evaluate_with == "batch":
-            mean = frechet_mean(x, manifold=manifold)
-            variance = manifold.squared_dist(mean, x).mean()
+            together = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
+            mean = frechet_mean(together, manifold=manifold)
+            variance = manifold.squared_dist(mean, together).mean()
             if self.training:
                 self._update(mean.detach(), variance.detach(), manifold)
         else:
@@ -207,9 +208,12 @@ class GraphEncoder(nn.Module):
         Whether each layer's curvature, -1 at first, is learnt (through its logarithm, so that it stays negative).
     batch_norm : bool
         Whether :class:`RiemannianBatchNorm` follows each linear layer.
+    evaluate_with : str
+        Its statistics in evaluation mode.
     seed : int
         Of the initial weights.
-    dtype : torch.dtype
+    dtype : torch.dtype, optional
+        torch's default.
 
     Raises
     ------
@@ -227,8 +231,9 @@ class GraphEncoder(nn.Module):
         rate=0.0,
         learn_curvature=False,
         batch_norm=False,
+        evaluate_with="running",
         seed=0,
-        dtype=torch.float64,
+        dtype=None,
     ):
         super().__init__()
         for name, value, known in (
@@ -243,7 +248,9 @@ class GraphEncoder(nn.Module):
             ManifoldLinear(a, b, rate=rate, generator=generator, dtype=dtype) for a, b in pairwise(widths)
         )
         self.norms = nn.ModuleList(
-            RiemannianBatchNorm(width, dtype=dtype) for width in widths[1:] if batch_norm
+            RiemannianBatchNorm(width, evaluate_with=evaluate_with, dtype=dtype)
+            for width in widths[1:]
+            if batch_norm
         )
         self.log_c = nn.Parameter(torch.zeros(len(widths), dtype=dtype), requires_grad=learn_curvature)
 
@@ -256,18 +263,18 @@ class GraphEncoder(nn.Module):
     def forward(self, features, edges=None):
         """Points ``(N, widths[-1])`` of ``manifolds()[-1]`` for features ``(N, widths[0])`` and edges ``(2, E)``."""
         spaces = self.manifolds()
-        u = _entered(features, spaces[0])
+        u = spaces[0].entered(full(features))
         for index, linear in enumerate(self.linears):
             x = linear.from_tangent(u, spaces[index])
             if self.norms:
-                x = kept_inside(self.norms[index](x, spaces[index]), spaces[index])
+                x = spaces[index].inside(self.norms[index](x, spaces[index]))
             aggregate = AGGREGATIONS[self.aggregation]
             if aggregate is not None:
                 x = aggregate(x, edges, spaces[index])
             u = spaces[index].log0(x)
             if self.activation == "relu":
                 u = u.relu()
-        return kept_inside(spaces[-1].exp0(u), spaces[-1])
+        return spaces[-1].inside(spaces[-1].exp0(u))
 
 
 def link_logits(points, pairs, manifold, *, radius=2.0, temperature=1.0):

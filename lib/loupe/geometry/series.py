@@ -30,6 +30,7 @@ _SINH = _coefficients(lambda k: 1 / (2 * k * (2 * k + 1)))
 _COSH = _coefficients(lambda k: 1 / (2 * k * (2 * k - 1)))
 _SIN = tuple((-1) ** k * a for k, a in enumerate(_SINH))
 _COS = tuple((-1) ** k * a for k, a in enumerate(_COSH))
+_ARCSIN = tuple(a / (2 * k + 1) for k, a in enumerate(_coefficients(lambda k: (2 * k - 1) / (2 * k))))
 _ARCSIN_SQUARE = tuple(abs(a) / (k + 1) for k, a in enumerate(HALF))
 _ARSINH_SQUARE = tuple(a / (k + 1) for k, a in enumerate(HALF))
 
@@ -65,6 +66,14 @@ def artanh_ratio(square):
 def sinh_ratio(square):
     """sinh(r) / r as a function of ``r**2``."""
     return _smooth(_SINH, lambda s: s.sqrt().sinh() / s.sqrt(), square)
+
+
+def log_sinh_ratio(square):
+    """log(sinh(r) / r) as a function of ``r**2``; r may have any size."""
+    near = square < 1
+    far = torch.where(near, 1.0, square).sqrt()
+    close = sinh_ratio(torch.where(near, square, 0.0)).log()
+    return torch.where(near, close, far + (-(-2 * far).expm1() / (2 * far)).log())
 
 
 def cosh_root(square):
@@ -134,6 +143,14 @@ def _angle(t, rest, near):
     some = rest > 0
     sine, cosine = far.sqrt(), torch.where(some, torch.where(some, rest, 1.0).sqrt(), 0.0)
     return torch.atan2(sine, cosine), sine * cosine
+
+
+def angle_ratio(square, cosine):
+    """r / sin(r) as a function of ``sin(r)**2`` and ``cos(r) >= 0``."""
+    near = square < NEAR
+    series = power_series(_ARCSIN, torch.where(near, square, 0.0))
+    sine = torch.where(near, 1.0, square).sqrt()
+    return torch.where(near, series, torch.atan2(sine, torch.where(near, 1.0, cosine)) / sine)
 
 
 def arsinh_bend(t):

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import torch
 
-from loupe.geometry.groups import Batch, Segments
+from loupe.derivatives import full_precision
+from loupe.geometry.groups import SOLVERS, Batch, Segments, solved
 from loupe.geometry.implicit import attached
 from loupe.geometry.series import (
     HALF,
@@ -52,7 +53,7 @@ def view(groups, x, m):
     both = centre_room * (1 - torch.linalg.vecdot(x, x))
     scale = both + square
     z = (centre_room / scale).unsqueeze(-1) * step
-    z.addcmul_((square / scale).unsqueeze(-1), m_spread, value=-1)
+    z = z.addcmul((square / scale).unsqueeze(-1), m_spread, value=-1)
     return View(step, square, centre_room, scale, z, square / both)
 
 
@@ -255,6 +256,7 @@ class Attached(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
 
     @staticmethod
+    @full_precision
     def backward(ctx, cotangent):
         x, w, m = ctx.saved_tensors
         groups = ctx.groups
@@ -289,12 +291,13 @@ class Attached(torch.autograd.Function):
 
 def mean(groups: Batch | Segments, x, w, start=None, *, tolerance, max_iterations):
     """As :func:`solve`, with gradients in ``x`` and ``w``."""
-    with torch.no_grad():
-        found, error = solve(
-            groups, x.detach(), w.detach(), start, tolerance=tolerance, max_iterations=max_iterations
-        )
+    limits = {"tolerance": tolerance, "max_iterations": max_iterations}
+    found, error = solved("ball", groups, x.detach(), w.detach(), start, **limits)
 
     def step(found, x, w):
         return newton_step(groups, x, w, found)
 
     return attached(found, step, (x, w), lambda: Attached.apply(x, w, found, groups)), error
+
+
+SOLVERS["ball"] = solve

@@ -7,6 +7,7 @@ from loupe.metrics.images import (
     inception_scores,
     sliced_wasserstein,
 )
+from loupe.metrics.importance import effective_sample_size
 from loupe.metrics.mauve import divergence_area, mauve27
 from loupe.metrics.rank_correlation import (
     Correlation,
@@ -37,6 +38,7 @@ __all__ = [
     "bootstrap_kendall",
     "class_score",
     "divergence_area",
+    "effective_sample_size",
     "energy_distance",
     "frechet_distance",
     "granulated_kendall",

@@ -195,7 +195,7 @@ def _batch_norm_errors(K, generator):
     """
     ball = PoincareBall(K)
     points = ball.random(50, 3, generator=generator, dtype=torch.float64)
-    norm = RiemannianBatchNorm(3)
+    norm = RiemannianBatchNorm(3, dtype=torch.float64)
     with torch.no_grad():
         norm.mean.copy_(0.3 * torch.randn(3, generator=generator, dtype=torch.float64))
         norm.log_variance.fill_(math.log(0.7))

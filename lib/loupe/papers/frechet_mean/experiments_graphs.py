@@ -101,7 +101,9 @@ def batch_norm(config, *, seed, device):
     for graph in config.norm_graphs:
         task = _link_task(config, graph, seed, device)
         for normalised in (False, True):
-            network = _encoder(config, "HNN", task, LINK_SETTINGS[graph], seed, batch_norm=normalised)
+            network = _encoder(
+                config, "HNN", task, LINK_SETTINGS[graph], seed, batch_norm=normalised, evaluate_with="batch"
+            )
             curves.append(_train_links(config, network, task, seed, config.norm_epochs))
     curves = np.stack([_padded(curve, config.norm_epochs // config.check_every) for curve in curves])
     shape = (len(config.norm_graphs), 2, *curves.shape[1:])

@@ -1,0 +1,150 @@
+"""Functions of matrices whose derivatives are right to any order, where eigenvalues coincide too.
+
+Autograd's way through ``eigh`` divides by differences of eigenvalues, and fails at the identity. Here logarithms are
+written out in inverses and products (inverse scaling and squaring), exponentials are torch's, and the eigenvectors only
+serve the value and the first derivative, where nothing records the backward pass.
+"""
+
+from functools import reduce
+
+import numpy as np
+import torch
+
+from loupe.derivatives import full_precision, transformed
+from loupe.geometry.series import artanh_ratio
+
+_ITERATIONS = (16, 11, 9)
+"""Of Newton's method, for each of three square roots in turn: enough for condition numbers up to 1e12."""
+
+_NODES, _WEIGHTS = (
+    (1 + a) / 2 if k == 0 else a / 2 for k, a in enumerate(np.polynomial.legendre.leggauss(12))
+)
+
+
+def product(*factors):
+    """The matrix product, in the precision of the factors: autocast would take it in half."""
+    with torch.autocast(factors[0].device.type, enabled=False):
+        return reduce(torch.matmul, factors)
+
+
+def expm(x):
+    """The matrix exponential, out of autocast's reach as :func:`product` is."""
+    with torch.autocast(x.device.type, enabled=False):
+        return torch.matrix_exp(x)
+
+
+def adjoint(x):
+    """The conjugate transpose."""
+    return x.mT.conj() if x.is_complex() else x.mT
+
+
+def sym(x):
+    """The symmetric part."""
+    return 0.5 * (x + x.mT)
+
+
+def eye_like(x):
+    """The identity matrix, of the size, dtype and place of ``x``."""
+    return torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+
+
+def sound_matrix(x, instead):
+    """The matrices, with another one where a number is nan or infinite (decompositions raise); and where that is."""
+    bad = ~x.isfinite().all((-2, -1), keepdim=True)
+    return torch.where(bad, instead, x), bad
+
+
+def log1p(z):
+    """The principal logarithm of ``1 + z``, with all digits where ``z`` is small, differentiable to any order.
+
+    Parameters
+    ----------
+    z : torch.Tensor, shape (..., n, n)
+        ``1 + z`` has no eigenvalue at 0 or below.
+
+    Returns
+    -------
+    torch.Tensor, shape (..., n, n)
+    """
+    eye, n = eye_like(z), z.shape[-1]
+    near = torch.linalg.matrix_norm(z.detach())[..., None, None] < 0.3
+    # Away from overflow: the matrix over the geometric mean of its eigenvalues.
+    size = torch.where(near, 0.0, torch.linalg.slogdet(eye + z.detach())[1][..., None, None] / n)
+    root = (eye + z) * torch.exp(-size).to(z.dtype)
+    for iterations in _ITERATIONS:
+        root = _root(root, eye, iterations)
+    w = torch.where(near, z, root - eye)
+    # log(1 + w) is the integral of w / (1 + s w) for s from 0 to 1.
+    terms = [b * torch.linalg.solve_ex(eye + s * w, w)[0] for s, b in zip(_NODES, _WEIGHTS, strict=True)]
+    return torch.where(near, 1.0, 2.0 ** len(_ITERATIONS)) * sum(terms) + size * eye
+
+
+def _root(a, eye, iterations):
+    """The square root, by Newton's method in the product form of Denman and Beavers."""
+    x = m = a
+    for _ in range(iterations):
+        inverse = torch.linalg.inv_ex(m)[0]
+        x = 0.5 * product(x, eye + inverse)
+        m = 0.5 * (eye + 0.5 * (m + inverse))
+    return x
+
+
+def log1p_symmetric(z):
+    """:func:`log1p` of a symmetric matrix, by its eigenvalues where no more than a first derivative is recorded."""
+    if torch.compiler.is_compiling() or transformed():
+        return sym(log1p(z))
+    return _SymmetricLog.apply(z)[0]
+
+
+class _SymmetricLog(torch.autograd.Function):
+    """The first derivative by divided differences of the logarithm; all others through what is written out."""
+
+    @staticmethod
+    def forward(z):
+        safe, bad = sound_matrix(z, torch.zeros_like(z))
+        values, vectors = torch.linalg.eigh(safe)
+        log = product(vectors * values.log1p().unsqueeze(-2), vectors.mT)
+        return torch.where(bad, torch.nan, log), values, vectors
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*inputs, *output[1:])
+
+    @staticmethod
+    @full_precision
+    def backward(ctx, cotangent, *_):
+        z, values, vectors = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return torch.func.vjp(log1p, z)[1](cotangent)[0]
+        a, b = values.unsqueeze(-1), values.unsqueeze(-2)
+        total = 2 + a + b
+        slopes = 2 / total * artanh_ratio(((a - b) / total).square())
+        return vectors @ (slopes * (vectors.mT @ cotangent @ vectors)) @ vectors.mT
+
+
+def exp_slope(s, v):
+    """The derivative of the matrix exponential at ``s`` along ``v``."""
+    return _corner(expm(_block(s, v)))
+
+
+def log1p_slope(z, u):
+    """The derivative of :func:`log1p` at ``z`` along ``u``."""
+    return _corner(log1p(_block(z, u)))
+
+
+def log_det_sinhc(square):
+    """``log |det(sinh(A) / A)|`` for ``square = A**2``, shape ``(..., m, m)``, of any sign."""
+    lower = torch.cat([square, torch.zeros_like(square)], -1)
+    upper = torch.cat([torch.zeros_like(square), eye_like(square).expand_as(square)], -1)
+    return torch.linalg.slogdet(_corner(expm(torch.cat([upper, lower], -2))))[1]
+
+
+def _block(a, b):
+    a, b = torch.broadcast_tensors(a, b)
+    return torch.cat([torch.cat([a, b], -1), torch.cat([torch.zeros_like(a), a], -1)], -2)
+
+
+def _corner(x):
+    n = x.shape[-1] // 2
+    return x[..., :n, n:]

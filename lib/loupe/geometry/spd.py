@@ -1,0 +1,204 @@
+"""Symmetric positive definite matrices with two metrics: affine-invariant, and log-Euclidean."""
+
+import math
+
+import torch
+
+from loupe.geometry.base import Manifold, normal, spoilt
+from loupe.geometry.matrices import (
+    exp_slope,
+    expm,
+    eye_like,
+    log1p_slope,
+    log1p_symmetric,
+    log_det_sinhc,
+    product,
+    sound_matrix,
+    sym,
+)
+
+METRICS = ("affine_invariant", "log_euclidean")
+
+
+class SPD(Manifold):
+    """Symmetric positive definite matrices ``(..., n, n)``.
+
+    ``affine_invariant``: ``tr(x^-1 u x^-1 v)``, which every ``x -> g x g^T`` keeps. ``log_euclidean``: the Frobenius
+    product of the derivatives of the matrix logarithm along ``u`` and ``v``, a flat metric.
+
+    Parameters
+    ----------
+    metric : str
+
+    Raises
+    ------
+    ValueError
+        If the metric is neither.
+    """
+
+    ndim = 2
+
+    def __init__(self, metric="affine_invariant"):
+        if metric not in METRICS:
+            raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
+        self.metric = metric
+        self.flat = metric == "log_euclidean"
+
+    def project(self, x):
+        """The symmetric part, and so much of the identity that eigenvalues are above rounding."""
+        x = sym(x)
+        other = torch.diag(1.0 + torch.arange(x.shape[-1], device=x.device)).to(x)
+        room = torch.finfo(x.dtype).eps ** 0.5
+        inside = torch.linalg.cholesky_ex(x.detach() - room * _size(x.detach()) * eye_like(x))[1] == 0
+        # Eigenvalues have poor derivatives where they coincide: only those of matrices outside are looked at.
+        safe, bad = sound_matrix(torch.where(inside[..., None, None], other, x), other)
+        values = torch.linalg.eigvalsh(safe)
+        lacking = 3 * room * values.abs().amax(-1) - values[..., 0]
+        moved = x + lacking[..., None, None] * eye_like(x)
+        return spoilt(torch.where(inside[..., None, None], x, moved), bad & ~inside[..., None, None])
+
+    def to_tangent(self, x, u):
+        (x,) = self.sound(x, vectors=(u,))
+        return spoilt(sym(u), x.isnan().any(-1).any(-1)[..., None, None])
+
+    # In the affine-invariant metric a point is the identity, moved by a Cholesky factor; in the flat one it is a logarithm.
+
+    def exp(self, x, u):
+        (x,) = self.sound(x, vectors=(u,))
+        if self.flat:
+            return sym(expm(_log(x) + log1p_slope(x - eye_like(x), sym(u))))
+        factor = _factor(x)
+        return _moved(factor, expm(_seen(factor, u)))
+
+    def log(self, x, y):
+        x, y = self.sound(x, y)
+        if self.flat:
+            return sym(exp_slope(_log(x), _log(y) - _log(x)))
+        factor = _factor(x)
+        return _moved(factor, log1p_symmetric(_seen(factor, y - x)))
+
+    def squared_dist(self, x, y):
+        x, y = self.sound(x, y)
+        step = _log(y) - _log(x) if self.flat else log1p_symmetric(_seen(_factor(x), y - x))
+        return step.square().sum((-2, -1))
+
+    def inner(self, x, u, v):
+        (x,) = self.sound(x, vectors=(u, v))
+        if self.flat:
+            z = x - eye_like(x)
+            return (log1p_slope(z, u) * log1p_slope(z, v)).sum((-2, -1))
+        factor = _factor(x)
+        return (_seen(factor, u) * _seen(factor, v)).sum((-2, -1))
+
+    def transport(self, x, y, u):
+        x, y = self.sound(x, y, vectors=(u,))
+        if self.flat:
+            return sym(exp_slope(_log(y), log1p_slope(x - eye_like(x), u)))
+        factor = _factor(x)
+        half = expm(0.5 * log1p_symmetric(_seen(factor, y - x)))
+        return _moved(factor, product(half, _seen(factor, u), half))
+
+    def random(self, *shape, generator=None, dtype=None, device=None):
+        """The exponential map at the identity of standard normal vectors."""
+        a = normal((*shape[:-2], shape[-1] * (shape[-1] + 1) // 2), generator, dtype, device)
+        return sym(expm(_unpacked(a, shape[-1])))
+
+    def origin_like(self, x):
+        return eye_like(x).expand_as(x).clone()
+
+    def dimension_like(self, x):
+        return x.shape[-1] * (x.shape[-1] + 1) // 2
+
+    def from_frame(self, x, a):
+        (x,) = self.sound(x)
+        u = _unpacked(a, x.shape[-1])
+        return sym(exp_slope(_log(x), u)) if self.flat else _moved(_factor(x), u)
+
+    def coordinates(self, x, u):
+        (x,) = self.sound(x, vectors=(u,))
+        return _packed(log1p_slope(x - eye_like(x), u) if self.flat else _seen(_factor(x), u))
+
+    def log_volume_density(self, x, u):
+        """In the affine-invariant metric by a matrix of the size of the dimension: meant for small n."""
+        if self.flat:
+            return 0 * self.inner(x, u, u)
+        (x,) = self.sound(x, vectors=(u,))
+        a, n = _seen(_factor(x), u).unsqueeze(-3), x.shape[-1]
+        basis = _unpacked(torch.eye(self.dimension_like(x), dtype=x.dtype, device=x.device), n)
+        once = product(a, basis) - product(basis, a)
+        return log_det_sinhc(0.25 * _packed(product(a, once) - product(once, a)))
+
+    def _component(self, x, a, y, v):
+        # The frame of the flat metric is parallel: there the coordinates of the field are what is differentiated.
+        return (self.coordinates(y, v) * a).sum(-1) if self.flat else super()._component(x, a, y, v)
+
+    def _volume_slope(self, x, u):
+        if self.flat:
+            return super()._volume_slope(x, u)
+        trace = _seen(_factor(x), u).diagonal(dim1=-2, dim2=-1).sum(-1)
+        return -0.5 * (x.shape[-1] + 1) * trace
+
+    def _shaped(self, *tensors):
+        super()._shaped(*tensors)
+        if tensors[0].shape[-1] != tensors[0].shape[-2]:
+            raise ValueError(f"points must be square matrices, got shape {tuple(tensors[0].shape)}")
+
+    def off(self, x):
+        asymmetric = (x - x.mT).abs().amax((-2, -1)) > 1e-3 * _size(x)[..., 0, 0]
+        return (asymmetric | (torch.linalg.cholesky_ex(x)[1] != 0)) & ~x.isnan().any(-1).any(-1)
+
+    def check(self, x):
+        super().check(x)
+        gap = (x - x.mT).abs().max().item() if x.numel() else 0
+        least = torch.linalg.eigvalsh(sym(x)).min().item() if x.numel() else 1
+        if not (gap <= 1e-6 * _size(x).max().item() and least > 0):
+            raise ValueError(
+                f"points must be symmetric and positive definite, got an asymmetry of {gap:.3g} and an eigenvalue of "
+                f"{least:.6g}: use SPD().project(points)"
+            )
+
+    def __repr__(self):
+        return f"SPD(metric={self.metric!r})"
+
+
+def _size(x):
+    return x.abs().amax((-2, -1), keepdim=True)
+
+
+def _factor(x):
+    return torch.linalg.cholesky_ex(x)[0]
+
+
+def _log(x):
+    return log1p_symmetric(x - eye_like(x))
+
+
+def _seen(factor, u):
+    """``L^-1 u L^-T``: a tangent vector, or a difference of points, moved to the identity."""
+    half = torch.linalg.solve_triangular(factor, u, upper=False)
+    return sym(torch.linalg.solve_triangular(factor, half.mT, upper=False))
+
+
+def _moved(factor, s):
+    """``L s L^T``, the way back."""
+    return sym(product(factor, s, factor.mT))
+
+
+def _places(n, device):
+    """Rows and columns of the upper triangle, and the place in it of each entry of the matrix."""
+    rows, columns = torch.triu_indices(n, n, device=device)
+    place = torch.empty(n, n, dtype=torch.int64, device=device)
+    place[rows, columns] = place[columns, rows] = torch.arange(len(rows), device=device)
+    return rows, columns, place
+
+
+def _unpacked(a, n):
+    """The symmetric matrix with orthonormal coordinates ``a (..., n (n + 1) / 2)``."""
+    place = _places(n, a.device)[2]
+    eye = torch.eye(n, dtype=torch.bool, device=a.device)
+    return a[..., place] * torch.where(eye, 1.0, math.sqrt(0.5)).to(a.dtype)
+
+
+def _packed(s):
+    rows, columns, _ = _places(s.shape[-1], s.device)
+    return sym(s)[..., rows, columns] * torch.where(rows == columns, 1.0, math.sqrt(2)).to(s.dtype)

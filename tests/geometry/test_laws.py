@@ -1,0 +1,558 @@
+"""The laws of every manifold, each written once: inverses, isometries, frames, volumes, derivatives, shapes, bad input."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from scipy.spatial.transform import Rotation
+
+from loupe.geometry import (
+    SPD,
+    Euclidean,
+    Hyperboloid,
+    PoincareBall,
+    Product,
+    SpecialOrthogonal,
+    SpecialUnitary,
+    Sphere,
+    Torus,
+    karcher_flow,
+)
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it compiles with torch.jit.script
+    import geoopt
+
+DOUBLE, SINGLE = torch.float64, torch.float32
+N = 12
+CURVATURES = -torch.linspace(0.5, 2, N, dtype=DOUBLE)
+PARTS = ((Sphere(), 3), (SpecialUnitary(2), (2, 2)), (SPD("log_euclidean"), (2, 2)), (PoincareBall(-0.5), 2))
+SPACES = {
+    "plane": (Euclidean(), (3,)),
+    "circle": (Sphere(), (2,)),
+    "sphere": (Sphere(), (4,)),
+    "ball": (PoincareBall(-0.7), (3,)),
+    "balls": (PoincareBall, (3,)),
+    "hyperboloid": (Hyperboloid(-0.7), (4,)),
+    "hyperboloids": (Hyperboloid, (3,)),
+    "torus": (Torus(3), (3,)),
+    "SO(3)": (SpecialOrthogonal(3), (3, 3)),
+    "SU(2)": (SpecialUnitary(2), (2, 2)),
+    "SU(3)": (SpecialUnitary(3), (3, 3)),
+    "affine-invariant": (SPD(), (3, 3)),
+    "log-Euclidean": (SPD("log_euclidean"), (3, 3)),
+    "product": (Product(*PARTS), (17,)),
+}
+names = pytest.mark.parametrize("name", SPACES)
+dtypes = pytest.mark.parametrize("dtype", [DOUBLE, SINGLE], ids=str)
+VERBS = {
+    "exp": "xu", "log": "xy", "squared_dist": "xy", "dist": "xy", "inner": "xuv", "norm": "xu", "transport": "xyu",
+    "to_tangent": "xu", "project": "x", "log_volume_density": "xu", "geodesic": "xyt", "coordinates": "xu",
+}  # fmt: skip
+
+# Forward mode loads decompositions that torch itself compiles in an old way.
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def case(name, dtype=DOUBLE, seed=0, n=N):
+    """The manifold, and arguments of verbs by their letters: points a step from each other, tangent vectors, a time."""
+    space, shape = SPACES[name]
+    if isinstance(space, type):
+        space = space(CURVATURES[:n].to(dtype))
+    kind = dtype.to_complex() if space.complex else dtype
+    draw = generator(seed)
+    origin = space.origin_like(torch.zeros(n, *shape, dtype=kind))
+    x = space.exp(origin, 0.5 * space.random_tangent(origin, draw))
+    u, v = (0.4 * space.random_tangent(x, draw) for _ in "uv")
+    y = space.exp(x, 0.6 * space.random_tangent(x, draw))
+    t = torch.rand(n, generator=draw, dtype=DOUBLE).to(dtype)
+    return space, {"x": x, "y": y, "u": u, "v": v, "t": t}
+
+
+def arguments(verb, letters):
+    return [letters[letter] for letter in VERBS[verb]]
+
+
+def near(found, wanted, dtype=DOUBLE, slack=1.0):
+    tolerance = slack * {DOUBLE: 1e-11, SINGLE: 3e-5}[dtype]
+    torch.testing.assert_close(found, wanted, rtol=tolerance, atol=tolerance)
+
+
+@names
+@dtypes
+def test_points_projections_and_origins(name, dtype):
+    space, letters = case(name, dtype)
+    x, u, y = (letters[k] for k in "xuy")
+    lead, shape = ((N,) if name.endswith("s") and name != "torus" else (2, N)), x.shape[1:]
+    z = space.random(*lead, *shape, generator=generator(3), dtype=x.dtype)
+    assert z.shape == (*lead, *shape)
+    assert z.dtype == x.dtype
+    assert torch.equal(z, space.random(*lead, *shape, generator=generator(3), dtype=x.dtype))
+    near(space.project(z), z, dtype)
+    moved = space.project(z + 0.02 * torch.randn(z.shape, generator=generator(4), dtype=z.dtype))
+    near(space.project(moved), moved, dtype)
+    for points in (z, moved, space.origin_like(z), space.exp(x, u), space.geodesic(x, y, 0.3)):
+        space.check(points)
+    tangent = space.to_tangent(x, u + 0.1 * y)
+    near(space.to_tangent(x, tangent), tangent, dtype)
+    near(space.to_tangent(x, u), u, dtype)
+    near(space.exp0(space.log0(x)), x, dtype)
+
+
+@names
+@dtypes
+def test_exp_log_and_distance(name, dtype):
+    space, letters = case(name, dtype)
+    x, y, u = (letters[k] for k in "xyu")
+    z = space.exp(x, u)
+    near(space.log(x, z), u, dtype)
+    near(space.exp(x, space.log(x, y)), y, dtype)
+    near(space.dist(x, z), space.norm(x, u), dtype)
+    near(space.dist(x, y), space.norm(x, space.log(x, y)), dtype)
+    near(space.dist(x, y), space.dist(y, x), dtype)
+    near(space.squared_dist(x, y), space.dist(x, y).square(), dtype)
+    assert (space.dist(x, y) <= space.dist(x, z) + space.dist(z, y) + 1e-6).all()
+    assert (space.dist(x, x) < 1e-3 if dtype == SINGLE else space.dist(x, x) < 1e-7).all()
+    # A short vector is known to as many digits as coordinates have.
+    short = {DOUBLE: 1e-6, SINGLE: 1e-3}[dtype]
+    near(space.log(x, space.exp(x, short * u)) / short, u, dtype, 1e3)
+
+
+@names
+@dtypes
+def test_transport_and_geodesics(name, dtype):
+    space, letters = case(name, dtype)
+    x, y, u, v, t = (letters[k] for k in "xyuvt")
+    there = space.transport(x, y, u)
+    near(space.inner(y, there, space.transport(x, y, v)), space.inner(x, u, v), dtype)
+    near(space.transport(y, x, there), u, dtype)
+    near(space.to_tangent(y, there), there, dtype)
+    near(space.transport(x, y, space.log(x, y)), -space.log(y, x), dtype)
+    near(space.transport(x, x, u), u, dtype)
+    near(space.geodesic(x, y, 0), x, dtype)
+    near(space.geodesic(x, y, 1.0), y, dtype)
+    middle = space.geodesic(x, y, t)
+    near(space.dist(x, middle), t * space.dist(x, y), dtype)
+    near(space.dist(middle, y), (1 - t) * space.dist(x, y), dtype)
+    cosine = space.inner(x, u, v) / (space.norm(x, u) * space.norm(x, v))
+    assert (cosine.abs() <= 1 + 1e-5).all()
+
+
+@names
+@dtypes
+def test_frames_are_orthonormal(name, dtype):
+    space, letters = case(name, dtype)
+    x, u, axis = letters["x"], letters["u"], -1 - space.ndim
+    frame, dimension = space.frame(x), space.dimension_like(x)
+    assert frame.shape == (N, dimension, *x.shape[1:])
+    gram = (
+        space.beside()
+        .beside()
+        .inner(x.unsqueeze(axis).unsqueeze(axis), frame.unsqueeze(axis - 1), frame.unsqueeze(axis))
+    )
+    near(gram, torch.eye(dimension, dtype=dtype).expand_as(gram), dtype)
+    a = space.coordinates(x, u)
+    near(space.from_frame(x, a), u, dtype)
+    near(space.beside().inner(x.unsqueeze(axis), frame, u.unsqueeze(axis)), a, dtype)
+    near(a.square().sum(-1), space.inner(x, u, u), dtype)
+
+
+@names
+def test_random_tangents_are_standard_normal(name):
+    space, letters = case(name)
+    space = type(space)(CURVATURES[0]) if isinstance(SPACES[name][0], type) else space
+    x = letters["x"][:1].expand(4000, *letters["x"].shape[1:])
+    a = space.coordinates(x, space.random_tangent(x, generator(1)))
+    near(a.T @ a / 4000, torch.eye(a.shape[1], dtype=DOUBLE), slack=1e10)  # a tenth: six standard errors
+
+
+# ---- volumes and divergences
+
+
+def field_on(space, shape):
+    """A tangent field that bends."""
+    mix = torch.randn(*shape, *shape, generator=generator(9), dtype=DOUBLE)
+
+    def field(x):
+        values = (1.3 * x.real + (x.imag if x.is_complex() else 0)).sin()
+        ambient = torch.tensordot(values, mix, dims=len(shape))
+        return space.to_tangent(x, ambient.to(x.dtype) * (1 + 0.5j if x.is_complex() else 1))
+
+    return field
+
+
+def each_by_itself(space, function, *tensors):
+    """The function of one element of the batch at a time, with its own curvature."""
+    K = getattr(space, "curvature", None)
+    several = isinstance(K, torch.Tensor) and K.dim()
+    kinds = [type(space)(one) for one in K] if several else [space] * len(tensors[0])
+    return torch.stack(
+        [function(kind, *rows) for kind, *rows in zip(kinds, *tensors, strict=len(kinds) == len(tensors[0]))]
+    )
+
+
+def jacobian(function, a):
+    return torch.autograd.functional.jacobian(function, a)
+
+
+@names
+def test_volume_density_is_the_determinant_of_exp(name):
+    space, letters = case(name, n=3)
+
+    def by_autograd(space, x, u):
+        end = space.exp(x, u)
+
+        def coordinates(a):
+            return space.coordinates(end, space.log(end, space.exp(x, space.from_frame(x, a))))
+
+        return torch.linalg.slogdet(jacobian(coordinates, space.coordinates(x, u)))[1]
+
+    x, u = letters["x"], 2 * letters["u"]
+    near(space.log_volume_density(x, u), each_by_itself(space, by_autograd, x, u))
+    near(space.log_volume_density(x, 0 * u), torch.zeros(3, dtype=DOUBLE))
+
+
+@names
+def test_divergence_is_the_trace_in_normal_coordinates(name):
+    space, letters = case(name, n=3)
+    x = letters["x"]
+
+    def by_transport(space, x):
+        field = field_on(space, x.shape)
+
+        def coordinates(a):
+            y = space.exp(x, space.from_frame(x, a))
+            return space.coordinates(x, space.transport(y, x, field(y)))
+
+        return jacobian(coordinates, torch.zeros(space.dimension_like(x), dtype=DOUBLE)).trace()
+
+    field = field_on(space, x.shape[1:])
+    exact = space.divergence(field, x)
+    near(exact, each_by_itself(space, by_transport, x), slack=100)
+    # All signs of two columns: noise of covariance 1 has the divergence for its mean.
+    dimension = space.dimension_like(x)
+    signs = torch.tensor(scipy.linalg.hadamard(2 ** math.ceil(math.log2(dimension + 1))), dtype=DOUBLE)
+    estimates = [space.divergence(field, x, row) for row in signs[:, :dimension]]
+    near(torch.stack(estimates).mean(0), exact, slack=10)
+
+
+def test_divergence_is_differentiable_in_the_field_and_the_point():
+    space, x = Sphere(), case("sphere")[1]["x"]
+    weight = torch.randn(4, 4, generator=generator(2), dtype=DOUBLE, requires_grad=True)
+
+    def value(weight, x):
+        return space.divergence(lambda y: space.to_tangent(y, (y @ weight).tanh()), space.project(x))
+
+    assert torch.autograd.gradcheck(value, (weight, x[:2].clone().requires_grad_()))
+
+
+# ---- derivatives
+
+
+def smooth(space, x, letters):
+    """Numbers by all verbs, of coordinates (a, b) around points: two points and two vectors."""
+    u, v = space.coordinates(x, letters["u"]), space.coordinates(x, letters["v"])
+
+    def value(a, b):
+        p, q = (space.exp(x, space.from_frame(x, c)) for c in (a, b))
+        w = space.to_tangent(p, space.from_frame(p, u))
+        carried = space.transport(p, q, w)
+        return (
+            space.squared_dist(p, q)
+            + space.inner(p, space.log(p, q), w)
+            + space.inner(q, carried, space.from_frame(q, v))
+            + space.log_volume_density(q, carried)
+        )
+
+    return value, (u, 0.7 * v)
+
+
+@names
+def test_first_and_second_derivatives(name):
+    space, letters = case(name, n=2)
+    value, inputs = smooth(space, letters["x"], letters)
+    inputs = [a.clone().requires_grad_() for a in inputs]
+    assert torch.autograd.gradcheck(value, inputs, fast_mode=True)
+    assert torch.autograd.gradgradcheck(value, inputs, fast_mode=True, atol=1e-4)
+
+
+@names
+def test_derivatives_where_points_coincide(name):
+    """Half the squared distance has the metric for its second derivative: at the origin, whose eigenvalues are equal."""
+    space, letters = case(name, n=2)
+    for x in (letters["x"], space.origin_like(letters["x"])):
+        zero = torch.zeros(2, space.dimension_like(x), dtype=DOUBLE)
+
+        def half(a, x=x):
+            return 0.5 * space.squared_dist(x, space.exp(x, space.from_frame(x, a))).sum()
+
+        eye = torch.einsum("ab,ij->aibj", torch.eye(2, dtype=DOUBLE), torch.eye(zero.shape[1], dtype=DOUBLE))
+        for hessian in (torch.autograd.functional.hessian(half, zero), torch.func.hessian(half)(zero)):
+            near(hessian, eye)
+        at = zero.clone().requires_grad_()
+        distance = space.dist(x, space.exp(x, space.from_frame(x, at)))
+        assert not torch.autograd.grad(distance[distance == 0].sum(), at, allow_unused=True)[0].any()
+        density = torch.func.hessian(lambda a, x=x: space.log_volume_density(x, space.from_frame(x, a)).sum())
+        assert density(zero).isfinite().all()
+
+
+@names
+def test_curvature_and_scale_reach_gradients(name):
+    kind = type(case(name)[0])
+    if kind not in (PoincareBall, Hyperboloid):
+        pytest.skip("no curvature to learn")
+    space, letters = case(name)
+    K = torch.as_tensor(space.curvature, dtype=DOUBLE).clone().requires_grad_()
+    for verb in VERBS:
+        given = arguments(verb, letters)
+        assert torch.autograd.gradcheck(lambda K, v=verb, g=given: getattr(kind(K), v)(*g), K), verb
+
+
+# ---- torch.func, torch.compile, autocast, shapes
+
+
+@names
+def test_transforms_of_torch_func(name):
+    space, letters = case(name)
+    K = getattr(space, "curvature", 0.0)
+    several = isinstance(K, torch.Tensor)
+    for verb in VERBS:
+        given = arguments(verb, letters)
+        wanted = getattr(space, verb)(*given)
+
+        def one(K, *given, verb=verb):
+            return getattr(type(space)(K) if several else space, verb)(*given)
+
+        near(torch.func.vmap(one, in_dims=(0 if several else None, *[0] * len(given)))(K, *given), wanted)
+        if space.complex:
+            continue
+        # Both modes, and autograd, of one number.
+        near(
+            torch.func.jacfwd(lambda x, v=verb, g=given: getattr(space, v)(x, *g[1:]).sum())(given[0]),
+            torch.func.grad(lambda x, v=verb, g=given: getattr(space, v)(x, *g[1:]).sum())(given[0]),
+            slack=100,
+        )
+
+
+@names
+def test_one_graph_of_torch_compile(name):
+    space, letters = case(name, n=2)
+
+    def several(x, y, u):
+        z = space.exp(x, space.transport(x, x, u))
+        return space.squared_dist(z, y), space.log(x, z), space.log_volume_density(x, u)
+
+    given = letters["x"], letters["y"], letters["u"]
+    for found, wanted in zip(
+        torch.compile(several, backend="eager", fullgraph=True)(*given), several(*given), strict=True
+    ):
+        near(found, wanted)
+    torch.compiler.reset()
+
+
+@names
+def test_autocast_leaves_the_precision(name):
+    space, letters = case(name, SINGLE)
+    for verb in VERBS:
+        wanted = getattr(space, verb)(*arguments(verb, letters))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = getattr(space, verb)(*arguments(verb, letters))
+        near(found, wanted, SINGLE)
+
+
+@names
+def test_leading_shapes_broadcast(name):
+    space, letters = case(name)
+    if isinstance(SPACES[name][0], type):
+        space = type(space)(CURVATURES.reshape(3, 4))
+    rows = {k: v.reshape(3, 4, *v.shape[1:]) for k, v in letters.items()}
+    wide = {k: v[:, :, None].expand(-1, -1, 1 if k in "xt" else 5, *v.shape[2:]) for k, v in rows.items()}
+    for verb in VERBS:
+        wanted = getattr(space, verb)(*arguments(verb, rows)).unsqueeze(2)
+        found = getattr(space.beside(), verb)(*arguments(verb, wide))
+        assert found.shape[:3] == (3, 4, 1 if verb == "project" else 5)
+        near(found, wanted.expand_as(found))
+
+
+# ---- bad input
+
+
+@names
+@pytest.mark.parametrize("dtype", [DOUBLE, SINGLE], ids=str)
+def test_bad_input(name, dtype):
+    space, letters = case(name, dtype)
+    bad = letters["x"].clone()
+    bad.view(N, -1)[1, 0] = math.nan
+    for verb in VERBS:
+        given = arguments(verb, letters | {"x": bad})
+        found = getattr(space, verb)(*given).reshape(N, -1)
+        assert found.isnan().any(-1).tolist() == [k == 1 for k in range(N)], verb
+        with pytest.raises(ValueError, match="must be tensors, got list"):
+            getattr(space, verb)(given[0].tolist(), *given[1:]) if verb != "project" else space.check([0.0])
+    with pytest.raises(ValueError, match=r"must be finite, got .*nan"):
+        space.check(bad)
+    for verb in ("log", "transport"):
+        given = arguments(verb, letters)
+        with pytest.raises(ValueError, match=r"same number of coordinates|must have shape|square"):
+            getattr(space, verb)(given[0][..., :1], *given[1:])
+    with pytest.raises(ValueError, match=r"numbers, got torch\.int64"):
+        space.dist(letters["x"].real.long(), letters["y"].real.long())
+
+
+@pytest.mark.parametrize(
+    "name", ["circle", "ball", "hyperboloids", "SO(3)", "SU(3)", "affine-invariant", "product"]
+)
+def test_points_off_the_manifold(name):
+    space, letters = case(name)
+    off = letters["x"].clone()
+    off[2] = -3.0 * off[2]
+    for call in (
+        lambda: space.check(off),
+        lambda: space.dist(off, off),
+        lambda: space.exp(off, letters["u"]),
+    ):
+        with pytest.raises(ValueError, match=r"points must .*project"):
+            call()
+    found = torch.compile(space.dist, backend="eager", fullgraph=True)(off, letters["y"])
+    assert found.isnan().tolist() == [k == 2 for k in range(N)]
+    torch.compiler.reset()
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Torus(0), lambda: SpecialOrthogonal(4), lambda: SpecialUnitary(1), lambda: SPD("stein"), lambda: Product(),
+        lambda: Product((Torus(2), 3)), lambda: Euclidean().log_volume_like(torch.zeros(2)),
+        lambda: Product(*PARTS).random(3, 4), lambda: SPD().check(torch.zeros(2, 3)), lambda: SPD().mean(0, 0, 0, 0),
+        lambda: Sphere().log_volume_like(3),
+    ],
+)  # fmt: skip
+def test_refusals(build):
+    with pytest.raises((ValueError, TypeError, AttributeError)):
+        build()
+
+
+# ---- other people's code, and closed forms
+
+PEERS = {
+    "sphere": geoopt.Sphere(),
+    "hyperboloid": geoopt.Lorentz(k=1 / 0.7),
+    "ball": geoopt.PoincareBall(c=0.7),
+    "affine-invariant": geoopt.SymmetricPositiveDefinite(),
+    "plane": geoopt.Euclidean(ndim=1),
+}
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_verbs_of_geoopt(name):
+    space, letters = case(name)
+    x, y, u, v = (letters[k] for k in "xyuv")
+    peer = PEERS[name].to(DOUBLE)
+    near(space.exp(x, u), peer.expmap(x, u), slack=1e5)  # with what geoopt clamps
+    near(space.log(x, y), peer.logmap(x, y), slack=1e5)
+    near(space.dist(x, y).flatten(), peer.dist(x, y).flatten(), slack=1e5)
+    if name != "ball":  # which broadcasts its factor
+        near(space.inner(x, u, v).flatten(), peer.inner(x, u, v).flatten(), slack=1e4)
+    if name not in ("affine-invariant", "sphere"):  # there its vectors are not carried in parallel
+        near(space.transport(x, y, u), peer.transp(x, y, u), slack=1e5)
+    if name == "affine-invariant":
+        with pytest.warns(UserWarning, match="not fully implemented"):
+            flat = geoopt.SymmetricPositiveDefinite("LEM")
+        near(SPD("log_euclidean").dist(x, y), flat.dist(x, y))
+
+
+def test_rotations_of_scipy():
+    """Also near half turns and the identity."""
+    space, draw = SpecialOrthogonal(3), np.random.default_rng(0)
+    axes = draw.standard_normal((60, 3))
+    axes /= np.linalg.norm(axes, axis=1, keepdims=True)
+    angles = np.concatenate(
+        [draw.uniform(0, math.pi, 40), 10.0 ** -np.arange(1, 11), math.pi - 10.0 ** -np.arange(1, 11)]
+    )
+    turns = angles[:, None] * axes
+    x = torch.from_numpy(Rotation.from_rotvec(turns).as_matrix())
+    eye = space.origin_like(x)
+    near(space.coordinates(eye, space.log(eye, x)), torch.from_numpy(turns), slack=100)
+    near(space.exp(eye, space.from_frame(eye, torch.from_numpy(turns))), x)
+    near(space.dist(eye, x), torch.from_numpy(angles), slack=100)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_unitary_logarithms_are_the_shortest(n):
+    space = SpecialUnitary(n)
+    x, y = (space.random(40, n, n, generator=generator(k), dtype=torch.complex128) for k in range(2))
+    logs = x.mH @ space.log(x, y)
+    exps = torch.from_numpy(np.stack([scipy.linalg.expm(a) for a in logs.numpy()]))
+    near(exps, x.mH @ y)
+    angles = torch.linalg.eigvalsh(-1j * logs)
+    assert (angles.amax(-1) - angles.amin(-1) <= 2 * math.pi).all()
+    assert n == 2 or (angles.abs() > math.pi).any()  # not all of them are principal
+    near(angles.sum(-1), torch.zeros(40, dtype=DOUBLE))
+    # S^3 with radius sqrt(2): half of the trace is the cosine.
+    if n == 2:
+        cosine = 0.5 * (x.mH @ y).diagonal(dim1=-2, dim2=-1).sum(-1).real
+        near(space.dist(x, y), 2**0.5 * cosine.acos(), slack=1e3)
+
+
+def test_volumes_and_uniform_points():
+    wanted = {"circle": 2 * math.pi, "sphere": 2 * math.pi**2, "torus": (2 * math.pi) ** 3, "SO(3)": 8 * math.pi**2,
+              "SU(2)": 4 * 2**0.5 * math.pi**2, "SU(3)": 16 * 3**0.5 * math.pi**5}  # fmt: skip
+    for name, volume in wanted.items():
+        space, letters = case(name)
+        assert space.log_volume_like(letters["x"]) == pytest.approx(math.log(volume), rel=1e-14)
+    # Haar's distribution by its characters, and its invariance: QR alone gives another.
+    traces = {
+        n: space.random(20_000, n, n, generator=generator(5), dtype=dtype).diagonal(dim1=-2, dim2=-1).sum(-1)
+        for n, space, dtype in ((3, SpecialOrthogonal(3), DOUBLE), (2, SpecialUnitary(2), torch.complex128))
+    }
+    traces[0] = (
+        SpecialUnitary(3).random(20_000, 3, 3, generator=generator(6)).diagonal(dim1=-2, dim2=-1).sum(-1)
+    )
+    for trace in traces.values():
+        assert trace.abs().square().mean().item() == pytest.approx(1, abs=0.05)
+        assert abs(trace.mean().item()) < 0.03
+    assert (traces[2].real / 2).pow(4).mean().item() == pytest.approx(1 / 8, abs=0.01)
+    assert traces[0].pow(3).mean().real.item() == pytest.approx(1, abs=0.1)
+
+
+def test_congruences_keep_the_affine_invariant_metric():
+    space, letters = case("affine-invariant")
+    x, y, u, v = (letters[k] for k in "xyuv")
+    g = torch.randn(3, 3, generator=generator(1), dtype=DOUBLE)
+    turned = [g @ a @ g.T for a in (x, y, u, v)]
+    near(space.exp(turned[0], turned[2]), g @ space.exp(x, u) @ g.T, slack=10)
+    near(space.dist(*turned[:2]), space.dist(x, y), slack=10)
+    spectra = [scipy.linalg.eigh(b.numpy(), a.numpy(), eigvals_only=True) for a, b in zip(x, y, strict=True)]
+    near(space.dist(x, y), torch.from_numpy(np.linalg.norm(np.log(np.stack(spectra)), axis=-1)))
+    diagonal = torch.diag(torch.tensor([1.0, 4.0], dtype=DOUBLE))
+    near(space.exp(diagonal, diagonal), math.e * diagonal)
+    assert space.norm(diagonal, diagonal).item() == pytest.approx(2**0.5)
+
+
+def test_logarithms_of_ill_conditioned_matrices():
+    space = SPD("log_euclidean")
+    turn = torch.linalg.qr(torch.randn(5, 5, generator=generator(), dtype=DOUBLE))[0]
+    logs = torch.tensor([-9.0, -3.0, 0.0, 4.0, 9.0], dtype=DOUBLE)
+    x = (turn * logs.exp()) @ turn.T
+    x, eye = 0.5 * (x + x.T), torch.eye(5, dtype=DOUBLE)
+    wanted = (turn * logs) @ turn.T
+    near(space.log(eye, x), wanted, slack=1e4)  # the condition number times the resolution
+    near(torch.func.jvp(lambda y: space.log(eye, y), (x,), (x,))[0], wanted, slack=1e5)
+
+
+@pytest.mark.parametrize("name", ["torus", "SO(3)", "SU(3)", "affine-invariant", "log-Euclidean", "product"])
+def test_karcher_flow_ends_where_logarithms_cancel(name):
+    space, letters = case(name)
+    x = letters["x"][:1]
+    points = space.exp(x, 0.3 * space.random_tangent(x.expand(7, *x.shape[1:]), generator(1)))
+    weights = torch.rand(7, generator=generator(2), dtype=DOUBLE)
+    mean = karcher_flow(points, weights, space, iterations=30)
+    pulls = weights[(..., *[None] * space.ndim)] * space.log(mean, points)
+    near(pulls.sum(0), torch.zeros_like(pulls[0]))

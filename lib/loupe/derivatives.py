@@ -14,6 +14,11 @@ def transformed():
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
+def values_known():
+    """Whether code may look at values: not in a transform of ``torch.func``, nor while ``torch.compile`` traces."""
+    return not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active())
+
+
 def slope(function, x):
     """The gradient of the sum of ``function(x)`` in ``x``, itself differentiable where autograd records.
 

@@ -5,7 +5,7 @@ was found out since about masked diffusion.
 """
 
 from loupe.diffusion.discrete.bigram import BigramOracle
-from loupe.diffusion.discrete.draws import categorical, exponential_race
+from loupe.diffusion.discrete.draws import categorical, exponential_race, sharpened
 from loupe.diffusion.discrete.enumeration import Enumeration, divergence, total_variation
 from loupe.diffusion.discrete.graphs import Absorbing, Uniform
 from loupe.diffusion.discrete.likelihood import Bound, likelihood_bound
@@ -45,6 +45,7 @@ __all__ = [
     "sample",
     "sample_autoregressive",
     "score_entropy_loss",
+    "sharpened",
     "total_variation",
     "training_times",
 ]

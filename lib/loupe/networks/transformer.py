@@ -216,6 +216,8 @@ class Transformer(nn.Module):
         return seen | torch.eye(L, dtype=torch.bool, device=seen.device)
 
     def _rotary(self, length, x):
+        if torch.compiler.is_compiling():
+            return rotary_angles(length, self.head_dim, device=x.device, dtype=x.dtype)
         # Tensors made in inference mode cannot be trained with.
         key = length, x.device, x.dtype, torch.is_inference_mode_enabled()
         if key not in self._angles:

@@ -19,6 +19,7 @@ from loupe.diffusion.discrete.losses import (
 )
 from loupe.diffusion.discrete.models import Denoiser, ScoreNetwork
 from loupe.diffusion.discrete.noise import GeometricNoise, LogLinearNoise, training_times
+from loupe.diffusion.discrete.released import load_released_sedd
 from loupe.diffusion.discrete.samplers import Samples, first_hitting, sample, sample_autoregressive
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "exponential_race",
     "first_hitting",
     "likelihood_bound",
+    "load_released_sedd",
     "masked_cross_entropy",
     "sample",
     "sample_autoregressive",

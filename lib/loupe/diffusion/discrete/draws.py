@@ -94,7 +94,7 @@ def sharpened(logits, temperature=1.0, top_p=1.0):
     logs = (logits / temperature).log_softmax(-1)
     if values_known() and (top_p == 1).all():
         return logs
-    ordered, order = logs.sort(-1, descending=True, stable=True)
+    ordered, order = logs.sort(dim=-1, descending=True, stable=True)
     before = pad(ordered.exp().cumsum(-1)[..., :-1], (1, 0))  # what more probable states sum to
     gone = (before >= top_p) & (top_p < 1)
     return logs.masked_fill(gone.scatter(-1, order, gone), -torch.inf).log_softmax(-1)

@@ -251,7 +251,7 @@ class Absorbing(Graph):
         going = masked & (uniform[:, 0] < factor.to(x.device).flatten() * sums)
         if confidence is not None:
             sure = confidence.masked_fill(~masked.view(x.shape), -torch.inf)
-            place = sure.argsort(-1, descending=True, stable=True).argsort(-1)
+            place = sure.argsort(dim=-1, descending=True, stable=True).argsort(-1)
             going = masked & (place < going.view(x.shape).sum(-1, keepdim=True)).flatten()
         for some in going.nonzero().squeeze(1).split(rows_of_piece(flat)):
             weights = flat.index_select(0, some)[:, : self.tokens].double()

@@ -264,16 +264,18 @@ def check_cube(x, name):
             raise ValueError(f"{name} must lie in the cube: expects [0, 1], got {low:g} to {high:g}")
 
 
-def checked_sigma(sigma, x):
-    """Noise levels of the rows of ``x``, shape (B,), or of as many axes as it, of its dtype and device."""
+def checked_sigma(sigma, x, each=False):
+    """Noise levels of the rows of ``x``, shape (B,), of its dtype and device; with ``each`` also of all its axes."""
     sigma, rows = torch.as_tensor(sigma, dtype=x.dtype, device=x.device), x.shape[:1]
     if sigma.ndim == 0:
         sigma = sigma.expand(rows)
-    each = sigma.ndim == x.ndim and all(a in (1, b) for a, b in zip(sigma.shape, x.shape, strict=True))
-    if sigma.shape != rows and not each:
+    fits = (
+        each and sigma.ndim == x.ndim and all(a in (1, b) for a, b in zip(sigma.shape, x.shape, strict=True))
+    )
+    if sigma.shape != rows and not fits:
+        more = f", or as many axes as {tuple(x.shape)} and broadcast to it" if each else ""
         raise ValueError(
-            f"sigma must be one number, one for each row, of shape {tuple(rows)}, or with {x.ndim} axes broadcast to "
-            f"{tuple(x.shape)}, got {tuple(sigma.shape)}"
+            f"sigma must be one number or have shape {tuple(rows)}{more}, got {tuple(sigma.shape)}"
         )
     if sigma.device.type == "cpu" and values_known() and not ((sigma > 0) & sigma.isfinite()).all():
         worst = sigma[~((sigma > 0) & sigma.isfinite())][0].item()
@@ -289,4 +291,4 @@ def _checked(x, x0, sigma):
         check_cube(x, "x")
     dtype = torch.promote_types(torch.promote_types(x.dtype, x0.dtype), torch.float32)
     x, x0 = x.to(dtype), x0.to(dtype)
-    return x, x0, checked_sigma(sigma, x)
+    return x, x0, checked_sigma(sigma, x, each=True)

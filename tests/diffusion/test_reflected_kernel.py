@@ -467,7 +467,7 @@ def test_the_branch_of_accelerators(function, dtype, monkeypatch):
     for elsewhere in (False, True):
         at, level = x.clone().requires_grad_(), sigma.clone().requires_grad_()
         if elsewhere:
-            monkeypatch.setattr(kernel, "checked_sigma", lambda sigma, x: sigma)
+            monkeypatch.setattr(kernel, "checked_sigma", lambda sigma, x, each: sigma)
             given = [each.as_subclass(Elsewhere) for each in (at, x0, level)]
             assert given[0].device.type != "cpu"
         else:
@@ -613,13 +613,12 @@ def test_the_kernel_says_what_is_wrong(function):
         (good, good.long(), sigma, "floating-point numbers.*int64"),
         (good, good * math.nan, sigma, r"expects \[0, 1\], got nan"),
         (good, good[:2], sigma, r"got \(3, 2\) and \(2, 2\)"),
-        (good[0, 0], good[0, 0], 0.1, r"one shape \(B, ...\)"),
         (good, good, 0.0, "above 0 and finite, got 0"),
         (good, good, -0.2, "above 0 and finite, got -0.2"),
         (good, good, math.nan, "above 0 and finite, got nan"),
         (good, good, torch.tensor([0.1, math.inf, 0.2]), "above 0 and finite, got inf"),
-        (good, good, sigma[:2], r"shape \(3,\), got \(2,\)"),
-        (good, good, sigma[:, None], r"shape \(3,\), got \(3, 1\)"),
+        (good, good, sigma[:2], r"shape \(3,\), or as many axes as \(3, 2\) .*, got \(2,\)"),
+        (good, good, sigma[:2, None], r"broadcast to it, got \(2, 1\)"),
     ):
         with pytest.raises(ValueError, match=match):
             function(x, x0, level)

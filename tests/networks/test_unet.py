@@ -209,6 +209,15 @@ def test_attention_is_where_it_is_wanted():
     assert not any(isinstance(m, Attention) for m in UNet(**TINY | dict(attention=())).modules())
 
 
+@pytest.mark.parametrize(("size", "side"), [(32, 16), (28, 14), (64, 16), (24, 12), (8, 8)])
+def test_attention_is_at_16_pixels_or_near(size, side):
+    net, named = (
+        make_unet(channels=1, width=8, blocks=1, size=size, **o) for o in ({}, {"attention": (side,)})
+    )
+    assert net.state_dict().keys() == named.state_dict().keys()
+    assert any(isinstance(m, Attention) for m in net.encoder.modules())
+
+
 def test_pixels_far_apart_meet():
     """Every output pixel depends on every input pixel: by attention, or by the levels below."""
     for options in (dict(multipliers=(1,), attention=(8,)), dict(multipliers=(1, 2, 2), attention=())):

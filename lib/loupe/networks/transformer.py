@@ -14,7 +14,8 @@ import torch
 from torch import nn
 from torch.nn.functional import dropout, gelu, scaled_dot_product_attention, silu
 
-from loupe.checks import whole
+from loupe.checks import of_shape, whole
+from loupe.derivatives import readable
 
 LONGEST_WAVE = 10_000
 FREQUENCIES = 256
@@ -80,22 +81,22 @@ class Block(nn.Module):
         self.widen = nn.Linear(width, 4 * width)
         self.narrow = nn.Linear(4 * width, width)
 
-    def forward(self, x, condition, angles):
-        """``x (B, L, width)`` to the same shape."""
+    def forward(self, x, condition, angles, seen=None):
+        """``x (B, L, width)`` to the same shape; ``seen`` says which positions (last axis) each of them may look at."""
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)
-        h = self._attention(torch.addcmul(shift1, self.norm1(x), 1 + scale1), angles)
+        h = self._attention(torch.addcmul(shift1, self.norm1(x), 1 + scale1), angles, seen)
         x = torch.addcmul(x, gate1, dropout(h, self.rate, self.training))
         h = torch.addcmul(shift2, self.norm2(x), 1 + scale2)
         h = self.narrow(gelu(self.widen(h), approximate="tanh"))
         return torch.addcmul(x, gate2, dropout(h, self.rate, self.training))
 
-    def _attention(self, h, angles):
+    def _attention(self, h, angles, seen):
         B, L, width = h.shape
         qkv = self.qkv(h).view(B, L, 3 * self.heads, width // self.heads)
         turning, v = qkv.split([2 * self.heads, self.heads], dim=2)
         q, k = rotated(turning, *angles).to(v.dtype).chunk(2, dim=2)
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
-        h = scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        h = scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=self.causal and seen is None)
         return self.out(h.transpose(1, 2).reshape(B, L, width))
 
 
@@ -137,6 +138,7 @@ class Transformer(nn.Module):
         if width % (2 * heads):
             raise ValueError(f"width must be a multiple of 2 * heads = {2 * heads}, got {width}")
         self.head_dim, self.condition, self.length = width // heads, condition, length
+        self.states, self.causal = states, causal
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self.embedding = nn.Embedding(states, width)
@@ -153,11 +155,29 @@ class Transformer(nn.Module):
         nn.init.zeros_(self.head.bias)
         self._angles = {}
 
-    def forward(self, tokens, noise=None):
-        """Outputs ``(B, L, states)`` for tokens ``(B, L)`` of int64 and total noise ``(B,)``, or one number for all."""
-        if self.length is not None and tokens.shape[1] > self.length:
+    def forward(self, tokens, noise=None, padding=None):
+        """Outputs (..., L, states).
+
+        Parameters
+        ----------
+        tokens : torch.Tensor of int64, shape (..., L)
+        noise : torch.Tensor, shape (...), or float, optional
+            Total noise, if the network is told of it.
+        padding : torch.Tensor of bool, shape (..., L), optional
+            True where there is no token: nothing looks there, and the output is of no use.
+
+        Raises
+        ------
+        ValueError
+            For tokens that are no states of the network (looked at on the CPU only: elsewhere it would stop the
+            device), missing noise, or a padding of another shape.
+        """
+        batch, L = tokens.shape[:-1], tokens.shape[-1]
+        self._check_tokens(tokens)
+        tokens = tokens.reshape(-1, L)
+        if self.length is not None and self.length < L:
             warnings.warn(
-                f"sequences of {tokens.shape[1]} tokens are longer than the {self.length} of training: expect worse",
+                f"sequences of {L} tokens are longer than the {self.length} of training: expect worse",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -166,15 +186,38 @@ class Transformer(nn.Module):
         if self.condition:
             if noise is None:
                 raise ValueError("this network is told the noise: call it with tokens and total noise (B,)")
-            noise = torch.as_tensor(noise, device=x.device).expand(len(tokens))
+            noise = torch.as_tensor(noise, device=x.device).expand(batch).reshape(-1)
             condition = silu(self.noise(noise_features(noise).to(x.dtype)))
-        angles = self._rotary(tokens.shape[1], x)
+        angles, seen = self._rotary(L, x), self._seen(padding, batch, L)
         for block in self.blocks:
-            x = block(x, condition, angles)
+            x = block(x, condition, angles, seen)
         shift, scale = self.modulation(condition)
-        return self.head(torch.addcmul(shift, self.norm(x), 1 + scale))
+        out = self.head(torch.addcmul(shift, self.norm(x), 1 + scale))
+        return out.view(*batch, L, self.states)
+
+    def _check_tokens(self, tokens):
+        if not (readable() and tokens.device.type == "cpu" and tokens.numel()):
+            return
+        low, high = (bound.item() for bound in tokens.aminmax())
+        if low < 0 or high >= self.states:
+            raise ValueError(
+                f"tokens must be from 0 to {self.states - 1} for this network, got {low} to {high}: use the vocabulary "
+                "it was made for, or make it with more states (with a mask, one more than there are tokens)"
+            )
+
+    def _seen(self, padding, batch, L):
+        """The mask of attention that hides padding, (B, 1, 1 or L, L); None without padding."""
+        if padding is None:
+            return None
+        seen = ~of_shape("padding", padding, (*batch, L)).reshape(-1, 1, 1, L)
+        if self.causal:
+            seen = seen & torch.ones(L, L, dtype=torch.bool, device=seen.device).tril()
+        # Padding sees itself: what looks at nothing at all would be no number, and spoil the next block.
+        return seen | torch.eye(L, dtype=torch.bool, device=seen.device)
 
     def _rotary(self, length, x):
+        if torch.compiler.is_compiling():
+            return rotary_angles(length, self.head_dim, device=x.device, dtype=x.dtype)
         # Tensors made in inference mode cannot be trained with.
         key = length, x.device, x.dtype, torch.is_inference_mode_enabled()
         if key not in self._angles:

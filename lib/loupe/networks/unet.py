@@ -111,8 +111,8 @@ class UNet(nn.Module):
         Channels of each level, over the width.
     blocks : int
         Residual blocks of a level of the encoder.
-    attention : sequence of int
-        Sides, in pixels, of the levels whose blocks are followed by self-attention.
+    attention : sequence of int, optional
+        Sides, in pixels, of the levels whose blocks are followed by self-attention; by default the one nearest 16.
     size : int
         Height and width of the images.
     classes : int
@@ -142,7 +142,7 @@ class UNet(nn.Module):
         width=128,
         multipliers=(1, 2, 2),
         blocks=2,
-        attention=(16,),
+        attention=None,
         size=32,
         classes=0,
         dropout=0.0,
@@ -153,7 +153,7 @@ class UNet(nn.Module):
         channels, out_channels, width, blocks, size, classes, multipliers = whole_options(
             channels, out_channels, width, blocks, size, classes, multipliers
         )
-        sides = check_options(multipliers, attention, size, dropout)
+        sides, attention = check_options(multipliers, attention, size, dropout)
         self.channels, self.size = channels, size
         condition, wide = 4 * width, [width * m for m in multipliers]
 
@@ -244,7 +244,7 @@ class DiffusersUNet(nn.Module):
         width=128,
         multipliers=(1, 2, 2),
         blocks=2,
-        attention=(16,),
+        attention=None,
         size=32,
         classes=0,
         dropout=0.0,
@@ -255,7 +255,7 @@ class DiffusersUNet(nn.Module):
         channels, out_channels, width, blocks, size, classes, multipliers = whole_options(
             channels, out_channels, width, blocks, size, classes, multipliers
         )
-        sides = check_options(multipliers, attention, size, dropout)
+        sides, attention = check_options(multipliers, attention, size, dropout)
         try:
             from diffusers import UNet2DModel
         except ImportError as error:
@@ -333,7 +333,7 @@ def whole_options(channels, out_channels, width, blocks, size, classes, multipli
 
 
 def check_options(multipliers, attention, size, dropout):
-    """The side of the images at each level, in pixels; ValueError for options that make no network."""
+    """The side of the images at each level, in pixels, and sides with attention; ValueError if they make no network."""
     if not multipliers:
         raise ValueError("multipliers must name at least one level, got none: (1,) makes one")
     if not 0 <= dropout < 1:
@@ -345,11 +345,12 @@ def check_options(multipliers, attention, size, dropout):
             "fewer levels"
         )
     sides = [size // 2**k for k in range(len(multipliers))]
+    attention = (min(sides, key=lambda side: abs(side - 16)),) if attention is None else attention
     if strange := [side for side in attention if side not in sides]:
         raise ValueError(
             f"attention must name sides among {', '.join(map(str, sides))}, those of the levels, got {strange[0]}"
         )
-    return sides
+    return sides, attention
 
 
 def check_input(x, channels, size):

@@ -5,7 +5,7 @@ was found out since about masked diffusion.
 """
 
 from loupe.diffusion.discrete.bigram import BigramOracle
-from loupe.diffusion.discrete.draws import categorical, exponential_race
+from loupe.diffusion.discrete.draws import categorical, exponential_race, sharpened
 from loupe.diffusion.discrete.enumeration import Enumeration, divergence, total_variation
 from loupe.diffusion.discrete.graphs import Absorbing, Uniform
 from loupe.diffusion.discrete.likelihood import Bound, likelihood_bound
@@ -19,6 +19,7 @@ from loupe.diffusion.discrete.losses import (
 )
 from loupe.diffusion.discrete.models import Denoiser, ScoreNetwork
 from loupe.diffusion.discrete.noise import GeometricNoise, LogLinearNoise, training_times
+from loupe.diffusion.discrete.released import load_released_sedd
 from loupe.diffusion.discrete.samplers import Samples, first_hitting, sample, sample_autoregressive
 
 __all__ = [
@@ -41,10 +42,12 @@ __all__ = [
     "exponential_race",
     "first_hitting",
     "likelihood_bound",
+    "load_released_sedd",
     "masked_cross_entropy",
     "sample",
     "sample_autoregressive",
     "score_entropy_loss",
+    "sharpened",
     "total_variation",
     "training_times",
 ]

@@ -60,11 +60,12 @@ class BigramOracle:
         self.graph = graph
 
     def __call__(self, x, total_noise):
-        """The log-score ``(B, L, states)`` of tokens ``x (B, L)`` at total noise ``(B,)`` or one for all, above 0."""
-        noise = noise_like(total_noise, x)[:, :1]
+        """The log-score ``(..., L, states)`` of tokens ``x (..., L)`` at total noise ``(...)`` or one for all, above 0."""
+        noise = noise_like(total_noise, x)[..., :1].reshape(-1, 1)
         if not (noise > 0).all():
             raise ValueError(f"scores need noise: total_noise must be above 0, got {noise.min().item():g}")
         self.graph.check_tokens(x, self.graph.states, "x")
+        batch, x = x.shape[:-1], x.reshape(-1, x.shape[-1])
         absorbing = isinstance(self.graph, Absorbing)
         some = self._absorbing if absorbing else self._uniform
         size = max(1, CHUNK // self.graph.tokens // max(1, x.shape[1]))
@@ -72,7 +73,7 @@ class BigramOracle:
         for first in range(0, len(x), size):
             part = slice(first, first + size)
             some(x[part].long(), noise[part], found[part])
-        return found
+        return found.view(*batch, *found.shape[1:])
 
     def _told(self, x, noise):
         """``p(x_i | a)`` up to a factor of its own at each position, over clean tokens a, shape (L, B, N)."""
@@ -131,11 +132,11 @@ class BigramOracle:
         return x
 
     def nats(self, x):
-        """Negative log-likelihood of clean sequences ``x (B, L)`` under the chain, exact, shape (B,)."""
+        """Negative log-likelihood of clean sequences ``x (..., L)`` under the chain, exact, shape (...)."""
         self.graph.check_tokens(x, self.graph.tokens, "x")
         x = x.long()
-        logs = self.transitions.log()[x[:, :-1], x[:, 1:]]
-        return -pad(logs, (1, 0)).sum(1) - self.initial.log()[x[:, 0]]
+        logs = self.transitions.log()[x[..., :-1], x[..., 1:]]
+        return -pad(logs, (1, 0)).sum(-1) - self.initial.log()[x[..., 0]]
 
     def stationary(self):
         """The law of a token far from the start, shape (N,); of one such law if there are several."""

@@ -1,6 +1,9 @@
 """Random choices with given probabilities, exact in float64, and as they are often made in fewer digits."""
 
 import torch
+from torch.nn.functional import pad
+
+from loupe.derivatives import readable
 
 
 def categorical(weights, uniform):
@@ -57,6 +60,72 @@ def exponential_race(weights, generator=None, dtype=torch.float64):
     _check(weights.sum(-1, dtype=torch.float64))
     uniform = torch.rand(weights.shape, generator=generator, device=weights.device, dtype=dtype)
     return (weights.to(dtype) / -uniform.log()).argmax(-1)
+
+
+def sharpened(logits, temperature=1.0, top_p=1.0):
+    """Log-probabilities at a temperature, of the most probable states only (nucleus sampling).
+
+    First ``p**(1 / temperature)``, normalised. Of these, states stay from the most probable one on until their sum
+    reaches ``top_p``; the others get ``-inf``, and those that stay are normalised. Of equals the first stays.
+
+    Parameters
+    ----------
+    logits : torch.Tensor, shape (..., states)
+        Differentiable; up to a constant in each row.
+    temperature, top_p : float or torch.Tensor, shape (...)
+        Above 0, and above 0 up to 1: one number, or one for each row.
+
+    Returns
+    -------
+    torch.Tensor, shape (..., states)
+        Of the dtype of the logits, float32 at least.
+
+    Raises
+    ------
+    ValueError
+        If the temperature or ``top_p`` is out of range.
+    """
+    logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
+    temperature, top_p = (
+        torch.as_tensor(each, dtype=logits.dtype, device=logits.device).unsqueeze(-1)
+        for each in (temperature, top_p)
+    )
+    _check_sharpness(temperature, top_p)
+    logs = (logits / temperature).log_softmax(-1)
+    if readable() and (top_p == 1).all():
+        return logs
+    ordered, order = logs.sort(dim=-1, descending=True, stable=True)
+    before = pad(ordered.exp().cumsum(-1)[..., :-1], (1, 0))  # what more probable states sum to
+    gone = (before >= top_p) & (top_p < 1)
+    return logs.masked_fill(gone.scatter(-1, order, gone), -torch.inf).log_softmax(-1)
+
+
+def sharpness(temperature, top_p, batch, device="cpu"):
+    """Both as float64, one for each of ``batch`` sequences in one axis; None if all are 1, and nothing is to be done."""
+    if all(isinstance(each, (int, float)) and each == 1 for each in (temperature, top_p)):
+        return None
+    found = [torch.as_tensor(each, dtype=torch.float64, device=device) for each in (temperature, top_p)]
+    for name, each in zip(("temperature", "top_p"), found, strict=True):
+        if each.shape not in ((), batch):
+            raise ValueError(
+                f"{name} must be one number or one for each sequence, of shape {tuple(batch)}, got {tuple(each.shape)}"
+            )
+    _check_sharpness(*found)
+    if all((each == 1).all() for each in found):
+        return None
+    return tuple(each.expand(batch).reshape(-1) for each in found)
+
+
+def _check_sharpness(temperature, top_p):
+    if not readable():
+        return
+    if not ((temperature > 0) & (temperature < torch.inf)).all():
+        raise ValueError(
+            f"temperature must be above 0 and finite, got {temperature.min().item():g}: for the most probable token "
+            "take a small top_p"
+        )
+    if not ((top_p > 0) & (top_p <= 1)).all():
+        raise ValueError(f"top_p must be above 0 and at most 1, got {top_p.min().item():g}")
 
 
 def _check(totals):

@@ -33,7 +33,7 @@ def score_entropy_rows(log_score, active, x, x0, others, extra, constant):
         Of float64 if the scores are, else of float32.
     """
     noise = [value for value in (others, extra, constant) if value is not None]
-    if transformed() or any(value.requires_grad for value in noise):
+    if torch.compiler.is_compiling() or transformed() or any(value.requires_grad for value in noise):
         return _plain(log_score, active, x, x0, others, extra, constant)
     return _ScoreEntropy.apply(log_score, active, x, x0, others, extra, constant)[0]
 

@@ -16,7 +16,8 @@ import torch
 from torch.nn.functional import one_hot
 
 from loupe.checks import of_shape, whole
-from loupe.diffusion.discrete.draws import categorical
+from loupe.derivatives import readable
+from loupe.diffusion.discrete.draws import categorical, sharpened, sharpness
 from loupe.diffusion.discrete.fused import row_sums, rows_of_piece, score_entropy_rows
 
 METHODS = ("euler", "tweedie")
@@ -100,7 +101,7 @@ class Graph:
         """Raise ValueError unless all of ``x`` are numbers from 0 to ``states - 1``."""
         if x.dtype != torch.int64:
             raise ValueError(f"{name} must be of int64, got {x.dtype}: convert whole numbers with .long()")
-        low, high = x.aminmax() if x.numel() else (0, 0)
+        low, high = x.aminmax() if x.numel() and readable() else (0, 0)
         if low < 0 or high >= states:
             hint = f" ({self.tokens} is the mask)" if states == self.tokens < self.states else ""
             raise ValueError(f"{name} must be from 0 to {states - 1}, got {int(low)} to {int(high)}{hint}")
@@ -120,7 +121,7 @@ class Graph:
         of_shape("x0", x0, x.shape)
         self.check_score(log_score, x)
         noise = noise_like(total_noise, x)
-        if not (noise > 0).all():
+        if readable() and not (noise > 0).all():
             raise ValueError(
                 f"score entropy is infinite without noise: total_noise must be above 0, got {noise.min().item():g}"
             )
@@ -211,22 +212,35 @@ class Absorbing(Graph):
         # A mask turns into y with probability expm1(step) s_y: Euler's step, of another length.
         return self.euler_probabilities(log_score, x, noise_like(step, x)[..., 0].expm1())
 
-    def advance(self, log_score, x, step, *, method="tweedie", generator=None):
+    def advance(self, log_score, x, step, *, method="tweedie", generator=None, **choice):
         """As for every graph, but only rows of masks are looked at, and the law is that of two draws.
 
         One says whether a mask goes; what it turns into is drawn for those that go.
+
+        Parameters
+        ----------
+        temperature, top_p : float or torch.Tensor, shape (...), optional
+            How what a mask turns into is :func:`~loupe.diffusion.discrete.sharpened`; whether it goes does not depend
+            on them.
+        confidence : torch.Tensor, shape (..., L), optional
+            As many masks go, but those where it is greatest.
         """
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
         length = noise_like(step, x)
-        return self._unmask(log_score, x, length if method == "euler" else length.expm1(), generator)
+        return self._unmask(
+            log_score, x, length if method == "euler" else length.expm1(), generator, **choice
+        )
 
-    def denoise(self, log_score, x, total_noise=None, generator=None):
-        return self._unmask(log_score, x, torch.full(x.shape, torch.inf, dtype=torch.float64), generator)
+    def denoise(self, log_score, x, total_noise=None, generator=None, **choice):
+        return self._unmask(
+            log_score, x, torch.full(x.shape, torch.inf, dtype=torch.float64), generator, **choice
+        )
 
-    def _unmask(self, log_score, x, factor, generator):
+    def _unmask(self, log_score, x, factor, generator, temperature=1.0, top_p=1.0, confidence=None):
         self.check_score(log_score, x)
         self.check_tokens(x, self.states, "x")
+        sharp = sharpness(temperature, top_p, x.shape[:-1], x.device)
         flat, states = log_score.reshape(-1, self.states), x.flatten().clone()
         # Random numbers for every token, masked or not: those of one do not depend on the others' fate.
         uniform = torch.rand(x.numel(), 2, generator=generator, device=x.device, dtype=torch.float64)
@@ -234,10 +248,16 @@ class Absorbing(Graph):
         sums = row_sums(flat, masked, self.tokens)
         if not ((sums > 0) & (sums < torch.inf))[masked].all():
             raise ArithmeticError("scores of masks must be finite and not all 0 at any of them")
-        going = (masked & (uniform[:, 0] < factor.to(x.device).flatten() * sums)).nonzero().squeeze(1)
-        for some in going.split(rows_of_piece(flat)):
-            weights = flat.index_select(0, some)[:, : self.tokens].double().exp()
-            states[some] = categorical(weights, uniform[some, 1])
+        going = masked & (uniform[:, 0] < factor.to(x.device).flatten() * sums)
+        if confidence is not None:
+            sure = confidence.masked_fill(~masked.view(x.shape), -torch.inf)
+            place = sure.argsort(dim=-1, descending=True, stable=True).argsort(-1)
+            going = masked & (place < going.view(x.shape).sum(-1, keepdim=True)).flatten()
+        for some in going.nonzero().squeeze(1).split(rows_of_piece(flat)):
+            weights = flat.index_select(0, some)[:, : self.tokens].double()
+            if sharp is not None:
+                weights = sharpened(weights, *(each[some // x.shape[-1]] for each in sharp))
+            states[some] = categorical(weights.exp(), uniform[some, 1])
         return states.view(x.shape)
 
 
@@ -319,11 +339,39 @@ class Uniform(Graph):
         back = s + grown * (s - s.mean(-1, keepdim=True))
         return back * ((-step).exp() * here - torch.expm1(-step) / N)
 
+    def sharpen(self, log_score, x, total_noise, temperature=1.0, top_p=1.0):
+        """The log-score that belongs to sharpened probabilities of clean tokens.
+
+        With ``q(y)`` the probability of the clean token y given all other tokens, scores are in proportion to
+        ``exp(-noise) q(y) + (1 - exp(-noise)) / N``. From them q is found, changed by
+        :func:`~loupe.diffusion.discrete.sharpened`, and turned into scores again. (With masks q is the score itself, up
+        to a factor.) Where scores are not true, what is below 0 in q is taken for 0.
+
+        Parameters
+        ----------
+        log_score : torch.Tensor, shape (..., L, N)
+        x : torch.Tensor of int64, shape (..., L)
+        total_noise : torch.Tensor, shape (...), or float
+            Above 0.
+        temperature, top_p : float or torch.Tensor, shape (...)
+
+        Returns
+        -------
+        torch.Tensor, shape (..., L, N), float64
+        """
+        self.check_score(log_score, x)
+        here, noise = x.unsqueeze(-1), noise_like(total_noise, x).unsqueeze(-1)
+        kept, fresh = (-noise).exp(), -torch.expm1(-noise) / self.tokens
+        clean = (log_score.double().scatter(-1, here, 0).softmax(-1) - fresh).clamp_min(0).log()
+        temperature, top_p = (torch.as_tensor(each).unsqueeze(-1) for each in (temperature, top_p))
+        logs = (kept * sharpened(clean, temperature, top_p).exp() + fresh).log()
+        return logs - logs.gather(-1, here)
+
 
 def noise_like(noise, x):
     """``noise (...)``, one for all or one for each sequence, as float64 in the shape of ``x (..., L)``."""
     noise = torch.as_tensor(noise, dtype=torch.float64, device=x.device)
-    if not (noise >= 0).all():
+    if readable() and not (noise >= 0).all():
         raise ValueError(f"noise must be at least 0, got {noise.min().item():g}")
     if noise.dim() and noise.shape not in (x.shape[:-1], (1,)):
         raise ValueError(

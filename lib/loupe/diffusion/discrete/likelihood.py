@@ -23,7 +23,7 @@ ENDS = 8
 
 @dataclass(frozen=True)
 class Bound:
-    """Parts of the bound, in nats for each sequence, shape (n,), float64.
+    """Parts of the bound, in nats for each sequence, shape (n,) or that of the batch, float64.
 
     Attributes
     ----------
@@ -59,7 +59,8 @@ def likelihood_bound(score, x0, graph, noise, *, times=1000, batch=64, generator
     ----------
     score : callable
         ``score(x, total_noise)`` gives a log-score. A network is to be in evaluation mode.
-    x0 : torch.Tensor of int64, shape (n, L)
+    x0 : torch.Tensor of int64, shape (n, L) or (..., L)
+        The score is called with one axis of sequences.
     graph : Absorbing or Uniform
     noise : GeometricNoise or LogLinearNoise
     times : int
@@ -78,8 +79,9 @@ def likelihood_bound(score, x0, graph, noise, *, times=1000, batch=64, generator
         If there are no sequences or no times.
     """
     times, batch = whole("times", times), whole("batch", batch)
-    if not len(x0):
+    if not x0.numel():
         raise ValueError("a bound needs sequences, got none")
+    batch_shape, x0 = x0.shape[:-1], x0.reshape(-1, x0.shape[-1])
     count, length = x0.shape
     shares = torch.rand(count, times, generator=generator, device=x0.device, dtype=torch.float64)
     t = START + (1 - START) * (shares + torch.arange(times, device=x0.device)) / times
@@ -98,7 +100,8 @@ def likelihood_bound(score, x0, graph, noise, *, times=1000, batch=64, generator
         return -found.gather(-1, clean.unsqueeze(-1)).log().sum((-1, -2))
 
     prior = length * graph.prior_gap(noise(1.0)[0].to(x0.device)).expand(count)
-    return Bound(_mean(path, x0, t, batch), _mean(end, x0, last, batch), prior, length, times)
+    parts = _mean(path, x0, t, batch), _mean(end, x0, last, batch), prior
+    return Bound(*(part.view(batch_shape) for part in parts), length, times)
 
 
 def _mean(part, x0, t, batch):

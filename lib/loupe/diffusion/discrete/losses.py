@@ -1,4 +1,4 @@
-"""What the chapter's models are trained on: losses of sequences in nats, shape (B,).
+"""What the chapter's models are trained on: losses of sequences in nats, shape (B,), or (...) for tokens (..., L).
 
 ``score(x, total_noise)`` gives a log-score; ``times (B,)`` come from
 :func:`~loupe.diffusion.discrete.noise.training_times`. Where times start at ``start``, the mean over times is the
@@ -128,9 +128,9 @@ def autoregressive_nats(network, x0, start):
     start : int
         Stands before the first token.
     """
-    logits = network(pad(x0[:, :-1], (1, 0), value=start))
+    logits = network(pad(x0[..., :-1], (1, 0), value=start))
     of_shape("the logits", logits, (*x0.shape, logits.shape[-1]))
-    return cross_entropy(logits.transpose(1, 2), x0, reduction="none")
+    return cross_entropy(logits.movedim(-1, 1), x0, reduction="none")
 
 
 def any_order_nats(score, x0, graph, asked, hidden=None, *, generator=None):
@@ -163,10 +163,10 @@ def any_order_nats(score, x0, graph, asked, hidden=None, *, generator=None):
     n = int(asked.sum())
     if n == 0 or (hidden is not None and (asked & hidden).any()):
         raise ValueError(f"some positions must be asked and none of them hidden, got {n} asked")
-    k = torch.randint(1, n + 1, x0.shape[:1], **options)
-    order = torch.rand(len(x0), n, **options).argsort(-1)
+    k = torch.randint(1, n + 1, x0.shape[:-1], **options)
+    order = torch.rand(*x0.shape[:-1], n, **options).argsort(-1)
     masked = asked.expand(x0.shape).clone()
-    masked[:, asked] = order < k.unsqueeze(-1)
+    masked[..., asked] = order < k.unsqueeze(-1)
     gone = masked if hidden is None else masked | hidden
     share = gone.double().mean(-1).clamp_max(1 - 1e-3)
     found = graph.check_score(score(torch.where(gone, graph.mask, x0), -torch.log1p(-share)), x0)

@@ -1,8 +1,8 @@
-"""From a network's outputs to scores: modules that are called with tokens ``(B, L)`` and total noise ``(B,)``.
+"""From a network's outputs to scores: modules that are called with tokens ``(..., L)`` and total noise ``(...)``.
 
-Each gives a log-score ``(B, L, states)``; samplers and bounds take any function of this kind. With the absorbing graph
-a score is the probability of a token given those that are left, divided by ``expm1(total_noise)`` [1]: time enters by a
-factor that is known.
+Each gives a log-score ``(..., L, states)``, and passes ``padding (..., L)`` on to its network if there is any; samplers
+and bounds take any function of this kind. With the absorbing graph a score is the probability of a token given those
+that are left, divided by ``expm1(total_noise)`` [1]: time enters by a factor that is known.
 
 References
 ----------
@@ -46,12 +46,12 @@ class ScoreNetwork(nn.Module):
         self.network, self.graph = network, graph
         self.scale_by_noise = absorbing if scale_by_noise is None else scale_by_noise
 
-    def forward(self, x, total_noise):
+    def forward(self, x, total_noise, padding=None):
         """The log-score, 0 at the tokens of ``x``; of float32 at least."""
-        out = self.network(x, total_noise)
+        out = self.graph.check_score(self.network(x, total_noise, **_given(padding)), x)
         out = out.float() if out.dtype in (torch.float16, torch.bfloat16) else out
         if self.scale_by_noise:
-            out = out - (log_expm1(total_noise) + math.log(self.graph.tokens)).to(out.dtype).view(-1, 1, 1)
+            out = out - (log_expm1(total_noise) + math.log(self.graph.tokens)).to(out)[..., None, None]
         return out.scatter(-1, x.unsqueeze(-1), 0)
 
 
@@ -61,7 +61,7 @@ class Denoiser(nn.Module):
     Parameters
     ----------
     network : torch.nn.Module
-        Called with tokens and noise; its last output, for the mask itself, is not used.
+        Called with tokens and noise; its last output, for the mask itself, is not used and may be missing.
     graph : Absorbing
 
     Raises
@@ -79,21 +79,27 @@ class Denoiser(nn.Module):
     @property
     def needs_noise(self):
         """Whether the network is told the noise: if not, its outputs stay true while no token changes."""
-        return bool(self.network.condition)
+        return bool(getattr(self.network, "condition", True))
 
-    def log_probabilities(self, x, total_noise=None):
-        """``log p(x0_i = y | x)`` where tokens are masked, shape (B, L, N)."""
-        out = self.network(x, total_noise)[..., : self.graph.tokens]
+    def log_probabilities(self, x, total_noise=None, padding=None):
+        """``log p(x0_i = y | x)`` where tokens are masked, shape (..., L, N)."""
+        out = self.network(x, total_noise, **_given(padding))
+        if out.shape[-1] != self.graph.tokens:
+            out = self.graph.check_score(out, x)[..., : self.graph.tokens]
         return (out.float() if out.dtype in (torch.float16, torch.bfloat16) else out).log_softmax(-1)
 
-    def forward(self, x, total_noise):
+    def forward(self, x, total_noise, padding=None):
         """The log-score; at the mask, and where there is none, it is of no use and 0 or less."""
-        return scaled_score(self.log_probabilities(x, total_noise), total_noise)
+        return scaled_score(self.log_probabilities(x, total_noise, padding), total_noise)
+
+
+def _given(padding):
+    return {} if padding is None else {"padding": padding}
 
 
 def scaled_score(log_probabilities, total_noise):
-    """The log-score ``(B, L, N + 1)`` that belongs to log-probabilities ``(B, L, N)`` of what masks hide."""
-    scale = log_expm1(total_noise).to(log_probabilities.dtype).view(-1, 1, 1)
+    """The log-score ``(..., L, N + 1)`` that belongs to log-probabilities ``(..., L, N)`` of what masks hide."""
+    scale = log_expm1(total_noise).to(log_probabilities)[..., None, None]
     return nn.functional.pad(log_probabilities - scale, (0, 1))
 
 

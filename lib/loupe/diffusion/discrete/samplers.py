@@ -1,6 +1,7 @@
 """From noise to text: steps of the reversed chain, for any score, with tokens given at any positions.
 
-``score(x, total_noise)`` gives a log-score ``(B, L, states)`` for tokens ``(B, L)`` and total noise ``(B,)``.
+``score(x, total_noise)`` gives a log-score ``(B, L, states)`` for tokens ``(B, L)`` and total noise ``(B,)``. It is called
+with one axis of sequences whatever their shape, and with ``padding=`` where there is any.
 
 References
 ----------
@@ -9,16 +10,19 @@ References
 .. [3] Ou et al., Your Absorbing Discrete Diffusion Secretly Models the Conditional Distributions of Clean Data, 2024.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import pad
 
 from loupe.checks import of_shape, whole
-from loupe.diffusion.discrete.draws import categorical, exponential_race
+from loupe.diffusion.discrete.draws import categorical, exponential_race, sharpened, sharpness
 from loupe.diffusion.discrete.graphs import METHODS, Absorbing
 from loupe.diffusion.discrete.models import scaled_score
+from loupe.diffusion.discrete.prompts import restorer
 
+ORDERS = ("random", "confidence")
 LAST_TIME = 1e-5
 """Where the grid of times ends, and the last step takes all noise away."""
 
@@ -29,8 +33,8 @@ class Samples:
 
     Attributes
     ----------
-    tokens : torch.Tensor of int64, shape (B, L)
-    evaluations : torch.Tensor of int64, shape (B,)
+    tokens : torch.Tensor of int64, shape (B, L), or the shape that was asked for
+    evaluations : torch.Tensor of int64, shape (B,) or all but the last axis of it
         How often a network was asked about each sequence.
     """
 
@@ -52,32 +56,48 @@ def sample(
     race=None,
     cached=False,
     watch=None,
+    temperature=1.0,
+    top_p=1.0,
+    order="random",
+    padding=None,
 ):
     """Run the reversed chain from time 1 to 0 in equal steps ([1], algorithms 2 and 3).
 
     Parameters
     ----------
     score : callable
-        With ``cached``, a :class:`~loupe.diffusion.discrete.Denoiser` whose network needs no noise.
+        With ``cached``, a :class:`~loupe.diffusion.discrete.Denoiser` whose network needs no noise, or what wraps one.
     graph : Absorbing or Uniform
     noise : GeometricNoise or LogLinearNoise
-    shape : (int, int)
-        Sequences B, and their length L.
+    shape : tuple of int
+        Sequences B (any number of axes), and their length L.
     steps : int
         Steps before the last one, which takes away what noise is left at the time 1e-5.
     method : str
         ``"tweedie"`` (the best step for each token by itself) or ``"euler"`` (tau-leaping).
-    given : (torch.Tensor of int64 (m,), torch.Tensor of int64 (m,) or (B, m)), optional
-        Positions, and the tokens there: they are put back before each step and at the end, never corrupted.
+    given : (positions, tokens), optional
+        They are put back before each step and at the end, never corrupted. Positions are int64, of shape (m,) or (B, m)
+        with as many tokens, (m,) or (B, m); or, where some sequences have more than others, bool of shape (L,) or
+        (B, L), with tokens (L,) or (B, L) that are read where it is True.
     generator : torch.Generator, optional
     device : str or torch.device
     race : torch.dtype, optional
         Draw by an exponential race in these digits over all states, as published code does; exactly by default.
     cached : bool
         Ask the network about a sequence only if a token of it has changed and masks are left [3]; the samples are
-        the same.
+        the same. The score says that time is no more than its known factor by an attribute ``needs_noise = False``: a
+        function around a denoiser may be given it.
     watch : callable, optional
         ``watch(k, x)`` sees the tokens after k steps, first the noise, and last the text.
+    temperature, top_p : float or torch.Tensor, shape (B,)
+        How the probabilities of clean tokens are :func:`~loupe.diffusion.discrete.sharpened`. When a mask goes does not
+        depend on them; for the uniform graph see :meth:`Uniform.sharpen`.
+    order : str
+        ``"random"``, or ``"confidence"``: in each step as many masks go, but those whose most probable token has the
+        greatest probability at temperature 1.
+    padding : torch.Tensor of bool, shape (L,) or (B, L), optional
+        True where there is no token, for sequences of different lengths: token 0 stands there, and the score is called
+        with ``padding=`` (B, L).
 
     Returns
     -------
@@ -86,55 +106,86 @@ def sample(
     Raises
     ------
     ValueError
-        If the method is unknown, there are no steps, or given tokens do not make sense.
+        If the method is unknown, there are no steps, given tokens do not make sense, a temperature or ``top_p`` is out of
+        range, or the graph or the race does not suit the order.
     RuntimeError
         If scores are not finite; the message names the step and its time.
     """
     steps = whole("steps", steps)
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-    ask = _Cached(score) if cached else _Asked(score)
-    restore = _restorer(given, graph, shape, device)
+    masks = isinstance(graph, Absorbing)
+    if _by_confidence(order) and not (masks and race is None):
+        raise ValueError(
+            f"only masks have an order, and none in a race: order='confidence' with {graph}, race={race}"
+        )
+    shape, sharp = tuple(shape), sharpness(temperature, top_p, shape[:-1], device)
+    if sharp and race is not None:
+        raise ValueError("a race is run as published, at temperature 1 and top_p 1: leave one of them out")
+    restore, padding = restorer(given, padding, graph, shape, device)
+    ask = (_Cached if cached else _Asked)(score, graph, padding)
+    watch, batch, shape = _unflattened(watch, shape), shape[:-1], (math.prod(shape[:-1]), shape[-1])
     times = torch.linspace(1, LAST_TIME, steps + 1, dtype=torch.float64)
     totals, rates = (each.to(device) for each in noise(times))
     x = restore(graph.limit(shape, generator, device))
-    watch = watch or _look_away
     watch(0, x)
     for k in range(steps + 1):
         total = totals[k].expand(shape[0])
-        log_score = graph.check_score(ask(x, total), x)
+        log_score, choice = graph.check_score(ask(x, total), x), {}
+        if sharp and masks:
+            choice |= {"temperature": sharp[0], "top_p": sharp[1]}
+        elif sharp:
+            log_score = graph.sharpen(log_score, x, total, *sharp)
+        if _by_confidence(order) and k < steps:
+            choice["confidence"] = _confidence(graph, log_score)
         try:
             if k == steps:
-                x = _last_step(graph, log_score, x, total, generator, race)
+                x = _last_step(graph, log_score, x, total, generator, race, choice)
             else:
                 step = (
                     totals[k] - totals[k + 1] if method == "tweedie" else rates[k] * (times[k] - times[k + 1])
                 )
-                x = _step(graph, log_score, x, step, method, generator, race)
+                x = _step(graph, log_score, x, step, method, generator, race, choice)
         except ArithmeticError as error:
             raise RuntimeError(f"{error}, at step {k} and time {times[k].item():.3g}") from None
         x = restore(x)
         watch(k + 1, x)
-    return Samples(x, ask.evaluations)
+    return Samples(x.view(*batch, shape[-1]), ask.evaluations.view(batch))
 
 
-def _look_away(k, x):
-    """Nobody watches."""
+def _unflattened(watch, shape):
+    """What watches sees the shape that was asked for."""
+    return lambda k, x: watch and watch(k, x.view(shape))
 
 
-def _step(graph, log_score, x, step, method, generator, race):
+def _by_confidence(order):
+    if order not in ORDERS:
+        raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
+    return order == "confidence"
+
+
+def _confidence(graph, log_score):
+    """Log-probability of the most probable token at each position, were it masked."""
+    tokens = log_score[..., : graph.tokens]
+    return tokens.amax(-1) - tokens.logsumexp(-1)
+
+
+def _step(graph, log_score, x, step, method, generator, race, choice):
     if race is None:
-        return graph.advance(log_score, x, step, method=method, generator=generator)
+        return graph.advance(log_score, x, step, method=method, generator=generator, **choice)
     return exponential_race(graph.probabilities(log_score, x, step, method), generator, race)
 
 
-def _last_step(graph, log_score, x, total, generator, race):
+def _last_step(graph, log_score, x, total, generator, race, choice):
     if race is None:
-        return graph.denoise(log_score, x, total, generator)
+        return graph.denoise(log_score, x, total, generator, **choice)
     return exponential_race(graph.denoise_probabilities(log_score, x, total), generator, race)
 
 
-def first_hitting(score, graph, shape, *, given=None, generator=None, device="cpu", watch=None):
+def first_hitting(
+    score, graph, shape, *, given=None, generator=None, device="cpu", watch=None, temperature=1.0, top_p=1.0,
+    order="random", padding=None,
+):  # fmt: skip
     """Samples of the absorbing chain without any error of discretisation [2]: masks go one at a time, at their own times.
 
     With k masks left at a time at which a share m of the tokens is masked, the next goes where the share is
@@ -144,8 +195,11 @@ def first_hitting(score, graph, shape, *, given=None, generator=None, device="cp
     ----------
     score : callable
     graph : Absorbing
-    shape, given, generator, device, watch
+    shape, given, generator, device, watch, temperature, top_p, padding
         As for :func:`sample`; ``watch(k, x)`` sees the tokens after k masks have gone.
+    order : str
+        ``"random"``, or ``"confidence"``: next goes the mask whose most probable token has the greatest probability, at
+        temperature 1. The law is then no longer that of :func:`sample`.
 
     Returns
     -------
@@ -155,25 +209,31 @@ def first_hitting(score, graph, shape, *, given=None, generator=None, device="cp
     Raises
     ------
     ValueError
-        If the graph has no masks, or given tokens do not make sense.
+        If the graph has no masks, or as for :func:`sample`.
     RuntimeError
         If scores are not finite.
     """
     if not isinstance(graph, Absorbing):
         raise ValueError(f"first hitting times are of masks: the graph must be Absorbing, got {graph}")
-    restore = _restorer(given, graph, shape, device)
+    confident, shape = _by_confidence(order), tuple(shape)
+    sharp = sharpness(temperature, top_p, shape[:-1], device)
+    restore, padding = restorer(given, padding, graph, shape, device)
+    watch, batch, shape = _unflattened(watch, shape), shape[:-1], (math.prod(shape[:-1]), shape[-1])
     x = restore(graph.limit(shape, generator, device))
     options = {"generator": generator, "device": device, "dtype": torch.float64}
-    share, ask = torch.ones(shape[0], dtype=torch.float64, device=device), _Asked(score)
-    watch = watch or _look_away
+    share, ask = torch.ones(shape[0], dtype=torch.float64, device=device), _Asked(score, graph, padding)
     watch(0, x)
     for k in range(max((x == graph.mask).sum(-1).tolist(), default=0)):
         masked = x == graph.mask
         left = masked.sum(-1)
         share = share * torch.rand(shape[0], **options) ** (1 / left.clamp_min(1))
         log_score = graph.check_score(ask(x, -torch.log1p(-share.clamp_max(1 - 1e-9)), left > 0), x)
-        where = (torch.rand(shape, **options) * masked).argmax(-1)
+        if confident:
+            where = _confidence(graph, log_score).masked_fill(~masked, -torch.inf).argmax(-1)
+        else:
+            where = (torch.rand(shape, **options) * masked).argmax(-1)
         weights = log_score[torch.arange(shape[0], device=device), where, : graph.tokens].double()
+        weights = sharpened(weights, *sharp) if sharp else weights
         weights = (weights - weights.amax(-1, keepdim=True)).exp().masked_fill((left == 0).unsqueeze(-1), 1)
         try:
             drawn = categorical(weights, torch.rand(shape[0], **options))
@@ -183,20 +243,22 @@ def first_hitting(score, graph, shape, *, given=None, generator=None, device="cp
             masked & (torch.arange(shape[1], device=device) == where.unsqueeze(-1)), drawn.unsqueeze(-1), x
         )
         watch(k + 1, x)
-    return Samples(x, torch.zeros_like(x[:, 0]) + ask.evaluations)
+    return Samples(x.view(*batch, shape[-1]), (torch.zeros_like(x[:, 0]) + ask.evaluations).view(batch))
 
 
-def sample_autoregressive(network, shape, start, *, generator=None, device="cpu", given=None):
+def sample_autoregressive(
+    network, shape, start, *, generator=None, device="cpu", given=None, temperature=1.0, top_p=1.0
+):
     """Texts of a causal network, one token after the other, from its own probabilities.
 
     Parameters
     ----------
     network : callable
         ``network(x)`` gives logits (B, L, states); states from ``start`` on are never drawn.
-    shape : (int, int)
+    shape : tuple of int
     start : int
         Stands before the first token, and is the number of real tokens.
-    generator, device
+    generator, device, temperature, top_p
         As for :func:`sample`.
     given : torch.Tensor of int64, shape (m,) or (B, m), optional
         The first tokens.
@@ -205,13 +267,16 @@ def sample_autoregressive(network, shape, start, *, generator=None, device="cpu"
     -------
     Samples
     """
+    sharp = sharpness(temperature, top_p, tuple(shape[:-1]), device)
+    batch, shape = shape[:-1], (math.prod(shape[:-1]), shape[-1])
     x = torch.empty(shape[0], 0, dtype=torch.int64, device=device)
     if given is not None:
         if given.shape[-1] > shape[1] or (given.numel() and not (given.min() >= 0 and given.max() < start)):
             raise ValueError(
                 f"given tokens must be at most {shape[1]}, numbers from 0 to {start - 1}, got {given.tolist()}"
             )
-        x = given.to(device).long().expand(shape[0], -1)
+        given = given.to(device).long()
+        x = given.reshape(-1, given.shape[-1]).expand(shape[0], -1)
     asked = 0
     with torch.no_grad():
         while x.shape[1] < shape[1]:
@@ -219,74 +284,51 @@ def sample_autoregressive(network, shape, start, *, generator=None, device="cpu"
             of_shape("the logits", logits, (shape[0], x.shape[1] + 1, max(start, logits.shape[-1])))
             logits = logits[:, -1, :start]
             uniform = torch.rand(shape[0], generator=generator, device=device, dtype=torch.float64)
-            x = torch.cat([x, categorical(logits.double().softmax(-1), uniform).unsqueeze(-1)], dim=1)
+            law = sharpened(logits.double(), *sharp).exp() if sharp else logits.double().softmax(-1)
+            x = torch.cat([x, categorical(law, uniform).unsqueeze(-1)], dim=1)
             asked += 1
-    return Samples(x, torch.full((shape[0],), asked, device=device))
+    return Samples(x.view(*batch, shape[1]), torch.full(batch, asked, device=device))
 
 
 class _Asked:
     """A score that counts how often it is asked about each sequence."""
 
-    def __init__(self, score):
+    def __init__(self, score, graph, padding):
         self.score, self.evaluations = score, 0
+        self.padding = {} if padding is None else {"padding": padding}
 
     def __call__(self, x, total_noise, counts=1):
         self.evaluations = self.evaluations + torch.ones_like(x[:, 0]) * counts
         with torch.no_grad():
-            return self.score(x, total_noise)
+            return self.score(x, total_noise, **self.padding)
 
 
-class _Cached:
-    """The same for a denoiser without noise, which is asked only about sequences that have changed."""
+class _Cached(_Asked):
+    """The same for a score of which noise is a known factor: it is asked only about sequences that have changed."""
 
-    def __init__(self, denoiser):
-        if getattr(denoiser, "needs_noise", True):
+    def __init__(self, score, graph, padding):
+        if getattr(score, "needs_noise", True) or not isinstance(graph, Absorbing):
             raise ValueError(
-                "cached samples need a Denoiser whose network is not told the noise (condition=0)"
+                "cached samples need a Denoiser whose network is not told the noise (condition=0), or a score around "
+                "one that has the attribute needs_noise = False"
             )
-        self.denoiser, self.x, self.logs, self.evaluations = denoiser, None, None, 0
+        super().__init__(score, graph, padding)
+        self.graph, self.x, self.logs = graph, None, None
 
     def __call__(self, x, total_noise):
         changed = torch.ones_like(x[:, 0], dtype=torch.bool)
         if self.x is not None:
             # Where no mask is left, none of the outputs is used.
-            changed = (x != self.x).any(-1) & (x == self.denoiser.graph.mask).any(-1)
+            changed = (x != self.x).any(-1) & (x == self.graph.mask).any(-1)
         if self.x is None or changed.any():
+            some = x[changed]
+            # At this noise the factor is 1, and scores are probabilities.
+            noise = torch.full_like(some[:, 0], math.log(2), dtype=torch.float64)
+            padding = {name: each[changed] for name, each in self.padding.items()}
             with torch.no_grad():
-                fresh = self.denoiser.log_probabilities(x[changed])
+                fresh = self.graph.check_score(self.score(some, noise, **padding), some)[..., :-1]
             self.logs = (
                 fresh if self.x is None else self.logs.index_copy(0, changed.nonzero().squeeze(1), fresh)
             )
         self.x, self.evaluations = x, self.evaluations + changed.long()
         return scaled_score(self.logs, total_noise)
-
-
-def _restorer(given, graph, shape, device):
-    """A function that puts the given tokens into their places."""
-    if given is None:
-        return lambda x: x
-    positions, tokens = (torch.as_tensor(each, device=device) for each in given)
-    if any(each.numel() and each.is_floating_point() for each in (positions, tokens)):
-        raise ValueError(
-            f"given positions and tokens must be integers, got {positions.dtype} and {tokens.dtype}"
-        )
-    positions, tokens = positions.long(), tokens.long()
-    fits = tokens.dim() == 1 or (tokens.dim() == 2 and len(tokens) in (1, shape[0]))
-    if positions.dim() != 1 or tokens.shape[-1:] != positions.shape or not fits:
-        raise ValueError(
-            f"given tokens must be as many as their positions, for all {shape[0]} sequences or each of them, "
-            f"got {tuple(tokens.shape)} for {tuple(positions.shape)}"
-        )
-    if len(positions) and not (positions.min() >= 0 and positions.max() < shape[1]):
-        raise ValueError(
-            f"given positions must be from 0 to {shape[1] - 1}, got {positions.min().item()} to {positions.max().item()}"
-        )
-    graph.check_tokens(tokens, graph.tokens, "given tokens")
-    tokens = tokens.expand(shape[0], len(positions))
-    if len(positions.unique()) < len(positions):
-        raise ValueError("each position can be given one token only: some position is named twice")
-
-    def restore(x):
-        return x.index_copy(1, positions, tokens)
-
-    return restore

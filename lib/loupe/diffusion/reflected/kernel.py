@@ -20,6 +20,8 @@ import math
 
 import torch
 
+from loupe.derivatives import readable
+
 FEW_IMAGES = 0.15
 """Largest sigma at which five images are enough, in double precision too."""
 
@@ -73,7 +75,7 @@ def sample_kernel(x0, sigma, generator=None):
     ----------
     x0 : torch.Tensor, shape (B, ...)
         Values in [0, 1].
-    sigma : torch.Tensor, shape (B,), or float
+    sigma : torch.Tensor, shape (B,) or one that broadcasts to (B, ...), or float
     generator : torch.Generator, optional
 
     Returns
@@ -122,9 +124,10 @@ def kernel_score(x, x0, sigma):
     ----------
     x, x0 : torch.Tensor, shape (B, ...)
         Noisy and clean points, values in [0, 1], float32 or float64; half precision is taken to float32. On a GPU the
-        values are not checked, since looking at them would wait for it.
-    sigma : torch.Tensor, shape (B,), or float
-        Standard deviation of the noise of each row, above 0.
+        values are not checked, since looking at them would wait for it; nor are they under transforms of ``torch.func``
+        and ``torch.compile``.
+    sigma : torch.Tensor, shape (B,) or one that broadcasts to (B, ...), or float
+        Standard deviation of the noise, above 0: of each row, or, with as many axes as ``x``, of each coordinate.
 
     Returns
     -------
@@ -221,13 +224,14 @@ def cosine_sums(x, x0, sigma):
 def _by_size(images, cosines, x, x0, sigma):
     """Each row by the series that suits its sigma."""
     reach = REACH[x.dtype]
-    if x.device.type != "cpu":
-        # To sort rows would wait for the GPU, which has time for both series.
-        broad = sigma >= BALANCE
+    if x.device.type != "cpu" or not readable():
+        # To sort rows would wait for the GPU, which has time for both series; and a transform cannot.
         row = per_row(sigma, x)
         fine = images(x, x0, row.clamp(max=BALANCE), reach)
-        return torch.where(per_row(broad, x), cosines(x, x0, row.clamp(min=BALANCE)), fine)
+        return torch.where(row >= BALANCE, cosines(x, x0, row.clamp(min=BALANCE)), fine)
     shape = x.shape
+    if not shape or sigma.shape != shape[:1]:
+        x, x0, sigma = (each.reshape(-1) for each in (x, x0, sigma.expand(shape)))
     x, x0 = ((each if each.ndim > 1 else each.unsqueeze(1)).flatten(1) for each in (x, x0))
     order = sigma.argsort()
     ends = torch.searchsorted(sigma[order], sigma.new_tensor([FEW_IMAGES, BALANCE])).tolist()
@@ -243,7 +247,9 @@ def _by_size(images, cosines, x, x0, sigma):
 
 
 def per_row(values, x):
-    """``values (B,)`` with as many axes as ``x (B, ...)``."""
+    """``values (B,)`` with as many axes as ``x (B, ...)``; what has as many stays."""
+    if values.ndim == x.ndim:
+        return values
     return values.reshape(-1, *(1,) * (x.ndim - 1))
 
 
@@ -252,31 +258,37 @@ def check_cube(x, name):
     if not torch.is_floating_point(x):
         hint = ": divide by 255" if x.dtype == torch.uint8 else ""
         raise ValueError(f"{name} must hold floating-point numbers in [0, 1], got {x.dtype}{hint}")
-    if x.device.type == "cpu" and x.numel():
+    if x.device.type == "cpu" and x.numel() and readable():
         low, high = (value.item() for value in x.detach().aminmax())
         if not (low >= 0 and high <= 1):
             raise ValueError(f"{name} must lie in the cube: expects [0, 1], got {low:g} to {high:g}")
 
 
-def checked_sigma(sigma, x):
-    """Noise levels of the rows of ``x``, shape (B,), of its dtype and device."""
-    sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device)
+def checked_sigma(sigma, x, each=False):
+    """Noise levels of the rows of ``x``, shape (B,), of its dtype and device; with ``each`` also of all its axes."""
+    sigma, rows = torch.as_tensor(sigma, dtype=x.dtype, device=x.device), x.shape[:1]
     if sigma.ndim == 0:
-        sigma = sigma.expand(len(x))
-    if sigma.shape != (len(x),):
-        raise ValueError(f"sigma must be one number or have shape ({len(x)},), got {tuple(sigma.shape)}")
-    if sigma.device.type == "cpu" and not ((sigma > 0) & sigma.isfinite()).all():
+        sigma = sigma.expand(rows)
+    fits = (
+        each and sigma.ndim == x.ndim and all(a in (1, b) for a, b in zip(sigma.shape, x.shape, strict=True))
+    )
+    if sigma.shape != rows and not fits:
+        more = f", or as many axes as {tuple(x.shape)} and broadcast to it" if each else ""
+        raise ValueError(
+            f"sigma must be one number or have shape {tuple(rows)}{more}, got {tuple(sigma.shape)}"
+        )
+    if sigma.device.type == "cpu" and readable() and not ((sigma > 0) & sigma.isfinite()).all():
         worst = sigma[~((sigma > 0) & sigma.isfinite())][0].item()
         raise ValueError(f"sigma must be above 0 and finite, got {worst:g}")
     return sigma
 
 
 def _checked(x, x0, sigma):
-    if x.shape != x0.shape or x.ndim == 0:
-        raise ValueError(f"x and x0 must have one shape (B, ...), got {tuple(x.shape)} and {tuple(x0.shape)}")
+    if x.shape != x0.shape:
+        raise ValueError(f"x and x0 must have one shape, got {tuple(x.shape)} and {tuple(x0.shape)}")
     check_cube(x0, "x0")
     if x is not x0:
         check_cube(x, "x")
     dtype = torch.promote_types(torch.promote_types(x.dtype, x0.dtype), torch.float32)
     x, x0 = x.to(dtype), x0.to(dtype)
-    return x, x0, checked_sigma(sigma, x)
+    return x, x0, checked_sigma(sigma, x, each=True)

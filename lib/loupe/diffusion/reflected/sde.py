@@ -74,7 +74,7 @@ class ReflectedSDE(GeometricSchedule):
     """
 
     def noised(self, x0, sigma, generator=None):
-        """Draw from the kernel; shape of ``x0 (B, ...)``, for ``sigma (B,)``."""
+        """Draw from the kernel; shape of ``x0 (B, ...)``, for ``sigma (B,)`` or one for each coordinate."""
         return sample_kernel(x0, sigma, generator)
 
     def kernel_score(self, x, x0, sigma):
@@ -123,13 +123,13 @@ class ExplodingSDE(GeometricSchedule):
     spread: float = 0.5
 
     def noised(self, x0, sigma, generator=None):
-        """Add noise; shape of ``x0 (B, ...)``, for ``sigma (B,)``."""
+        """Add noise; shape of ``x0 (B, ...)``, for ``sigma (B,)`` or one for each coordinate."""
         noise = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
-        return x0 + per_row(checked_sigma(sigma, x0), x0) * noise
+        return x0 + per_row(checked_sigma(sigma, x0, each=True), x0) * noise
 
     def kernel_score(self, x, x0, sigma):
         """Score ``(x0 - x) / sigma^2`` of the Gaussian kernel, shape of ``x``."""
-        return (x0 - x) / per_row(checked_sigma(sigma, x), x) ** 2
+        return (x0 - x) / per_row(checked_sigma(sigma, x, each=True), x) ** 2
 
     def limit(self, shape, generator=None, device="cpu", dtype=torch.float32):
         """Draw from the normal law that stands for what is there at time 1."""

@@ -23,10 +23,12 @@ def covariance(schedule, t):
 def score_of(schedule):
     """The exact score, of points (B, 2) and times (B,)."""
 
+    values, vectors = torch.linalg.eigh(COVARIANCE)
+
     def score(x, t):
-        C = schedule.alpha(t)[:, None, None] ** 2 * COVARIANCE
-        C = C + schedule.sigma(t)[:, None, None] ** 2 * torch.eye(2, dtype=DOUBLE)
-        return -torch.linalg.solve(C, x - schedule.alpha(t)[:, None] * MEAN)
+        alpha, sigma = (each[:, None] for each in (schedule.alpha(t), schedule.sigma(t)))
+        along = (x - alpha * MEAN) @ vectors
+        return -along / (alpha**2 * values + sigma**2) @ vectors.T
 
     return score
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from gaussian import normal
+from torch.testing import assert_close
 
 from loupe.diffusion.continuous import classifier_free, classifier_guided, threshold, thresholded
 
@@ -14,8 +15,7 @@ WEIGHTS = torch.tensor([0.0, 2.0, -1.0, 0.7], dtype=torch.float64)
 
 
 def score(x, sigma, labels=None):
-    shift = 3 if labels is None else labels
-    return torch.sin(x * (1 + torch.as_tensor(shift).view(-1, 1, 1)))
+    return torch.sin(x * (1 + (sigma if labels is None else labels)).view(-1, 1, 1))
 
 
 def log_probability(x, sigma):
@@ -34,52 +34,43 @@ def test_a_weight_for_each_sample(name):
     found = make(WEIGHTS)(X, SIGMA)
     for k, w in enumerate(WEIGHTS.tolist()):
         one = slice(k, k + 1)
-        torch.testing.assert_close(found[one], make(w, one)(X[one], SIGMA[one]), rtol=1e-12, atol=1e-12)
-    assert not torch.allclose(found, make(0.7)(X, SIGMA))
-    assert torch.equal(
-        make(torch.tensor(0.7))(X, SIGMA).shape == X.shape and make(0.0)(X, SIGMA), make(0)(X, SIGMA)
-    )
+        assert_close(found[one], make(w, one)(X[one], SIGMA[one]))
     for wrong in (WEIGHTS[:1], WEIGHTS[:3], WEIGHTS[:, None], WEIGHTS.view(4, 1, 1)):
         with pytest.raises(ValueError, match="the weight must be one number or one per sample"):
             make(wrong)(X, SIGMA)
     for wrong in (math.nan, math.inf, torch.tensor([0.0, math.nan])):
         with pytest.raises(ValueError, match="finite"):
             make(wrong)
-    torch.compiler.reset()
-    if name == "classifier_free":
-        guided = make(WEIGHTS)
-        torch.testing.assert_close(
-            torch.compile(guided, backend="eager", fullgraph=True)(X, SIGMA), guided(X, SIGMA)
-        )
 
 
 def test_conditions_of_any_shape():
     embedded, null = normal(4, 2, 3, seed=1), normal(2, 3, seed=2)
-    guided = classifier_free(lambda x, sigma, c: x * c, embedded, 2.0, null=null)
-    torch.testing.assert_close(guided(X, SIGMA), 3 * X * embedded - 2 * X * null)
-    for wrong in (null[:1], null.sum()):
-        with pytest.raises(ValueError, match=r"null must have the shape of a condition, \(2, 3\)"):
-            classifier_free(score, embedded, 2.0, null=wrong)
+    guided = classifier_free(lambda x, sigma, c: x * c, embedded, WEIGHTS, null=null)
+    w = WEIGHTS[:, None, None]
+    assert_close(guided(X, SIGMA), (1 + w) * X * embedded - w * X * null)
+    torch.compiler.reset()
+    assert_close(torch.compile(guided, backend="eager", fullgraph=True)(X, SIGMA), guided(X, SIGMA))
+    with pytest.raises(ValueError, match=r"null must have the shape of a condition, \(2, 3\)"):
+        classifier_free(score, embedded, 2.0, null=null[:1])
     with pytest.raises(ValueError, match="needs a network with classes"):
         classifier_free(score, LABELS, 2.0)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("dtype", "near"), [(torch.float32, 1e-5), (torch.float64, 1e-12), (torch.bfloat16, 0.06)]
+)
 @pytest.mark.parametrize("shape", [(3,), (1, 5, 5), (3, 17, 31), (4, 6, 5, 3), ()])
-def test_thresholds(shape, dtype):
+def test_thresholds(shape, dtype, near):
     x = 2 * normal(6, *shape).to(dtype)
     flat = x.reshape(6, -1)
     for low, high in ((-1.0, 1.0), (0.0, 1.0), (-3.0, 5.0)):
-        found = threshold(x, "static", data_range=(low, high))
-        assert torch.equal(found, x.clamp(low, high))
+        assert torch.equal(threshold(x, "static", data_range=(low, high)), x.clamp(low, high))
         found = threshold(x, "dynamic", 0.9, data_range=(low, high))
-        assert found.shape == x.shape
-        assert found.dtype == dtype
+        assert (found.shape, found.dtype) == (x.shape, dtype)
         centred = (flat.double() - (low + high) / 2) / ((high - low) / 2)
         bound = centred.abs().quantile(0.9, dim=1, keepdim=True).clamp(min=1)
         wanted = (centred.clamp(-bound, bound) / bound * (high - low) + high + low) / 2
-        rounding = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.06}[dtype]
-        torch.testing.assert_close(found.reshape(6, -1).double(), wanted, rtol=rounding, atol=rounding)
+        assert_close(found.reshape(6, -1).double(), wanted, rtol=near, atol=near)
     assert threshold(x * math.nan, "dynamic").isnan().all()
 
 
@@ -92,20 +83,18 @@ def test_thresholds_of_images_that_torch_refuses():
 
 
 def test_thresholds_of_denoisers():
-    x = normal(3, 8)
-    bounded = thresholded(lambda x, t: 3 * x, "dynamic", 0.8)
-    torch.testing.assert_close(bounded(x, SIGMA[:3]), threshold(3 * x, "dynamic", 0.8))
-    mapped = torch.func.vmap(lambda x: threshold(x[None], "dynamic", 0.8)[0])(3 * x)
-    torch.testing.assert_close(mapped, bounded(x, SIGMA[:3]))
+    found = thresholded(lambda x, t: 3 * x, "dynamic", 0.8)(X, SIGMA)
+    each = lambda x: threshold(x, "dynamic", 0.8)  # noqa: E731
+    assert_close(found, each(3 * X))
+    assert_close(torch.func.vmap(lambda x: each(x[None])[0])(3 * X), found)
     torch.compiler.reset()
-    compiled = torch.compile(lambda x: threshold(x, "dynamic", 0.8), backend="eager", fullgraph=True)
-    torch.testing.assert_close(compiled(3 * x), mapped)
+    assert_close(torch.compile(each, backend="eager", fullgraph=True)(3 * X), found)
     with pytest.raises(ValueError, match="the denoiser must have shape"):
-        thresholded(lambda x, t: x[:1], "static")(x, SIGMA[:3])
-    for options, match in (
-        ({"how": "hard"}, "static or dynamic"),
-        ({"how": "static", "share": 0.0}, "above 0"),
-        ({"how": "static", "data_range": (1.0, 0.0)}, "data_range"),
+        thresholded(lambda x, t: x[:1], "static")(X, SIGMA)
+    for options in (
+        {"how": "hard"},
+        {"how": "static", "share": 0.0},
+        {"how": "static", "data_range": (1.0, 0.0)},
     ):
-        with pytest.raises(ValueError, match=match):
+        with pytest.raises(ValueError, match=r"static or dynamic|share must be|data_range must be"):
             thresholded(None, **options)

@@ -111,15 +111,11 @@ class Schedule:
 
     def target(self, kind, x0, noise, t):
         """What a model of this kind (of ``KINDS``) has to predict, shape of ``x0``."""
+        checked_kind(kind), of_shape("the noise", noise, x0.shape)
         alpha, sigma = self.coefficients(t, x0)
-        of_shape("the noise", noise, x0.shape)
-        targets = {
-            "denoiser": lambda: x0,
-            "noise": lambda: noise,
-            "score": lambda: -noise / sigma,
-            "velocity": lambda: alpha * noise - sigma * x0,
-        }
-        return targets[checked_kind(kind)]()
+        if kind == "score":
+            return -noise / sigma
+        return {"denoiser": x0, "noise": noise, "velocity": alpha * noise - sigma * x0}[kind]
 
     def convert(self, model, given, wanted):
         """A model of another kind, of the same distribution: one of ``KINDS`` for another.
@@ -142,12 +138,10 @@ class Schedule:
             if given == wanted:
                 return found
             alpha, sigma = self.coefficients(t, x)
-            if given != "denoiser":
-                found = {
-                    "noise": lambda: (x - sigma * found) / alpha,
-                    "score": lambda: (x + sigma**2 * found) / alpha,
-                    "velocity": lambda: (alpha * x - sigma * found) / (alpha**2 + sigma**2),
-                }[given]()
+            if given == "velocity":
+                found = (alpha * x - sigma * found) / (alpha**2 + sigma**2)
+            elif given != "denoiser":
+                found = (x - sigma * (found if given == "noise" else -sigma * found)) / alpha
             return (
                 found if wanted == "denoiser" else self.target(wanted, found, (x - alpha * found) / sigma, t)
             )

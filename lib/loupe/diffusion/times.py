@@ -83,8 +83,12 @@ def time_grid(start, end, steps, *, rho=1.0, to_zero=False):
 
 def checked_times(times, low=-math.inf, high=math.inf):
     """At least two times that rise or fall within bounds: on the CPU, whole numbers as int64, others as float64."""
-    times = torch.as_tensor(times if isinstance(times, torch.Tensor) else list(times))
-    grid = times.cpu().to(torch.float64 if times.is_floating_point() or not times.numel() else torch.int64)
+    if isinstance(times, torch.Tensor):
+        grid = times.cpu().to(torch.float64 if times.is_floating_point() else torch.int64)
+    else:
+        times = list(times)
+        counted = times and all(isinstance(t, int) for t in times)
+        grid = torch.tensor(times, dtype=torch.int64 if counted else torch.float64)
     if grid.ndim != 1 or len(grid) < 2:
         raise ValueError(f"times must be at least 2, the first and the last, got {grid.tolist()}")
     if not ((grid >= low) & (grid <= high)).all():

@@ -17,7 +17,7 @@ from loupe.diffusion.reflected import (
     log_likelihood,
     unfolded,
 )
-from loupe.diffusion.reflected.flow import _Velocity
+from loupe.diffusion.reflected.flow import _on_the_line
 
 DOUBLE = torch.float64
 SDE = ReflectedSDE()
@@ -172,11 +172,11 @@ def test_the_flow_has_the_law():
 
 def test_velocities_beyond_the_walls():
     """They continue oddly: the velocity of a point's image is the image of its velocity."""
-    x, t = uniform(20, 4), torch.tensor(0.6, dtype=DOUBLE)
-    velocity = _Velocity(MIXTURE.score, SDE, None, "dopri5")
+    x, t = uniform(20, 4), torch.full((20,), 0.6, dtype=DOUBLE)
+    velocity, _ = _on_the_line(MIXTURE.score, SDE, None, DOUBLE)
     for sign, shift in ((-1, 0), (-1, 2), (1, -2), (1, 4), (-1, -4)):
-        found = velocity(t, sign * x + shift)
-        torch.testing.assert_close(found, sign * velocity(t, x), rtol=1e-9, atol=1e-9)
+        found = velocity(sign * x + shift, t)
+        torch.testing.assert_close(found, sign * velocity(x, t), rtol=1e-9, atol=1e-9)
 
     # The same by hand, on the line, for a score that presses against the wall at 1.
     def pressing(x, sigma):

@@ -33,7 +33,11 @@ API = {
         "loupe.geometry.gromov": "hop_distances, gromov_delta, GromovDelta",
     },
     "Topology": {"loupe.topology": ""},
-    "Diffusion": {"loupe.diffusion.discrete": "", "loupe.diffusion.reflected": ""},
+    "Diffusion": {
+        "loupe.diffusion.continuous": "",
+        "loupe.diffusion.discrete": "",
+        "loupe.diffusion.reflected": "",
+    },
     "Dynamics": {"loupe.dynamics": ""},
     "Metrics": {"loupe.metrics": ""},
     "Data": {

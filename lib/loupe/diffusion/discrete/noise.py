@@ -10,6 +10,9 @@ from dataclasses import dataclass
 import torch
 
 from loupe.derivatives import readable
+from loupe.diffusion.times import training_times
+
+__all__ = ["GeometricNoise", "LogLinearNoise", "training_times"]
 
 
 @dataclass(frozen=True)
@@ -76,33 +79,3 @@ def _times(t):
     if readable() and t.numel() and not (t.min() >= 0 and t.max() <= 1):
         raise ValueError(f"times must lie between 0 and 1, got {t.min().item():g} to {t.max().item():g}")
     return t
-
-
-def training_times(count, generator=None, *, start=1e-3, stratified=True, device="cpu"):
-    """Random times, each uniform between ``start`` and 1.
-
-    Parameters
-    ----------
-    count : int
-    generator : torch.Generator, optional
-        On the device.
-    start : float
-        Times below are left out, where the loss has no finite variance.
-    stratified : bool
-        One in each of ``count`` equal intervals, in random order, all moved by one random amount; the mean of a
-        function over them has a lower variance. Otherwise independent, as published.
-    device : str or torch.device
-
-    Returns
-    -------
-    torch.Tensor, shape (count,), float64
-    """
-    if not 0 <= start < 1:
-        raise ValueError(f"start must be at least 0 and below 1, got {start}")
-    options = {"generator": generator, "device": device, "dtype": torch.float64}
-    if stratified:
-        order = torch.randperm(count, generator=generator, device=device)
-        share = (order + torch.rand((), **options)) / count
-    else:
-        share = torch.rand(count, **options)
-    return start + (1 - start) * share

@@ -6,69 +6,25 @@ References
 .. [2] Hutchinson, A stochastic estimator of the trace of the influence matrix, 1990.
 """
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
-from torchdiffeq import odeint
 
-from loupe.checks import of_shape, whole
+from loupe.checks import of_shape
+from loupe.diffusion.continuous import flow as continuous
+from loupe.diffusion.continuous.flow import FIXED, METHODS, STAGES, Flow, LogLikelihood, solve_flow
 from loupe.diffusion.reflected.kernel import per_row
-from loupe.diffusion.reflected.sde import ReflectedSDE, checked_data
+from loupe.diffusion.reflected.sde import checked_data
+from loupe.diffusion.times import checked_times
+
+__all__ = ["FIXED", "METHODS", "STAGES", "Flow", "LogLikelihood", "bump", "flow", "log_likelihood"]
 
 MOLLIFIER = 200.0
 """Width of the mollifier in the published sampler."""
 
-FIXED = ("euler", "midpoint", "heun2", "rk4")
-STAGES = {
-    "dopri5": 6,
-    "dopri8": 13,
-    "bosh3": 3,
-    "adaptive_heun": 1,
-    "euler": 1,
-    "midpoint": 2,
-    "heun2": 2,
-    "rk4": 4,
-}
-"""Methods of torchdiffeq, and evaluations of each step, accepted or not."""
-
-METHODS = tuple(STAGES)
-
 SMALLEST = 1e-12
 SHORTEST = 1e-4
 """Steps never get shorter: where a score pushes through a wall, the flow slides along it in such steps."""
-
-
-@dataclass(frozen=True)
-class Flow:
-    """Where the flow has come to.
-
-    Attributes
-    ----------
-    x : torch.Tensor, shape (B, ...)
-    evaluations : int
-        How often the score was asked about the batch.
-    """
-
-    x: torch.Tensor
-    evaluations: int
-
-
-@dataclass(frozen=True)
-class LogLikelihood:
-    """Densities, and what they cost.
-
-    Attributes
-    ----------
-    nats : torch.Tensor, shape (B,)
-        Natural logarithm of each point's density.
-    end : torch.Tensor, shape (B, ...)
-        Where the flow carries the points at time 1.
-    evaluations : int
-    """
-
-    nats: torch.Tensor
-    end: torch.Tensor
-    evaluations: int
 
 
 def bump(x, width=MOLLIFIER):
@@ -85,7 +41,6 @@ def bump(x, width=MOLLIFIER):
     return ((4 - 1 / (x * (1 - x)).clamp(min=SMALLEST)) / width).exp()
 
 
-@torch.no_grad()
 def flow(
     score,
     sde,
@@ -141,13 +96,11 @@ def flow(
         If the score or the points are not finite; the message names the step and the noise.
     """
     checked_data(x, sde, "x")
-    grid = _checked_times([start, end] if times is None else times).to(x)
-    velocity = _Velocity(score, sde, mollifier, method)
-    options = _solver(method, rtol, atol, steps)
-    if not x.numel():
-        return Flow(x if times is None else x.expand(len(grid), *x.shape), 0)
-    path = sde.folded(_solved(velocity, velocity, x, grid, options))
-    return Flow(path[-1] if times is None else path, velocity.evaluations)
+    drift, options = _on_the_line(score, sde, mollifier, x.dtype)
+    grid = checked_times([start, end] if times is None else times, 0, 1)
+    found = solve_flow(drift, x, grid, method=method, rtol=rtol, atol=atol, steps=steps, **options)
+    path = sde.folded(found.x)
+    return Flow(path[-1] if times is None else path, found.evaluations)
 
 
 def log_likelihood(
@@ -198,145 +151,43 @@ def log_likelihood(
         As :func:`flow`.
     """
     checked_data(x0, sde)
-    if probes is not None:
-        probes = whole("probes (None for the exact divergence)", probes)
-    velocity = _Velocity(score, sde, mollifier, method)
-    options = _solver(method, rtol, atol, steps)
-    shape = (probes or 0, *x0.shape)
-    signs = 1 - 2 * torch.randint(2, shape, generator=generator, device=x0.device).to(x0.dtype)
-
-    def joint(t, state):
-        with torch.enable_grad():
-            x = state[0].detach().requires_grad_()
-            v = velocity(t, x)
-            if not v.requires_grad:
-                raise ValueError(
-                    "the score must be differentiable by x: it was detached, or does not depend on x"
-                )
-            divergence = _divergence(v, x, signs)
-        velocity.look(divergence, x)
-        return v.detach(), divergence
-
-    if not x0.numel():
-        return LogLikelihood(x0.new_zeros(len(x0)), x0, 0)
-    with torch.no_grad():
-        grid = torch.tensor([0.0, 1.0], dtype=x0.dtype, device=x0.device)
-        x, gain = _solved(joint, velocity, (x0, x0.new_zeros(len(x0))), grid, options)
-    end = sde.folded(x[-1])
-    return LogLikelihood(sde.limit_log_density(end) + gain[-1], end, velocity.evaluations)
+    drift, options = _on_the_line(score, sde, mollifier, x0.dtype)
+    found = continuous.log_likelihood(
+        drift,
+        lambda end: sde.limit_log_density(sde.folded(end)),
+        x0,
+        (0.0, 1.0),
+        probes=probes,
+        generator=generator,
+        method=method,
+        rtol=rtol,
+        atol=atol,
+        steps=steps,
+        **options,
+    )
+    return replace(found, end=sde.folded(found.end))
 
 
-class _Velocity:
-    """The velocity of the flow on the unfolded line; it counts how often it is asked, and stops where it is not finite.
+def _on_the_line(score, sde, mollifier, dtype):
+    """The velocity on the unfolded line as a drift, and what its solver has to know."""
+    walls = not isinstance(sde.chart(torch.zeros(1))[1], float)
+    if mollifier is not None:
+        if not 0 < mollifier < float("inf"):
+            raise ValueError(f"a mollifier must be a number above 0, or None for none, got {mollifier}")
+        if not walls:
+            raise ValueError("a mollifier slows the flow at walls, and this process has none")
 
-    On a GPU a method of equal steps does not wait for the answer: whether all were finite is looked at in the end.
-    """
-
-    def __init__(self, score, sde, mollifier, method):
+    def drift(x, t):
+        inside, direction = sde.chart(x)
+        sigma = sde.sigma(t[0]).to(x).expand(len(x))
+        v = -sde.growth * per_row(sigma, x) ** 2 * of_shape("the score", score(inside, sigma), x.shape)
         if mollifier is not None:
-            if not 0 < mollifier < float("inf"):
-                raise ValueError(f"a mollifier must be a number above 0, or None for none, got {mollifier}")
-            if isinstance(sde.chart(torch.zeros(1))[1], float):
-                raise ValueError("a mollifier slows the flow at walls, and this process has none")
-        self.score, self.sde, self.mollifier, self.evaluations = score, sde, mollifier, 0
-        self.method, self.time, self.sigma = method, None, None
+            v = v * bump(inside, mollifier)
+        return direction * v
 
-    def __call__(self, t, x):
-        self.evaluations += 1
-        inside, direction = self.sde.chart(x)
-        sigma = self.sde.sigma(t).to(x).expand(len(x))
-        self.time, self.sigma = t, sigma[:1]
-        found = of_shape("the score", self.score(inside, sigma), x.shape)
-        v = -self.sde.growth * per_row(sigma, x) ** 2 * found
-        if self.mollifier is not None:
-            v = v * bump(inside, self.mollifier)
-        v = direction * v
-        self.look(v, x)
-        return v
-
-    def look(self, values, x, last=False):
-        """RuntimeError unless values are finite, and points of the line in reach; it names the step and the noise."""
-        if values.device.type != "cpu" and self.method in FIXED and not last:
-            return
-        # A solver that looks for its first step may try times that are no times of the process.
-        if not last and not 0 <= self.time <= 1:
-            return
+    return drift, {
+        "name_time": lambda t: f"sigma {sde.sigma(t).item():.3g}",
         # So far beyond the walls a number has no digits left that say where it folds to.
-        far = isinstance(self.sde, ReflectedSDE) and x.abs().max() > 1e-2 / torch.finfo(x.dtype).eps
-        if far or not values.isfinite().all():
-            step = max(0, self.evaluations - 1) // STAGES[self.method]
-            raise RuntimeError(
-                f"the flow is not finite, at step {step} (evaluation {self.evaluations}) and sigma "
-                f"{self.sigma.item():.3g}: look at the score there"
-            )
-
-
-def _divergence(v, x, signs):
-    """Divergence of ``v`` by ``x``, shape (B,): exact where there are no signs."""
-    if len(signs):
-        products = [
-            (torch.autograd.grad(v, x, sign, retain_graph=True)[0] * sign).flatten(1) for sign in signs
-        ]
-        return torch.stack(products).mean(0).sum(1)
-    total, flat = 0.0, v.flatten(1)
-    for k in range(flat.shape[1]):
-        (slope,) = torch.autograd.grad(flat[:, k].sum(), x, retain_graph=True)
-        total = total + slope.flatten(1)[:, k]
-    return total
-
-
-def _solved(function, velocity, state, grid, options):
-    """The path by ``odeint``; RuntimeError where it loses its way."""
-    try:
-        path = odeint(function, state, grid, **options)
-    except AssertionError as error:  # torchdiffeq's way to say that steps have become too short
-        raise RuntimeError(
-            f"the flow finds no step that is short enough, at evaluation {velocity.evaluations} and sigma "
-            f"{velocity.sigma.item():.3g} ({error}): look at the score there"
-        ) from None
-    x, *others = path if isinstance(path, tuple) else (path,)
-    for values in (x, *others):
-        velocity.look(values, x, last=True)
-    return path
-
-
-def _checked_times(times):
-    """Times of a flow as float64, shape (at least 2,)."""
-    times = times if isinstance(times, torch.Tensor) else list(times)
-    grid = torch.as_tensor(times, dtype=torch.float64).cpu()
-    if grid.ndim != 1 or len(grid) < 2:
-        raise ValueError(f"times must be at least 2, the first and the last, got {grid.tolist()}")
-    if not ((grid >= 0) & (grid <= 1)).all():
-        raise ValueError(f"times must lie in [0, 1], got {grid.tolist()}")
-    steps = grid.diff()
-    if not ((steps > 0).all() or (steps < 0).all()):
-        raise ValueError(f"times must rise or fall, each different from the one before, got {grid.tolist()}")
-    return grid
-
-
-def _solver(method, rtol, atol, steps):
-    """Options of ``odeint``."""
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
-    if (steps is not None) != (method in FIXED):
-        need = (
-            f"{method} takes equal steps: say how many"
-            if steps is None
-            else f"{method} chooses its own steps"
-        )
-        raise ValueError(f"{need} (steps is {steps})")
-    if steps is not None:
-        return {"method": method, "options": {"grid_constructor": _equal_steps(whole("steps", steps))}}
-    if not min(rtol, atol) > 0:
-        raise ValueError(f"rtol and atol must be above 0, got {rtol} and {atol}")
-    return {"method": method, "rtol": rtol, "atol": atol, "options": {"min_step": SHORTEST}}
-
-
-def _equal_steps(steps):
-    """The grid of torchdiffeq; with a step size in its place, rounding would sometimes make it one step more."""
-
-    def grid(function, x, times):
-        shares = torch.linspace(0, 1, steps + 1, dtype=times.dtype, device=times.device)
-        return torch.lerp(times[0], times[-1], shares)
-
-    return grid
+        "limit": 1e-2 / torch.finfo(dtype).eps if walls else None,
+        "min_step": SHORTEST,
+    }

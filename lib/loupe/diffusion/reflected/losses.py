@@ -10,9 +10,9 @@ import math
 import torch
 
 from loupe.checks import of_shape, whole
-from loupe.diffusion.discrete.noise import training_times
 from loupe.diffusion.reflected.kernel import per_row
 from loupe.diffusion.reflected.sde import ReflectedSDE, checked_data
+from loupe.diffusion.times import training_times
 
 EARLIEST = 1e-5
 """Earliest time of training."""

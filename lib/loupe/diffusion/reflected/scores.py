@@ -1,7 +1,8 @@
 """Scores as functions of ``(x, sigma)``: of a network, guided towards a class, or with a threshold.
 
 A score is any callable: points ``x (B, ...)`` and noise levels ``sigma (B,)`` give the gradient of the log-density at
-that noise, of the shape of ``x``. Everything here takes such functions and gives them.
+that noise, of the shape of ``x``. Everything here takes such functions and gives them. Guidance is that of all
+diffusions; the code published with [1] feeds class 0 where :func:`classifier_free` feeds no label.
 
 References
 ----------
@@ -13,10 +14,25 @@ import math
 import torch
 
 from loupe.checks import of_shape
-from loupe.derivatives import slope
+from loupe.diffusion.continuous.guidance import (
+    THRESHOLDS,
+    check_threshold,
+    classifier_free,
+    classifier_guided,
+    conditional,
+    threshold,
+)
 from loupe.diffusion.reflected.kernel import checked_sigma, per_row
 
-THRESHOLDS = ("static", "dynamic")
+__all__ = [
+    "THRESHOLDS",
+    "ScoreNetwork",
+    "classifier_free",
+    "classifier_guided",
+    "conditional",
+    "level_features",
+    "thresholded",
+]
 
 
 class ScoreNetwork(torch.nn.Module):
@@ -60,95 +76,7 @@ def level_features(x, sigma, levels):
     return torch.cat([phase.sin() / spread, phase.cos()], 1)
 
 
-def conditional(score, labels):
-    """The score of given classes: a function of ``(x, sigma)``.
-
-    Parameters
-    ----------
-    score : callable
-        ``score(x, sigma, labels)``.
-    labels : torch.Tensor of int64, shape (B,)
-    """
-    return lambda x, sigma: score(x, sigma, labels)
-
-
-def classifier_free(score, labels, weight, *, classes):
-    """Guidance without a classifier: ``(1 + w) s(x, label) - w s(x, no label)`` ([1]).
-
-    In a reflected process it stays a score within the cube whatever the weight. The network is asked about both at
-    once, in a batch of twice the size. (The published code feeds class 0 where this feeds no label.)
-
-    Parameters
-    ----------
-    score : callable
-        ``score(x, sigma, labels)``.
-    labels : torch.Tensor of int64, shape (B,)
-        From 0 to ``classes - 1``.
-    weight : float
-        w; 0 gives the conditional score, -1 the unconditional one.
-    classes : int
-        How many there are; this number itself is the label that says nothing, which training has put in place of
-        some labels.
-
-    Returns
-    -------
-    callable
-        ``(x, sigma)`` to scores of the shape of ``x``.
-
-    Raises
-    ------
-    ValueError
-        If there are no classes, a label is none of them, or the weight is not a number.
-    """
-    weight = _checked_weight(weight)
-    if classes < 1:
-        raise ValueError("guidance needs a network with classes, and this one has none: train it with labels")
-    if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
-        wrong = labels[(labels < 0) | (labels >= classes)][0].item()
-        raise ValueError(f"labels must be from 0 to {classes - 1}, got {wrong}")
-    if weight == 0:
-        return conditional(score, labels)
-    both = torch.cat([labels, torch.full_like(labels, classes)])
-
-    def guided(x, sigma):
-        pairs = torch.cat([x, x])
-        found = of_shape("the score", score(pairs, torch.cat([sigma, sigma]), both), pairs.shape)
-        told, untold = found.chunk(2)
-        return torch.lerp(untold, told, 1 + weight)
-
-    return guided
-
-
-def classifier_guided(score, log_probability, labels, weight):
-    """Guidance by a classifier of noisy points: ``s(x) + (1 + w) grad log p(label | x)``.
-
-    With the true posterior this is :func:`classifier_free` with the same weight, by Bayes' rule.
-
-    Parameters
-    ----------
-    score : callable
-        Without label, ``(x, sigma)``.
-    log_probability : callable
-        ``(x, sigma)`` to log-probabilities of the classes, shape (B, classes).
-    labels : torch.Tensor of int64, shape (B,)
-    weight : float
-        w; 0 gives the score of the class.
-
-    Returns
-    -------
-    callable
-        ``(x, sigma)`` to scores of the shape of ``x``.
-    """
-    weight = _checked_weight(weight)
-
-    def guided(x, sigma):
-        chosen = slope(lambda at: log_probability(at, sigma).gather(1, labels.unsqueeze(1)), x)
-        return of_shape("the score", score(x, sigma), x.shape) + (1 + weight) * chosen
-
-    return guided
-
-
-def thresholded(score, how, share=0.995):
+def thresholded(score, how, share=0.995, *, data_range=(0.0, 1.0)):
     """What practice does to a diffusion without walls: keep the predicted clean image in the cube.
 
     The prediction ``x + sigma^2 s`` is clipped, and turned back into a score.
@@ -157,10 +85,10 @@ def thresholded(score, how, share=0.995):
     ----------
     score : callable
     how : str
-        ``"static"`` clips to [0, 1]. ``"dynamic"`` first looks how far from the centre the given share of the
-        coordinates of each image lies at most; if that is outside the cube, it clips there and scales all down to the
-        cube (Saharia et al. 2022).
+        ``"static"`` clips to the cube, ``"dynamic"`` scales to it: :func:`loupe.diffusion.continuous.threshold`.
     share : float
+    data_range : tuple of float
+        The least and the largest value of data, for diffusions without walls.
 
     Returns
     -------
@@ -172,26 +100,11 @@ def thresholded(score, how, share=0.995):
     ValueError
         For another word, or a share outside (0, 1].
     """
-    if how not in THRESHOLDS:
-        raise ValueError(f"a threshold is {' or '.join(THRESHOLDS)}, got {how!r}")
-    if not 0 < share <= 1:
-        raise ValueError(f"share must be above 0 and at most 1, got {share}")
+    check_threshold(how, share, data_range)
 
     def bounded(x, sigma):
         variance = per_row(checked_sigma(sigma, x), x) ** 2
         clean = x + variance * of_shape("the score", score(x, sigma), x.shape)
-        if how == "static":
-            clean = clean.clamp(0, 1)
-        else:
-            centred = 2 * clean - 1
-            bound = per_row(centred.abs().flatten(1).quantile(share, dim=1).clamp(min=1), x)
-            clean = (centred.clamp(-bound, bound) / bound + 1) / 2
-        return (clean - x) / variance
+        return (threshold(clean, how, share, data_range=data_range) - x) / variance
 
     return bounded
-
-
-def _checked_weight(weight):
-    if not abs(weight) < float("inf"):
-        raise ValueError(f"the weight of guidance must be a finite number, got {weight}")
-    return float(weight)

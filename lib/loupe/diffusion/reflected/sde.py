@@ -8,11 +8,11 @@ References
 .. [1] Lou and Ermon, Reflected Diffusion Models, 2023.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
 
+from loupe.diffusion.continuous.sde import VESDE, GeometricSchedule
 from loupe.diffusion.reflected.kernel import (
     check_cube,
     checked_sigma,
@@ -22,48 +22,6 @@ from loupe.diffusion.reflected.kernel import (
     sample_kernel,
     unfolded,
 )
-
-
-@dataclass(frozen=True)
-class GeometricSchedule:
-    """Noise that grows by the same factor in equal times (the variance-exploding schedule).
-
-    Parameters
-    ----------
-    sigma_min, sigma_max : float
-        Standard deviation of the noise at times 0 and 1.
-
-    Raises
-    ------
-    ValueError
-        Unless ``0 < sigma_min < sigma_max``.
-    """
-
-    sigma_min: float = 0.01
-    sigma_max: float = 5.0
-
-    def __post_init__(self):
-        if not 0 < self.sigma_min < self.sigma_max < math.inf:
-            raise ValueError(
-                f"noise must grow from a sigma_min above 0 to a sigma_max, got {self.sigma_min} and {self.sigma_max}"
-            )
-
-    @property
-    def growth(self):
-        """Logarithm of ``sigma_max / sigma_min``."""
-        return math.log(self.sigma_max / self.sigma_min)
-
-    def sigma(self, t):
-        """Standard deviation ``sigma_min**(1 - t) * sigma_max**t`` of all noise up to time t, shape of ``t``."""
-        return (math.log(self.sigma_min) + self.growth * torch.as_tensor(t)).exp()
-
-    def diffusion(self, t):
-        """Coefficient g of the noise: g^2 is the derivative of sigma^2 by time."""
-        return math.sqrt(2 * self.growth) * self.sigma(t)
-
-    def time(self, sigma):
-        """When the noise has this standard deviation."""
-        return (torch.as_tensor(sigma).log() - math.log(self.sigma_min)) / self.growth
 
 
 @dataclass(frozen=True)
@@ -108,7 +66,7 @@ class ReflectedSDE(GeometricSchedule):
 
 
 @dataclass(frozen=True)
-class ExplodingSDE(GeometricSchedule):
+class ExplodingSDE(VESDE):
     """The same noise without walls: the variance-exploding diffusion, the baseline.
 
     Parameters
@@ -121,6 +79,7 @@ class ExplodingSDE(GeometricSchedule):
 
     centre: float = 0.5
     spread: float = 0.5
+    limit, limit_log_density = VESDE.prior_sample, VESDE.prior_log_density
 
     def noised(self, x0, sigma, generator=None):
         """Add noise; shape of ``x0 (B, ...)``, for ``sigma (B,)`` or one for each coordinate."""
@@ -130,17 +89,6 @@ class ExplodingSDE(GeometricSchedule):
     def kernel_score(self, x, x0, sigma):
         """Score ``(x0 - x) / sigma^2`` of the Gaussian kernel, shape of ``x``."""
         return (x0 - x) / per_row(checked_sigma(sigma, x, each=True), x) ** 2
-
-    def limit(self, shape, generator=None, device="cpu", dtype=torch.float32):
-        """Draw from the normal law that stands for what is there at time 1."""
-        noise = torch.randn(shape, generator=generator, device=device, dtype=dtype)
-        return self.centre + self.sigma_max * noise
-
-    def limit_log_density(self, x):
-        """Log-density of that law, shape (B,)."""
-        scaled = ((x - self.centre) / self.sigma_max).flatten(1)
-        constant = math.log(self.sigma_max * math.sqrt(2 * math.pi))
-        return -(scaled.square() / 2 + constant).sum(1)
 
     def inputs(self, x, sigma):
         """What a network is shown of ``x``: centred, and divided by its standard deviation at this noise."""

@@ -1,0 +1,210 @@
+"""Guidance towards a class, and thresholds for predicted data: functions of models that give models.
+
+A model is any callable: points ``x (B, ...)`` and times or noise levels ``(B,)`` give a score, a denoised point or noise
+of the shape of ``x``.
+
+References
+----------
+.. [1] Ho and Salimans, Classifier-Free Diffusion Guidance, 2022.
+.. [2] Dhariwal and Nichol, Diffusion Models Beat GANs on Image Synthesis, 2021.
+.. [3] Saharia et al., Photorealistic Text-to-Image Diffusion Models with Deep Language Understanding, 2022.
+"""
+
+import math
+
+import torch
+
+from loupe.checks import of_shape
+from loupe.derivatives import slope, transformed
+from loupe.diffusion.continuous.sde import per_sample, predicted
+
+THRESHOLDS = ("static", "dynamic")
+
+
+def conditional(score, labels):
+    """The score of given classes: a function of ``(x, sigma)``.
+
+    Parameters
+    ----------
+    score : callable
+        ``score(x, sigma, labels)``.
+    labels : torch.Tensor of int64, shape (B,)
+    """
+    return lambda x, sigma: score(x, sigma, labels)
+
+
+def classifier_free(score, labels, weight, *, classes=None, null=None):
+    """Guidance without a classifier: ``(1 + w) s(x, label) - w s(x, no label)`` ([1], eq. 6).
+
+    It serves scores, denoisers and noise predictors alike. In a reflected process it stays a score within the cube
+    whatever the weight. The network is asked about both at once, in a batch of twice the size.
+
+    Parameters
+    ----------
+    score : callable
+        ``score(x, sigma, labels)``.
+    labels : torch.Tensor
+        Of int64 and shape (B,), from 0 to ``classes - 1``; with ``null`` any condition (B, ...), such as an embedding.
+    weight : float or torch.Tensor of shape (B,)
+        w, one number or one per sample; 0 gives the conditional score, -1 the unconditional one.
+    classes : int, optional
+        How many there are; this number itself is the label that says nothing, which training has put in place of
+        some labels.
+    null : torch.Tensor, optional
+        In place of ``classes``: the condition that says nothing, of the shape of one condition or of all.
+
+    Returns
+    -------
+    callable
+        ``(x, sigma)`` to scores of the shape of ``x``.
+
+    Raises
+    ------
+    ValueError
+        If there are no classes, a label is none of them, or the weight is not finite or of another shape.
+    """
+    weight = _checked_weight(weight)
+    if null is None:
+        _check_labels(labels, classes)
+        null = torch.full_like(labels, classes)
+    elif null.shape not in (labels.shape, labels.shape[1:]):
+        raise ValueError(
+            f"null must have the shape of a condition, {tuple(labels.shape[1:])}, got {tuple(null.shape)}"
+        )
+    if not isinstance(weight, torch.Tensor) and weight == 0:
+        return conditional(score, labels)
+    both = torch.cat([labels, null.to(labels).expand_as(labels)])
+
+    def guided(x, sigma):
+        pairs = torch.cat([x, x])
+        found = of_shape("the score", score(pairs, torch.cat([sigma, sigma]), both), pairs.shape)
+        told, untold = found.chunk(2)
+        return torch.lerp(untold, told, _each(1 + weight, x))
+
+    return guided
+
+
+def classifier_guided(score, log_probability, labels, weight):
+    """Guidance by a classifier of noisy points: ``s(x) + (1 + w) grad log p(label | x)`` ([2], section 4).
+
+    With the true posterior this is :func:`classifier_free` with the same weight, by Bayes' rule.
+
+    Parameters
+    ----------
+    score : callable
+        Without label, ``(x, sigma)``; a score, no other kind of model.
+    log_probability : callable
+        ``(x, sigma)`` to log-probabilities of the classes, shape (B, classes).
+    labels : torch.Tensor of int64, shape (B,)
+    weight : float or torch.Tensor of shape (B,)
+        w, one number or one per sample; 0 gives the score of the class.
+
+    Returns
+    -------
+    callable
+        ``(x, sigma)`` to scores of the shape of ``x``.
+    """
+    weight = _checked_weight(weight)
+
+    def guided(x, sigma):
+        chosen = slope(lambda at: log_probability(at, sigma).gather(1, labels.unsqueeze(1)), x)
+        return of_shape("the score", score(x, sigma), x.shape) + _each(1 + weight, x) * chosen
+
+    return guided
+
+
+def threshold(x0, how, share=0.995, *, data_range=(-1.0, 1.0)):
+    """Predicted data, kept in their range ([3], section 2.3).
+
+    Parameters
+    ----------
+    x0 : torch.Tensor, shape (B, ...)
+        Of any size.
+    how : str
+        ``"static"`` clips to the range. ``"dynamic"`` first looks how far from the centre the given share of the
+        coordinates of each sample lies at most; if that is outside the range, it clips there and scales all down to the
+        range.
+    share : float
+    data_range : tuple of float
+        The least and the largest value of data.
+
+    Returns
+    -------
+    torch.Tensor
+        Shape of ``x0``. Where an entry is NaN, a static threshold leaves it so, a dynamic one the whole sample.
+
+    Raises
+    ------
+    ValueError
+        For another word, a share outside (0, 1], or a range that is none.
+    """
+    low, high = check_threshold(how, share, data_range)
+    if how == "static":
+        return x0.clamp(low, high)
+    centre, half = (low + high) / 2, (high - low) / 2
+    centred = (x0 - centre) / half
+    bound = _each(_quantile(centred.abs().unsqueeze(-1).flatten(1), share).clamp(min=1), x0)
+    return centred.clamp(-bound, bound) / bound * half + centre
+
+
+def thresholded(denoiser, how, share=0.995, *, data_range=(-1.0, 1.0)):
+    """A denoiser whose predictions are kept in the range of the data; arguments as in :func:`threshold`.
+
+    Returns
+    -------
+    callable
+        ``(x, t)`` to denoised points.
+    """
+    check_threshold(how, share, data_range)
+    return lambda x, t: threshold(
+        predicted("the denoiser", denoiser, x, t), how, share, data_range=data_range
+    )
+
+
+def check_threshold(how, share, data_range):
+    """The ends of the range; ValueError for a threshold that is none."""
+    low, high = data_range
+    if how not in THRESHOLDS:
+        raise ValueError(f"a threshold is {' or '.join(THRESHOLDS)}, got {how!r}")
+    if not 0 < share <= 1:
+        raise ValueError(f"share must be above 0 and at most 1, got {share}")
+    if not -math.inf < low < high < math.inf:
+        raise ValueError(f"data_range must be a least and a largest value, got {low} and {high}")
+    return low, high
+
+
+def _quantile(values, share):
+    """``torch.quantile`` of each row, to the bit, of rows of any length: torch's own takes at most 2^24 numbers."""
+    single = values.to(torch.promote_types(values.dtype, torch.float32))
+    ordered = single.sort(dim=1).values
+    rank = torch.tensor(share, dtype=single.dtype, device=values.device) * (values.shape[1] - 1)
+    low, high = (ordered.index_select(1, at.long().view(1)).squeeze(1) for at in (rank, rank.ceil()))
+    # A NaN is sorted to the end.
+    found = torch.where(ordered[:, -1].isnan(), math.nan, torch.lerp(low, high, rank - rank.floor()))
+    return found.to(values.dtype)
+
+
+def _each(value, x):
+    """A weight that can be multiplied with ``x``; numbers stay what they are."""
+    return per_sample("the weight", value, x) if isinstance(value, torch.Tensor) else value
+
+
+def _checked_weight(weight):
+    """A number as float, tensors as they are; finite, where looking does not wait for a GPU."""
+    if not isinstance(weight, torch.Tensor):
+        finite = abs(weight) < math.inf
+    elif weight.device.type != "cpu" or torch.compiler.is_compiling() or transformed():
+        return weight
+    else:
+        finite = weight.isfinite().all()
+    if not finite:
+        raise ValueError(f"the weight of guidance must be a finite number, got {weight}")
+    return weight if isinstance(weight, torch.Tensor) else float(weight)
+
+
+def _check_labels(labels, classes):
+    if not classes or classes < 1:
+        raise ValueError("guidance needs a network with classes, and this one has none: train it with labels")
+    if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
+        wrong = labels[(labels < 0) | (labels >= classes)][0].item()
+        raise ValueError(f"labels must be from 0 to {classes - 1}, got {wrong}")

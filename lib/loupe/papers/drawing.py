@@ -1,10 +1,12 @@
 """Where the figures of chapters get their runs, and what is said under each by itself.
 
->>> @drawn_from("charged", what="prediction of charged particles")
-... def learning(found):
-...     sheet, axes = figure()
-...     ...
-...     return Picture(sheet, "A falling curve.", "Validation error while the network trains.")
+A figure reads::
+
+    @drawn_from("charged_egno", what="prediction of charged particles")
+    def learning(found):
+        sheet, axes = figure()
+        axes.plot(found.runs.first["valid"])
+        return Picture(sheet, "A falling curve.", "Validation error while the network trains.")
 
 ``learning(chapter)`` shows the picture with "Preset `gpu`, 3 seeds." after its caption, or says that the prediction
 of charged particles has not been computed yet.

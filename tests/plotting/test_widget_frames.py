@@ -31,7 +31,8 @@ def test_a_picture_is_a_fragment_that_needs_nothing_else(name):
     assert set(bundle) == {"text/html", "text/plain"}
     assert "\n" not in bundle["text/plain"]
     text = bundle["text/html"]
-    assert f'{name} mathjax_ignore" id="loupe-{name}-' in text.split("\n")[0]
+    assert text.startswith(f'<div class="loupe-widget loupe-{name} lw-')
+    assert f' mathjax_ignore" id="loupe-{name}-' in text.split("\n")[0]
     assert 'role="group" aria-label="a &lt; b &amp; c">' in text.split("\n")[0]
     assert '<p class="lw-title">a &lt; b &amp; c</p>' in text
     assert text.count("</script>") == 2, "no text ends the data"

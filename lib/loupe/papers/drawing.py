@@ -1,21 +1,25 @@
 """Where the figures of chapters get their runs, and what is said under each by itself.
 
->>> @drawn_from("charged", what="prediction of charged particles")
-... def learning(found):
-...     sheet, axes = figure()
-...     ...
-...     return Picture(sheet, "A falling curve.", "Validation error while the network trains.")
+A figure reads::
+
+    @drawn_from("charged_egno", what="prediction of charged particles")
+    def learning(found):
+        sheet, axes = figure()
+        axes.plot(found.runs.first["valid"])
+        return Picture(sheet, "A falling curve.", "Validation error while the network trains.")
 
 ``learning(chapter)`` shows the picture with "Preset `gpu`, 3 seeds." after its caption, or says that the prediction
 of charged particles has not been computed yet.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
+from loupe.experiment.render import Block, table
 from loupe.experiment.results import OWN, absent, find
 from loupe.plotting import show
 
@@ -69,3 +73,28 @@ def drawn_from(
         return drawn
 
     return decorate
+
+
+def bench_table(bench: Mapping[str, Any], task: str, columns: Mapping[str, str]) -> Block:
+    """A table of the measurements of one task that ``make bench`` stored.
+
+    Parameters
+    ----------
+    bench
+        What ``chapter.benchmark()`` gives: ``rows``, each with its ``task``.
+    task
+        The rows that are shown.
+    columns
+        By the head of each column a template of its cells, such as ``"{systems:,} × {steps:,}"``.
+
+    >>> rows = [{"task": "a", "method": "loupe", "CPU ms": 2.5}, {"task": "b"}]
+    >>> print(bench_table({"rows": rows}, "a", {"method": "{method}", "ms": "{CPU ms:.1f}"}))
+    method  ms
+    loupe   2.5
+    """
+    rows = [
+        [re.sub(r"(?<=\de)-", "−", cell.format_map(row)) for cell in columns.values()]
+        for row in bench["rows"]
+        if row["task"] == task
+    ]
+    return table(tuple(columns), rows, numeric=True)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from loupe.experiment.render import score_table, table
-from loupe.papers.drawing import Picture, drawn_from
+from loupe.papers.drawing import Picture, bench_table, drawn_from
 from loupe.papers.egno.claims import bootstrap, changed, of_windows, shared_and_new, variants
 from loupe.plotting import MUTED, SERIES, TRUTH, figure, log_axis, series, thumbnail_axes, trajectory_view
 
@@ -348,35 +348,28 @@ def ablations(found):
 # --- what it costs ------------------------------------------------------------------------------------------
 
 
-def _measured(bench, task, head, row):
-    rows = [row(one) for one in bench["rows"] if one["task"] == task]
-    return table(head, rows, numeric=True)
-
-
 def simulator_table(bench):
     """T4: the simulator beside a loop over systems."""
-    head = ("method", "systems × steps", "CPU seconds", "systems a CPU-second", "extrapolated")
-    return _measured(bench, "The simulator", head, lambda row: (
-        row["method"], f"{row['systems']:,} × {row['steps']:,}", f"{row['CPU seconds']:.1f}",
-        f"{row['systems a CPU-second']:,.0f}", row["extrapolated"],
-    ))  # fmt: skip
+    return bench_table(bench, "The simulator", {
+        "method": "{method}", "systems × steps": "{systems:,} × {steps:,}", "CPU seconds": "{CPU seconds:.1f}",
+        "systems a CPU-second": "{systems a CPU-second:,.0f}", "extrapolated": "{extrapolated}",
+    })  # fmt: skip
 
 
 def speed_table(bench):
     """T5: EGNO beside a restatement that lists edges."""
-    head = ("task", "method", "CPU ms", "over ours", "difference / extent")
-    return _measured(bench, "Networks", head, lambda row: (
-        f"{row['case']}, {row['part']}", row["method"], f"{row['CPU ms']:.1f}", f"{row['CPU, times ours']:.2f}",
-        f"{row['of its system']:.0e}".replace("-", "−"),
-    ))  # fmt: skip
+    return bench_table(bench, "Networks", {
+        "task": "{case}, {part}", "method": "{method}", "CPU ms": "{CPU ms:.1f}", "over ours": "{CPU, times ours:.2f}",
+        "difference / extent": "{of its system:.0e}",
+    })  # fmt: skip
 
 
 def rollout_table(bench):
     """T6: all times in one pass, or one after the other."""
-    head = ("systems in a batch", "method", "ms", "time over one pass")
-    return _measured(bench, "One forward, or a rollout", head, lambda row: (
-        f"{row['systems']}", row["method"], f"{row['wall ms']:.1f}", f"{row['wall, times ours']:.2f}",
-    ))  # fmt: skip
+    return bench_table(bench, "One forward, or a rollout", {
+        "systems in a batch": "{systems}", "method": "{method}", "ms": "{wall ms:.1f}",
+        "time over one pass": "{wall, times ours:.2f}",
+    })  # fmt: skip
 
 
 def thumbnail(chapter, target):

@@ -58,7 +58,7 @@ def frame_player(
     frames : sequence or mapping
         The pictures in their order: each a :class:`Frame`, or only its picture, which is
 
-        - a matplotlib figure, which is closed, or the bytes of a PNG file;
+        - a matplotlib figure, which is closed, or the bytes of a PNG file; of width ``"narrow"`` a phone can show it;
         - an array of bytes, shape (H, W) or (H, W, 3), shown in hard pixels;
         - SVG or HTML, which begins with ``<``; any other text is shown as it stands.
 

@@ -199,7 +199,7 @@ def first_hitting(
         As for :func:`sample`; ``watch(k, x)`` sees the tokens after k masks have gone.
     order : str
         ``"random"``, or ``"confidence"``: next goes the mask whose most probable token has the greatest probability, at
-        temperature 1. The law is then no longer that of :func:`sample`.
+        temperature 1. The distribution is then no longer that of :func:`sample`.
 
     Returns
     -------

@@ -109,7 +109,7 @@ def sharp_score(graph, temperature, top_p):
 
 
 def unmasked_law(goes, confident, temperature=1.0, top_p=1.0):
-    """The distribution of samples when so many masks go with the probabilities ``goes(step, masks)`` (a list), step by step."""
+    """The distribution of samples when so many masks go with probabilities ``goes(step, masks)``, a list."""
     states = {(M,) * 3: 1.0}
     for step in itertools.count():
         if all(M not in x for x in states):

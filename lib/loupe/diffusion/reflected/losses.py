@@ -11,7 +11,7 @@ import torch
 
 from loupe.checks import of_shape, whole
 from loupe.diffusion.discrete.noise import training_times
-from loupe.diffusion.reflected.kernel import per_row
+from loupe.diffusion.reflected.kernel import checked_sigma, per_row
 from loupe.diffusion.reflected.sde import ReflectedSDE, checked_data
 
 EARLIEST = 1e-5
@@ -62,7 +62,7 @@ def denoising_loss(score, x0, sde, t=None, generator=None, *, weighting="varianc
     x0 = checked_data(x0, sde)
     if t is None:
         t = training_times(len(x0), generator, start=EARLIEST, device=x0.device)
-    sigma = sde.sigma(t).to(x0.dtype)
+    sigma = checked_sigma(sde.sigma(t), x0)
     x = sde.noised(x0, sigma, generator)
     # Times sigma both are numbers of order 1, whatever the noise.
     found = of_shape("the score", score(x, sigma), x.shape)

@@ -109,7 +109,7 @@ def sharp_score(graph, temperature, top_p):
 
 
 def unmasked_law(goes, confident, temperature=1.0, top_p=1.0):
-    """The law of samples, when so many masks go with the probabilities ``goes(step, masks)`` (a list), step by step."""
+    """The distribution of samples when so many masks go with probabilities ``goes(step, masks)``, a list."""
     states = {(M,) * 3: 1.0}
     for step in itertools.count():
         if all(M not in x for x in states):
@@ -270,10 +270,16 @@ def test_networks_do_not_look_at_padding(causal, side):
 @both
 def test_samples_leave_padding_alone(graph, noise):
     padding, seen = torch.arange(6) >= torch.tensor([6, 4, 1]).unsqueeze(1), []
-    score, given = ScoreNetwork(network(graph.states, condition=4), graph), ([0], [2])
+    inner, given, asked = ScoreNetwork(network(graph.states, condition=4), graph), ([0], [2]), []
+
+    def score(x, total, padding=None):
+        asked.append(padding)
+        return inner(x, total, padding)
+
     found = drawn(
         score, graph, noise, (3, 6), watch=lambda k, x: seen.append(x), padding=padding, given=given
     )
+    assert all(torch.equal(each, padding) for each in asked)
     assert all((x[padding] == 0).all() and (x[:, 0] == 2).all() for x in seen)
     assert (found.tokens < 3).all()
     alone, whole = (

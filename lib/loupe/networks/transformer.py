@@ -162,7 +162,7 @@ class Transformer(nn.Module):
         ----------
         tokens : torch.Tensor of int64, shape (..., L)
         noise : torch.Tensor, shape (...), or float, optional
-            Total noise, if the network is told of it.
+            Total noise, for a network that takes it.
         padding : torch.Tensor of bool, shape (..., L), optional
             True where there is no token: nothing looks there, and the output is of no use.
 

@@ -49,7 +49,7 @@ def load_released_sedd(path, *, head=HEAD):
         ``model.safetensors`` or ``pytorch_model.bin`` of one of the released sizes. The latter is read by
         ``torch.load`` with ``weights_only=True``.
     head : int
-        Coordinates of a head of attention, which weights do not tell.
+        Coordinates of a head of attention; the weights do not show it.
 
     Returns
     -------

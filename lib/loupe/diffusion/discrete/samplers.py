@@ -119,7 +119,7 @@ def sample(
         raise ValueError(
             f"only masks have an order, and none in a race: order='confidence' with {graph}, race={race}"
         )
-    shape, sharp = tuple(shape), sharpness(temperature, top_p, shape[:-1], device)
+    shape, sharp = tuple(shape), sharpness(temperature, top_p, tuple(shape[:-1]), device)
     if sharp and race is not None:
         raise ValueError("a race is run as published, at temperature 1 and top_p 1: leave one of them out")
     restore, padding = restorer(given, padding, graph, shape, device)
@@ -199,7 +199,7 @@ def first_hitting(
         As for :func:`sample`; ``watch(k, x)`` sees the tokens after k masks have gone.
     order : str
         ``"random"``, or ``"confidence"``: next goes the mask whose most probable token has the greatest probability, at
-        temperature 1. The law is then no longer that of :func:`sample`.
+        temperature 1. The distribution is then no longer that of :func:`sample`.
 
     Returns
     -------

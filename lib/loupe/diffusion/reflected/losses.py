@@ -10,7 +10,7 @@ import math
 import torch
 
 from loupe.checks import of_shape, whole
-from loupe.diffusion.reflected.kernel import per_row
+from loupe.diffusion.reflected.kernel import checked_sigma, per_row
 from loupe.diffusion.reflected.sde import ReflectedSDE, checked_data
 from loupe.diffusion.times import training_times
 
@@ -62,7 +62,7 @@ def denoising_loss(score, x0, sde, t=None, generator=None, *, weighting="varianc
     x0 = checked_data(x0, sde)
     if t is None:
         t = training_times(len(x0), generator, start=EARLIEST, device=x0.device)
-    sigma = sde.sigma(t).to(x0.dtype)
+    sigma = checked_sigma(sde.sigma(t), x0)
     x = sde.noised(x0, sigma, generator)
     # Times sigma both are numbers of order 1, whatever the noise.
     found = of_shape("the score", score(x, sigma), x.shape)

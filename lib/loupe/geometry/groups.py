@@ -126,7 +126,7 @@ def solved(name, groups, x, w, start, *, tolerance, max_iterations):
     """
     limits = {"tolerance": tolerance, "max_iterations": max_iterations}
     with torch.no_grad():
-        if readable():
+        if readable(x, w, start):
             return SOLVERS[name](groups, x, w, start, **limits)
         if not isinstance(groups, Batch):
             raise ValueError("means on graphs do not work under vmap or torch.compile: use frechet_mean")

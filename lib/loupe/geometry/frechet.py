@@ -164,6 +164,8 @@ def graph_frechet_mean(
     nodes = len(points)
     source, owner = edge_list(edges, nodes, axis=0)
     points, weights = _checked_weights(full(points), weights, source.shape)
+    if not readable(points, weights):
+        raise ValueError("means on graphs do not work under vmap or torch.compile: use frechet_mean")
     manifold.check(points.detach())
     alone = torch.bincount(owner, minlength=nodes) == 0
     if alone.any():

@@ -16,12 +16,18 @@ def transformed():
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
-def readable():
-    """Whether values may steer the program: not within ``torch.compile``, and not within ``torch.func.vmap``."""
-    if torch.compiler.is_compiling():
-        return False
-    vmap = torch._C._functorch.TransformType.Vmap
-    return all(level.key() != vmap for level in torch._C._functorch.get_interpreter_stack() or ())
+def readable(*tensors):
+    """Whether their values may steer the program: not within ``torch.compile``, nor as a batch of ``torch.func.vmap``."""
+    return not torch.compiler.is_compiling() and not any(map(_batched, tensors))
+
+
+def _batched(tensor):
+    functorch = torch._C._functorch
+    while isinstance(tensor, torch.Tensor) and functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
+            return True
+        tensor = functorch.get_unwrapped(tensor)
+    return False
 
 
 def full_precision(backward):

@@ -1,12 +1,9 @@
-"""Laws of the eight verbs on every manifold: inverses, isometries, two charts of one space, gradients, edges."""
+"""Flat, spherical and hyperbolic space beyond the laws: textbooks, two charts of one space, edges, errors."""
 
 import math
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import mutually_broadcastable_shapes
 
 from loupe.geometry import (
     Euclidean,
@@ -33,7 +30,6 @@ SPACES = [
 ]
 HYPERBOLIC = [space for space in SPACES if space.curvature < 0]
 DTYPES = (torch.float64, torch.float32)
-VERBS = ("exp", "log", "squared_dist", "dist", "inner", "norm", "transport", "to_tangent", "project")
 
 spaces = pytest.mark.parametrize("space", SPACES, ids=repr)
 hyperbolic = pytest.mark.parametrize("space", HYPERBOLIC, ids=repr)
@@ -73,61 +69,6 @@ def shortened(space, x, u, length):
     return u * (length / space.norm(x, u))[..., None]
 
 
-# ---- points and vectors
-
-
-@spaces
-@dtypes
-@seeds
-def test_random_points_lie_on_the_manifold(space, dtype, seed):
-    generator = torch.Generator().manual_seed(seed)
-    x = space.random(3, 50, 4, generator=generator, dtype=dtype)
-    assert x.shape == (3, 50, 4)
-    assert x.dtype == dtype
-    space.check(x)
-    assert torch.equal(x, space.random(3, 50, 4, generator=generator.manual_seed(seed), dtype=dtype))
-
-
-@spaces
-def test_random_tangents_are_standard_normal(space):
-    x = space.random(4, generator=torch.Generator().manual_seed(0), dtype=torch.float64).expand(20_000, 4)
-    u = space.random_tangent(x, generator=torch.Generator().manual_seed(1))
-    dimension = 3 if isinstance(space, (Sphere, Hyperboloid)) else 4
-    gram = space.inner(x[:1], u[:, None], u[None, :64])  # products with 64 of them
-    assert_near(space.to_tangent(x, u), u, torch.float64, 2000)
-    assert space.inner(x, u, u).mean().item() == pytest.approx(dimension, rel=0.03)
-    # In orthonormal coordinates the second moment is the identity: the mean of <u, v>**2 is |v|**2 for every v.
-    torch.testing.assert_close(gram.square().mean(0), space.inner(x[:64], u[:64], u[:64]), rtol=0.12, atol=0)
-    assert (gram.mean(0) / space.norm(x[:64], u[:64])).abs().max() < 0.04
-
-
-@spaces
-@dtypes
-def test_project_is_idempotent_and_keeps_points(space, dtype):
-    x, _, u, _ = random_case(space, 0, dtype)
-    near = space.project(x + 0.1 * u)
-    space.check(near)
-    assert_near(space.project(near), near, dtype, 4)
-    assert_near(space.project(x), x, dtype, 4)
-    far = space.project(7 * x)
-    space.check(far)
-    assert_near(space.project(far), far, dtype, 4)
-
-
-@spaces
-@dtypes
-def test_to_tangent_is_a_projection(space, dtype):
-    x, y, u, v = random_case(space, 0, dtype)
-    ambient = u + y
-    tangent = space.to_tangent(x, ambient)
-    assert_near(space.to_tangent(x, tangent), tangent, dtype)
-    assert_near(space.to_tangent(x, u), u, dtype)
-    # What is taken away is normal to every tangent vector, in the metric of the ambient space.
-    if isinstance(space, (Sphere, Hyperboloid)):
-        product = space.inner(x, ambient - tangent, v)
-        assert_near(product, torch.zeros_like(product), dtype, 1000)
-
-
 @dtypes
 @pytest.mark.parametrize("curvature", CURVATURES)
 def test_ball_projects_to_its_margin(curvature, dtype):
@@ -142,52 +83,7 @@ def test_ball_projects_to_its_margin(curvature, dtype):
     assert torch.equal(ball.project(inside), inside)
 
 
-@spaces
-def test_origin_is_a_point_and_curvature_reaches_it(space):
-    x = space.random(2, 3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    origin = space.origin_like(x)
-    assert origin.shape == x.shape
-    assert origin.dtype == x.dtype
-    space.check(origin)
-
-
 # ---- geodesics
-
-
-@spaces
-@dtypes
-@seeds
-@pytest.mark.parametrize("length", [1e-8, 1e-4, 0.1, 3.0])
-def test_log_inverts_exp(space, dtype, seed, length):
-    x, _, u, _ = random_case(space, seed, dtype)
-    u = shortened(space, x, u, max(length, 1e3 * eps(dtype)))
-    y = space.exp(x, u)
-    space.check(y)
-    # A point far out is known to a unit in the last place of its coordinates only.
-    stretch = _stretch(space, x, y)
-    torch.testing.assert_close(
-        space.log(x, y), u, rtol=0, atol=40 * eps(dtype) * stretch * max(1.0, u.abs().max().item())
-    )
-
-
-@spaces
-@dtypes
-@seeds
-def test_exp_inverts_log(space, dtype, seed):
-    x, y, _, _ = random_case(space, seed, dtype)
-    back = space.exp(x, space.log(x, y))
-    space.check(back)
-    stretch = _stretch(space, x, y)
-    torch.testing.assert_close(back, y, rtol=0, atol=20 * eps(dtype) * stretch * y.abs().max().item())
-
-
-def _stretch(space, *points):
-    """By how much a rounding of coordinates may be magnified."""
-    if isinstance(space, PoincareBall):
-        return max((space.conformal_factor(p)).max().item() for p in points) ** 2
-    if isinstance(space, Hyperboloid):
-        return max((p[..., 0].square().max() * -space.curvature).item() for p in points) ** 1.0 * 4
-    return 1.0
 
 
 @spaces
@@ -210,41 +106,6 @@ def test_log_has_all_digits_of_close_points(space, dtype):
 
 
 @spaces
-@dtypes
-@seeds
-def test_dist_is_a_metric(space, dtype, seed):
-    x, y, _, _ = random_case(space, seed, dtype)
-    z = x.roll(1, dims=0)
-    d = space.dist(x, y)
-    assert (d > 0).all()
-    torch.testing.assert_close(d, space.dist(y, x), rtol=4 * eps(dtype), atol=0)
-    assert torch.equal(space.dist(x, x), torch.zeros_like(d))
-    assert (d <= (space.dist(x, z) + space.dist(z, y)) * (1 + 20 * eps(dtype))).all()
-    torch.testing.assert_close(space.squared_dist(x, y), d.square(), rtol=8 * eps(dtype), atol=0)
-
-
-@spaces
-@dtypes
-@seeds
-def test_dist_is_the_length_of_log(space, dtype, seed):
-    x, y, u, _ = random_case(space, seed, dtype)
-    slack = 40 * eps(dtype) * _stretch(space, x, y)
-    torch.testing.assert_close(space.dist(x, y), space.norm(x, space.log(x, y)), rtol=slack, atol=0)
-    u = shortened(space, x, u, 0.7)
-    torch.testing.assert_close(space.dist(x, space.exp(x, u)), space.norm(x, u), rtol=slack, atol=0)
-
-
-@spaces
-def test_norm_and_inner_agree(space):
-    x, _, u, v = random_case(space, 0)
-    torch.testing.assert_close(space.norm(x, u).square(), space.inner(x, u, u))
-    torch.testing.assert_close(space.inner(x, u, v), space.inner(x, v, u))
-    cosine = (space.norm(x, u + v).square() - space.norm(x, u - v).square()) / 4
-    torch.testing.assert_close(space.inner(x, u, v), cosine)
-    assert torch.equal(space.norm(x, 0 * u), torch.zeros_like(cosine))
-
-
-@spaces
 @pytest.mark.parametrize("time", [0.0, 0.4, 2.0])
 def test_geodesics_carry_their_own_velocity(space, time):
     x, _, u, _ = random_case(space, 1)
@@ -253,41 +114,6 @@ def test_geodesics_carry_their_own_velocity(space, time):
         lambda s: space.exp(x, s * u), (torch.tensor(time).double(),), (torch.ones(()).double(),)
     )
     torch.testing.assert_close(velocity, space.transport(x, y, u), rtol=1e-11, atol=1e-11)
-
-
-# ---- transport
-
-
-@spaces
-@dtypes
-@seeds
-def test_transport_is_an_isometry_with_an_inverse(space, dtype, seed):
-    x, y, u, v = random_case(space, seed, dtype)
-    there_u, there_v = space.transport(x, y, u), space.transport(x, y, v)
-    slack = 100 * eps(dtype) * (1 if isinstance(space, (Euclidean, Sphere)) else _stretch(space, x, y) / 4)
-    scale = space.norm(x, u) * space.norm(x, v)
-    assert ((space.inner(y, there_u, there_v) - space.inner(x, u, v)).abs() / scale).max() < slack
-    back = space.transport(y, x, there_u)
-    assert ((back - u).norm(dim=-1) / u.norm(dim=-1)).max() < slack
-    assert_near(space.to_tangent(y, there_u), there_u, dtype, slack / eps(dtype))
-
-
-@spaces
-@dtypes
-@seeds
-def test_transport_reverses_log(space, dtype, seed):
-    x, y, _, _ = random_case(space, seed, dtype)
-    slack = 100 * eps(dtype) * _stretch(space, x, y)
-    there, back = space.transport(x, y, space.log(x, y)), -space.log(y, x)
-    torch.testing.assert_close(there, back, rtol=0, atol=slack * back.abs().max().item())
-
-
-@spaces
-def test_transport_to_itself_is_the_identity(space):
-    x, _, u, _ = random_case(space, 0)
-    torch.testing.assert_close(
-        space.transport(x, x, u), u, rtol=0, atol=60 * eps(u.dtype) * u.abs().max().item()
-    )
 
 
 @hyperbolic
@@ -416,36 +242,6 @@ def test_charts_draw_the_same_points_and_vectors():
 # ---- gradients
 
 
-def curved(kind, K):
-    """The manifold, with its curvature where it takes one."""
-    return kind() if K is None else kind(K)
-
-
-KINDS = {
-    "Euclidean": (Euclidean, None),
-    "Sphere": (Sphere, None),
-    **{f"{kind.__name__}({K})": (kind, K) for kind in (PoincareBall, Hyperboloid) for K in CURVATURES},
-}
-
-
-@pytest.mark.parametrize("verb", VERBS)
-@pytest.mark.parametrize("name", KINDS)
-def test_gradients_in_points_vectors_and_curvature(name, verb):
-    kind, K = KINDS[name]
-    arguments = {
-        "exp": "xu", "log": "xy", "squared_dist": "xy", "dist": "xy", "inner": "xuv", "norm": "xu",
-        "transport": "xyu", "to_tangent": "xu", "project": "x",
-    }[verb]  # fmt: skip
-    x, y, u, v = random_case(curved(kind, K), 5, shape=(2, 3))
-    inputs = [{"x": x, "y": y, "u": 0.5 * u, "v": v}[letter].requires_grad_() for letter in arguments]
-    if K is None:
-        assert torch.autograd.gradcheck(getattr(kind(), verb), inputs)
-        return
-    K = torch.tensor(K, dtype=torch.float64, requires_grad=True)
-    # Points move off the manifold as numbers are nudged; every verb is smooth there too.
-    assert torch.autograd.gradcheck(lambda K, *rest: getattr(kind(K), verb)(*rest), (K, *inputs))
-
-
 @pytest.mark.parametrize("shape", [(), (1,)], ids=str)
 def test_gradients_through_charts_maps_at_the_origin_and_additions(shape):
     K = torch.tensor(-0.8, dtype=torch.float64).reshape(shape).requires_grad_()
@@ -493,22 +289,6 @@ def test_gradients_are_finite_where_points_coincide(space, dtype):
         assert not torch.autograd.grad(here.norm(a, zero).sum(), zero)[0].any()
 
 
-@spaces
-def test_exp_and_log_start_as_the_identity(space):
-    x, _, u, v = random_case(space, 0, shape=(3, 4))
-    _, moved = jvp(lambda u: space.exp(x, u), (torch.zeros_like(u),), (u,))
-    torch.testing.assert_close(moved, u, rtol=1e-12, atol=1e-12)
-    _, seen = jvp(lambda y: space.log(x, y), (x,), (u,))
-    torch.testing.assert_close(seen, u, rtol=1e-12, atol=1e-12)
-
-    # Half the squared distance has the metric for its second derivative.
-    s, t = torch.zeros(2, 3, 1, dtype=torch.float64, requires_grad=True).unbind()
-    half = 0.5 * space.squared_dist(x, x + s * u + t * v)
-    (slope,) = torch.autograd.grad(half.sum(), s, create_graph=True)
-    (second,) = torch.autograd.grad(slope.sum(), t)
-    torch.testing.assert_close(second[:, 0], space.inner(x, u, v), rtol=1e-11, atol=1e-11)
-
-
 @hyperbolic
 def test_gradients_at_the_origin_are_finite_for_its_own_maps(space):
     x = space.origin_like(torch.zeros(2, 4, dtype=torch.float64))
@@ -518,33 +298,6 @@ def test_gradients_at_the_origin_are_finite_for_its_own_maps(space):
         assert torch.isfinite(gradient).all()
         torch.testing.assert_close(
             gradient[..., 1:], torch.ones(2, 3, dtype=torch.float64), rtol=1e-12, atol=0
-        )
-
-
-# ---- shapes
-
-
-@pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "project"])
-@spaces
-@given(shapes=mutually_broadcastable_shapes(num_shapes=3, max_dims=3, max_side=3), data=st.data())
-@settings(deadline=None, max_examples=4, derandomize=True)
-def test_leading_shapes_broadcast(space, verb, shapes, data):
-    leads = shapes.input_shapes
-    generator = torch.Generator().manual_seed(data.draw(st.integers(0, 99)))
-    x, y = (space.random(*lead, 3, generator=generator, dtype=torch.float64) for lead in leads[:2])
-    u = 0.5 * torch.randn(*leads[2], 3, generator=generator, dtype=torch.float64)
-    arguments = {
-        "exp": (x, u), "log": (x, y), "squared_dist": (x, y), "dist": (x, y), "inner": (x, u, u), "norm": (x, u),
-        "transport": (x, y, u), "to_tangent": (x, u),
-    }[verb]  # fmt: skip
-    found = getattr(space, verb)(*arguments)
-    lead = torch.broadcast_shapes(*(a.shape[:-1] for a in arguments))
-    assert found.shape == (*lead, *(() if verb in ("squared_dist", "dist", "inner", "norm") else (3,)))
-    wide = [a.expand(*lead, 3).reshape(-1, 3) for a in arguments]
-    rows = [getattr(space, verb)(*row) for row in zip(*wide, strict=True)]
-    if rows:
-        torch.testing.assert_close(
-            found.reshape(len(rows), *rows[0].shape), torch.stack(rows), rtol=1e-12, atol=1e-12
         )
 
 
@@ -669,9 +422,27 @@ def test_curvature_must_be_negative(kind, bad):
 
 
 @pytest.mark.parametrize("kind", [PoincareBall, Hyperboloid])
-def test_curvature_must_be_one_number(kind):
-    with pytest.raises(ValueError, match=r"one number, got a tensor of shape \(2,\)"):
-        kind(torch.tensor([-1.0, -2.0]))
+def test_every_curvature_of_a_batch_must_be_negative(kind):
+    space = kind(torch.tensor([-1.0, -2.0]))
+    assert repr(space) == f"{kind.__name__}(curvature=(2,) numbers)"
+    for bad in (0.0, 1.0, math.nan, -math.inf):
+        with pytest.raises(ValueError, match="curvature must be negative"):
+            kind(torch.tensor([-1.0, bad]))
+    x = space.project(torch.tensor([[2.0, 0.9, 0.0], [2.0, 0.9, 0.0]]))
+    space.check(x)
+    with pytest.raises(ValueError, match="points must lie"):
+        kind(torch.tensor([-1.0, -4.0])).check(x)
+    with pytest.raises(ValueError, match="points must lie"):
+        space.dist(x.flip(0) * (1 + 1e-2), x)
+
+
+def test_single_precision_says_where_it_has_no_digits_left():
+    x = torch.tensor([[0.6, 0.8], [0.0, 0.5]])
+    PoincareBall(-4.0).check(0.4999 * x)
+    for ball, far in ((PoincareBall(), 0.99999), (PoincareBall(-4.0), 0.499995)):
+        with pytest.warns(RuntimeWarning, match=r"points as near the boundary as 2e-05 .* use .double\(\)"):
+            ball.check(far * x)
+        ball.check(far * x.double())
 
 
 def test_curvature_of_one_entry_is_a_number():
@@ -747,7 +518,8 @@ def test_verbs_are_promised_by_the_parent():
         lambda: parent.project(x), lambda: parent.to_tangent(x, x), lambda: parent.exp(x, x),
         lambda: parent.log(x, x), lambda: parent.dist(x, x), lambda: parent.inner(x, x, x),
         lambda: parent.transport(x, x, x), lambda: parent.random(2), lambda: parent.random_tangent(x),
-        lambda: parent.origin_like(x),
+        lambda: parent.origin_like(x), lambda: parent.dimension_like(x), lambda: parent.from_frame(x, x),
+        lambda: parent.log_volume_density(x, x),
     ):  # fmt: skip
         with pytest.raises(NotImplementedError):
             call()

@@ -11,7 +11,7 @@ from torch.autograd.functional import hessian, hvp, vhp
 import loupe
 from loupe.diffusion.discrete import Absorbing, Uniform
 from loupe.diffusion.reflected import KernelMixture, classifier_guided
-from loupe.geometry import Euclidean, Hyperboloid, PoincareBall, Sphere, frechet_mean, graph_frechet_mean
+from loupe.geometry import SPD, Euclidean, Hyperboloid, PoincareBall, Sphere, frechet_mean, graph_frechet_mean
 from loupe.networks.egnn import EGNNLayer, Graph
 
 DOUBLE = torch.float64
@@ -73,6 +73,12 @@ def entropy(graph):
     return value, normal(2 + 6 * graph.states, seed=4)
 
 
+def logarithm(p):
+    """Of a positive definite matrix near the identity, where eigenvalues nearly coincide."""
+    half = torch.eye(3, dtype=DOUBLE) + 0.3 * p.view(3, 3)
+    return (SPD("log_euclidean").log(torch.eye(3, dtype=DOUBLE), half @ half.T) * normal(3, 3)).sum()
+
+
 def mixture_score(p):
     mixture = KernelMixture(torch.tensor([[0.2, 0.7], [0.6, 0.1]], dtype=DOUBLE), torch.ones(2, dtype=DOUBLE))
     return (mixture.score(p.view(3, 2).sigmoid(), torch.full((3,), 0.3, dtype=DOUBLE)) ** 2).sum()
@@ -94,6 +100,7 @@ CASES = {
     "messages, complete": messages(COMPLETE, "both"),
     "absorbing": entropy(Absorbing(3)),
     "uniform": entropy(Uniform(3)),
+    "logarithm": (logarithm, normal(9, seed=6)),
     "score of a mixture": (mixture_score, normal(6, seed=3)),
     "guided score": (guided, normal(12, seed=3)),
 }
@@ -186,4 +193,12 @@ def test_every_function_with_a_derivative_of_its_own_is_here():
     own = {
         c.__qualname__ for c in torch.autograd.Function.__subclasses__() if c.__module__.startswith("loupe.")
     }
-    assert own == {"Attached", "_Attached", "_FollowPoints", "_ScoreEntropy", "Messages", "_FirstOrder"}
+    assert own == {
+        "Attached",
+        "_Attached",
+        "_FollowPoints",
+        "_SymmetricLog",
+        "_ScoreEntropy",
+        "Messages",
+        "_FirstOrder",
+    }

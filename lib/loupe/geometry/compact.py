@@ -83,7 +83,7 @@ class Torus(Manifold):
 
     def log_wrapped_normal(self, x, y, scale):
         """Over all turns of each angle by itself."""
-        turns = TURN * torch.arange(-TURNS, TURNS + 1, device=x.device)
+        turns = TURN * torch.arange(-TURNS, TURNS + 1, dtype=x.dtype, device=x.device)
         u = self.log(x, y).unsqueeze(-1) + turns
         scale = torch.as_tensor(scale, dtype=u.dtype, device=u.device).unsqueeze(-1)
         return log_normal(u, scale).logsumexp(-1).sum(-1)

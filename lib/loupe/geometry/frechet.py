@@ -164,6 +164,8 @@ def graph_frechet_mean(
     nodes = len(points)
     source, owner = edge_list(edges, nodes, axis=0)
     points, weights = _checked_weights(full(points), weights, source.shape)
+    if not readable(points, weights):
+        raise ValueError("means on graphs do not work under vmap or torch.compile: use frechet_mean")
     manifold.check(points.detach())
     alone = torch.bincount(owner, minlength=nodes) == 0
     if alone.any():
@@ -196,7 +198,7 @@ def _checked(points, weights, manifold):
     points = full(points)
     points, weights = _checked_weights(points, weights, points.shape[:-1])
     each = manifold.beside()
-    if not readable():
+    if not readable(points, weights, getattr(manifold, "curvature", None)):
         (points,) = each.sound(points)
         return points, torch.where((weights >= 0) & (weights < torch.inf), weights, torch.nan)
     each.check(points.detach())
@@ -217,7 +219,7 @@ def _checked_weights(points, weights, shape):
             f"weights must have shape {tuple(shape)}, one for each of points {tuple(points.shape)}, "
             f"got {tuple(weights.shape)}"
         ) from None
-    if not readable():
+    if not readable(weights):
         return points, weights
     low, high = weights.detach().aminmax() if weights.numel() else (0, 0)
     if not (low >= 0 and high < torch.inf):
@@ -239,7 +241,7 @@ def _checked_start(start, shape, points, manifold):
     if tuple(start.shape) != tuple(shape):
         raise ValueError(f"start must have shape {tuple(shape)}, got {tuple(start.shape)}")
     start = start.detach().to(points)
-    if readable():
+    if readable(start):
         manifold.check(start)
     return start
 
@@ -250,7 +252,7 @@ def _mean(groups, points, weights, manifold, start, max_iterations, tolerance):
     limits = {"tolerance": tolerance, "max_iterations": max_iterations}
     with torch.autocast(points.device.type, enabled=False):
         found, error = manifold.mean(groups, points, weights, start, **limits)
-    if readable() and not (error <= tolerance).all():
+    if readable(error) and not (error <= tolerance).all():
         warnings.warn(
             f"the Fréchet mean has an estimated error of {error.max().item():.3g} after {max_iterations} iterations, "
             f"above the tolerance of {tolerance:g}: raise max_iterations or the tolerance",

@@ -224,7 +224,7 @@ class PoincareBall(Hyperbolic):
         """Only the margin is left of the two maps, and of that only where vectors are long: no pass over wide ones."""
         longest = math.atanh(1 - MARGINS[u.dtype]) / self._c**0.5
         norms = torch.linalg.vector_norm(u, dim=-1, keepdim=True)
-        if readable() and not (norms > longest).any():
+        if readable(norms, longest) and not (norms > longest).any():
             return u
         return u * (longest / norms.clamp_min(1e-30)).clamp_max(1)
 

@@ -187,6 +187,10 @@ def wound(u, length):
 
     Where ``u`` is 0 they have no direction, and are 0 too.
     """
-    turns = 2 * math.pi * torch.tensor([0, *range(1, TURNS + 1), *range(-TURNS, 0)], device=u.device)
-    turns = turns.to(length.dtype)[(slice(None), *[None] * u.dim())]
+    turns = [0, *range(1, TURNS + 1), *range(-TURNS, 0)]
+    turns = (
+        2
+        * math.pi
+        * torch.tensor(turns, dtype=length.dtype, device=u.device)[(slice(None), *[None] * u.dim())]
+    )
     return (1 + turns / torch.where(length == 0, 1.0, length)) * u

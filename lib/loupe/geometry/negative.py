@@ -40,7 +40,7 @@ class Hyperbolic(Manifold):
     def _readable(self):
         """Whether it costs nothing to look at the curvature."""
         tensor = isinstance(self.curvature, torch.Tensor)
-        return not tensor or (readable() and self.curvature.device.type == "cpu")
+        return not tensor or (readable(self.curvature) and self.curvature.device.type == "cpu")
 
     def sound(self, *points, vectors=()):
         if self._readable():

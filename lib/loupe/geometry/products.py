@@ -43,7 +43,7 @@ class Product(Manifold):
 
     def split(self, x):
         """The points or vectors of the factors, each in its own shape."""
-        self._shaped(x)
+        (x,) = self.sound(x)
         parts = []
         for part, (one, shape) in zip(x.split(self.sizes, -1), self.factors, strict=True):
             pair = (2,) if one.complex else ()

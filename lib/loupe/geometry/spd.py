@@ -194,11 +194,10 @@ def _places(n, device):
 
 def _unpacked(a, n):
     """The symmetric matrix with orthonormal coordinates ``a (..., n (n + 1) / 2)``."""
-    place = _places(n, a.device)[2]
-    eye = torch.eye(n, dtype=torch.bool, device=a.device)
-    return a[..., place] * torch.where(eye, 1.0, math.sqrt(0.5)).to(a.dtype)
+    scale = torch.full((n, n), math.sqrt(0.5), dtype=a.dtype, device=a.device).fill_diagonal_(1)
+    return a[..., _places(n, a.device)[2]] * scale
 
 
 def _packed(s):
     rows, columns, _ = _places(s.shape[-1], s.device)
-    return sym(s)[..., rows, columns] * torch.where(rows == columns, 1.0, math.sqrt(2)).to(s.dtype)
+    return sym(s)[..., rows, columns] * (1 + (math.sqrt(2) - 1) * (rows != columns).to(s.dtype))

@@ -5,13 +5,18 @@ After Xu et al., Equivariant Graph Neural Operator for Modeling 3D Dynamics, 202
 
 from loupe.dynamics.baselines import Linear, MessagePassing, RadialField, SequentialEGNN, rollout
 from loupe.dynamics.egno import EGNN, EGNO
-from loupe.dynamics.frames import last_frames, uniform_frames
-from loupe.dynamics.initial_states import draw_charged, draw_gravity, draw_springs
-from loupe.dynamics.saving import load_network, save_network
-from loupe.dynamics.simulators import simulate_charged, simulate_gravity, simulate_springs
+from loupe.dynamics.neural_operator import load_network, save_network
+from loupe.dynamics.simulators import (
+    draw_charged,
+    draw_gravity,
+    draw_springs,
+    simulate_charged,
+    simulate_gravity,
+    simulate_springs,
+)
 from loupe.dynamics.states import input_features
 from loupe.dynamics.temporal import TemporalConvolution, time_embedding
-from loupe.dynamics.trajectories import Windows, path_windows
+from loupe.dynamics.trajectories import Windows, last_frames, path_windows, uniform_frames
 from loupe.dynamics.windows import charged_windows, molecule_windows, motion_windows, walk_starts
 
 __all__ = [

@@ -60,8 +60,7 @@ class Linear(Dynamics):
 
     def states(self, x0, v0, features=None, graph=None, edge_features=None, *, slices=None, times=None):
         """As :meth:`EGNO.states`; features and graph are not looked at."""
-        if slices is None and times is None:
-            slices = self.slices
+        slices = self.slices if slices is None else slices
         times = window_times(slices, times).to(x0.device, x0.dtype).view(-1, 1, 1)
         positions = x0 + self.scale * times * v0
         return States(positions, v0.expand_as(positions), None)

@@ -160,14 +160,5 @@ class EGNN(EGNO):
     """
 
     def __init__(self, node_features, edge_features, *, width=64, layers=4, seed=0):
-        super().__init__(
-            node_features,
-            edge_features,
-            width=width,
-            layers=layers,
-            modes=1,
-            slices=1,
-            embedding=0,
-            convolve=(),
-            seed=seed,
-        )
+        fixed = {"modes": 1, "slices": 1, "embedding": 0, "convolve": ()}
+        super().__init__(node_features, edge_features, width=width, layers=layers, seed=seed, **fixed)

@@ -56,12 +56,7 @@ def simulate(positions, velocities, couplings, weigh, times, *, masses=None, syn
     rows = max(1, PIECE // max(1, couplings.shape[1]))
     for start in range(0, systems, rows):
         block = slice(start, start + rows)
-        state = (
-            positions[block],
-            velocities[block],
-            couplings[block],
-            None if masses is None else masses[block],
-        )
+        state = [each if each is None else each[block] for each in (positions, velocities, couplings, masses)]
         _simulate_block(saved[:, block], *state, weigh, save_every, step, synchronous, **options)
         _reject_lost(saved[:, block], start)
     return torch.from_numpy(saved[0]), torch.from_numpy(saved[1])

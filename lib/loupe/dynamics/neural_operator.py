@@ -7,24 +7,62 @@ A window of the future is cut at P times. All networks take the state now, posit
 return positions ``[P, n, D]`` at these times; those that know the end only have P = 1.
 """
 
-from loupe.dynamics.baselines import Linear, MessagePassing, RadialField, SequentialEGNN, rollout
-from loupe.dynamics.egno import EGNN, EGNO
-from loupe.dynamics.states import Dynamics, States, input_features
-from loupe.dynamics.temporal import TemporalConvolution, dft_matrices, time_embedding, window_times
+import torch
 
-__all__ = [
-    "EGNN",
-    "EGNO",
-    "Dynamics",
-    "Linear",
-    "MessagePassing",
-    "RadialField",
-    "SequentialEGNN",
-    "States",
-    "TemporalConvolution",
-    "dft_matrices",
-    "input_features",
-    "rollout",
-    "time_embedding",
-    "window_times",
-]
+from loupe.dynamics.baselines import Linear, MessagePassing, RadialField, SequentialEGNN, rollout  # noqa: F401
+from loupe.dynamics.egno import EGNN, EGNO
+from loupe.dynamics.states import Dynamics, States, input_features  # noqa: F401
+from loupe.dynamics.temporal import TemporalConvolution, dft_matrices, time_embedding, window_times  # noqa: F401
+
+NETWORKS = {each.__name__: each for each in (EGNO, EGNN, SequentialEGNN, Linear, RadialField, MessagePassing)}
+
+
+def save_network(network, path):
+    """Write a network of this room to a file, from which :func:`load_network` makes it again.
+
+    The file holds a dictionary that ``torch.load`` reads without this package: ``network``, the name of the class;
+    ``options``, what it was made with; ``weights``, its ``state_dict()``.
+
+    Parameters
+    ----------
+    network : EGNO, EGNN, SequentialEGNN, Linear, RadialField or MessagePassing
+    path : path or str
+
+    Raises
+    ------
+    ValueError
+        For another network.
+    """
+    name = type(network).__name__
+    if NETWORKS.get(name) is not type(network):
+        raise ValueError(
+            f"the network must be one of {', '.join(NETWORKS)}, got {name}: save its state_dict()"
+        )
+    options = {key: v.item() if hasattr(v, "item") else v for key, v in network.options.items()}
+    torch.save({"network": name, "options": options, "weights": network.state_dict()}, path)
+
+
+def load_network(path):
+    """The network of a file that :func:`save_network` wrote, on the CPU; nothing is unpickled but tensors and numbers.
+
+    Raises
+    ------
+    ValueError
+        If the file holds no such network.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile() as file:
+    ...     save_network(EGNO(1, 2, width=8, modes=1), file.name)
+    ...     load_network(file.name).options
+    {'node_features': 1, 'edge_features': 2, 'width': 8, 'modes': 1}
+    """
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict) or state.get("network") not in NETWORKS:
+        raise ValueError(
+            f"{path} holds no network that save_network wrote: give weights to load_state_dict()"
+        )
+    network = NETWORKS[state["network"]](**state["options"])
+    network.load_state_dict(state["weights"], assign=True)  # keeps their dtype
+    return network

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from loupe.checks import edge_list, of_shape, unmasked, whole
-from loupe.dynamics.frames import uniform_frames
 from loupe.dynamics.states import input_features
 from loupe.dynamics.temporal import rising
 from loupe.networks.graphs import Graph
@@ -58,17 +57,14 @@ class Windows:
         edge_list(self.edges, N, axis=0)
         of_shape("velocities", self.velocities, (S, N, D))
         of_shape("targets", self.targets, (S, len(self.times), N, D))
-        of_shape("edge_values", self.edge_values, (S, self.edges.shape[1], *self.edge_values.shape[2:3]))
-        if self.node_values is not None:
-            of_shape("node_values", self.node_values, (S, N, *self.node_values.shape[2:3]))
+        for name, count in (("edge_values", self.edges.shape[1]), ("node_values", N)):
+            value = getattr(self, name)
+            if value is not None and (value.ndim != 3 or value.shape[:2] != (S, count)):
+                raise ValueError(f"{name} must be of shape ({S}, {count}, k), got {tuple(value.shape)}")
         if rising(self.times)[-1] < 1:
-            raise ValueError(
-                f"times must end with the window, at 1, got {self.times.tolist()}: divide by the last"
-            )
+            raise ValueError(f"times must end with the window, at 1, got {self.times[-1]:g}: divide by it")
         if not self.duration > 0:
-            raise ValueError(
-                f"duration must be positive, in the unit of time of velocities, got {self.duration}"
-            )
+            raise ValueError(f"duration must be positive, in the time of velocities, got {self.duration}")
 
     def __len__(self):
         """S."""
@@ -176,16 +172,7 @@ class Windows:
 
 
 def path_windows(
-    paths,
-    edges=None,
-    *,
-    distance,
-    slices,
-    every=1,
-    step=1.0,
-    velocities=None,
-    node_values=None,
-    edge_values=None,
+    paths, edges=None, *, distance, slices, step=1.0, velocities=None, node_values=None, edge_values=None
 ):
     """Windows of your own trajectories, at even times.
 
@@ -196,10 +183,8 @@ def path_windows(
     edges : array or torch.Tensor of int, optional
         ``(2, M)``, what the second row says goes to the first; every point to every other by default.
     distance, slices : int
-        Frames from the state now to the last target, and number of targets.
-    every : int
-        Frames from the start of a window to the start of the next. Windows overlap if it is below ``distance``; cut
-        training and test sets from runs, or pieces of a run, of their own.
+        Frames from the state now to the last target, and number of targets, which divides them. A window starts at each frame that has so
+        many after it, so they overlap: cut training and test sets from runs, or pieces of a run, of their own.
     step : float
         Time from a frame to the next.
     velocities : array or torch.Tensor, optional
@@ -224,40 +209,97 @@ def path_windows(
     >>> path_windows(paths, distance=10, slices=5).targets.shape
     torch.Size([9, 5, 4, 2])
     """
-    paths = as_real("paths", paths)
-    paths = paths.unsqueeze(0) if paths.ndim == 3 else paths
+    paths = real("paths", paths)
+    paths = paths[None] if paths.ndim == 3 else paths
     if paths.ndim != 4:
         raise ValueError(f"paths must be of shape (T, N, D) or (R, T, N, D), got {tuple(paths.shape)}")
     T, N = paths.shape[1:3]
     distance, first = whole("distance", distance), int(velocities is None)
+    if distance % whole("slices", slices):
+        raise ValueError(f"distance={distance} frames have no slices={slices} equal parts: give a divisor")
     if first + distance >= T:
         raise ValueError(f"runs of {T} frames hold no window of distance={distance}: shorten distance")
     if velocities is None:
         velocities = paths.diff(dim=1, prepend=paths[:, :1]) / step
-    velocities = of_shape("velocities", as_real("velocities", velocities).reshape(paths.shape), paths.shape)
-    starts = torch.arange(first, T - distance, whole("every", every))
+    velocities = real("velocities", velocities).to(paths.dtype)
+    velocities = of_shape("velocities", velocities[None] if velocities.ndim == 3 else velocities, paths.shape)
     edges = Graph.complete(1, N).edges if edges is None else edge_list(torch.as_tensor(edges), N, axis=0)
-    S = len(paths) * len(starts)
-    values = [
-        None if each is None else as_real(name, each).to(paths.dtype).expand(S, -1, -1)
-        for name, each in (("edge_values", edge_values), ("node_values", node_values))
-    ]
-    values[0] = paths.new_empty(S, edges.shape[1], 0) if edge_values is None else values[0]
+    edge_values = paths.new_empty(edges.shape[1], 0) if edge_values is None else edge_values
+    starts = torch.arange(first, T - distance)
+
+    def everywhere(name, values):
+        return real(name, values).to(paths.dtype).expand(len(paths) * len(starts), -1, -1)
+
     return Windows(
         paths[:, starts].flatten(0, 1),
-        velocities[:, starts].flatten(0, 1).to(paths.dtype),
+        velocities[:, starts].flatten(0, 1),
         paths[:, uniform_frames(starts, distance, slices)].flatten(0, 1),
-        uniform_frames(0, distance, slices).double() / distance,
+        torch.arange(1, slices + 1, dtype=torch.float64) / slices,
         distance * float(step),
         edges,
-        *values,
+        everywhere("edge_values", edge_values),
+        None if node_values is None else everywhere("node_values", node_values),
     )
 
 
-def as_real(name, values):
+def real(name, values):
     """Finite real numbers as a tensor, integers in torch's default dtype; ValueError for others."""
-    values = torch.as_tensor(np.asarray(unmasked(name, values)) if not torch.is_tensor(values) else values)
+    values = torch.as_tensor(unmasked(name, values))
     values = values if values.is_floating_point() else values.to(torch.get_default_dtype())
     if not values.isfinite().all():
         raise ValueError(f"{name} must be finite: leave runs with NaN or infinity out, or cut them there")
     return values
+
+
+def uniform_frames(start, distance, slices):
+    r"""Frames that are spread evenly over a window: :math:`f_0+\lfloor\Delta F\,p/P\rfloor` for p = 1, ..., P.
+
+    Parameters
+    ----------
+    start : int, or tensor or array of ints, shape (...)
+        Input frame :math:`f_0`, or several of them.
+    distance : int
+        Frames :math:`\Delta F` from the input to the last target.
+    slices : int
+        Number P of targets, from 1 to ``distance``.
+
+    Returns
+    -------
+    torch.Tensor, shape (..., P), int64
+        Increasing; the last is start + distance.
+
+    Raises
+    ------
+    ValueError
+        If slices is not from 1 to ``distance``: two targets would be one frame, or the input itself.
+
+    Examples
+    --------
+    >>> uniform_frames(30, 10, 5).tolist()
+    [32, 34, 36, 38, 40]
+    """
+    distance, slices = whole("distance", distance), whole("slices", slices)
+    return _frames(start, distance, slices, [distance * p // slices for p in range(1, slices + 1)])
+
+
+def last_frames(start, distance, slices):
+    r"""The last consecutive frames of a window: :math:`f_0+\Delta F+p-P` for p = 1, ..., P.
+
+    Parameters, errors and the form of the result are those of :func:`uniform_frames`.
+
+    Examples
+    --------
+    >>> last_frames(30, 10, 5).tolist()
+    [36, 37, 38, 39, 40]
+    """
+    distance, slices = whole("distance", distance), whole("slices", slices)
+    return _frames(start, distance, slices, [distance + p - slices for p in range(1, slices + 1)])
+
+
+def _frames(start, distance, slices, offsets):
+    if not 1 <= slices <= distance:
+        raise ValueError(
+            f"slices must be from 1 to the distance of {distance} frames, got {slices}: targets must differ "
+            "from each other and from the input"
+        )
+    return torch.from_numpy(np.asarray(start, dtype=np.int64)[..., None] + np.array(offsets))

@@ -9,10 +9,8 @@ import numpy as np
 import torch
 
 from loupe.checks import edge_list, whole
-from loupe.dynamics.frames import last_frames, uniform_frames
-from loupe.dynamics.initial_states import draw_charged
-from loupe.dynamics.simulators import simulate_charged
-from loupe.dynamics.trajectories import Windows
+from loupe.dynamics.simulators import draw_charged, simulate_charged
+from loupe.dynamics.trajectories import Windows, last_frames, uniform_frames
 from loupe.networks.egnn import Graph
 
 FRAME, STEP = 100, 1e-3  # steps of the simulator from a saved frame to the next, and their length
@@ -171,16 +169,9 @@ def motion_windows(motion, starts, *, limit=None, distance=30, slices=5, spread=
     x, v, targets = (torch.from_numpy(np.concatenate(part)) for part in (x, v, targets))
     edges, hops = bonded(torch.from_numpy(motion.bones.T), x.shape[1])
     times = (grids[spread](0, distance, slices)).double() / distance
-    return Windows(
-        x,
-        v,
-        targets,
-        times,
-        float(distance),
-        edges,
-        hops.float().view(1, -1, 1).expand(len(x), -1, -1),
-        height=float(x[..., 1].max()) if height is None else height,
-    )
+    hops = hops.float().view(1, -1, 1).expand(len(x), -1, -1)
+    height = float(x[..., 1].max()) if height is None else height
+    return Windows(x, v, targets, times, float(distance), edges, hops, height=height)
 
 
 # --- molecules ----------------------------------------------------------------------------------------------

@@ -60,14 +60,7 @@ class DimensionEstimate:
 
 
 def ph_dimension(
-    points=None,
-    *,
-    distances=None,
-    alpha=1.0,
-    sizes=SIZES,
-    repeats=10,
-    seed=0,
-    legacy_seed=None,
+    points=None, *, distances=None, alpha=1.0, sizes=SIZES, repeats=10, seed=0, legacy_seed=None
 ):
     r"""Persistent-homology dimension of a point set (Algorithm 1 of the paper).
 
@@ -145,14 +138,15 @@ def ph_dimension(
     distances = checked_distances(points, distances)
     published, sizes = sizes is SIZES, checked_sizes(sizes, len(distances))
     repeats = whole("repeats", repeats)
-    warn_of_points(distances, sizes, published)
 
     if legacy_seed is None:
         rng = np.random.default_rng(seed)
     else:
         rng, repeats = np.random.RandomState(whole("legacy_seed", legacy_seed, 0)), 1
     sums = subset_sums(distances, sizes, repeats, alpha, rng)
-    return estimate_from_sums(sizes, sums, alpha, rng)
+    estimate = estimate_from_sums(sizes, sums, alpha, rng)
+    warn_of_points(distances, sizes, published)
+    return estimate
 
 
 def warn_of_points(distances, sizes, published):
@@ -161,14 +155,13 @@ def warn_of_points(distances, sizes, published):
     if np.count_nonzero(distances) < n * (n - 1):
         different = len(without_duplicates(distances))
         warnings.warn(
-            f"{n} points lie at {different} different places: repeats have lifetime zero and make the dimension too low; "
-            "leave them out, such as with numpy.unique(points, axis=0)",
+            f"{n} points lie at {different} different places, and repeats make the dimension too low: leave them out",
             stacklevel=3,
         )
     elif published and sizes[-1] > EXHAUSTED * n and lies_along_path(distances):
         warnings.warn(
-            f"the default sizes take up to {sizes[-1]} of {n} points, which lie along a path: its dimension comes out too "
-            f"high; record more iterates or pass sizes up to {int(EXHAUSTED * n)}",
+            f"the default sizes take up to {sizes[-1]} of {n} points along a path, and its dimension comes out too high: "
+            f"record more iterates or pass sizes up to {int(EXHAUSTED * n)}",
             stacklevel=3,
         )
 

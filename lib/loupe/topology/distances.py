@@ -89,9 +89,9 @@ def centred_distances(points, rows):
         gram = centred_gram(points, rows)
     norms = gram.diagonal().copy()
     if not np.isfinite(norms).all():
-        first, row = (as_float64(points[i : i + 1])[0] for i in (rows[0], rows[np.isfinite(norms).argmin()]))
-        if np.isfinite(first).all() and np.isfinite(row).all():
-            reject_scale(row)
+        pair = as_float64(points[rows[[0, np.isfinite(norms).argmin()]]])
+        if np.isfinite(pair).all():
+            check_scale(pair)
         reject_nonfinite(np.isfinite(norms))
 
     scales = norms[:, None] + norms
@@ -170,16 +170,15 @@ def finite_points(points):
     """Points as a float64 array (n, d) without NaN or infinity, their squares included."""
     points = as_float64(points)
     reject_nonfinite(np.isfinite(points).all(axis=1))
-    if points.any() and not 1 / LARGEST < max(points.max(), -points.min()) < LARGEST:
-        reject_scale(points)
+    check_scale(points)
     return points
 
 
-def reject_scale(points):
-    """Raise ValueError for points whose squared distances are too large or too small for float64."""
-    raise ValueError(
-        f"points reach {np.abs(points).max():.3g}, and squares of their distances leave float64: divide them by a scale"
-    )
+def check_scale(points):
+    """ValueError for finite points whose squared distances are too large or too small for float64."""
+    reach = max(points.max(), -points.min())
+    if reach and not 1 / LARGEST < reach < LARGEST:
+        raise ValueError(f"points reach {reach:.3g}, whose squares leave float64: divide them by a scale")
 
 
 def reject_nonfinite(finite_rows):

@@ -135,9 +135,10 @@ def lifetime_sum(points=None, alpha=1.0, *, distances=None):
     """
     check_alpha(alpha)
     if is_tensor(points) or is_tensor(distances):
-        from loupe.topology.tensors import one_of, tree_edges, tree_sum
+        from loupe.topology.tensors import tree_sum, trees_of
 
-        return tree_sum(points, distances, tree_edges(one_of(points, distances)), alpha)
+        (edges,) = trees_of(points, distances, [range(len(distances if points is None else points))])
+        return tree_sum(points, distances, edges, alpha)
     return float((h0_lifetimes(points, distances=distances) ** alpha).sum())
 
 
@@ -183,9 +184,7 @@ def persistence_diagrams(points=None, *, distances=None, homology_dimensions=(0,
         raise ValueError("homology_dimensions must name at least one degree, such as (0, 1), got none")
     distances = checked_distances(points, distances)
     rips = RipsPersistence(
-        homology_dimensions=degrees,
-        input_type="full distance matrix",
-        homology_coeff_field=2,
+        homology_dimensions=degrees, input_type="full distance matrix", homology_coeff_field=2
     )
     (diagrams,) = rips.fit_transform([distances])
     return [diagram[np.isfinite(diagram).all(axis=1)] for diagram in diagrams]

@@ -48,17 +48,15 @@ def differentiable_ph_dimension(points, subsets, alpha=1.0, *, distances=None):
     """
     import torch
 
-    from loupe.topology.tensors import is_hidden, one_of, tree_edges, tree_sum
+    from loupe.topology.tensors import is_hidden, tree_sum, trees_of
 
     if not (is_tensor(points) or is_tensor(distances)):
         raise TypeError("differentiable_ph_dimension needs a torch tensor: for arrays use ph_dimension")
     check_alpha(alpha)
-    known, sums_of = one_of(points, distances), {}
-    for subset in subsets:
-        subset = torch.as_tensor(np.sort(subset))
-        edges = subset[tree_edges(known[subset][:, subset])]
-        sums_of.setdefault(len(subset), []).append(tree_sum(points, distances, edges, alpha))
-    sizes = checked_sizes(sorted(sums_of), len(known))
+    sums_of = {}
+    for edges in trees_of(points, distances, subsets):
+        sums_of.setdefault(len(edges) + 1, []).append(tree_sum(points, distances, edges, alpha))
+    sizes = checked_sizes(sorted(sums_of), len(distances if points is None else points))
     means = torch.stack([torch.stack(sums_of[n]).mean() for n in sizes])
     if not is_hidden() and not means.all():
         raise ValueError("all lifetimes are zero in one of the subsets: its points are identical")

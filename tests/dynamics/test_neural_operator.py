@@ -99,12 +99,6 @@ def test_orders_of_work_agree(name, dtype, digits):
         assert (one - two).abs().max() <= digits * max(1, two.detach().abs().max())
 
 
-# ---- time embedding, times
-
-
-# ---- convolutions along time (EG2)
-
-
 def test_initial_weights():
     """Uniform in [0, 1), not centred, over the square of the width; of vectors in [0, 0.1)."""
     net = EGNO(1, 2, seed=3)
@@ -299,12 +293,6 @@ def test_off_the_cpu():
     """Where values cannot be read, as on a meta device, nothing asks for them."""
     net, (x, v, f, graph, e) = EGNO(2, 3, **TINY).to("meta"), given(GRAPHS["trees"], torch.float32)
     assert net(*(t.to("meta") for t in (x, v, f, graph, e))).shape == (5, 10, 3)
-
-
-# ---- baselines
-
-
-# ---- features
 
 
 # ---- bad input

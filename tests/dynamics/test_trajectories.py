@@ -193,7 +193,7 @@ def test_own_paths_are_cut(dtype, known):
     ("options", "message"),
     [
         (dict(paths=np.zeros((9, 3))), r"paths must be of shape \(T, N, D\) or \(R, T, N, D\), got \(9, 3\)"),
-        (dict(distance=19), r"runs of 20 frames hold no window of distance=19: shorten distance"),
+        (dict(distance=20), r"runs of 20 frames hold no window of distance=20: shorten distance"),
         (dict(slices=9), r"distance=8 frames have no slices=9 equal parts: give a divisor"),
         (dict(paths=np.full((20, 3, 2), np.nan)), r"paths must be finite"),
         (dict(paths=np.ma.masked_equal(np.eye(20)[:, :, None], 1)), r"paths is a masked array"),

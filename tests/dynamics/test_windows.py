@@ -437,6 +437,3 @@ def test_bonds_and_bonds_of_bonds(bonds, nodes, wanted):
     assert found == wanted | {(b, a): hop for (a, b), hop in wanted.items()}
     assert edges.shape[1] == len(found)
     assert edges.dtype == hops.dtype == torch.int64
-
-
-# ---- what is done with windows

@@ -183,8 +183,9 @@ def path_windows(
     edges : array or torch.Tensor of int, optional
         ``(2, M)``, what the second row says goes to the first; every point to every other by default.
     distance, slices : int
-        Frames from the state now to the last target, and number of targets, which divides them. A window starts at each frame that has so
-        many after it, so they overlap: cut training and test sets from runs, or pieces of a run, of their own.
+        Frames from the state now to the last target, and number of targets, which divides them. A window starts at
+        each frame that has so many after it, so they overlap: cut training and test sets from runs, or pieces of a run,
+        of their own.
     step : float
         Time from a frame to the next.
     velocities : array or torch.Tensor, optional
@@ -205,9 +206,23 @@ def path_windows(
 
     Examples
     --------
-    >>> paths = np.random.default_rng(0).standard_normal((20, 4, 2)).cumsum(0)  # 4 points in the plane
-    >>> path_windows(paths, distance=10, slices=5).targets.shape
-    torch.Size([9, 5, 4, 2])
+    From positions to predictions and weights to take away:
+
+    >>> from loupe.dynamics import EGNO, save_network
+    >>> from loupe.training import Batches, fit
+    >>> angle = np.linspace(0, 30, 300)[:, None] + np.array([0.0, 2.1, 4.2])
+    >>> positions = np.stack([np.cos(angle), np.sin(angle)], axis=-1)  # yours: 300 frames, 3 points, 2 dimensions
+    >>> train, test = (path_windows(part, distance=20, slices=5) for part in (positions[:200], positions[200:]))
+    >>> model = EGNO(train.node_features, train.edge_features, width=16, layers=2).double()
+    >>> def loss(model, batch, generator):
+    ...     return (train.predict(model, batch) - batch[2]).square().mean()
+    >>> optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    >>> run = fit(model, loss, Batches(*train.tensors(), size=32), optimiser, steps=20)
+    >>> test.predict(model).shape  # of each window, at its five times
+    torch.Size([79, 5, 3, 2])
+    >>> test.predict(model, times=[0.5, 0.77]).shape  # at times of your own
+    torch.Size([79, 2, 3, 2])
+    >>> save_network(model, "model.pt")  # doctest: +SKIP
     """
     paths = real("paths", paths)
     paths = paths[None] if paths.ndim == 3 else paths

@@ -183,8 +183,7 @@ def test_points_that_repeat_and_paths_that_are_exhausted_are_reported(rng):
         ph_dimension(repeated, repeats=1)
     with pytest.warns(UserWarning, match="take up to 950 of 1000 points along a path"):
         ph_dimension(path, repeats=1)
-    for points, sizes in ((path, range(50, 500, 50)), (path[rng.permutation(1000)], range(50, 1000, 50))):
-        ph_dimension(points, sizes=sizes, repeats=1)  # any warning is an error
+    ph_dimension(path, sizes=range(50, 1000, 50), repeats=1)  # any warning is an error
     ph_dimension(path[rng.permutation(1000)], repeats=1)
 
 

@@ -234,8 +234,9 @@ def test_compiled_whole():
 def test_transforms_of_functions(options):
     """Fresh networks under vmap, over states and over weights; what is made there does not outlive it."""
     net, (x, v, f, graph, e) = network(**options), given(GRAPHS["trees"])
-    curved = torch.func.hessian(lambda s: net(s * x, v, f, graph, e).square().mean())(torch.ones(()).double())
-    assert curved.isfinite()
+    for derivative in (torch.func.hessian, torch.func.grad):
+        found = derivative(lambda s: net(s * x, v, f, graph, e).square().mean())(torch.ones(()).double())
+        assert found.isfinite()
     many = torch.func.vmap(lambda x: net(x, v, f, graph, e))(torch.stack([x, 2 * x]))
     torch.testing.assert_close(many[1], net(2 * x, v, f, graph, e), rtol=1e-11, atol=1e-11)
     assert torch.func.vmap(lambda x: net(x, v, f, graph, e))(x[None] * torch.nan).isnan().any()

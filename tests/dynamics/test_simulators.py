@@ -10,11 +10,11 @@ from loupe.dynamics import (
     draw_charged,
     draw_gravity,
     draw_springs,
+    integration,
     last_frames,
     simulate_charged,
     simulate_gravity,
     simulate_springs,
-    simulators,
     uniform_frames,
 )
 
@@ -118,15 +118,6 @@ def test_charged_follows_the_recipe(particles):
         assert deviation((found[0][system], found[1][system]), wanted) < 1e-12
 
 
-def test_charged_follows_the_recipe_for_long():
-    states = calm(4, steps=100, seed=5)
-    found = simulate_charged(*states, steps=101, save_every=10)
-    for system in range(4):
-        x, v, q = (each[system].numpy() for each in states)
-        wanted = reference(lambda at, q=q: charged_force(at, q), x, v, 101, 10)
-        assert deviation((found[0][system], found[1][system]), wanted) < 1e-9
-
-
 @pytest.mark.parametrize("steps", [28, 29, 30])
 def test_which_states_are_saved(steps):
     states = draw_charged(1, seed=3)
@@ -154,18 +145,6 @@ def test_frames_of_the_published_sets():
     # Frame 40, the last that is used, follows 4,100 updates.
     assert torch.equal(simulate_charged(positions, velocities, 0 * charges, steps=4101)[0], free[0][:, :41])
     assert simulate_charged(positions, velocities, charges, steps=1)[0].shape == (2, 0, 5, 3)
-
-
-@pytest.mark.parametrize("distance", [0.3, 1.0, 4.0])
-def test_first_kick_of_two_charges_at_rest(distance):
-    positions = torch.tensor([[[0.0, 0, 0], [distance, 0, 0]]], dtype=torch.float64)
-    for charges, sign in (([1, 1], -1), ([-1, -1], -1), ([1, -1], 1)):
-        given = torch.tensor([charges], dtype=torch.float64)
-        x, v = simulate_charged(positions, 0 * positions, given, steps=2, save_every=1)
-        speed = 1e-3 / distance**2
-        wanted = sign * speed * torch.tensor([[1.0, 0, 0], [-1, 0, 0]], dtype=torch.float64)
-        torch.testing.assert_close(v[0, 0], wanted, rtol=1e-14, atol=0)
-        torch.testing.assert_close(x[0, 0], positions[0] + 1e-3 * wanted, rtol=1e-15, atol=0)
 
 
 def test_the_force_is_cut_off():
@@ -258,41 +237,6 @@ def test_energy():
     assert (half / quarter).median() == pytest.approx(2, abs=0.02)
 
 
-def test_two_bodies_on_a_spring():
-    """x'' = -2 strength x for their distance: a cosine of period 2 pi / sqrt(0.2) = 14 units of time."""
-    positions = torch.tensor([[[0.7, 0.2, 0], [-0.3, 0, 0.4]]], dtype=torch.float64)
-    velocities = torch.tensor([[[0.0, 0.3, 0], [0, -0.1, 0.2]]], dtype=torch.float64)
-    couplings = torch.ones(1, 2, 2)
-    frequency = math.sqrt(0.2)
-    errors = []
-    for step in (1e-3, 5e-4):
-        every = round(0.5 / step)
-        x, _ = simulate_springs(
-            positions, velocities, couplings, steps=28 * every + 1, save_every=every, step=step
-        )
-        time = 0.5 * torch.arange(1, 29, dtype=torch.float64)[:, None]
-        centre = positions.mean(1) + time * velocities.mean(1)
-        torch.testing.assert_close(x.mean(2)[0], centre, rtol=0, atol=1e-12)
-        apart, speed = positions[0, 0] - positions[0, 1], velocities[0, 0] - velocities[0, 1]
-        wanted = apart * (frequency * time).cos() + speed * (frequency * time).sin() / frequency
-        errors.append((x[0, :, 0] - x[0, :, 1] - wanted).abs().max().item())
-    assert errors[0] < 1e-3
-    assert errors[0] / errors[1] == pytest.approx(2, abs=0.05)
-
-
-def test_springs_against_the_eigenvectors_of_their_laplacian():
-    positions, velocities, couplings = draw_springs(20, seed=8)
-    x, _ = simulate_springs(positions, velocities, couplings, steps=3000)
-    laplacian = torch.diag_embed(couplings.sum(2)) - couplings
-    values, modes = torch.linalg.eigh(0.1 * laplacian)
-    frequency = values.clamp(min=1e-12).sqrt()[:, None]
-    time = 0.1 * torch.arange(1, 30, dtype=torch.float64)[:, None]
-    start, speed = (torch.einsum("snm,snd->smd", modes, each) for each in (positions, velocities))
-    found = torch.einsum("stm,smd->stmd", (frequency * time).cos(), start)
-    found += torch.einsum("stm,smd->stmd", (frequency * time).sin() / frequency, speed)
-    assert (torch.einsum("snm,stmd->stnd", modes, found) - x).abs().max() < 2e-3
-
-
 @pytest.mark.parametrize("masses", [None, (3.0, 0.5)], ids=["equal", "unequal"])
 def test_two_bodies_on_a_circle(masses):
     distance, softening = 0.8, 0.1
@@ -321,16 +265,6 @@ def test_two_bodies_on_a_circle(masses):
         errors.append(max((x[0] - at(time)).abs().max().item(), (v[0] - speed(time)).abs().max().item()))
     assert errors[1] < 1e-4
     assert errors[0] / errors[1] == pytest.approx(4, abs=0.1)
-
-
-def test_energy_of_gravity():
-    x, v = simulate_gravity(*draw_gravity(100, seed=9), steps=2001, save_every=5)
-    potential = (distances(x) ** 2 + 0.01).rsqrt().sum(-1)
-    kinetic = v.square().sum(dim=(2, 3)) / 2
-    energy, scale = kinetic - potential, (kinetic + potential)[:, 0]
-    apart = distances(x).amin(dim=(1, 2)) > 0.1
-    assert apart.sum() > 10
-    assert ((energy - energy[:, :1]).abs().amax(1) / scale)[apart].max() < 1e-4
 
 
 # ---- symmetries and reproducibility
@@ -369,7 +303,7 @@ def test_no_system_knows_which_others_are_simulated(simulate, draw, monkeypatch)
     together = simulate(*states, steps=301)
     some = torch.tensor([7, 2, 11])
     alone = simulate(*(each[some] for each in states), steps=301)
-    monkeypatch.setattr(simulators, "PIECE", 50)  # five systems of ten pairs at a time
+    monkeypatch.setattr(integration, "PIECE", 50)  # five systems of ten pairs at a time
     pieces = simulate(*states, steps=301)
     for whole, few, same in zip(together, alone, pieces, strict=True):
         assert torch.equal(whole[some], few)
@@ -402,16 +336,6 @@ def test_arguments_of_every_form(simulate, draw):
     assert torch.equal(again[0], exact[0])
 
 
-def test_charges_and_masses_with_or_without_a_last_axis():
-    positions, velocities, charges = draw_charged(3, seed=11)
-    for simulate, each in ((simulate_charged, charges), (simulate_gravity, charges + 2)):
-        first = simulate(positions, velocities, each, steps=11, save_every=5)
-        second = simulate(positions, velocities, each[..., 0], steps=11, save_every=5)
-        assert torch.equal(first[0], second[0])
-    equal = simulate_gravity(positions, velocities, torch.ones(3, 5), steps=11, save_every=5)
-    assert torch.equal(equal[0], simulate_gravity(positions, velocities, steps=11, save_every=5)[0])
-
-
 @pytest.mark.parametrize(("systems", "particles"), [(0, 5), (3, 1)])
 def test_nobody_and_nothing_to_meet(systems, particles):
     positions, velocities, charges = draw_charged(systems, particles)
@@ -423,142 +347,6 @@ def test_nobody_and_nothing_to_meet(systems, particles):
     ):
         assert found[0].shape[0] == systems
         torch.testing.assert_close(found[0][:, -1], positions + 0.01 * velocities, rtol=0, atol=1e-15)
-
-
-# ---- initial states
-
-
-def test_charged_states():
-    positions, velocities, charges = draw_charged(20_000, seed=1)
-    assert positions.shape == velocities.shape == (20_000, 5, 3)
-    assert charges.shape == (20_000, 5, 1)
-    assert positions.dtype == velocities.dtype == charges.dtype == torch.float64
-    assert positions.std().item() == pytest.approx(1, abs=0.01)
-    assert positions.mean().item() == pytest.approx(0, abs=0.01)
-    assert (positions**4).mean().item() == pytest.approx(3, abs=0.1)
-    torch.testing.assert_close(velocities.norm(dim=2), torch.full((20_000, 5), 0.5).double())
-    assert velocities.mean(dim=(0, 1)).abs().max() < 0.005
-    assert (velocities**2).mean(dim=(0, 1)).tolist() == pytest.approx([1 / 12] * 3, abs=0.002)
-    assert set(charges.unique().tolist()) == {-1, 1}
-    assert charges.mean().item() == pytest.approx(0, abs=0.015)
-    everything = torch.cat([positions, velocities, charges], dim=2).flatten(1)
-    assert (everything.T.corrcoef() - torch.eye(35)).abs().max() < 0.04
-
-
-@pytest.mark.parametrize("particles", [2, 5, 10])
-@pytest.mark.parametrize("legacy_rng", [False, True])
-def test_density_does_not_depend_on_the_number_of_particles(particles, legacy_rng):
-    positions, _, _ = draw_charged(2000, particles, seed=2, legacy_rng=legacy_rng)
-    assert positions.std().item() == pytest.approx((particles / 5) ** (1 / 3), rel=0.03)
-
-
-@pytest.mark.parametrize("legacy_rng", [False, True])
-def test_walls_of_the_box(legacy_rng):
-    # With a hundred particles the standard deviation is 2.7, and the walls at 5 are not far.
-    positions, velocities, _ = draw_charged(20, 100, seed=3, legacy_rng=legacy_rng)
-    assert positions.abs().max() <= 5
-    torch.testing.assert_close(velocities.norm(dim=2), torch.full((20, 100), 0.5).double())
-    inner, _, _ = draw_charged(20, 5, seed=3, legacy_rng=legacy_rng)
-    assert inner.abs().max() < 5
-
-
-def test_reflection_at_the_walls():
-    positions, velocities = simulators._into_the_box(
-        np.array([[6.0, -5.5, 4.9], [5.0, -5.0, 0.0]]), np.array([[3.0, -4.0, 0.0], [1.0, 1.0, 1.0]])
-    )
-    torch.testing.assert_close(positions, torch.tensor([[4.0, -4.5, 4.9], [5, -5, 0]]).double())
-    third = 0.5 / math.sqrt(3)
-    torch.testing.assert_close(velocities, torch.tensor([[-0.3, 0.4, 0], [third] * 3]).double())
-    _, velocities = simulators._into_the_box(np.array([[6.0, -5.5, 0.0]]), np.array([[-3.0, 4.0, 0.0]]))
-    torch.testing.assert_close(velocities, torch.tensor([[-0.3, 0.4, 0]]).double())
-
-
-@pytest.mark.parametrize("particles", [3, 5, 40])
-def test_the_published_order_of_draws(particles):
-    found = draw_charged(7, particles, seed=43, legacy_rng=True)
-    stream = np.random.RandomState(43)
-    for system in range(7):
-        charges = stream.choice(np.array([-1.0, 0.0, 1.0]), size=(particles, 1), p=[0.5, 0, 0.5])
-        x = stream.randn(3, particles) * (particles / 5) ** (1 / 3)
-        v = stream.randn(3, particles)
-        v = v * 0.5 / np.sqrt((v**2).sum(axis=0)).reshape(1, -1)
-        for axis in range(3):
-            for i in range(particles):
-                if abs(x[axis, i]) > 5:
-                    v[axis, i] = -np.sign(x[axis, i]) * abs(v[axis, i])
-                    x[axis, i] = np.sign(x[axis, i]) * 10 - x[axis, i]
-        wanted = x.T, v.T, charges
-        assert all(np.array_equal(each[system].numpy(), its) for each, its in zip(found, wanted, strict=True))
-    assert all(each.is_contiguous() for each in found)
-
-
-def test_spring_states():
-    positions, velocities, couplings = draw_springs(10_000, seed=4)
-    assert positions.std().item() == pytest.approx(0.5, abs=0.005)
-    torch.testing.assert_close(velocities.norm(dim=2), torch.full((10_000, 5), 0.5).double())
-    assert couplings.shape == (10_000, 5, 5)
-    assert torch.equal(couplings, couplings.mT)
-    assert not couplings.diagonal(dim1=1, dim2=2).any()
-    assert set(couplings.unique().tolist()) == {0, 1}
-    off = couplings.mean(0)[~torch.eye(5, dtype=bool)]
-    assert (off - 0.5).abs().max() < 0.025
-
-
-def test_gravity_states():
-    positions, velocities = draw_gravity(5000, seed=5)
-    assert positions.shape == velocities.shape == (5000, 10, 3)
-    assert positions.std().item() == pytest.approx(1, abs=0.01)
-    assert velocities.std().item() == pytest.approx(math.sqrt(0.9), abs=0.01)
-    assert velocities.sum(dim=1).abs().max() < 1e-13
-
-
-@pytest.mark.parametrize("draw", [draw_charged, draw_springs, draw_gravity])
-def test_seeds(draw):
-    first, again, other = draw(30, seed=1), draw(30, seed=1), draw(30, seed=2)
-    assert all(torch.equal(*pair) for pair in zip(first, again, strict=True))
-    assert not any(torch.equal(*pair) for pair in zip(first, other, strict=True))
-    shorter = draw(11, seed=1)
-    assert all(torch.equal(long[:11], short) for long, short in zip(first, shorter, strict=True))
-    generator = np.random.default_rng(1)
-    assert torch.equal(draw(30, seed=generator)[0], first[0])
-    assert not torch.equal(draw(30, seed=generator)[0], first[0])
-    assert all(each.is_contiguous() and each.dtype == torch.float64 for each in first)
-    if draw is draw_charged:
-        assert torch.equal(draw(30, seed=1, legacy_rng=True)[0][:11], draw(11, seed=1, legacy_rng=True)[0])
-
-
-# ---- time slices
-
-
-def test_frames():
-    assert uniform_frames(0, 10, 5).tolist() == [2, 4, 6, 8, 10]
-    assert last_frames(0, 10, 5).tolist() == [6, 7, 8, 9, 10]
-    assert uniform_frames(0, 30, 4).tolist() == [7, 15, 22, 30]
-    assert uniform_frames(30, 10, 5).tolist() == [32, 34, 36, 38, 40]
-    assert uniform_frames(0, 15, 4).tolist() == [p * 16 // 4 - 1 for p in range(1, 5)]
-    assert uniform_frames(7, 3, 1).tolist() == last_frames(7, 3, 1).tolist() == [10]
-    assert uniform_frames(0, 4, 4).tolist() == last_frames(0, 4, 4).tolist() == [1, 2, 3, 4]
-    unwritable = np.array([[0, 5], [9, 2]], dtype=np.int32)
-    unwritable.flags.writeable = False
-    for starts in (torch.tensor([[0, 5], [9, 2]]), unwritable):
-        frames = last_frames(starts, 6, 3)
-        assert frames.shape == (2, 2, 3)
-        assert frames[1, 0].tolist() == [13, 14, 15]
-    for distance in range(1, 40):
-        for slices in range(1, distance + 1):
-            for frames in (uniform_frames(5, distance, slices), last_frames(5, distance, slices)):
-                assert (frames.diff() > 0).all()
-                assert frames[0] > 5
-                assert frames[-1] == 5 + distance
-
-
-@pytest.mark.parametrize(("distance", "slices"), [(3, 5), (10, 0), (0, 1), (10, -1)])
-@pytest.mark.parametrize("frames", [uniform_frames, last_frames])
-def test_frames_that_cannot_be(frames, distance, slices):
-    with pytest.raises(
-        ValueError, match=r"slices must be from 1 to the distance of 3 frames|positive whole number"
-    ):
-        frames(0, distance, slices)
 
 
 # ---- bad input
@@ -606,20 +394,6 @@ def test_what_is_not_finite(simulate, value, states):
             simulate(*bad)
 
 
-@pytest.mark.parametrize("simulate", EVERY)
-@pytest.mark.parametrize("name", ["steps", "save_every"])
-@pytest.mark.parametrize("value", [0, -3, 2.5, math.nan])
-def test_counts(simulate, name, value, states):
-    with pytest.raises(ValueError, match=f"{name} must be a positive whole number, got {value}"):
-        simulate(*states[:2], third_argument(simulate, states[2]), **{name: value})
-
-
-@pytest.mark.parametrize("value", [0, -1e-3, math.nan, math.inf])
-def test_steps_of_time(value, states):
-    with pytest.raises(ValueError, match=f"step must be a time above 0, got {value}"):
-        simulate_charged(*states, step=value)
-
-
 @pytest.mark.parametrize("gap", [0, 1e-120])
 def test_particles_at_one_place(gap, states):
     x, v, q = (each.copy() for each in states)
@@ -640,7 +414,7 @@ def test_particles_at_one_place(gap, states):
 
 def test_particles_that_meet(monkeypatch):
     """Two that fly at each other on one line, through one place: said at the end, with the number of the system."""
-    monkeypatch.setattr(simulators, "PIECE", 1)
+    monkeypatch.setattr(integration, "PIECE", 1)
     far = torch.tensor([[[-1.0, 0, 0], [1, 0, 0]]], dtype=torch.float64).repeat(3, 1, 1)
     velocities = torch.zeros(3, 2, 3, dtype=torch.float64)
     charges = torch.zeros(3, 2)
@@ -649,33 +423,60 @@ def test_particles_that_meet(monkeypatch):
         simulate_charged(far, velocities, charges, steps=9, save_every=1, step=0.25)
 
 
-def test_couplings_masses_and_constants(states):
-    x, v, _ = states
+@pytest.mark.parametrize("value", [0, -3, 2.5, math.nan])
+@pytest.mark.parametrize("name", ["steps", "save_every"])
+@pytest.mark.parametrize("simulate", EVERY)
+def test_counts(simulate, name, value, states):
+    with pytest.raises(ValueError, match=f"{name} must be a positive whole number, got {value}"):
+        simulate(*states[:2], third_argument(simulate, states[2]), **{name: value})
+
+
+def uneven(x):
     couplings = np.zeros((4, 5, 5))
     couplings[1, 0, 3] = 1
-    with pytest.raises(
-        ValueError, match=r"couplings of system 1 are not symmetric.*\(i, j\) and at \(j, i\)"
-    ):
-        simulate_springs(x, v, couplings)
-    with pytest.raises(ValueError, match="strength must be a finite number, got nan"):
-        simulate_springs(x, v, 0 * couplings, strength=math.nan)
-    masses = np.ones((4, 5))
-    masses[3, 2] = -2
-    with pytest.raises(ValueError, match="masses must be above 0, got -2 in system 3"):
-        simulate_gravity(x, v, masses)
-    for value in (-0.1, math.nan):
-        with pytest.raises(ValueError, match=f"softening must be a length of 0 or more, got {value}"):
-            simulate_gravity(x, v, softening=value)
+    return couplings
 
 
-@pytest.mark.parametrize("draw", [draw_charged, draw_springs, draw_gravity])
-def test_sizes_of_draws(draw):
-    with pytest.raises(ValueError, match="count must be a whole number of at least 0, got -1"):
-        draw(-1)
-    with pytest.raises(ValueError, match="particles must be a positive whole number, got 0"):
-        draw(3, 0)
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x, v, q: simulate_charged(x, v, q, step=0), "step must be a time above 0, got 0"),
+        (lambda x, v, q: simulate_charged(x, v, q, step=-1e-3), "step must be a time above 0, got -0.001"),
+        (lambda x, v, q: simulate_charged(x, v, q, step=math.nan), "step must be a time above 0, got nan"),
+        (lambda x, v, q: simulate_charged(x, v, q, step=math.inf), "step must be a time above 0, got inf"),
+        (lambda x, v, q: simulate_springs(x, v, uneven(x)), "couplings of system 1 are not symmetric"),
+        (
+            lambda x, v, q: simulate_springs(x, v, 0 * uneven(x), strength=math.nan),
+            "strength must be a finite number, got nan",
+        ),
+        (lambda x, v, q: simulate_gravity(x, v, q - 1), "masses must be above 0, got -2 in system"),
+        (lambda x, v, q: simulate_gravity(x, v, softening=-0.1), "softening must be .* got -0.1"),
+        (lambda x, v, q: simulate_gravity(x, v, softening=math.nan), "softening must be .* got nan"),
+        (lambda x, v, q: draw_charged(-1), "count must be a whole number of at least 0, got -1"),
+        (lambda x, v, q: draw_springs(3, 0), "particles must be a positive whole number, got 0"),
+        (lambda x, v, q: draw_gravity(3, 0), "particles must be a positive whole number, got 0"),
+        (
+            lambda x, v, q: draw_charged(3, seed=np.random.default_rng(0), legacy_rng=True),
+            "legacy_rng=True needs an int as seed, got a Generator",
+        ),
+        (lambda x, v, q: uniform_frames(0, 3, 5), "slices must be from 1 to the distance of 3 frames, got 5"),
+        (lambda x, v, q: last_frames(0, 3, 5), "slices must be from 1 to the distance of 3 frames, got 5"),
+        (lambda x, v, q: last_frames(0, 10, 0), "positive whole number, got 0"),
+        (lambda x, v, q: uniform_frames(0, 0, 1), "positive whole number, got 0"),
+    ],
+    ids=range(17),
+)
+def test_numbers_that_cannot_be(call, message, states):
+    with pytest.raises(ValueError, match=message):
+        call(*states)
 
 
-def test_the_old_stream_wants_a_number():
-    with pytest.raises(ValueError, match="legacy_rng=True needs an int as seed, got a Generator"):
-        draw_charged(3, seed=np.random.default_rng(0), legacy_rng=True)
+def test_frames():
+    assert uniform_frames(0, 30, 4).tolist() == [7, 15, 22, 30]
+    assert uniform_frames(30, 10, 5).tolist() == [32, 34, 36, 38, 40]
+    assert last_frames(0, 10, 5).tolist() == [6, 7, 8, 9, 10]
+    assert uniform_frames(7, 3, 1).tolist() == last_frames(7, 3, 1).tolist() == [10]
+    starts = np.array([[0, 5], [9, 2]], dtype=np.int32)
+    for given in (starts, torch.from_numpy(starts)):
+        assert last_frames(given, 6, 3)[1, 0].tolist() == [13, 14, 15]
+        assert uniform_frames(given, 6, 3).shape == (2, 2, 3)

@@ -1,7 +1,5 @@
 """Windows of trajectories against the raw arrays and against loops written from the recipes."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -9,17 +7,8 @@ import torch
 import loupe.data
 from loupe.data.places import box_root
 from loupe.data.trajectories import Molecule, Motion
-from loupe.dynamics import (
-    Windows,
-    charged_windows,
-    draw_charged,
-    molecule_windows,
-    motion_windows,
-    rollout,
-    walk_starts,
-)
+from loupe.dynamics import charged_windows, draw_charged, molecule_windows, motion_windows, walk_starts
 from loupe.dynamics.windows import CHARGED_SEEDS, WALKS, bonded
-from loupe.networks.egnn import Graph
 
 PARTS = ("train", "valid", "test")
 RAW = {
@@ -64,23 +53,6 @@ def frames_of(windows, frames):
     number = numbered(frames)
     path = torch.cat([windows.positions.unsqueeze(1), windows.targets], dim=1).numpy()
     return np.array([[number[np.ascontiguousarray(state).tobytes()] for state in one] for one in path])
-
-
-def small(S=3, P=4, N=3, *, height=None, node_values=1, duration=8.0):
-    """Windows of random numbers along a chain of N points."""
-    generator = torch.Generator().manual_seed(0)
-    edges, _ = bonded(torch.stack([torch.arange(N - 1), torch.arange(1, N)]), N)
-    return Windows(
-        torch.randn(S, N, 3, generator=generator),
-        torch.randn(S, N, 3, generator=generator),
-        torch.randn(S, P, N, 3, generator=generator),
-        torch.arange(1, P + 1, dtype=torch.float64) / P,
-        duration,
-        edges,
-        torch.randn(S, edges.shape[1], 2, generator=generator),
-        torch.randn(S, N, node_values, generator=generator) if node_values else None,
-        height,
-    )
 
 
 # ---- charged particles
@@ -143,27 +115,6 @@ def test_charged_windows_begin_at_frame_30_and_end_at_frame_40():
     assert np.abs(windows.positions[k].numpy() - found[3100][0]).max() < 1e-4
     assert np.abs(windows.velocities[k].numpy() - found[3100][1]).max() < 1e-4
     assert np.abs(windows.targets[k].numpy() - frames).max() < 1e-4
-
-
-def test_twice_the_times_contain_the_times_of_training():
-    fine, plain = (charged_windows("train", 6, start=2, slices=slices) for slices in (10, 5))
-    thin = fine.thinned(5)
-    assert torch.equal(thin.targets, plain.targets)
-    assert torch.equal(thin.times, plain.times)
-    assert torch.equal(thin.positions, plain.positions)
-    assert thin.duration == plain.duration
-
-
-def test_fewer_charged_systems_are_the_first_of_more():
-    few, many = (charged_windows("valid", count, start=1, distance=2, slices=2) for count in (5, 40))
-    for one, other in zip(few.tensors(), many.tensors(), strict=True):
-        assert torch.equal(one, other[:5])
-
-
-def test_parts_of_charged_systems_share_no_system():
-    starts = [charged_windows(part, 50, start=0, distance=1, slices=1).positions for part in PARTS]
-    rows = torch.cat(starts).flatten(1)
-    assert len(torch.unique(rows, dim=0)) == 150
 
 
 def test_edges_of_charged_systems_know_the_product_of_their_charges():
@@ -241,14 +192,6 @@ def test_windows_of_the_run_are_those_of_the_files(raw, run, spread):
         assert windows.times.tolist() == [k / 30 for k in offsets]
         assert windows.duration == 30
         assert windows.positions.dtype == windows.targets.dtype == torch.float32
-
-
-def test_uneven_spreads_are_rounded_down(run):
-    windows = motion_windows(run, {"03": [0, 7]}, slices=4)
-    path = run.trials["03"]
-    for k, s in enumerate((0, 7)):
-        assert np.array_equal(windows.targets[k].numpy(), path[[s + 7, s + 15, s + 22, s + 30]])
-    assert windows.times.tolist() == [7 / 30, 0.5, 22 / 30, 1.0]
 
 
 def test_walks_start_where_the_recipe_says(raw, walk):
@@ -462,12 +405,6 @@ def test_short_trajectories_are_refused_just_where_a_part_holds_no_window():
     assert lengths == list(range(lengths[0], 120))
 
 
-@pytest.mark.parametrize("frames", [0, 5, 20])
-def test_trajectories_shorter_than_the_gaps_are_refused(frames):
-    with pytest.raises(ValueError, match="too few for windows of 10 frames"):
-        molecule_windows(made_up(frames), "train", distance=10, slices=2)
-
-
 def test_other_windows_of_molecules_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="part must be one of train, valid, test, got 'dev'"):
         molecule_windows(made_up(200), "dev", distance=10)
@@ -500,129 +437,3 @@ def test_bonds_and_bonds_of_bonds(bonds, nodes, wanted):
     assert found == wanted | {(b, a): hop for (a, b), hop in wanted.items()}
     assert edges.shape[1] == len(found)
     assert edges.dtype == hops.dtype == torch.int64
-
-
-# ---- what is done with windows
-
-
-def test_thinned_windows_keep_every_so_many_times():
-    windows = small(P=12)
-    for slices in (1, 2, 3, 4, 6, 12):
-        thin = windows.thinned(slices)
-        kept = [(k + 1) * 12 // slices - 1 for k in range(slices)]
-        assert torch.equal(thin.targets, windows.targets[:, kept])
-        assert thin.times.tolist() == windows.times[kept].tolist()
-        assert thin.times[-1] == 1
-        assert thin.duration == windows.duration
-    for slices in (5, 0, -1, 24):
-        with pytest.raises(
-            ValueError, match=rf"12 times cannot be thinned to slices={slices}: give a divisor"
-        ):
-            windows.thinned(slices)
-
-
-@pytest.mark.parametrize("index", [slice(1, 5, 2), torch.tensor([4, 0, 0])])
-def test_chosen_windows_are_chosen_in_all_that_is_their_own(index):
-    windows = small(S=6, height=2.0)
-    found = windows.chosen(index)
-    for name in ("positions", "velocities", "targets", "edge_values", "node_values"):
-        assert torch.equal(getattr(found, name), getattr(windows, name)[index]), name
-    for name in ("times", "duration", "edges", "height"):
-        assert getattr(found, name) is getattr(windows, name), name
-    assert len(found) == (2 if isinstance(index, slice) else 3)
-    assert small(node_values=0).chosen(slice(0, 1)).node_values is None
-
-
-def test_steps_are_windows_between_neighbouring_times():
-    windows = small(S=3, P=4, duration=8.0, height=1.5)
-    steps = windows.steps()
-    assert len(steps) == 12
-    assert steps.duration == 2.0
-    assert steps.times.tolist() == [1.0]
-    assert steps.height == 1.5
-    for s in range(3):
-        path = [windows.positions[s], *windows.targets[s]]
-        for p in range(4):
-            k = 4 * s + p
-            v = windows.velocities[s] if p == 0 else (path[p] - path[p - 1]) / 2.0
-            assert torch.equal(steps.positions[k], path[p])
-            assert torch.allclose(steps.velocities[k], v)
-            assert torch.equal(steps.targets[k], path[p + 1].unsqueeze(0))
-            assert torch.equal(steps.edge_values[k], windows.edge_values[s])
-            assert torch.equal(steps.node_values[k], windows.node_values[s])
-
-
-def test_steps_without_values_of_nodes_have_none():
-    steps = small(node_values=0).steps()
-    assert steps.node_values is None
-    assert steps.tensors()[4].shape == (12, 3, 0)
-
-
-def test_steps_are_the_states_that_a_rollout_passes_through():
-    windows = small(S=1, P=4, duration=8.0)
-    steps, seen = windows.steps(), []
-
-    def told(x, v):
-        seen.append((x, v))
-        return torch.zeros(3, 1)
-
-    def oracle(x, v, features, graph, edge_features):
-        return windows.targets[0, len(seen) - 1].unsqueeze(0)
-
-    path = rollout(
-        oracle,
-        windows.positions[0],
-        windows.velocities[0],
-        4,
-        told,
-        windows.graph(1),
-        duration=steps.duration,
-    )
-    assert torch.equal(path, windows.targets[0])
-    for k, (x, v) in enumerate(seen):
-        assert torch.equal(x, steps.positions[k])
-        assert torch.allclose(v, steps.velocities[k])
-
-
-def test_steps_of_one_time_are_the_windows_themselves():
-    windows = small(P=1)
-    steps = windows.steps()
-    for one, other in zip(steps.tensors(), windows.tensors(), strict=True):
-        assert torch.equal(one, other)
-    assert steps.duration == windows.duration
-
-
-def test_uneven_times_make_no_steps():
-    windows = dataclasses.replace(small(P=2), times=torch.tensor([0.9, 1.0], dtype=torch.float64))
-    with pytest.raises(ValueError, match="times must be spread evenly to be steps"):
-        windows.steps()
-
-
-@pytest.mark.parametrize(("height", "node_values"), [(None, 0), (None, 2), (4.0, 0), (4.0, 1)])
-def test_features_are_speed_height_and_what_is_known(height, node_values):
-    windows = small(S=2, N=4, height=height, node_values=node_values)
-    assert windows.node_features == 1 + (height is not None) + node_values
-    assert windows.edge_features == 3
-    x, v, _, edge_values, known = windows.tensors()
-    graph = windows.graph(2)
-    features, edge_features = windows.features(x.flatten(0, 1), v.flatten(0, 1), graph, edge_values, known)
-    assert features.shape == (8, windows.node_features)
-    assert edge_features.shape == (2 * windows.edges.shape[1], 3)
-    for s in range(2):
-        for i in range(4):
-            wanted = [float(np.linalg.norm(v[s, i].numpy()))]
-            wanted += [] if height is None else [x[s, i, 1].item() / 4.0]
-            wanted += known[s, i].tolist()
-            assert np.allclose(features[4 * s + i].numpy(), wanted, rtol=1e-5)
-        M = windows.edges.shape[1]
-        for e, (a, b) in enumerate(windows.edges.T.tolist()):
-            assert graph.edges[:, s * M + e].tolist() == [4 * s + a, 4 * s + b]
-            squared = float(((x[s, a] - x[s, b]) ** 2).sum())
-            wanted = [*windows.edge_values[s, e].tolist(), squared]
-            assert np.allclose(edge_features[s * M + e].numpy(), wanted, rtol=1e-5)
-
-
-def test_graphs_of_windows_are_copies_side_by_side():
-    graph = small(N=4).graph(3)
-    assert isinstance(graph, Graph)
-    assert (graph.nodes, graph.graphs) == (12, 3)

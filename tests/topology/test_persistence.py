@@ -6,7 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loupe.topology import h0_lifetimes, lifetime_sum, pairwise_distances, persistence_diagrams, spanning_tree
+from loupe.topology import (
+    differentiable_ph_dimension,
+    h0_lifetimes,
+    lifetime_sum,
+    pairwise_distances,
+    persistence_diagrams,
+    spanning_tree,
+)
 
 METHODS = ("linkage", "prim", "gudhi", "alpha")
 
@@ -161,18 +168,6 @@ def test_gradient_of_the_sum_against_central_differences(alpha, rng, central_dif
     np.testing.assert_allclose(gradient.sum(dim=0), 0, atol=1e-12)
 
 
-def test_gradcheck_from_points_and_from_distances(rng):
-    points = torch.as_tensor(rng.standard_normal((12, 3)), dtype=torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(lifetime_sum, (points,))
-    weights = torch.as_tensor(rng.random((12, 12)), dtype=torch.float64).requires_grad_()
-
-    def of_matrix(weights):
-        upper = weights.triu(1)
-        return lifetime_sum(distances=upper + upper.T)
-
-    assert torch.autograd.gradcheck(of_matrix, (weights,))
-
-
 @ALPHAS
 def test_edges_of_length_zero_have_gradient_zero(alpha):
     points = torch.tensor([[0.0, 0], [0, 0], [3, 4]], dtype=torch.float64, requires_grad=True)
@@ -190,6 +185,38 @@ def test_tensor_and_array_give_the_same_sum(sample):
         lifetime_sum(sample, 0.7), rel=1e-12
     )
     assert isinstance(lifetime_sum(sample), float)
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("repeated", [0, 3])
+@pytest.mark.parametrize("of", ["points", "distances", "dimension"])
+def test_transforms_and_compilers(of, repeated, rng):
+    """First and second derivatives, maps over clouds, compiled; with edges of length zero too."""
+    points = rng.standard_normal((12, 3))
+    points[12 - repeated :] = points[:repeated]
+    x = torch.as_tensor(pairwise_distances(points) if of == "distances" else points)
+    function = {
+        "points": lambda x: lifetime_sum(x, 1.5),
+        "distances": lambda d: lifetime_sum(distances=(d + d.T) / 2, alpha=1.5),
+        "dimension": lambda x: differentiable_ph_dimension(x, [range(4), range(8), range(11)]),
+    }[of]
+    at = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(function(at), at)
+    close = {"rtol": 1e-10, "atol": 1e-11}
+    torch.testing.assert_close(torch.func.grad(function)(x), gradient, **close)
+    torch.testing.assert_close(torch.func.jacfwd(function)(x), gradient, **close)
+    hessian = torch.autograd.functional.hessian(function, x)
+    assert hessian.isfinite().all()
+    torch.testing.assert_close(torch.func.hessian(function)(x), hessian, **close)
+    both = torch.stack([x, 0.5 * x])
+    torch.testing.assert_close(torch.func.vmap(function)(both), torch.stack([*map(function, both)]), **close)
+    mapped = torch.func.vmap(torch.func.grad(function))(both)
+    torch.testing.assert_close(mapped[0], gradient, **close)
+    if of != "dimension":
+        torch.compiler.reset()
+        compiled = torch.compile(function, backend="aot_eager", fullgraph=True)(at)
+        torch.testing.assert_close(torch.autograd.grad(compiled, at)[0], gradient, **close)
+        torch.compiler.reset()
 
 
 @pytest.mark.parametrize("alpha", [0, -1, np.nan, np.inf])

@@ -1,24 +1,30 @@
+import doctest
+import importlib
+import pkgutil
 import warnings
 
 import numpy as np
 import pytest
 import torch
 
+import loupe.topology
 from loupe.topology import (
     CLOUDS,
     differentiable_ph_dimension,
     embed_isometrically,
+    h0_lifetimes,
     lifetime_sum,
     pairwise_distances,
     ph_dimension,
+    spanning_tree,
+    stable_ou_path,
+    trees,
 )
-from loupe.topology import dimension as dimension_module
 from loupe.topology.dimension import (
     bootstrap_error,
     dimension_from_slope,
     estimate_from_sums,
     fit_power_law,
-    submatrix,
 )
 
 SIZES = range(40, 200, 20)
@@ -48,11 +54,6 @@ def test_legacy_seed_reproduces_the_published_algorithm(square, seed):
     assert found.lifetime_sums.shape == (8, 1)
     assert np.isnan(found.standard_error)
     assert found.dimension == pytest.approx(algorithm_1(square, seed, SIZES), rel=1e-5)
-
-
-def test_legacy_seed_ignores_repeats_and_seed(square):
-    one, other = (ph_dimension(square, sizes=SIZES, legacy_seed=1, repeats=r, seed=r) for r in (1, 5))
-    assert one.dimension == other.dimension
 
 
 @pytest.mark.parametrize("m", [-0.3, 0.0, 0.5, 0.9])
@@ -176,6 +177,27 @@ def test_saturation_is_reported():
         ph_dimension(cantor, alpha=0.5, sizes=SIZES)
 
 
+def test_points_that_repeat_and_paths_that_are_exhausted_are_reported(rng):
+    repeated, path = np.repeat(rng.random((100, 2)), 10, axis=0), stable_ou_path(1000, 10, 2.0, 0)
+    with pytest.warns(UserWarning, match="1000 points lie at 100 different places"):
+        ph_dimension(repeated, repeats=1)
+    with pytest.warns(UserWarning, match="take up to 950 of 1000 points along a path"):
+        ph_dimension(path, repeats=1)
+    ph_dimension(path, sizes=range(50, 1000, 50), repeats=1)  # any warning is an error
+    ph_dimension(path[rng.permutation(1000)], repeats=1)
+
+
+def test_points_of_any_scale(square):
+    """From 1e-140 to 1e140; beyond, an error that names the reach and not the run."""
+    found = ph_dimension(square, sizes=SIZES).dimension
+    for scale in (1e-140, 1e140):
+        assert ph_dimension(scale * square, sizes=SIZES).dimension == pytest.approx(found, rel=1e-6)
+    for scale, wide in ((1e200, 1), (1e-200, 1), (1e200, 30)):
+        for function in (pairwise_distances, spanning_tree):
+            with pytest.raises(ValueError, match=r"points reach 1e[+-]200.*divide them by a scale"):
+                function(np.tile(scale * np.eye(4), wide))
+
+
 @pytest.mark.parametrize(
     ("sizes", "message"),
     [
@@ -210,13 +232,6 @@ def test_other_wrong_arguments(square):
         ph_dimension(torch.as_tensor(square).requires_grad_(), sizes=SIZES)
 
 
-def test_tensors_without_gradient_are_points_too(square):
-    assert (
-        ph_dimension(torch.as_tensor(square), sizes=SIZES).dimension
-        == ph_dimension(square, sizes=SIZES).dimension
-    )
-
-
 def subsets_of(n, sizes, rng):
     return [rng.choice(n, size=size, replace=False) for size in sizes]
 
@@ -242,13 +257,6 @@ def test_gradient_of_the_dimension_against_central_differences(rng, central_diff
     np.testing.assert_allclose(gradient[some], central_differences(of_some, points[some]), rtol=0, atol=1e-7)
 
 
-@pytest.mark.parametrize("alpha", [0.5, 1.0])
-def test_gradcheck_with_repeated_sizes(alpha, rng):
-    points = torch.as_tensor(rng.standard_normal((12, 3))).requires_grad_()
-    subsets = subsets_of(12, [4, 4, 7, 10, 10], rng)
-    assert torch.autograd.gradcheck(lambda x: differentiable_ph_dimension(x, subsets, alpha), (points,))
-
-
 def test_sums_of_one_size_are_averaged(rng):
     points = torch.as_tensor(rng.standard_normal((12, 3)))
     subsets = subsets_of(12, [4, 4, 7, 10, 10], rng)
@@ -269,12 +277,6 @@ def test_distances_replace_points_with_the_same_gradient(rng):
     torch.testing.assert_close(by_row[-1], in_full[-1])
 
 
-def test_duplicates_leave_the_gradient_finite(rng):
-    points = torch.as_tensor(np.repeat(rng.standard_normal((20, 3)), 2, axis=0)).requires_grad_()
-    differentiable_ph_dimension(points, subsets_of(40, [10, 20, 30], rng)).backward()
-    assert torch.isfinite(points.grad).all()
-
-
 def test_differentiable_dimension_refuses_what_it_cannot_do(rng):
     points = torch.as_tensor(rng.standard_normal((40, 3))).requires_grad_()
     with pytest.raises(TypeError, match="for arrays use ph_dimension"):
@@ -292,14 +294,15 @@ def test_slope_above_one_is_nan_with_a_gradient_graph():
     assert differentiable_ph_dimension(points, [[0, 1], [0, 1, 3], [0, 1, 3, 4]]).isnan()
 
 
-def test_submatrix_is_that_of_the_sorted_subset(square):
-    distances = pairwise_distances(square)
-    expected = pairwise_distances(square[[3, 50, 120]])
-    np.testing.assert_allclose(submatrix(distances, np.array([120, 3, 50])), expected, rtol=1e-14)
-
-
 def test_lifetimes_do_not_depend_on_the_route_chosen_by_size(monkeypatch):
     distances = pairwise_distances(np.random.default_rng(2).random((80, 3)))
-    by_linkage = dimension_module.lifetimes_of(distances)
-    monkeypatch.setattr(dimension_module, "LINKAGE_POINTS", 10)
-    assert np.array_equal(dimension_module.lifetimes_of(distances), by_linkage)
+    by_linkage = h0_lifetimes(distances=distances)
+    monkeypatch.setattr(trees, "LINKAGE_POINTS", 10)
+    assert np.array_equal(h0_lifetimes(distances=distances), by_linkage)
+
+
+@pytest.mark.parametrize("name", [module.name for module in pkgutil.iter_modules(loupe.topology.__path__)])
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+def test_examples(name):
+    """Those of docstrings, among them a training loop of one's own."""
+    assert not doctest.testmod(importlib.import_module(f"loupe.topology.{name}")).failed

@@ -1,31 +1,23 @@
-"""Systems of particles that move: how they are simulated, and networks that foresee where they go.
+"""Systems of particles that move: how they are simulated, and networks that predict where they go.
 
 After Xu et al., Equivariant Graph Neural Operator for Modeling 3D Dynamics, 2024.
 """
 
-from loupe.dynamics.neural_operator import (
-    EGNN,
-    EGNO,
-    Linear,
-    MessagePassing,
-    RadialField,
-    SequentialEGNN,
-    TemporalConvolution,
-    input_features,
-    rollout,
-    time_embedding,
-)
+from loupe.dynamics.baselines import Linear, MessagePassing, RadialField, SequentialEGNN, rollout
+from loupe.dynamics.egno import EGNN, EGNO
+from loupe.dynamics.neural_operator import load_network, save_network
 from loupe.dynamics.simulators import (
     draw_charged,
     draw_gravity,
     draw_springs,
-    last_frames,
     simulate_charged,
     simulate_gravity,
     simulate_springs,
-    uniform_frames,
 )
-from loupe.dynamics.windows import Windows, charged_windows, molecule_windows, motion_windows, walk_starts
+from loupe.dynamics.states import input_features
+from loupe.dynamics.temporal import TemporalConvolution, time_embedding
+from loupe.dynamics.trajectories import Windows, last_frames, path_windows, uniform_frames
+from loupe.dynamics.windows import charged_windows, molecule_windows, motion_windows, walk_starts
 
 __all__ = [
     "EGNN",
@@ -42,9 +34,12 @@ __all__ = [
     "draw_springs",
     "input_features",
     "last_frames",
+    "load_network",
     "molecule_windows",
     "motion_windows",
+    "path_windows",
     "rollout",
+    "save_network",
     "simulate_charged",
     "simulate_gravity",
     "simulate_springs",

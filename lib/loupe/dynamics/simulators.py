@@ -25,6 +25,8 @@ import numpy as np
 import torch
 
 from loupe.checks import unmasked, whole
+from loupe.dynamics.integration import constant, inverse_cubes, pairs_of, simulate
+from loupe.dynamics.trajectories import last_frames, uniform_frames  # noqa: F401 - they were here
 
 MOST_FORCE = 100.0
 """Each coordinate of the summed force between charges or springs is cut off here: 0.1 divided by the time step."""
@@ -34,9 +36,6 @@ WALL = 5.0
 
 SPEED = 0.5
 """Initial speed of charges and of the ends of springs."""
-
-PIECE = 15_000
-"""Pairs that are worked on at once: enough to hide the cost of a call, and they stay in the cache."""
 
 
 def simulate_charged(positions, velocities, charges, *, steps=5000, save_every=100, step=1e-3):
@@ -78,15 +77,9 @@ def simulate_charged(positions, velocities, charges, *, steps=5000, save_every=1
     positions, velocities = _checked_states(positions, velocities)
     charges = _per_particle(charges, "charges", positions)
     _reject_coincident(positions)
-    first, second = _pairs(positions.shape[1])
-    return _simulate(
-        positions,
-        velocities,
-        charges[:, first] * charges[:, second],
-        _inverse_cubes(0.0),
-        _checked_times(steps, save_every, step),
-        most_force=MOST_FORCE,
-    )
+    first, second = pairs_of(positions.shape[1])
+    couplings, times = charges[:, first] * charges[:, second], _checked_times(steps, save_every, step)
+    return simulate(positions, velocities, couplings, inverse_cubes(0.0), times, most_force=MOST_FORCE)
 
 
 def simulate_springs(
@@ -130,14 +123,8 @@ def simulate_springs(
         )
     if not np.isfinite(strength):
         raise ValueError(f"strength must be a finite number, got {strength}")
-    return _simulate(
-        positions,
-        velocities,
-        -strength * couplings[:, *_pairs(particles)],
-        _constant,
-        _checked_times(steps, save_every, step),
-        most_force=MOST_FORCE,
-    )
+    couplings, times = -strength * couplings[:, *pairs_of(particles)], _checked_times(steps, save_every, step)
+    return simulate(positions, velocities, couplings, constant, times, most_force=MOST_FORCE)
 
 
 def simulate_gravity(
@@ -172,7 +159,7 @@ def simulate_gravity(
         a mass is not above 0, or softening is negative.
     """
     positions, velocities = _checked_states(positions, velocities)
-    first, second = _pairs(positions.shape[1])
+    first, second = pairs_of(positions.shape[1])
     if masses is None:
         couplings = np.full((len(positions), len(first)), -1.0)
     else:
@@ -185,15 +172,8 @@ def simulate_gravity(
         raise ValueError(f"softening must be a length of 0 or more, got {softening}")
     if softening == 0:
         _reject_coincident(positions)
-    return _simulate(
-        positions,
-        velocities,
-        couplings,
-        _inverse_cubes(softening),
-        _checked_times(steps, save_every, step),
-        masses=masses,
-        synchronous=True,
-    )
+    weigh, times = inverse_cubes(softening), _checked_times(steps, save_every, step)
+    return simulate(positions, velocities, couplings, weigh, times, masses=masses, synchronous=True)
 
 
 def draw_charged(count, particles=5, *, seed=0, legacy_rng=False):
@@ -273,7 +253,7 @@ def draw_springs(count, particles=5, *, seed=0):
     drawn = np.random.default_rng(seed).standard_normal((count, 6 * particles + pairs))
     states = drawn[:, : 6 * particles].reshape(count, particles, 6)
     couplings = np.zeros((count, particles, particles))
-    first, second = _pairs(particles)
+    first, second = pairs_of(particles)
     couplings[:, first, second] = couplings[:, second, first] = drawn[:, 6 * particles :] > 0
     return *_into_the_box(0.5 * states[..., :3], states[..., 3:]), torch.from_numpy(couplings)
 
@@ -303,188 +283,6 @@ def draw_gravity(count, particles=10, *, seed=0):
     return torch.from_numpy(drawn[..., :3].copy()), torch.from_numpy(velocities)
 
 
-def uniform_frames(start, distance, slices):
-    r"""Frames that are spread evenly over a window: :math:`f_0+\lfloor\Delta F\,p/P\rfloor` for p = 1, ..., P.
-
-    Parameters
-    ----------
-    start : int, or tensor or array of ints, shape (...)
-        Input frame :math:`f_0`, or several of them.
-    distance : int
-        Frames :math:`\Delta F` from the input to the last target.
-    slices : int
-        Number P of targets, from 1 to ``distance``.
-
-    Returns
-    -------
-    torch.Tensor, shape (..., P), int64
-        Increasing; the last is start + distance.
-
-    Raises
-    ------
-    ValueError
-        If slices is not from 1 to ``distance``: two targets would be one frame, or the input itself.
-
-    Examples
-    --------
-    >>> uniform_frames(30, 10, 5).tolist()
-    [32, 34, 36, 38, 40]
-    """
-    distance, slices = whole("distance", distance), whole("slices", slices)
-    return _frames(start, distance, slices, [distance * p // slices for p in range(1, slices + 1)])
-
-
-def last_frames(start, distance, slices):
-    r"""The last consecutive frames of a window: :math:`f_0+\Delta F+p-P` for p = 1, ..., P.
-
-    Parameters, errors and the form of the result are those of :func:`uniform_frames`.
-
-    Examples
-    --------
-    >>> last_frames(30, 10, 5).tolist()
-    [36, 37, 38, 39, 40]
-    """
-    distance, slices = whole("distance", distance), whole("slices", slices)
-    return _frames(start, distance, slices, [distance + p - slices for p in range(1, slices + 1)])
-
-
-def _frames(start, distance, slices, offsets):
-    if not 1 <= slices <= distance:
-        raise ValueError(
-            f"slices must be from 1 to the distance of {distance} frames, got {slices}: targets must differ "
-            "from each other and from the input"
-        )
-    return torch.from_numpy(np.asarray(start, dtype=np.int64)[..., None] + np.array(offsets))
-
-
-def _pairs(particles):
-    """Both ends of every pair, those of neighbouring numbers first, as :func:`_diagonals` walks through them."""
-    first = [np.arange(particles - apart) for apart in range(1, particles)]
-    second = [each + apart for apart, each in enumerate(first, 1)]
-    none = np.arange(0)
-    return np.concatenate([none, *first]), np.concatenate([none, *second])
-
-
-def _diagonals(x, kicks, differences):
-    """Views (x_i, x_j, kicks_i, kicks_j, differences_ij) of all pairs of equal j - i, for each j - i.
-
-    An incidence matrix, diagonal by diagonal: N - 1 calls instead of one for each pair, nothing gathered or
-    scattered, and an order of summation that does not depend on a library.
-    """
-    start, particles = 0, len(x)
-    for apart in range(1, particles):
-        end = start + particles - apart
-        yield x[:-apart], x[apart:], kicks[:-apart], kicks[apart:], differences[start:end]
-        start = end
-
-
-def _simulate(positions, velocities, couplings, weigh, times, *, masses=None, synchronous=False, **options):
-    """The loop that all simulators share, over blocks of systems.
-
-    Parameters
-    ----------
-    positions, velocities : numpy.ndarray, shape (S, N, 3), float64
-    couplings : numpy.ndarray, shape (S, P)
-        Of the pairs of :func:`_pairs`.
-    weigh : callable
-        Of differences (P, 3, S), couplings (P, S) and working memory (P, 3, S): the factors (P, S) that turn
-        differences into forces.
-    times : tuple
-        steps, save_every and step, as in :func:`simulate_charged`.
-    masses : numpy.ndarray, shape (S, N), optional
-    synchronous : bool
-        Whether saved velocities belong to the times of positions, and the initial state is saved, too.
-    most_force : float, optional
-        Bound of each coordinate of a summed force.
-    """
-    steps, save_every, step = times
-    systems, particles, _ = positions.shape
-    saved = np.empty((2, systems, (steps - 1) // save_every + synchronous, particles, 3))
-    rows = max(1, PIECE // max(1, couplings.shape[1]))
-    for start in range(0, systems, rows):
-        block = slice(start, start + rows)
-        state = (
-            positions[block],
-            velocities[block],
-            couplings[block],
-            None if masses is None else masses[block],
-        )
-        _simulate_block(saved[:, block], *state, weigh, save_every, step, synchronous, **options)
-        _reject_lost(saved[:, block], start)
-    return torch.from_numpy(saved[0]), torch.from_numpy(saved[1])
-
-
-def _simulate_block(
-    saved, positions, velocities, couplings, masses, weigh, save_every, step, synchronous, most_force=None
-):
-    """One block of systems, from the initial state to the last of the frames ``saved`` (2, S, F, N, 3)."""
-    # Displacements and kicks of one step instead of velocities and forces: two products less.
-    x, u = (each.transpose(1, 2, 0).copy() for each in (positions, velocities))
-    u *= step
-    couplings = np.ascontiguousarray(couplings.T) * step**2
-    differences = np.empty((len(couplings), 3, x.shape[2]))
-    work, kicks = np.empty_like(differences), np.empty_like(x)
-    diagonals = list(_diagonals(x, kicks, differences))
-    inverse_masses = None if masses is None else 1 / masses.T[:, None]
-    bound = None if most_force is None else most_force * step**2
-
-    def kick():
-        for here, there, _, _, difference in diagonals:
-            np.subtract(here, there, out=difference)
-        weights = weigh(differences, couplings, work)
-        np.multiply(differences, weights[:, None], out=differences)
-        kicks.fill(0.0)
-        for _, _, here, there, force in diagonals:
-            np.add(here, force, out=here)
-            np.subtract(there, force, out=there)
-        if bound is not None:
-            np.minimum(kicks, bound, out=kicks)
-            np.maximum(kicks, -bound, out=kicks)
-        if inverse_masses is not None:
-            np.multiply(kicks, inverse_masses, out=kicks)
-
-    def save(frame, displacements):
-        saved[0, :, frame] = x.transpose(2, 0, 1)
-        saved[1, :, frame] = displacements.transpose(2, 0, 1) / step
-
-    # Where an encounter leads out of the numbers is said once, at the end.
-    with np.errstate(all="ignore"):
-        if synchronous:
-            save(0, u)
-        kick()
-        u += kicks / 2 if synchronous else kicks
-        for i in range(1, save_every * (saved.shape[2] - synchronous) + 1):
-            np.add(x, u, out=x)
-            kick()
-            if i % save_every == 0:
-                if synchronous:
-                    save(i // save_every, u + kicks / 2)
-                else:
-                    save(i // save_every - 1, u)
-            np.add(u, kicks, out=u)
-
-
-def _constant(differences, couplings, work):
-    return couplings
-
-
-def _inverse_cubes(softening):
-    """Weights c / (r^2 + softening^2)^(3/2), by a root: half the time of a power, and rounded in one way only."""
-
-    def weigh(differences, couplings, work):
-        np.multiply(differences, differences, out=work)
-        squares, weights = work[:, 0], work[:, 1]
-        np.add(squares, weights, out=squares)
-        np.add(squares, work[:, 2], out=squares)
-        if softening:
-            np.add(squares, softening**2, out=squares)
-        np.sqrt(squares, out=weights)
-        np.multiply(weights, squares, out=weights)
-        return np.divide(couplings, weights, out=weights)
-
-    return weigh
-
-
 def _into_the_box(positions, velocities):
     """Speeds set to 0.5, and both reflected at the walls, as contiguous tensors (count, N, 3)."""
     velocities = velocities * SPEED / np.sqrt((velocities**2).sum(axis=-1, keepdims=True))
@@ -508,7 +306,8 @@ def _checked_states(positions, velocities):
     positions, velocities = _as_float64(positions), _as_float64(velocities)
     if positions.ndim != 3 or positions.shape[1] < 1 or positions.shape[2] != 3:
         raise ValueError(
-            f"positions must have shape (systems, particles, 3), got {positions.shape}; a single system needs [None]"
+            f"positions must have shape (systems, particles, 3), got {positions.shape}; a single system needs [None], "
+            "one in the plane a third coordinate of 0"
         )
     if velocities.shape != positions.shape:
         raise ValueError(
@@ -549,7 +348,7 @@ def _reject_nonfinite(values, name):
 
 def _reject_coincident(positions):
     """Raise ValueError where two particles are so near to each other that 1 / r^3 overflows."""
-    first, second = _pairs(positions.shape[1])
+    first, second = pairs_of(positions.shape[1])
     with np.errstate(under="ignore"):
         squares = ((positions[:, first] - positions[:, second]) ** 2).sum(axis=2)
         together = squares * np.sqrt(squares) < np.finfo(np.float64).tiny
@@ -558,13 +357,4 @@ def _reject_coincident(positions):
         raise ValueError(
             f"particles {first[pair]} and {second[pair]} of system {system} lie at one place, where the force "
             "between them is infinite: move one of them"
-        )
-
-
-def _reject_lost(saved, start):
-    lost = ~np.isfinite(saved).all(axis=(0, 2, 3, 4))
-    if lost.any():
-        raise ValueError(
-            f"system {start + lost.argmax()} left the range of float64: two of its particles met at one place, or the "
-            "step is too long for its forces; shorten the step or leave the system out"
         )

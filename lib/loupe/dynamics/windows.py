@@ -1,18 +1,16 @@
-"""Windows of trajectories: a state now, and where the points are at some times of the near future.
+"""Windows of charged particles, of people who run and walk, and of molecules.
 
-Those of Xu et al., Equivariant Graph Neural Operator for Modeling 3D Dynamics, 2024: charged particles, people who run
-and walk, molecules.
+Those of Xu et al., Equivariant Graph Neural Operator for Modeling 3D Dynamics, 2024.
 """
 
 import math
-from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 
 from loupe.checks import edge_list, whole
-from loupe.dynamics.neural_operator import input_features
-from loupe.dynamics.simulators import draw_charged, last_frames, simulate_charged, uniform_frames
+from loupe.dynamics.simulators import draw_charged, simulate_charged
+from loupe.dynamics.trajectories import Windows, last_frames, uniform_frames
 from loupe.networks.egnn import Graph
 
 FRAME, STEP = 100, 1e-3  # steps of the simulator from a saved frame to the next, and their length
@@ -30,123 +28,6 @@ WALKS = {
     "test": ("30", "31", "32", "33", "34"),
 }
 LATEST_START, STARTS, AFTER_START = 300, 100, 33
-
-
-@dataclass(frozen=True, eq=False)
-class Windows:
-    """S windows of systems of N points that share their edges.
-
-    Attributes
-    ----------
-    positions, velocities : torch.Tensor
-        The states now, float32 ``(S, N, 3)``.
-    targets : torch.Tensor
-        Positions at P times, float32 ``(S, P, N, 3)``.
-    times : torch.Tensor
-        These times as fractions of the window, float64 ``(P,)``, rising, the last is 1.
-    duration : float
-        Of the window, in the unit of time of velocities.
-    edges : torch.Tensor
-        int64 ``(2, M)``, ends above starts.
-    node_values : torch.Tensor or None
-        What is known of nodes beside the speed, float32 ``(S, N, k)``, divided by its largest value.
-    edge_values : torch.Tensor
-        What is known of edges beside the distance, float32 ``(S, M, k)``.
-    height : float or None
-        Where height is known to the network, the number that it is divided by; the second coordinate points up.
-    """
-
-    positions: torch.Tensor
-    velocities: torch.Tensor
-    targets: torch.Tensor
-    times: torch.Tensor
-    duration: float
-    edges: torch.Tensor
-    edge_values: torch.Tensor
-    node_values: torch.Tensor | None = None
-    height: float | None = None
-
-    def __len__(self):
-        """S."""
-        return len(self.positions)
-
-    @property
-    def node_features(self):
-        """Coordinates of what networks are told of a node: the speed, height, and what else is known."""
-        known = 0 if self.node_values is None else self.node_values.shape[-1]
-        return 1 + (self.height is not None) + known
-
-    @property
-    def edge_features(self):
-        """Coordinates of what networks are told of an edge: what is known, and the squared distance."""
-        return self.edge_values.shape[-1] + 1
-
-    def chosen(self, index):
-        """The windows of an index: a slice, or int64 numbers."""
-        parts = {each.name: getattr(self, each.name) for each in fields(self)}
-        per_window = ("positions", "velocities", "targets", "edge_values", "node_values")
-        return replace(self, **{name: parts[name][index] for name in per_window if parts[name] is not None})
-
-    def thinned(self, slices):
-        """The same windows with fewer times: every (P / slices)-th.
-
-        Raises
-        ------
-        ValueError
-            If P is no multiple of ``slices``.
-        """
-        P = len(self.times)
-        if not 1 <= slices <= P or P % slices:
-            raise ValueError(f"{P} times cannot be thinned to slices={slices}: give a divisor of {P}")
-        kept = slice(P // slices - 1, None, P // slices)
-        return replace(self, targets=self.targets[:, kept], times=self.times[kept])
-
-    def steps(self):
-        """Each step of each window as a window of its own, S P of them, for a network that is applied again and again.
-
-        What stands for the velocity after the first step is what :func:`~loupe.dynamics.rollout` has there: the way of
-        the step before, over its duration.
-
-        Raises
-        ------
-        ValueError
-            If times are not evenly spread.
-        """
-        P = len(self.times)
-        if not torch.allclose(self.times, torch.arange(1, P + 1, dtype=torch.float64) / P):
-            raise ValueError(
-                f"times must be spread evenly to be steps, got {self.times.tolist()}: cut windows with spread='uniform'"
-            )
-        path = torch.cat([self.positions.unsqueeze(1), self.targets], dim=1)
-        ways = path.diff(dim=1) * (P / self.duration)
-        velocities = torch.cat([self.velocities.unsqueeze(1), ways[:, :-1]], dim=1)
-        known = {"edge_values": self.edge_values, "node_values": self.node_values}
-        return replace(
-            self,
-            positions=path[:, :-1].flatten(0, 1),
-            velocities=velocities.flatten(0, 1),
-            targets=self.targets.reshape(-1, 1, *self.targets.shape[2:]),
-            times=self.times[-1:],
-            duration=self.duration / P,
-            **{k: value.repeat_interleave(P, 0) for k, value in known.items() if value is not None},
-        )
-
-    def tensors(self):
-        """What a batch is made of: positions, velocities, targets, values of edges and of nodes, all ``(S, ...)``."""
-        nodes = self.positions.new_empty(*self.positions.shape[:2], 0)
-        known = nodes if self.node_values is None else self.node_values
-        return self.positions, self.velocities, self.targets, self.edge_values, known
-
-    def graph(self, copies):
-        """The edges of that many systems side by side."""
-        return Graph.repeated(self.edges, self.positions.shape[1], copies)
-
-    def features(self, x, v, graph, edge_values, node_values):
-        """What networks are told of a state ``(n, 3)`` of a batch: features of nodes ``(n, F)`` and edges ``(m, E)``."""
-        known = [node_values.flatten(0, 1)]
-        if self.height is not None:
-            known.insert(0, x[:, 1:2] / self.height)
-        return input_features(x, v, graph, torch.cat(known, dim=1), edge_values.flatten(0, 1))
 
 
 # --- charged particles --------------------------------------------------------------------------------------
@@ -288,16 +169,9 @@ def motion_windows(motion, starts, *, limit=None, distance=30, slices=5, spread=
     x, v, targets = (torch.from_numpy(np.concatenate(part)) for part in (x, v, targets))
     edges, hops = bonded(torch.from_numpy(motion.bones.T), x.shape[1])
     times = (grids[spread](0, distance, slices)).double() / distance
-    return Windows(
-        x,
-        v,
-        targets,
-        times,
-        float(distance),
-        edges,
-        hops.float().view(1, -1, 1).expand(len(x), -1, -1),
-        height=float(x[..., 1].max()) if height is None else height,
-    )
+    hops = hops.float().view(1, -1, 1).expand(len(x), -1, -1)
+    height = float(x[..., 1].max()) if height is None else height
+    return Windows(x, v, targets, times, float(distance), edges, hops, height=height)
 
 
 # --- molecules ----------------------------------------------------------------------------------------------

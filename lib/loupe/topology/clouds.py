@@ -131,8 +131,8 @@ def embed_isometrically(points, dimension, rng):
     points : numpy.ndarray, shape (n, d)
     dimension : int
         Of the space to embed into, at least d.
-    rng : numpy.random.Generator
-        Draws the map: the :math:`Q` factor of a Gaussian matrix.
+    rng : numpy.random.Generator or int
+        Draws the map, the :math:`Q` factor of a Gaussian matrix; or a seed.
 
     Returns
     -------
@@ -146,7 +146,7 @@ def embed_isometrically(points, dimension, rng):
     d, dimension = points.shape[1], whole("dimension", dimension)
     if dimension < d:
         raise ValueError(f"dimension must be at least {d}, that of the points; got {dimension}")
-    frame, _ = np.linalg.qr(rng.standard_normal((dimension, d)))
+    frame, _ = np.linalg.qr(np.random.default_rng(rng).standard_normal((dimension, d)))
     return points @ frame.T
 
 
@@ -165,7 +165,8 @@ def stable_ou_path(steps, dimension, beta, rng, *, mean_reversion=1.0):
         Of the ambient space.
     beta : float
         Stable index in (0, 2]; 2 is Brownian motion (of variance 2 a unit of time).
-    rng : numpy.random.Generator
+    rng : numpy.random.Generator or int
+        Draws the noise; or a seed.
     mean_reversion : float
         The rate :math:`\lambda`, per unit of time.
 
@@ -181,14 +182,14 @@ def stable_ou_path(steps, dimension, beta, rng, *, mean_reversion=1.0):
 
     Examples
     --------
-    >>> stable_ou_path(1000, 10, 1.5, np.random.default_rng(0)).shape
+    >>> stable_ou_path(1000, 10, 1.5, 0).shape
     (1000, 10)
     """
     steps, dimension = whole("steps", steps), whole("dimension", dimension)
     if not 0 < beta <= 2:
         raise ValueError(f"beta must be in (0, 2], got {beta}")
     h = 1 / steps
-    increments = h ** (1 / beta) * stable_noise((steps, dimension), beta, rng)
+    increments = h ** (1 / beta) * stable_noise((steps, dimension), beta, np.random.default_rng(rng))
     path, x = np.empty_like(increments), np.zeros(dimension)
     for k, increment in enumerate(increments):
         x = path[k] = x - h * mean_reversion * x + increment

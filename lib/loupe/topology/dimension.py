@@ -8,13 +8,16 @@ import numpy as np
 
 from loupe.checks import unmasked, whole
 from loupe.topology.distances import checked_distances, is_tensor
+from loupe.topology.estimators import without_duplicates
 from loupe.topology.persistence import check_alpha
-from loupe.topology.trees import grow_tree, merge_heights
+from loupe.topology.trees import lifetimes_of
 
 BOOTSTRAP_SAMPLES = 200
 
-# Up to this many points single linkage is faster than Prim's algorithm; beyond, its copy of the matrix leaves the cache.
-LINKAGE_POINTS = 1500
+SIZES = range(200, 1000, 50)  # as published
+
+# Subsets that take more than this share of a path leave regular gaps in time, and the estimate rises.
+EXHAUSTED = 0.5
 
 # Within this fraction of alpha the sum may be saturated: there land sets full of gaps of any dimension below alpha.
 SATURATION = 0.02
@@ -57,14 +60,7 @@ class DimensionEstimate:
 
 
 def ph_dimension(
-    points=None,
-    *,
-    distances=None,
-    alpha=1.0,
-    sizes=range(200, 1000, 50),
-    repeats=10,
-    seed=0,
-    legacy_seed=None,
+    points=None, *, distances=None, alpha=1.0, sizes=SIZES, repeats=10, seed=0, legacy_seed=None
 ):
     r"""Persistent-homology dimension of a point set (Algorithm 1 of the paper).
 
@@ -80,7 +76,7 @@ def ph_dimension(
     alpha : float
         Power of the lifetimes; must be below the true dimension.
     sizes : sequence of int
-        Subset sizes, increasing, at least three.
+        Subset sizes, increasing, at least three; by default those published, for clouds of a thousand points or more.
     repeats : int
         Subsets drawn of each size. Their lifetime sums are averaged before the logarithm.
     seed : int or numpy.random.Generator
@@ -106,6 +102,8 @@ def ph_dimension(
     UserWarning
         If the slope is not below 1 (the dimension is then nan), or alpha is not clearly below the estimate:
         on a set full of gaps the sum then tends to a constant, and the formula returns alpha whatever the set.
+        If points repeat others: they count in sizes and have lifetime zero, and the estimate is too low. If sizes are
+        the default and take more than half of points that lie along a path.
 
     Notes
     -----
@@ -118,6 +116,19 @@ def ph_dimension(
     >>> square = np.random.default_rng(0).random((1000, 2))
     >>> round(ph_dimension(square).dimension)
     2
+
+    The iterates of your own training loop, after each step one row:
+
+    >>> import torch
+    >>> network = torch.nn.Linear(5, 1)
+    >>> optimiser, path = torch.optim.SGD(network.parameters(), lr=0.1), []
+    >>> for x in torch.randn(400, 8, 5):
+    ...     optimiser.zero_grad()
+    ...     (network(x) - x.sum(1, keepdim=True) - torch.randn(8, 1)).square().mean().backward()
+    ...     optimiser.step()
+    ...     path.append(torch.nn.utils.parameters_to_vector(network.parameters()).detach())
+    >>> 1 < ph_dimension(torch.stack(path[100:]), sizes=range(30, 150, 10)).dimension < 6
+    True
     """
     if any(is_tensor(given) and given.requires_grad for given in (points, distances)):
         raise TypeError(
@@ -125,15 +136,41 @@ def ph_dimension(
         )
     check_alpha(alpha)
     distances = checked_distances(points, distances)
-    sizes = checked_sizes(sizes, len(distances))
+    published, sizes = sizes is SIZES, checked_sizes(sizes, len(distances))
     repeats = whole("repeats", repeats)
 
     if legacy_seed is None:
         rng = np.random.default_rng(seed)
     else:
-        rng, repeats = np.random.RandomState(legacy_seed), 1
+        rng, repeats = np.random.RandomState(whole("legacy_seed", legacy_seed, 0)), 1
     sums = subset_sums(distances, sizes, repeats, alpha, rng)
-    return estimate_from_sums(sizes, sums, alpha, rng)
+    estimate = estimate_from_sums(sizes, sums, alpha, rng)
+    warn_of_points(distances, sizes, published)
+    return estimate
+
+
+def warn_of_points(distances, sizes, published):
+    """Warn of points at one place, and of a path that the published sizes exhaust."""
+    n = len(distances)
+    if np.count_nonzero(distances) < n * (n - 1):
+        different = len(without_duplicates(distances))
+        warnings.warn(
+            f"{n} points lie at {different} different places, and repeats make the dimension too low: leave them out",
+            stacklevel=3,
+        )
+    elif published and sizes[-1] > EXHAUSTED * n and lies_along_path(distances):
+        warnings.warn(
+            f"the default sizes take up to {sizes[-1]} of {n} points along a path, and its dimension comes out too high: "
+            f"record more iterates or pass sizes up to {int(EXHAUSTED * n)}",
+            stacklevel=3,
+        )
+
+
+def lies_along_path(distances):
+    """Whether the nearest neighbour of most points is the point before or after."""
+    steps = np.pad(distances.diagonal(1), 1, constant_values=np.inf)
+    next_to = np.minimum(steps[1:], steps[:-1])
+    return np.mean(np.count_nonzero(distances < next_to[:, None], axis=1) <= 1) > 0.5
 
 
 def subset_sums(distances, sizes, repeats, alpha, rng):
@@ -158,13 +195,6 @@ def subset_sums(distances, sizes, repeats, alpha, rng):
         subset = rng.choice(len(distances), size=sizes[i], replace=False)
         sums[i, j] = (lifetimes_of(submatrix(distances, subset)) ** alpha).sum()
     return sums
-
-
-def lifetimes_of(distances):
-    """Edge lengths (n - 1,) of the spanning tree of a valid distance matrix, by the route that is faster for its size."""
-    if len(distances) <= LINKAGE_POINTS:
-        return merge_heights(distances)
-    return grow_tree(distances.__getitem__, len(distances))[1]
 
 
 def submatrix(distances, subset):

@@ -23,6 +23,10 @@ FLOAT64_ROUNDING, FLOAT32_ROUNDING = 1e-12, 1e-5
 PRODUCT_ROUNDING = 5e-3
 
 
+# Beyond this, squares of differences may overflow, and below its inverse they vanish.
+LARGEST = 1e150
+
+
 def pairwise_distances(points):
     r"""Euclidean distances between all rows, in float64.
 
@@ -81,9 +85,14 @@ def centred_distances(points, rows):
     -------
     numpy.ndarray, shape (m, m), float64
     """
-    gram = centred_gram(points, rows)
+    with np.errstate(all="ignore"):  # what is not finite is named below
+        gram = centred_gram(points, rows)
     norms = gram.diagonal().copy()
-    reject_nonfinite(np.isfinite(norms))
+    if not np.isfinite(norms).all():
+        pair = as_float64(points[rows[[0, np.isfinite(norms).argmin()]]])
+        if np.isfinite(pair).all():
+            check_scale(pair)
+        reject_nonfinite(np.isfinite(norms))
 
     scales = norms[:, None] + norms
     squares = np.subtract(scales, np.multiply(gram, 2, out=gram), out=gram)
@@ -158,10 +167,18 @@ def as_float64(points, name="points"):
 
 
 def finite_points(points):
-    """Points as a float64 array (n, d) without NaN or infinity."""
+    """Points as a float64 array (n, d) without NaN or infinity, their squares included."""
     points = as_float64(points)
     reject_nonfinite(np.isfinite(points).all(axis=1))
+    check_scale(points)
     return points
+
+
+def check_scale(points):
+    """ValueError for finite points whose squared distances are too large or too small for float64."""
+    reach = max(points.max(), -points.min())
+    if reach and not 1 / LARGEST < reach < LARGEST:
+        raise ValueError(f"points reach {reach:.3g}, whose squares leave float64: divide them by a scale")
 
 
 def reject_nonfinite(finite_rows):
@@ -218,7 +235,9 @@ def without_rounding(distances, rounding):
     ValueError unless they are square, finite, non-negative, and zero on the diagonal but for rounding.
     """
     if distances.shape[0] != distances.shape[1]:
-        raise ValueError(f"distances must be square, got shape {distances.shape}; give points as points=")
+        raise ValueError(
+            f"distances must be square, got shape {distances.shape}: of points, give pairwise_distances(points)"
+        )
     smallest, largest = distances.min(), distances.max()
     if not np.isfinite([smallest, largest]).all():
         reject_nonfinite(np.isfinite(distances).all(axis=1))
@@ -229,7 +248,8 @@ def without_rounding(distances, rounding):
     own = np.abs(distances.diagonal()).max()
     if own > rounding * largest:
         raise ValueError(
-            f"distances must be zero on the diagonal, between a point and itself, got {own:g} (the largest is {largest:g})"
+            f"distances must be zero on the diagonal, between a point and itself, got {own:g} (the largest is "
+            f"{largest:g}): compute them in float64, or by pairwise_distances(points)"
         )
     if smallest < 0 or own > 0:
         distances = np.maximum(distances, 0)

@@ -1,29 +1,31 @@
 """Lifetimes of connected components, the bars of degree-0 persistent homology, and their weighted sums."""
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
 
 from loupe.checks import whole
 from loupe.topology.distances import checked_distances, finite_points, is_tensor
-from loupe.topology.trees import edge_lengths, grow_tree, merge_heights, spanning_tree
+from loupe.topology.trees import lifetimes_of, merge_heights, spanning_tree
 
 
-def h0_lifetimes(points=None, *, distances=None, method="linkage"):
+def h0_lifetimes(points=None, *, distances=None, method="auto"):
     r"""Finite lifetimes of the connected components in the Vietoris-Rips filtration.
 
     Every point is born at scale 0, and a component dies at the length of the edge that merges it into
     another: these are the edges of a minimum spanning tree of the complete distance graph, and the merge
-    heights of single-linkage clustering. Four routes compute the same numbers.
+    heights of single-linkage clustering. All routes compute the same numbers.
 
     Parameters
     ----------
     points : array or torch.Tensor, shape (n, d), optional
     distances : array, shape (n, n), optional
         Instead of points; it need not satisfy the triangle inequality.
-    method : {"linkage", "prim", "gudhi", "alpha"}
-        ``linkage``: single linkage of scipy, fastest up to about a thousand points. ``prim``: our own Prim,
-        fastest beyond; from points it needs O(n) memory and never forms the distance matrix. ``gudhi``: the
+    method : {"auto", "linkage", "prim", "gudhi", "alpha"}
+        ``auto``: from the distance matrix, by whichever of the next two is faster for this number of points; their
+        numbers are equal to the bit. ``linkage``: single linkage of scipy. ``prim``: our own Prim, which from points
+        needs O(n) memory and never forms the distance matrix. ``gudhi``: the
         persistent homology of the Rips complex proper. ``alpha``: the alpha complex, for points of one to
         three columns; it is imported only on request because gudhi builds it on CGAL, whose licence is the
         GPL.
@@ -47,6 +49,11 @@ def h0_lifetimes(points=None, *, distances=None, method="linkage"):
     if method not in LIFETIME_METHODS:
         raise ValueError(f"unknown method {method!r}; choose one of {', '.join(LIFETIME_METHODS)}")
     return np.sort(LIFETIME_METHODS[method](points, distances))
+
+
+def lifetimes_by_size(points, distances):
+    """By linkage or Prim's algorithm; shapes as in :func:`h0_lifetimes`."""
+    return lifetimes_of(checked_distances(points, distances))
 
 
 def lifetimes_by_linkage(points, distances):
@@ -87,6 +94,7 @@ def lifetimes_by_alpha(points, distances):
 
 
 LIFETIME_METHODS = {
+    "auto": lifetimes_by_size,
     "linkage": lifetimes_by_linkage,
     "prim": lifetimes_by_prim,
     "gudhi": lifetimes_by_gudhi,
@@ -99,7 +107,8 @@ def lifetime_sum(points=None, alpha=1.0, *, distances=None):
 
     For a tensor the result carries the gradient
     :math:`\partial E_\alpha/\partial x_i=\sum_{(i,j)\in\mathrm{MST}}\alpha\,|x_i-x_j|^{\alpha-2}(x_i-x_j)`,
-    in which edges of length zero count as zero.
+    in which edges of length zero count as zero. It may be differentiated to any order, mapped by ``torch.func.vmap`` over
+    clouds of one size, and compiled: the tree is then one operation that is not looked into.
 
     Parameters
     ----------
@@ -126,15 +135,16 @@ def lifetime_sum(points=None, alpha=1.0, *, distances=None):
     """
     check_alpha(alpha)
     if is_tensor(points) or is_tensor(distances):
-        known = checked_distances(points, distances)
-        edges, lengths = grow_tree(known.__getitem__, len(known))
-        return (edge_lengths(points, distances, edges[lengths > 0]) ** alpha).sum()
+        from loupe.topology.tensors import tree_sum, trees_of
+
+        (edges,) = trees_of(points, distances, [range(len(distances if points is None else points))])
+        return tree_sum(points, distances, edges, alpha)
     return float((h0_lifetimes(points, distances=distances) ** alpha).sum())
 
 
 def check_alpha(alpha):
     """Raise ValueError unless alpha is a positive number."""
-    if not (np.isfinite(alpha) and alpha > 0):
+    if not (math.isfinite(alpha) and alpha > 0):
         raise ValueError(f"alpha must be a positive number, got {alpha}")
 
 
@@ -174,9 +184,7 @@ def persistence_diagrams(points=None, *, distances=None, homology_dimensions=(0,
         raise ValueError("homology_dimensions must name at least one degree, such as (0, 1), got none")
     distances = checked_distances(points, distances)
     rips = RipsPersistence(
-        homology_dimensions=degrees,
-        input_type="full distance matrix",
-        homology_coeff_field=2,
+        homology_dimensions=degrees, input_type="full distance matrix", homology_coeff_field=2
     )
     (diagrams,) = rips.fit_transform([distances])
     return [diagram[np.isfinite(diagram).all(axis=1)] for diagram in diagrams]

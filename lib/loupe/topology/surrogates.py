@@ -53,8 +53,8 @@ def surrogate_paths(distances, rng):
     ----------
     distances : array, shape (n, n)
         Euclidean, rows in the order of time.
-    rng : numpy.random.Generator
-        Draws the order of the shuffled steps.
+    rng : numpy.random.Generator or int
+        Draws the order of the shuffled steps; or a seed.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def surrogate_paths(distances, rng):
     gram = step_gram(distances)
     lengths = np.sqrt(np.maximum(gram.diagonal(), 0))
     unit = np.divide(1, lengths, out=np.zeros_like(lengths), where=lengths > 0)
-    order = rng.permutation(len(gram))
+    order = np.random.default_rng(rng).permutation(len(gram))
     grams = {
         "same directions, equal lengths": gram * unit[:, None] * unit,
         "same lengths, orthogonal directions": np.diag(lengths**2),

@@ -4,6 +4,9 @@ import numpy as np
 
 from loupe.topology.distances import checked_distances, finite_points
 
+# Up to this many points single linkage is faster than Prim's algorithm; beyond, its copy of the matrix leaves the cache.
+LINKAGE_POINTS = 2000
+
 
 def merge_heights(distances):
     """Single-linkage merge heights of a valid distance matrix (n, n), in increasing order, shape (n - 1,)."""
@@ -90,9 +93,8 @@ def grow_tree(distances_from, n):
     return edges[order], lengths[order]
 
 
-def edge_lengths(points, distances, edges):
-    """Lengths (m,) of edges (m, 2) as a tensor with gradient, from points (n, d) or else distances (n, n)."""
-    start, end = edges.T
-    if points is None:
-        return distances[start, end]
-    return (points[start] - points[end]).square().sum(dim=1).sqrt()
+def lifetimes_of(distances):
+    """Edge lengths (n - 1,) of the spanning tree of a valid distance matrix, by the route that is faster for its size."""
+    if len(distances) <= LINKAGE_POINTS:
+        return merge_heights(distances)
+    return grow_tree(distances.__getitem__, len(distances))[1]

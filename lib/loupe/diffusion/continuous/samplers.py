@@ -88,7 +88,8 @@ def hybrid(reverse, flow, diffusion, x, times, *, share, generator=None, callbac
     diffusion : callable
         Times to the coefficient g of the SDE.
     share : float
-        The part of each step that the SDE takes, from 0, which draws no noise, to below 1.
+        The part of each step that the SDE takes, from 0, which draws no noise, to below 1. From the pinned end of a
+        bridge take 0 or at least 0.2: a little noise there is stretched by the long step of the ODE that follows.
     x, times, generator, callback
         As in :func:`euler_maruyama`.
 

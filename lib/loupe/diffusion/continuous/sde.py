@@ -129,7 +129,8 @@ class Schedule:
         Returns
         -------
         callable
-            ``(x, t)`` to predictions of the wanted kind.
+            ``(x, t)`` to predictions of the wanted kind. Where alpha is 0, noise and scores say nothing of the data,
+            and the denoiser made of them is not finite: train one, or predict the velocity.
         """
         checked_kind(given), checked_kind(wanted)
 

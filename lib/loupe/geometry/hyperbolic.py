@@ -64,8 +64,7 @@ def mobius_add(x, y, c=1.0):
     torch.Tensor, shape (..., d)
     """
     # In sums of positive terms: the usual form cancels where x and -y lie near the boundary.
-    ball = PoincareBall(-c)
-    (x, y), c = ball.sound(x, y), ball._c
+    (x, y), c = PoincareBall(-c).sound(x, y), _column(c)
     step, room = x + y, _room(x, c)
     square = c * _dot(step, step)
     return (room * step + square * x) / (room * _room(y, c) + square)
@@ -245,8 +244,7 @@ def gyration(u, v, w, c=1.0):
     torch.Tensor, shape (..., d)
     """
     # By a quarter turn in the plane of u and v, written with u + v: the usual closed form cancels near the boundary.
-    ball = PoincareBall(-c)
-    (u, v), c = ball.sound(u, v, vectors=(w,)), ball._c
+    (u, v), c = PoincareBall(-c).sound(u, v, vectors=(w,)), _column(c)
     step = u + v
     room_u, room_v, square = _room(u, c), _room(v, c), c * _dot(step, step)
 
@@ -327,7 +325,7 @@ class Hyperboloid(Hyperbolic):
 
     def origin_like(self, x):
         """``(1/sqrt(c), 0, ..., 0)``."""
-        first = _radius(self, x)
+        first = torch.as_tensor(self._c, dtype=x.dtype, device=x.device).rsqrt()
         lead = torch.broadcast_shapes(first.shape[:-1], x.shape[:-1])
         return torch.cat([first.expand(*lead, 1), torch.zeros_like(x[..., 1:]).expand(*lead, -1)], dim=-1)
 
@@ -371,23 +369,28 @@ class Hyperboloid(Hyperbolic):
 
 def to_ball(x, curvature=-1.0):
     """The chart map from the hyperboloid ``(..., d + 1)`` to the ball ``(..., d)`` of the same curvature."""
-    sheet = Hyperboloid(curvature)
-    (x,) = sheet.sound(x)
-    radius = _radius(sheet, x)
+    (x,) = Hyperboloid(curvature).sound(x)
+    radius = _radius(_column(curvature), x)
     return radius * x[..., 1:] / (radius + x[..., :1])
 
 
 def to_hyperboloid(x, curvature=-1.0):
     """The chart map from the ball ``(..., d)`` to the hyperboloid ``(..., d + 1)`` of the same curvature."""
-    ball = PoincareBall(curvature)
-    (x,) = ball.sound(x)
-    radius, c = _radius(ball, x), ball._c
+    (x,) = PoincareBall(curvature).sound(x)
+    K = _column(curvature)
+    radius, c = _radius(K, x), -K
     square = (c * _dot(x, x)).clamp_max(1)
     return torch.cat([radius * (1 + square), 2 * x], dim=-1) / (1 - square)
 
 
-def _radius(space, like):
-    return torch.as_tensor(space._c, dtype=like.dtype, device=like.device).rsqrt()
+def _column(numbers):
+    """One number as it is, one for each element of a batch beside coordinates."""
+    several = isinstance(numbers, torch.Tensor) and numbers.numel() != 1
+    return numbers.unsqueeze(-1) if several else numbers
+
+
+def _radius(curvature, like):
+    return torch.as_tensor(-curvature, dtype=like.dtype, device=like.device).rsqrt()
 
 
 def _shown(number):

@@ -1,6 +1,6 @@
 """``loupe watch`` reads what runs write while they write it."""
 
-from loupe.cli.watching import rows_of
+from loupe.cli.watch import rows_of
 from loupe.training import Training, train
 
 

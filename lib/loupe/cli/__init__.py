@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from loupe.cli.data import data_app
+from loupe.cli.new import new
 from loupe.cli.terminal import new_table, print_table, read_settings, read_time
+from loupe.cli.watch import watch
 from loupe.errors import LoupeError, shown
 
 app = typer.Typer(
@@ -23,6 +25,8 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 results_app = typer.Typer(help="Bring results from elsewhere.", rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(results_app, name="results")
+app.command()(new)
+app.command()(watch)
 
 Slugs = Annotated[list[str], typer.Argument(help="Chapters, as in `loupe list`.", show_default=False)]
 AnySlugs = Annotated[
@@ -230,38 +234,6 @@ def _warn_of_other_code(stored) -> None:
             f"{what} ({', '.join(other[:3])}{', …' * (len(other) > 3)}); --recompute makes them again.",
             err=True,
         )
-
-
-@app.command()
-def new(
-    slug: Annotated[str, typer.Argument(help="The chapter's name, as in `loupe list`.", show_default=False)],
-    title: Annotated[str, typer.Option(help="Title of a paper that is not in `loupe list`.")] = "",
-    arxiv: Annotated[str, typer.Option(help="Its number, such as 2310.16834.")] = "",
-    theme: Annotated[str, typer.Option(help="Its theme.")] = "diffusion",
-) -> None:
-    """Write a chapter that runs, to start from: room, notebook, tests, benchmark."""
-    from loupe.experiment.folders import show_path
-    from loupe.publishing.new_chapter import write_chapter
-
-    for path in write_chapter(slug, title, arxiv, theme):
-        typer.echo(show_path(path))
-    typer.echo(f"Next: loupe compute {slug} --preset cpu && loupe publish {slug} && make book")
-
-
-@app.command()
-def watch() -> None:
-    """Show how far the networks are that train here now, newest first."""
-    from loupe.cli.watching import rows_of
-    from loupe.experiment.store import Store
-
-    rows = rows_of(Store.default().work)
-    if not rows:
-        typer.echo("No network is training here.")
-        return
-    table = new_table("run", "step", "loss", "learning rate", "gradient", "evaluation", "written")
-    for row in rows:
-        table.add_row(*row)
-    print_table(table)
 
 
 @app.command()

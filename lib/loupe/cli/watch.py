@@ -4,6 +4,10 @@ import json
 import time
 from pathlib import Path
 
+import typer
+
+from loupe.cli.terminal import new_table, print_table
+
 
 def latest_lines(work: Path) -> list[tuple[str, dict, float]]:
     """The latest metrics of each run that keeps them below a folder: its name, they, and seconds since; newest first."""
@@ -33,3 +37,19 @@ def rows_of(work: Path) -> list[tuple[str, ...]]:
             f"{line['gradient_norm']:.3g}", rest, f"{age:.0f} s ago",
         ))  # fmt: skip
     return rows
+
+
+def watch() -> None:
+    """Show how far the networks are that train here now, newest first."""
+    from loupe.experiment.store import Store
+
+    work = Store.default().work
+    # Those of `make long` train in a clone of this checkout.
+    rows = [row for place in (work, work.parent / "long" / ".loupe" / work.name) for row in rows_of(place)]
+    if not rows:
+        typer.echo("No network is training here.")
+        return
+    table = new_table("run", "step", "loss", "learning rate", "gradient", "evaluation", "written")
+    for row in rows:
+        table.add_row(*row)
+    print_table(table)

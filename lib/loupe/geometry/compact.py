@@ -9,15 +9,15 @@ import math
 import torch
 
 from loupe.checks import whole
-from loupe.geometry.base import OFF, Manifold, log_normal, nan_where, normal, spoilt
-from loupe.geometry.manifolds import TURNS, wound
+from loupe.geometry.base import OFF, Manifold, log_normal, normal, spoilt
+from loupe.geometry.manifolds import TURNS, Euclidean, wound
 from loupe.geometry.matrices import adjoint, expm, eye_like, log1p, log_det_sinhc, product, sound_matrix
 from loupe.geometry.series import angle_ratio, sin_ratio
 
 TURN = 2 * math.pi
 
 
-class Torus(Manifold):
+class Torus(Euclidean):
     """Angles ``(..., n)`` modulo 2 pi, with the flat metric.
 
     Every finite number is an angle; points that a verb returns lie in [0, 2 pi).
@@ -27,7 +27,8 @@ class Torus(Manifold):
     dimension : int
     """
 
-    curvature = 0.0
+    # What is not so in flat space.
+    squared_dist, translated, mean = Manifold.squared_dist, Manifold.translated, Manifold.mean
 
     def __init__(self, dimension=1):
         self.event_shape = (whole("dimension", dimension),)
@@ -37,46 +38,16 @@ class Torus(Manifold):
         # The remainder of a small negative number is rounded up to a full turn.
         return torch.where(rest >= TURN, 0 * rest, rest)
 
-    def to_tangent(self, x, u):
-        self.sound(x, vectors=(u,))
-        return nan_where(u, x)
-
     def exp(self, x, u):
-        self.sound(x, vectors=(u,))
-        return self.project(x + u)
+        return self.project(super().exp(x, u))
 
     def log(self, x, y):
-        self.sound(x, y)
-        step = y - x
+        step = super().log(x, y)
         return step - TURN * (step / TURN).round()
-
-    def inner(self, x, u, v):
-        self.sound(x, vectors=(u, v))
-        return nan_where(u * v, x).sum(-1)
-
-    def transport(self, x, y, u):
-        self.sound(x, y, vectors=(u,))
-        return nan_where(u, x, y)
 
     def random(self, *shape, generator=None, dtype=None, device=None):
         device = generator.device if device is None and generator is not None else device
         return TURN * torch.rand(shape, generator=generator, dtype=dtype, device=device)
-
-    def origin_like(self, x):
-        return torch.zeros_like(x)
-
-    def dimension_like(self, x):
-        return self.event_shape[0]
-
-    def from_frame(self, x, a):
-        self.sound(x)
-        return nan_where(a, x)
-
-    def coordinates(self, x, u):
-        return self.to_tangent(x, u)
-
-    def log_volume_density(self, x, u):
-        return 0 * self.inner(x, u, u)
 
     def log_volume_like(self, x):
         return self.event_shape[0] * math.log(TURN)

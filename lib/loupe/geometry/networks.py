@@ -157,12 +157,7 @@ class RiemannianBatchNorm(nn.Module):
         ValueError
             If the points have another dtype, or other coordinates.
         """
-        x = full(x)
-        if x.dtype != self.mean.dtype or x.shape[-1:] != self.mean.shape:
-            raise ValueError(
-                f"points must be {self.mean.dtype} of shape (..., {len(self.mean)}), as the layer is, got {x.dtype} of "
-                f"shape {tuple(x.shape)}: convert one or the other with .to(dtype)"
-            )
+        x = self._fitting(x)
         if self.training or self.evaluate_with == "batch":
             together = x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
             mean = frechet_mean(together, manifold=manifold)
@@ -175,6 +170,15 @@ class RiemannianBatchNorm(nn.Module):
         scale = (self.log_variance.exp() / (variance + self.eps)).sqrt()
         moved = manifold.transport(mean, target, manifold.log(mean, x))
         return manifold.exp(target, scale * moved)
+
+    def _fitting(self, x):
+        x = full(x)
+        if x.dtype != self.mean.dtype or x.shape[-1:] != self.mean.shape:
+            raise ValueError(
+                f"points must be {self.mean.dtype} of shape (..., {len(self.mean)}), as the layer is, got {x.dtype} of "
+                f"shape {tuple(x.shape)}: convert one or the other with .to(dtype)"
+            )
+        return x
 
     def _update(self, mean, variance, manifold):
         with torch.no_grad():

@@ -24,6 +24,7 @@ class Product(Manifold):
 
     Examples
     --------
+    >>> from loupe.geometry import SpecialOrthogonal, Sphere
     >>> space = Product((Sphere(), 3), (SpecialOrthogonal(3), (3, 3)))
     >>> x = space.random(5, 12)
     >>> [tuple(part.shape) for part in space.split(x)]

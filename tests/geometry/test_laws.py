@@ -432,3 +432,12 @@ def test_points_off_the_manifold(name):
 def test_refusals(build):
     with pytest.raises((ValueError, TypeError, AttributeError)):
         build()
+
+
+@pytest.mark.parametrize(
+    ("space", "shape", "wanted"),
+    [(SpecialOrthogonal(3), (4,), "3, 3"), (Torus(2), (5, 3), "2"), (SpecialUnitary(2), (3, 3), "2, 2")],
+)
+def test_random_points_are_asked_for_in_the_shape_of_points(space, shape, wanted):
+    with pytest.raises(ValueError, match=rf"must have shape \(\.\.\., {wanted}\), got \({shape[0]},"):
+        space.random(*shape)

@@ -235,10 +235,13 @@ class Manifold:
         if len(sizes) > 1 or len(next(iter(sizes))) < self.ndim:
             shapes = ", ".join(str(tuple(x.shape)) for x in tensors)
             raise ValueError(f"points and vectors must have the same number of coordinates, got {shapes}")
-        size = tuple(sizes.pop())
-        if self.event_shape not in (None, size):
+        self.check_shape(tuple(sizes.pop()))
+
+    def check_shape(self, shape):
+        """Refuse a shape that does not end with that of a point, with a ValueError."""
+        if self.event_shape not in (None, tuple(shape[-self.ndim :])):
             raise ValueError(
-                f"points of {self!r} must have shape (..., {str(self.event_shape)[1:]}, got {size}"
+                f"points of {self!r} must have shape (..., {str(self.event_shape)[1:]}, got {shape}"
             )
 
     def sound(self, *points, vectors=()):

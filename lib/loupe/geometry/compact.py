@@ -46,6 +46,7 @@ class Torus(Euclidean):
         return step - TURN * (step / TURN).round()
 
     def random(self, *shape, generator=None, dtype=None, device=None):
+        self.check_shape(shape)
         device = generator.device if device is None and generator is not None else device
         return TURN * torch.rand(shape, generator=generator, dtype=dtype, device=device)
 
@@ -116,6 +117,7 @@ class _MatrixGroup(Manifold):
 
     def random(self, *shape, generator=None, dtype=None, device=None):
         """Matrices of Haar's distribution."""
+        self.check_shape(shape)
         # QR is unique, and Q uniform, only with a positive diagonal of R.
         if dtype is None and self.complex:
             dtype = torch.get_default_dtype().to_complex()

@@ -96,8 +96,7 @@ class Product(Manifold):
         return self._joined("origin_like", x)
 
     def random(self, *shape, generator=None, dtype=None, device=None):
-        if shape[-1:] != self.event_shape:
-            raise ValueError(f"points of {self!r} must have shape (..., {self.event_shape[0]}), got {shape}")
+        self.check_shape(shape)
         dtype = torch.get_default_dtype() if dtype is None else dtype
         options = {"generator": generator, "device": device}
         return self.join(

@@ -17,8 +17,9 @@ from loupe.papers.sedd.figures_text import EXPERIMENTS, words
 TINY = PRESETS["smoke"].override(
     {
         "toy_problems": 2, "oracle_sequences": 100, "oracle_steps": [2, 4], "characters": 20_000,
-        "judge_characters": 20_000, "steps": 4, "curve_every": 2, "sequences": 20, "curve_sequences": 4, "times": 2,
-        "samples": 20, "sample_batch": 20, "sample_steps": [2, 3, 4], "race_steps": 3, "orders": 1,
+        "judge_characters": 20_000, "training": {"steps": 4, "evaluations": 2}, "sequences": 20,
+        "curve_sequences": 4, "times": 2, "samples": 20, "sample_batch": 20, "sample_steps": [2, 3, 4], "race_steps": 3,
+        "orders": 1,
     }
 )  # fmt: skip
 CHAPTER_FIGURES = ("curves", "zero_shot", "quality_figure", "evaluations", "races")

@@ -305,8 +305,8 @@ def test_autoregressive_text_is_better(chapter, trained):
     assert f"The autoregressive text is better here, by {gap:.1f} bits. That is no test" in TEXT
     assert "The published configuration has four thousand times as many steps" in TEXT
     here, published = chapter.config, PRESETS["paper"]
-    assert round(published.steps / here.steps, -3) == 4000
-    more = published.batch * published.length / (here.batch * here.length)
+    assert round(published.training.steps / here.training.steps, -3) == 4000
+    more = published.training.batch * published.length / (here.training.batch * here.length)
     assert f"each of {more:.0f} times as many tokens" in TEXT
     assert "The entropy of masked text is within 2 % of real text" in TEXT
     assert ours["tweedie 256 entropy"].mean() == pytest.approx(ours["held out entropy"].mean(), rel=0.02)

@@ -32,7 +32,7 @@ from loupe.papers.sedd.experiments_samples import (
     samples_of_denoiser,
     samples_of_scores,
 )
-from loupe.training import History, MovingAverage, evaluating, fit
+from loupe.training import train
 
 BITS = 1 / np.log(2)
 
@@ -183,7 +183,7 @@ METHODS = {
 
 
 @dataclass(frozen=True)
-class Trained:
+class Writer:
     """A trained network, and what is known of it."""
 
     network: torch.nn.Module  # the moving average, in evaluation mode
@@ -195,63 +195,41 @@ class Trained:
 
 
 def _train(config, name, seed, device, work):
-    method = METHODS[name]
+    method, settings = METHODS[name], config.training
     batches, tokens = _training_text(config, seed)
     texts = {split: each.to(device) for split, each in held_out_texts(config).items()}
-    model = method.network(config, tokens, seed).to(device)
-    average = MovingAverage(model, config.ema)
-    if config.compiled:
-        model.compile()
-        average.network.compile()
-    few = texts["valid"][: config.curve_sequences]
 
     def loss(network, batch, generator):
         return method.loss(config, tokens, network, batch[0], generator).mean() / config.length
 
-    def judged(run):
+    def nats(network, x0, times):
         generator = torch.Generator(device).manual_seed(seed)
-        with evaluating(average.network) as network:
-            nats, _ = method.bound(config, tokens, network, few, config.curve_times, generator)
-        found = {"bits": BITS * float(nats.mean()) / config.length}
-        return found | (_excess(network, tokens, few, seed) if name == "SEDD absorb" else {})
+        return method.bound(config, tokens, network, x0, times, generator)
 
-    history = History(config.curve_every, judged)
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=(0.9, config.beta2), weight_decay=0
-    )
-    run = fit(
-        model, loss, batches, optimiser, steps=config.steps, seed=seed, schedule=_schedule(config),
-        clip=config.clip, accumulate=config.accumulate, precision=config.precision, device=device,
-        hooks=[average, history], checkpoint=work / "run.pt",
+    def evaluate(network):
+        few = texts["valid"][: config.curve_sequences]
+        bits = BITS * float(nats(network, few, config.curve_times)[0].mean()) / config.length
+        return {"bits": bits} | (_excess(network, tokens, few, seed) if name == "SEDD absorb" else {})
+
+    trained = train(
+        method.network(config, tokens, seed), loss, batches, settings, seed=seed, device=device, work=work / "run",
+        evaluate=evaluate,
     )  # fmt: skip
     result = {
         "method": name,
-        "parameters": sum(each.numel() for each in model.parameters()),
-        "steps": config.steps,
-        "tokens_seen": config.steps * config.batch * config.length,
-        "loss": BITS * run.losses.cpu().double().numpy(),
-        "curve_steps": np.array(history.steps),
-        **{f"curve_{key}": np.array(values) for key, values in history.values.items()},
+        "parameters": trained.parameters,
+        "steps": settings.steps,
+        "tokens_seen": settings.steps * settings.batch * config.length,
+        "loss": BITS * trained.losses.astype(np.float64),
+        "curve_steps": trained.history["step"],
+        **{f"curve_{key}": trained.history[key] for key in ("bits", "excess") if key in trained.history},
         "texts": np.array(list(texts)),
     }
-    with evaluating(average.network) as network:
+    with torch.no_grad():
         for split, x0 in texts.items():
-            generator = torch.Generator(device).manual_seed(seed)
-            nats = method.bound(config, tokens, network, x0, config.times, generator)
-            loose, strict = (BITS * each.cpu().double().numpy() / config.length for each in nats)
-            result |= {f"bits_{split}": loose, f"strict_{split}": strict}
-    return Trained(average.network, tokens, device, seed, texts["valid"], result)
-
-
-def _schedule(config):
-    """A line up, a plateau, and for the last share of the steps a line down."""
-
-    def factor(step):
-        rise = min(1.0, (step + 1) / max(1, config.warm))
-        fall = (config.steps - step) / max(1.0, config.decay_share * config.steps)
-        return rise * min(1.0, fall)
-
-    return factor
+            for kind, each in zip(("bits", "strict"), nats(trained.network, x0, config.times), strict=True):
+                result[f"{kind}_{split}"] = BITS * each.cpu().double().numpy() / config.length
+    return Writer(trained.network, tokens, device, seed, texts["valid"], result)
 
 
 def _excess(network, tokens, x0, seed):
@@ -274,9 +252,9 @@ def _training_text(config, seed):
     """Batches of a text, and how many different tokens it has."""
     if config.text in ("lm1b", "openwebtext"):
         packed = load(config.text, split="train")
-        return BlockBatches(packed.ids, size=config.batch, seed=seed), packed.vocabulary.size
+        return BlockBatches(packed.ids, size=config.training.batch, seed=seed), packed.vocabulary.size
     text = load(config.text, split="train", characters=config.characters)
-    return Crops(text.ids, length=config.length, size=config.batch, seed=seed), 27
+    return Crops(text.ids, length=config.length, size=config.training.batch, seed=seed), 27
 
 
 def held_out_texts(config):

@@ -1,5 +1,7 @@
 """The glue of the chapter: how networks are trained and judged, at any scale, and what its settings refuse."""
 
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from loupe import open_chapter
 from loupe.errors import LoupeError
+from loupe.papers import sedd as room
 from loupe.papers.sedd import PRESETS, experiments_text
 from loupe.papers.sedd.experiments_text import METHODS
 
@@ -22,6 +26,13 @@ TINY = PRESETS["smoke"].override(
         "infill": 4,
     }
 )
+SMALL = TINY.override(
+    {
+        "oracle_sequences": 100, "oracle_steps": [2, 4, 16], "characters": 20_000, "judge_characters": 20_000,
+        "sequences": 20, "curve_sequences": 4, "sample_steps": [2, 3, 4], "orders": 1,
+    }
+)  # fmt: skip
+EXPERIMENTS = [name for name in room.__all__ if name.islower()]
 LOG27 = np.log2(27)
 
 
@@ -43,6 +54,27 @@ def test_every_method_trains_and_is_judged_on_all_texts(trained, name):
         assert result[key].shape == (TINY.sequences,)
         assert np.isfinite(result[key]).all()
     assert (result["strict_valid"] >= result["bits_valid"] - 1e-12).all()
+
+
+def kinds(names):
+    """Names without their numbers, and those of all texts as one."""
+    return {re.sub(r"\d+ ", "n ", re.sub("^(bits|strict)_.*", r"\1", name)) for name in names}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_gives_what_is_stored_of_it(experiment, tmp_path):
+    """At any scale, and all of it finite but for Euler's steps that are too long."""
+    run = getattr(room, experiment)
+    work = {"work": tmp_path} if "work" in inspect.signature(run).parameters else {}
+    found, stored = run(SMALL, seed=0, device="cpu", **work), open_chapter("sedd", preset="cpu").stored
+    assert kinds(found) == kinds(stored[experiment].first)
+    rows = {name: np.asarray(each) for name, each in found.items() if np.asarray(each).dtype.kind == "f"}
+    assert {name for name, each in rows.items() if not np.isfinite(each).all()} <= {
+        "euler",
+        "bits",
+        "bits_error",
+        "distances",
+    }
 
 
 @pytest.mark.parametrize("name", ["SEDD absorb", "MDLM", "time-free", "autoregressive", "D3PM"])

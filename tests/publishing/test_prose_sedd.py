@@ -13,7 +13,7 @@ from loupe.papers.sedd.claims import CLAIMS, MATCHED, bits, expected_evaluations
 from loupe.papers.sedd.claims_reported import LM1B, TEXT8, ZERO_SHOT
 from loupe.papers.sedd.config import PRESETS
 from loupe.papers.sedd.experiments_text import METHODS
-from loupe.papers.sedd.figures_text import EXPERIMENTS, interval, references
+from loupe.papers.sedd.figures_text import EXPERIMENTS, interval
 
 TEXT = prose("sedd")
 IGNORANT = np.log2(27)  # bits per character of who knows nothing
@@ -43,12 +43,10 @@ def means(trained):
 
 
 @pytest.fixture(scope="module")
-def counted(chapter):
-    """Bits per character that counting letters gives, and counting pairs."""
-    found = references(chapter, "cpu")
-    if not found:
-        pytest.skip("counted is not stored")
-    return found.values()
+def counted(stored):
+    """Bits per character that counting characters gives, and counting pairs."""
+    run = stored["counted"].first
+    return run["letters"], run["pairs"]
 
 
 # --- losses and steps ---------------------------------------------------------------------------------------

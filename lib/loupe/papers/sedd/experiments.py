@@ -30,7 +30,7 @@ NOISES = {"log-linear": LogLinearNoise(), "geometric": GeometricNoise()}
 TOY = (3, 4)  # tokens, length
 STEP_TIMES = ((0.9, 0.7), (0.6, 0.5), (0.3, 0.1))
 NODES = {"nodes": 16, "pieces": 6}  # of the integral: enough for 1e-11
-LAW_STEPS = (1, 2, 4, 8, 16, 32)
+SAMPLER_STEPS = (1, 2, 4, 8, 16, 32)
 
 
 @experiment(seeds="one_seed")
@@ -38,7 +38,7 @@ def identities(config, *, seed, device):
     """C2, C3, C4 and C14 on random distributions over all texts of four tokens."""
     generator = torch.Generator().manual_seed(seed)
     rows = [
-        _identities_of(Enumeration(_random_law(generator), graph(TOY[0])), generator)
+        _identities_of(Enumeration(_random_distribution(generator), graph(TOY[0])), generator)
         for _ in range(config.toy_problems)
         for graph in GRAPHS.values()
     ]
@@ -47,7 +47,7 @@ def identities(config, *, seed, device):
     return found | {"graphs": np.array(list(GRAPHS))} | _two_losses(generator) | _cache(generator)
 
 
-def _random_law(generator):
+def _random_distribution(generator):
     """Far from uniform: logarithms are normal with deviation 2."""
     weights = torch.randn((TOY[0],) * TOY[1], generator=generator, dtype=torch.float64)
     return (2 * weights).exp() / (2 * weights).exp().sum()
@@ -74,10 +74,10 @@ def _identities_of(toy, generator):
         [toy.step_divergence(toy, noise, *times, method=method).item() for noise, times in steps]
         for method in ("tweedie", "euler")
     )
-    laws = [
+    distances = [
         [
             total_variation(toy.sampler_law(toy, NOISES["geometric"], n, method), toy.law).item()
-            for n in LAW_STEPS
+            for n in SAMPLER_STEPS
         ]
         for method in ("tweedie", "euler")
     ]
@@ -94,7 +94,7 @@ def _identities_of(toy, generator):
         "marginal_control": max(_marginal_error(toy, noise, *times, "euler") for noise, times in steps),
         "tweedie": tweedie,
         "euler": euler,
-        "sampler_distances": laws,
+        "sampler_distances": distances,
     }
 
 

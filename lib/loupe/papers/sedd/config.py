@@ -152,81 +152,38 @@ class Config(Preset):
 PAPER_SETTINGS = Config()
 GPU = PAPER_SETTINGS.override(
     {
-        "seeds": [0],
-        "extra_seeds": [0],
-        "oracle_sequences": 10_000,
-        "text": "novels27",
-        "width": 512,
-        "heads": 8,
-        "blocks": 8,
-        "dropout": 0.0,
+        "seeds": [0], "extra_seeds": [0], "oracle_sequences": 10_000, "text": "novels27",
+        "width": 512, "heads": 8, "blocks": 8, "dropout": 0.0,
         "training": {
             "steps": 2000, "batch": 256, "learning_rate": 6e-4, "beta2": 0.99, "warmup": 100, "schedule": "linear",
             "cooldown": 0.3, "ema": 0.995, "evaluations": 10,
         },
-        "times": 64,
-        "samples": 512,
-        "sample_steps": [16, 32, 64, 128, 256, 512, 1024],
-        "race_steps": 256,
+        "times": 64, "samples": 512, "sample_steps": [16, 32, 64, 128, 256, 512, 1024], "race_steps": 256,
     }
 )  # fmt: skip
 CPU = GPU.override(
     {
-        "toy_problems": 10,
-        "oracle_steps": [2, 4, 8, 16],
-        "seeds": [0, 1, 2],
-        "characters": 5_000_000,
-        "judge_characters": 5_000_000,
-        "length": 64,
-        "width": 96,
-        "heads": 4,
-        "blocks": 3,
-        "condition": 32,
+        "toy_problems": 10, "oracle_steps": [2, 4, 8, 16], "seeds": [0, 1, 2],
+        "characters": 5_000_000, "judge_characters": 5_000_000,
+        "length": 64, "width": 96, "heads": 4, "blocks": 3, "condition": 32,
         "training": {
             "steps": 300, "batch": 32, "learning_rate": 2e-3, "warmup": 50, "ema": 0.99, "evaluations": 12,
             "precision": "32-true", "compile": False,
         },
-        "curve_sequences": 64,
-        "curve_times": 4,
-        "sequences": 256,
-        "times": 16,
-        "zero_shot": [
-            "zs_wikitext2",
-            "zs_shakespeare",
-            "zs_state_union",
-        ],  # the Penn Treebank may not be passed on
-        "samples": 128,
-        "sample_batch": 64,
-        "sample_steps": [4, 8, 16, 32, 64, 128, 256],
-        "race_steps": 64,
-        "infill": 16,
+        "curve_sequences": 64, "curve_times": 4, "sequences": 256, "times": 16,
+        # The Penn Treebank may not be passed on.
+        "zero_shot": ["zs_wikitext2", "zs_shakespeare", "zs_state_union"],
+        "samples": 128, "sample_batch": 64, "sample_steps": [4, 8, 16, 32, 64, 128, 256], "race_steps": 64, "infill": 16,
     }
 )  # fmt: skip
 SMOKE = CPU.override(
     {
-        "toy_problems": 2,
-        "oracle_sequences": 300,
-        "oracle_steps": [2, 4, 8],
-        "seeds": [0],
-        "text": "cpython_topics",
-        "characters": 200_000,
-        "judge_characters": 200_000,
-        "length": 32,
-        "width": 32,
-        "blocks": 2,
-        "condition": 16,
+        "toy_problems": 2, "oracle_sequences": 300, "oracle_steps": [2, 4, 8], "seeds": [0],
+        "text": "cpython_topics", "characters": 200_000, "judge_characters": 200_000,
+        "length": 32, "width": 32, "blocks": 2, "condition": 16,
         "training": {"steps": 20, "batch": 8, "warmup": 5, "evaluations": 2},
-        "curve_sequences": 8,
-        "curve_times": 2,
-        "sequences": 24,
-        "times": 2,
-        "zero_shot": [],
-        "samples": 20,
-        "sample_batch": 20,
-        "sample_steps": [2, 4, 8],
-        "race_steps": 4,
-        "infill": 8,
-        "orders": 2,
+        "curve_sequences": 8, "curve_times": 2, "sequences": 24, "times": 2, "zero_shot": [],
+        "samples": 20, "sample_batch": 20, "sample_steps": [2, 4, 8], "race_steps": 4, "infill": 8, "orders": 2,
     }
-)
+)  # fmt: skip
 PRESETS = {"smoke": SMOKE, "cpu": CPU, "gpu": GPU, "paper": PAPER_SETTINGS}

@@ -40,57 +40,58 @@ BITS = 1 / np.log(2)
 @experiment
 def sedd_absorb(config, *, seed, device, work):
     """SEDD with masks: trained, judged, and at some seeds made to write."""
-    trained = _train(config, "SEDD absorb", seed, device, work)
-    if seed not in config.sample_seeds:
-        return trained.result
-    written = samples_of_scores(config, trained, Absorbing, LogLinearNoise(), ("tweedie",), races=True)
-    return trained.result | written | fills(config, trained)
+
+    def write(trained):
+        found = samples_of_scores(config, trained, Absorbing, LogLinearNoise(), ("tweedie",), races=True)
+        return found | fills(config, trained)
+
+    return _result(config, "SEDD absorb", seed, device, work, write)
 
 
 @experiment
 def sedd_uniform(config, *, seed, device, work):
     """SEDD with uniform tokens for noise."""
-    trained = _train(config, "SEDD uniform", seed, device, work)
-    if seed not in config.sample_seeds:
-        return trained.result
-    methods = ("tweedie", "euler")
-    return trained.result | samples_of_scores(config, trained, Uniform, GeometricNoise(), methods)
+    graph, noise, methods = Uniform, GeometricNoise(), ("tweedie", "euler")
+    return _result(config, "SEDD uniform", seed, device, work,
+                   lambda trained: samples_of_scores(config, trained, graph, noise, methods))  # fmt: skip
 
 
 @experiment
 def autoregressive(config, *, seed, device, work):
-    """The same network with a causal mask, told nothing of noise."""
-    trained = _train(config, "autoregressive", seed, device, work)
-    if seed not in config.sample_seeds:
-        return trained.result
-    return trained.result | samples_autoregressive(config, trained)
+    """The same network with a causal mask and no time."""
+    return _result(config, "autoregressive", seed, device, work,
+                   lambda trained: samples_autoregressive(config, trained))  # fmt: skip
 
 
 @experiment
 def d3pm(config, *, seed, device, work):
     """D3PM with masks, on the network of SEDD."""
-    return _train(config, "D3PM", seed, device, work).result
+    return _result(config, "D3PM", seed, device, work)
 
 
 @experiment(seeds="extra_seeds")
 def mdlm(config, *, seed, device, work):
     """MDLM: the masked cross-entropy, on the network of SEDD."""
-    return _train(config, "MDLM", seed, device, work).result
+    return _result(config, "MDLM", seed, device, work)
 
 
 @experiment(seeds="extra_seeds")
 def time_free(config, *, seed, device, work):
-    """The same without being told the noise, as in RADD: what a network need not know, and what that is good for."""
-    trained = _train(config, "time-free", seed, device, work)
-    if seed not in config.sample_seeds:
-        return trained.result
-    return trained.result | samples_of_denoiser(config, trained, LogLinearNoise())
+    """The same without time, as in RADD: what a network need not know, and what that is good for."""
+    return _result(config, "time-free", seed, device, work,
+                   lambda trained: samples_of_denoiser(config, trained, LogLinearNoise()))  # fmt: skip
 
 
 @experiment(seeds="extra_seeds")
 def concrete_score(config, *, seed, device, work):
     """C8: concrete score matching, the loss before score entropy, on the network of SEDD."""
-    return _train(config, "concrete score", seed, device, work).result
+    return _result(config, "concrete score", seed, device, work)
+
+
+def _result(config, name, seed, device, work, write=None):
+    """What is stored of a method, with texts at the seeds that write."""
+    trained = _train(config, name, seed, device, work)
+    return trained.result | (write(trained) if write and seed in config.sample_seeds else {})
 
 
 # --- methods ------------------------------------------------------------------------------------------------
@@ -132,10 +133,6 @@ def _diffusion(graph, noise, wrap, loss, **options):
     return Method(network, nats, bound)
 
 
-def _d3pm_network(config, tokens, seed):
-    return _transformer(config, tokens + 1, seed)
-
-
 def _d3pm_nats(config, tokens, model, x0, generator):
     times = training_times(len(x0), generator, start=0, stratified=config.stratified, device=x0.device)
     auxiliary = config.d3pm_auxiliary
@@ -153,14 +150,6 @@ def _d3pm_bound(config, tokens, model, x0, times, generator):
     return nats, nats
 
 
-def _causal_network(config, tokens, seed):
-    return _transformer(config, tokens + 1, seed, condition=0, causal=True)
-
-
-def _causal_nats(config, tokens, model, x0, generator):
-    return autoregressive_nats(model, x0, tokens).sum(-1)
-
-
 def _causal_bound(config, tokens, model, x0, times, generator):
     parts = x0.split(config.sample_batch)
     nats = torch.cat([autoregressive_nats(model, part, tokens).sum(-1) for part in parts]).double()
@@ -174,8 +163,14 @@ METHODS = {
     "MDLM": _diffusion(*_MASKED, Denoiser, masked_cross_entropy),
     "time-free": _diffusion(*_MASKED, Denoiser, masked_cross_entropy, condition=0),
     "concrete score": _diffusion(*_MASKED, ScoreNetwork, concrete_score_loss),
-    "D3PM": Method(_d3pm_network, _d3pm_nats, _d3pm_bound),
-    "autoregressive": Method(_causal_network, _causal_nats, _causal_bound),
+    "D3PM": Method(
+        lambda config, tokens, seed: _transformer(config, tokens + 1, seed), _d3pm_nats, _d3pm_bound
+    ),
+    "autoregressive": Method(
+        lambda config, tokens, seed: _transformer(config, tokens + 1, seed, condition=0, causal=True),
+        lambda config, tokens, model, x0, generator: autoregressive_nats(model, x0, tokens).sum(-1),
+        _causal_bound,
+    ),
 }
 
 

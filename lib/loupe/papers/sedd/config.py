@@ -81,7 +81,7 @@ class Config(Preset):
     """blocks of the network"""
 
     condition: int = Field(128, ge=1)
-    """coordinates of what the network is told of the noise"""
+    """coordinates of the embedding of the noise level"""
 
     dropout: float = Field(0.1, ge=0, lt=1)
     """dropout"""

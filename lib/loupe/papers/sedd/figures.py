@@ -94,13 +94,9 @@ def schedules():
         panels[0].plot(t[1:], total[1:], line, color=colour, label=name)
         panels[1].plot(t, -torch.expm1(-total), line, color=colour)
         panels[2].plot(t[1:], weight, line, color=colour)
-    for axes, label, title in zip(
-        panels,
-        ("total noise", "share of tokens hit", "weight of a score in the loss"),
-        ("One starts early, the other late", "Masks come at an even pace", "Scores count most when few are hit"),
-        strict=True,
-    ):  # fmt: skip
-        axes.set(ylabel=label, title=title)
+    panels[0].set(ylabel="total noise", title="One starts early, the other late")
+    panels[1].set(ylabel="share of tokens hit", title="Masks come at an even pace")
+    panels[2].set(ylabel="weight of a score in the loss", title="Scores count most when few are hit")
     for axes in panels[[0, 2]]:
         log_axis(axes, "y")
     panels[0].set_yticks([1e-4, 1e-2, 1], ["0.0001", "0.01", "1"])

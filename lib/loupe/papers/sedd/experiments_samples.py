@@ -95,7 +95,7 @@ def fills(config, trained):
         tokens = torch.where(after, x0, tokens)
         found[f"infill_tokens_{sides}"] = _stored(tokens)
     found["infill_truth"] = _stored(x0)
-    # Middles with the three letters on either side, so that groups of four see the joints; the yardstick is the
+    # Middles with the three characters on either side, so that groups of four see the joints; the yardstick is the
     # middle of another text.
     window = slice(max(0, start - 3), start + config.infill + 3)
     strangers = _stored(torch.where(middle, x0.roll(1, 0), x0))

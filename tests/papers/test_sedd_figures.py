@@ -1,131 +1,205 @@
-"""What is drawn of SEDD: every figure on results of a tiny preset, with any number of seeds and of texts."""
+"""What is drawn of SEDD from the stored results of ``cpu``: every promise of a figure, and the numbers in it."""
 
-import types
+from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from fakes import FakeResult, FakeStored, computed
-from showing import assert_same_thumbnail_each_time
+from fakes import FakeResult
+from showing import assert_absent, assert_same_thumbnail_each_time, cells_of, figures_of
 
-from loupe.experiment.render import Block
-from loupe.experiment.results import Runs, stored
-from loupe.papers import sedd as room
-from loupe.papers.sedd import PRESETS, figures, figures_samples, figures_text
-from loupe.papers.sedd.figures import LM1B, RANK, SENTENCE
-from loupe.papers.sedd.figures_text import EXPERIMENTS, words
+from loupe import open_chapter
+from loupe.diffusion.discrete import Absorbing, LogLinearNoise
+from loupe.experiment.results import Runs, find
+from loupe.papers.sedd import figures, figures_samples, figures_text
+from loupe.papers.sedd.figures import LM1B, SENTENCE
+from loupe.papers.sedd.figures_text import EXPERIMENTS, REPORTED, TEXT8, words
 
-TINY = PRESETS["smoke"].override(
-    {
-        "toy_problems": 2, "oracle_sequences": 100, "oracle_steps": [2, 4], "characters": 20_000,
-        "judge_characters": 20_000, "steps": 4, "curve_every": 2, "sequences": 20, "curve_sequences": 4, "times": 2,
-        "samples": 20, "sample_batch": 20, "sample_steps": [2, 3, 4], "race_steps": 3, "orders": 1,
-    }
-)  # fmt: skip
-CHAPTER_FIGURES = ("curves", "zero_shot", "quality_figure", "evaluations", "races")
-CHAPTER_BLOCKS = ("likelihood_table", "samples_table", "infill_figure", "infill_table")
+BLOCKS = (figures_samples.samples_table, figures_samples.infill_figure)
+FIGURES = [one for one in figures_of(figures, figures_text, figures_samples) if one.values[0] not in BLOCKS]
 
 
-def chapter_of(found, preset="smoke", of="smoke"):
-    """A chapter at a preset, with the results of a preset."""
-    of_preset = {(of, name): runs for name, runs in found.items()}
-    return types.SimpleNamespace(preset=preset, stored=FakeStored(of_preset, preset), config=TINY)
+@pytest.mark.parametrize("draw", FIGURES)
+def test_every_figure(draw, check_figure):
+    check_figure("sedd", draw)
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    """Pictures that are not shown are closed here."""
+    yield
+    plt.close("all")
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """Every experiment of the chapter once, with the settings TINY."""
-    return computed(
-        room, TINY, ("identities", "oracle_samplers", "counted", *EXPERIMENTS.values()), tmp_path_factory
+def chapter():
+    return open_chapter("sedd", preset="cpu")
+
+
+@pytest.fixture(scope="module")
+def stored(chapter):
+    return chapter.stored
+
+
+@pytest.mark.parametrize("draw", [figures.corruption, figures.schedules, figures.barrier])
+def test_pictures_that_need_no_results(draw, rendered):
+    draw()
+    assert rendered.caption
+
+
+@pytest.mark.parametrize("draw", BLOCKS)
+def test_texts_say_what_is_missing(draw, shown, tmp_path, monkeypatch):
+    monkeypatch.setenv("LOUPE_RESULTS", str(tmp_path))
+    assert_absent(draw, open_chapter("sedd", preset="cpu"), shown)
+
+
+def with_first(found, experiment, change):
+    """Found runs with another first run of an experiment."""
+    runs = found[experiment]
+    values = [FakeResult(runs.first.seed, change(dict(runs.first))), *runs.results[1:]]
+    return replace(found, runs=found.runs | {experiment: Runs(tuple(values))})
+
+
+# --- trained networks ---------------------------------------------------------------------------------------
+
+
+def test_learning_curves_are_those_of_every_seed(chapter, stored, shown):
+    figures_text.curves(chapter)
+    lines, run = shown.lines(), stored["counted"].first
+    for name, experiment in EXPERIMENTS.items():
+        assert np.array_equal(lines[name].get_xdata(), stored[experiment].first["curve_steps"])
+        assert lines[name].get_ydata() == pytest.approx(stored[experiment]["curve_bits"].mean(0))
+    thin = len(shown.sheet.axes[0].lines) - len(lines)
+    assert thin == sum(len(stored[one]) for one in EXPERIMENTS.values() if len(stored[one]) > 1)
+    for what, key in (("characters", "letters"), ("pairs", "pairs")):
+        assert lines[f"{what} counted, {run[key]:.2f}"].get_ydata()[0] == run[key]
+    assert 0 < run["pairs"] < run["letters"] < np.log2(27)
+
+
+@pytest.mark.parametrize("change", [0.0, 9.0])
+def test_what_leaves_the_panel_is_named(change, chapter):
+    found = find(chapter, (*EXPERIMENTS.values(), "counted"))
+    higher = with_first(found, "concrete_score", lambda run: run | {"curve_bits": run["curve_bits"] + change})
+    caption = figures_text.curves.__wrapped__(higher).caption
+    assert ("Above the panel at the end: concrete score." in caption) == bool(change)
+
+
+def test_the_excess_is_a_share_of_the_bound(chapter, stored, shown):
+    figures_text.excess(chapter)
+    runs = stored["sedd_absorb"]
+    share = np.mean([run["curve_excess"][-1] / run["curve_bits"][-1] for run in runs])
+    assert f"At the end it is {100 * share:.2g} % of the bound" in shown.caption
+
+
+def test_methods_are_in_the_order_of_their_bits(chapter, stored):
+    _, rows = cells_of(figures_text.likelihood_table(chapter))
+    means = []
+    for name, parameters, published, strict, reported, seeds in rows:
+        runs = stored[EXPERIMENTS[name]]
+        means.append(runs["bits_valid"].mean())
+        assert published.startswith(f"{means[-1]:.3f}")
+        assert strict.startswith(f"{runs['strict_valid'].mean():.3f}")
+        assert (parameters, seeds) == (f"{runs.first['parameters']:,}", str(len(runs)))
+        assert reported == (f"{TEXT8[REPORTED[name]]:.2f}" if name in REPORTED else "–")
+    assert means == sorted(means)
+    assert len(rows) == len(EXPERIMENTS)
+
+
+def test_texts_of_other_kinds_have_a_mark_for_each_method(chapter, stored, shown):
+    figures_text.zero_shot(chapter)
+    (axes,) = shown.sheet.axes
+    assert len(axes.get_yticklabels()) == len(stored["mdlm"].first["texts"])
+    marks = {each.get_label(): each.lines[0].get_xdata() for each in axes.containers}
+    assert "concrete score" not in marks
+    for name, found in marks.items():
+        runs = stored[EXPERIMENTS[name]]
+        wanted = [runs[f"strict_{text}"].mean() for text in runs.first["texts"]]
+        assert found == pytest.approx(wanted)
+
+
+def test_an_interval_is_over_seeds_or_else_over_texts():
+    values = np.array([[1.0, 3.0], [2.0, 4.0]])
+    runs = Runs(tuple(FakeResult(seed, {"bits": row}) for seed, row in enumerate(values)))
+    assert figures_text.mean_and_half(runs, "bits") == (2.5, pytest.approx(12.706 * 0.5, rel=1e-4))
+    assert figures_text.mean_and_half(Runs(runs.results[:1]), "bits") == (
+        2.0,
+        pytest.approx(12.706, rel=1e-4),
     )
 
 
-def enlarged(tiny):
-    """As at larger presets: some methods with two more seeds that wrote nothing, and two more texts for all."""
-    rng, found = np.random.default_rng(0), dict(tiny)
-    for name in EXPERIMENTS.values():
-        first = dict(tiny[name].first)
-        for text in ("wikitext2", "ptb"):
-            first |= {f"{kind}_{text}": first[f"{kind}_valid"] + 0.1 for kind in ("bits", "strict")}
-        first["texts"] = np.array(["valid", "wikitext2", "ptb"])
-        own = ("method", "parameters", "steps", "texts", "curve_", "bits_", "strict_")
-        others = []
-        for seed in (1, 2) if name in ("sedd_absorb", "autoregressive") else ():
-            few = {key: value for key, value in first.items() if key.startswith(own) and "sample" not in key}
-            few["curve_bits"] = few["curve_bits"] + 0.1 * rng.standard_normal()
-            others.append(FakeResult(seed, few))
-        found[name] = Runs((FakeResult(0, first), *others))
-    return found
+# --- what networks write ------------------------------------------------------------------------------------
 
 
-def drawn(name):
-    """A figure or table by name, wherever it lives."""
-    return getattr(figures_samples, name, None) or getattr(figures_text, name)
+def test_texts_are_judged_at_every_number_of_steps(chapter, stored, shown):
+    figures_samples.quality_figure(chapter)
+    for panel, what in enumerate(("bits", "entropy", "bigrams")):
+        lines = shown.lines(panel)
+        for name, method in (("absorb", "tweedie"), ("uniform", "tweedie"), ("uniform", "euler")):
+            run, line = stored[f"sedd_{name}"].first, lines[f"SEDD {name}, {method.title()}"]
+            assert line.get_ydata() == pytest.approx(
+                [np.mean(run[f"{method} {n} {what}"]) for n in run["sample_steps"]]
+            )
+        assert lines["held-out text"].get_ydata()[0] == np.mean(
+            stored["sedd_absorb"].first[f"held out {what}"]
+        )
+        causal = stored["autoregressive"].first[f"autoregressive {what}"]
+        assert lines["autoregressive"].get_ydata()[0] == pytest.approx(np.mean(causal))
 
 
-def one_picture(rendered):
-    assert [set(data) for data, _ in rendered.outputs] == [{"image/png", "text/plain"}, {"text/markdown"}]
-    return rendered.caption
+def test_texts_are_shown_as_they_are(chapter, stored):
+    assert words([0, 1, 26, 27]) == " az_"
+    samples, fills = (draw(chapter) for draw in BLOCKS)
+    run = stored["sedd_absorb"].first
+    for text in run["tweedie 4 tokens"][:2]:
+        assert all(words(text) in found for found in (str(samples), samples.html))
+    middle = run["infill_place"].astype(bool)
+    for key in ("truth", "tokens_both", "tokens_before"):
+        fill = words(run[f"infill_{key}"][0][middle])
+        assert f"[{fill}]" in str(fills)
+        assert f">{fill}</span>" in fills.html
 
 
-@pytest.mark.parametrize("name", ["corruption", "schedules", "barrier"])
-def test_pictures_that_need_no_results(name, rendered):
-    getattr(figures, name)()
-    one_picture(rendered)
+def test_a_network_that_did_not_write_is_passed_over(chapter):
+    found = find(chapter, ("sedd_absorb",))
+    silent = FakeResult(9, {"bits_valid": np.ones(3)})
+    one, two = (
+        str(figures_samples.infill_table.__wrapped__(replace(found, runs=Runs(runs))))
+        for runs in (found.runs.results, (silent, *found.runs.results))
+    )
+    assert one == two
+    nothing = figures_samples.infill_table.__wrapped__(replace(found, runs=Runs((silent,))))
+    assert str(nothing).endswith("writing with trained networks has not been computed yet.")
 
 
-@pytest.mark.parametrize(
-    ("draw", "experiment"),
-    [(figures.tightness, "identities"), (figures.steps_of_exact_score, "identities"),
-     (figures.oracle, "oracle_samplers"), (figures_text.excess, "sedd_absorb")],
-)  # fmt: skip
-def test_pictures_of_one_experiment(draw, experiment, tiny, rendered):
-    draw(tiny[experiment])
-    one_picture(rendered)
+def test_bits_of_the_middle_are_those_of_all_texts(chapter, stored):
+    run = stored["sedd_absorb"].first
+    both, before = run["infill_bits_both"], run["infill_bits_before"]
+    wanted = (both, before, None, both - before)
+    for (_, cost, near), values, name in zip(
+        cells_of(figures_samples.infill_table(chapter))[1], wanted, ("both", "before", "strangers", None), strict=True
+    ):  # fmt: skip
+        assert cost.split("\u00a0")[0].replace("−", "-") == (
+            "–" if values is None else f"{values.mean():.3f}"
+        )
+        assert near == ("–" if name is None else f"{float(run[f'infill_mauve_{name}']):.3f}")
 
 
-@pytest.mark.parametrize("name", CHAPTER_FIGURES)
-def test_pictures_of_networks(name, tiny, rendered):
-    assert drawn(name)(chapter_of(tiny)) is None
-    assert "Preset `smoke`" in one_picture(rendered)
+@pytest.mark.parametrize("held_out", [5.0, 50.0])
+def test_held_out_text_is_drawn_where_it_leaves_room_for_the_rest(held_out, chapter):
+    found = find(chapter, ("sedd_absorb",))
+    values = {
+        f"race {digits} bits": 5 + np.sin(np.arange(9.0)) for digits in ("float16", "float32", "float64")
+    }
+    first = FakeResult(0, {**found.runs.first, **values, "held out bits": held_out + np.sin(np.arange(9.0))})
+    made = figures_samples.races.__wrapped__(replace(found, runs=Runs((first,))))
+    top = made.sheet.axes[0]
+    assert [text.get_text() for text in top.texts] == (
+        [] if held_out < 9 else [f"{first['held out bits'].mean():.2f}\n↑"]
+    )
+    assert top.get_ylim()[1] < 30
 
 
-@pytest.mark.parametrize("name", CHAPTER_FIGURES)
-def test_pictures_of_several_seeds_and_texts(name, tiny, rendered):
-    drawn(name)(chapter_of(enlarged(tiny)))
-    one_picture(rendered)
-
-
-@pytest.mark.parametrize("change", [lambda tiny: tiny, enlarged], ids=["one seed", "three seeds"])
-@pytest.mark.parametrize("name", CHAPTER_BLOCKS)
-def test_blocks_of_networks(name, change, tiny):
-    block = drawn(name)(chapter_of(change(tiny)))
-    assert isinstance(block, Block)
-    assert str(block)
-    assert block.html.startswith(('<table class="loupe-', '<div class="loupe-'))  # pages know these
-
-
-@pytest.mark.parametrize("name", [*CHAPTER_FIGURES, *CHAPTER_BLOCKS])
-def test_what_is_not_computed_yet_is_said_in_one_sentence(name):
-    assert str(drawn(name)(chapter_of({}))).endswith("has not been computed yet.")
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_levels_of_counting_are_drawn_where_they_are_stored(there, tiny, rendered):
-    """A figure and its words follow from stored results alone."""
-    run = tiny["counted"].first
-    assert 0 < run["pairs"] < run["letters"] < np.log2(27)
-    chapter = chapter_of({name: runs for name, runs in tiny.items() if there or name != "counted"})
-    levels = {"letters counted": run["letters"], "pairs counted": run["pairs"]} if there else {}
-    assert figures_text.references(chapter, "smoke") == levels
-    figures_text.curves(chapter)
-    assert ("entropies of single letters" in one_picture(rendered)) == there
-
-
-def test_what_is_not_drawn_is_not_named(tiny, rendered):
-    figures_text.zero_shot(chapter_of(enlarged(tiny)))
-    caption = one_picture(rendered)
-    assert "concrete score" not in caption
-    assert "MDLM" in caption
+# --- exact scores and the paper's numbers -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -141,62 +215,43 @@ def test_the_title_of_samplers_is_true(tweedie, euler, title):
     assert figures._ahead(np.array([tweedie, euler])) == title
 
 
-def test_methods_are_never_of_two_presets(tiny):
-    """At a preset that has one method only, that one is shown alone; one that has none borrows all of another."""
-    absorb = {("smoke", "sedd_absorb"): tiny["sedd_absorb"]}
-    every = {("cpu", name): tiny[name] for name in EXPERIMENTS.values()}
-    chapter = types.SimpleNamespace(preset="smoke", stored=FakeStored(absorb | every), config=TINY)
-    found = figures_text.trained(chapter)
-    assert (found.preset, list(found.runs), found.config) == ("smoke", ["SEDD absorb"], TINY)
-    chapter = types.SimpleNamespace(preset="smoke", stored=FakeStored(every), config=TINY)
-    found = figures_text.trained(chapter)
-    assert (found.preset, list(found.runs), found.config) == ("cpu", list(RANK), PRESETS["cpu"])
+@pytest.mark.parametrize("below", [False, True])
+def test_a_mean_below_the_entropy_is_drawn(below, chapter):
+    found = find(chapter, ("oracle_samplers",))
+    first = FakeResult(0, dict(found.runs.first))
+    first["entropy"] = np.nanmin(first["bits"]) + (0.02 if below else -0.02)
+    made = figures.oracle.__wrapped__(replace(found, runs=Runs((first,))))
+    low, high = made.sheet.axes[2].get_ylim()
+    assert (
+        low < np.nanmin(first["bits"] - first["entropy"]) < np.nanmax(first["bits"] - first["entropy"]) < high
+    )
 
 
-def test_results_of_another_preset_say_so():
-    chapter = types.SimpleNamespace(preset="smoke", stored=FakeStored({("cpu", "a"): "runs"}))
-    assert stored(chapter, "a") is None
-    assert stored(chapter, "a", ("gpu", "cpu")).preset == "cpu"
-
-
-def test_seeds_are_counted_in_words(tiny):
-    assert figures_text.trained(chapter_of(tiny)).seeds() == "1 seed of every method"
-    seeds = figures_text.trained(chapter_of(enlarged(tiny))).seeds()
-    assert seeds.startswith("3 seeds of SEDD absorb, autoregressive; 1 seed of SEDD uniform, D3PM")
-
-
-def test_an_interval_is_over_seeds_or_else_over_texts():
-    values = np.array([[1.0, 3.0], [2.0, 4.0]])
-    runs = Runs(tuple(FakeResult(seed, {"bits": row}) for seed, row in enumerate(values)))
-    assert figures_text.mean_and_half(runs, "bits") == (2.5, pytest.approx(12.706 * 0.5, rel=1e-4))
-    mean, half = figures_text.mean_and_half(Runs(runs.results[:1]), "bits")
-    assert (mean, half) == (2.0, pytest.approx(12.706, rel=1e-4))
-
-
-def test_texts_are_shown_as_they_are(tiny):
-    assert words([0, 1, 26, 27]) == " az_"
-    block = figures_samples.samples_table(chapter_of(tiny))
-    for text in tiny["sedd_absorb"].first["tweedie 4 tokens"][:2]:
-        assert words(text) in str(block)
-        assert words(text) in block.html
-
-
-def test_a_sentence_is_lost_for_good_under_masks():
-    times = (0, 0.3, 0.6, 1)
-    states = figures._corrupted(*(room.experiments.Absorbing(27), room.experiments.LogLinearNoise()), times)
+def test_masks_stay():
+    states = figures._corrupted(Absorbing(27), LogLinearNoise(), (0, 0.3, 0.6, 1))
     assert words(states[0]) == SENTENCE
-    lost = states == 27
-    assert (lost[1:] >= lost[:-1]).all()
-    assert lost[-1].mean() > 0.9
+    masked = states == 27
+    assert (masked[1:] >= masked[:-1]).all()
+    assert masked[-1].mean() > 0.9
 
 
 def test_the_paper_s_tables_with_their_ratios():
     block = figures.headline_table()
     assert block.html.count("<table") == 3
-    for words_of_it in ("−46\u00a0%", "+13\u00a0%", "+0.16", "1.95", "−49\u00a0%"):
-        assert words_of_it in str(block)
-    assert all(name in str(block) for name in LM1B)
+    for cell in ("−46\u00a0%", "+13\u00a0%", "+0.16", "1.95", "−49\u00a0%", *LM1B):
+        assert cell in str(block)
 
 
-def test_the_thumbnail_is_the_same_each_time(tiny, tmp_path):
-    assert_same_thumbnail_each_time(figures.thumbnail, chapter_of(tiny), tmp_path)
+def test_speed_is_that_of_large_vocabularies(chapter):
+    bench = chapter.benchmark()
+    large = [
+        row
+        for row in bench["rows"]
+        if row["task"] == "Score entropy" and row["sequences, length, states"][2] > 1000
+    ]
+    _, rows = cells_of(figures.loss_table(bench))
+    assert [row[1] for row in rows] == [f"{row['both, ms']:.1f}" for row in large]
+
+
+def test_the_thumbnail_is_the_same_each_time(chapter, tmp_path):
+    assert_same_thumbnail_each_time(figures.thumbnail, chapter, tmp_path)

@@ -1,5 +1,7 @@
 """The glue of the chapter: how networks are trained and judged, at any scale, and what its settings refuse."""
 
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,13 +10,29 @@ import numpy as np
 import pytest
 import torch
 
+from loupe import open_chapter
 from loupe.errors import LoupeError
+from loupe.papers import sedd as room
 from loupe.papers.sedd import PRESETS, experiments_text
 from loupe.papers.sedd.experiments_text import METHODS
 
 TINY = PRESETS["smoke"].override(
-    {"steps": 6, "curve_every": 3, "width": 16, "heads": 2, "blocks": 1, "length": 16, "infill": 4}
+    {
+        "training": {"steps": 6, "evaluations": 2},
+        "width": 16,
+        "heads": 2,
+        "blocks": 1,
+        "length": 16,
+        "infill": 4,
+    }
 )
+SMALL = TINY.override(
+    {
+        "oracle_sequences": 100, "oracle_steps": [2, 4, 16], "characters": 20_000, "judge_characters": 20_000,
+        "sequences": 20, "curve_sequences": 4, "sample_steps": [2, 3, 4], "orders": 1,
+    }
+)  # fmt: skip
+EXPERIMENTS = [name for name in room.__all__ if name.islower()]
 LOG27 = np.log2(27)
 
 
@@ -29,7 +47,7 @@ def trained(tmp_path):
 def test_every_method_trains_and_is_judged_on_all_texts(trained, name):
     result = trained(name).result
     assert result["method"] == name
-    assert len(result["loss"]) == TINY.steps
+    assert len(result["loss"]) == TINY.training.steps
     assert list(result["curve_steps"]) == [3, 6]
     assert list(result["texts"]) == ["valid"]
     for key in ("bits_valid", "strict_valid"):
@@ -38,9 +56,30 @@ def test_every_method_trains_and_is_judged_on_all_texts(trained, name):
     assert (result["strict_valid"] >= result["bits_valid"] - 1e-12).all()
 
 
+def kinds(names):
+    """Names without their numbers, and those of all texts as one."""
+    return {re.sub(r"\d+ ", "n ", re.sub("^(bits|strict)_.*", r"\1", name)) for name in names}
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_gives_what_is_stored_of_it(experiment, tmp_path):
+    """At any scale, and all of it finite but for Euler's steps that are too long."""
+    run = getattr(room, experiment)
+    work = {"work": tmp_path} if "work" in inspect.signature(run).parameters else {}
+    found, stored = run(SMALL, seed=0, device="cpu", **work), open_chapter("sedd", preset="cpu").stored
+    assert kinds(found) == kinds(stored[experiment].first)
+    rows = {name: np.asarray(each) for name, each in found.items() if np.asarray(each).dtype.kind == "f"}
+    assert {name for name, each in rows.items() if not np.isfinite(each).all()} <= {
+        "euler",
+        "bits",
+        "bits_error",
+        "distances",
+    }
+
+
 @pytest.mark.parametrize("name", ["SEDD absorb", "MDLM", "time-free", "autoregressive", "D3PM"])
 def test_training_starts_at_equally_likely_tokens(trained, name):
-    first = trained(name, TINY.override({"batch": 256})).result["loss"][0]
+    first = trained(name, TINY.override({"training.batch": 256})).result["loss"][0]
     # D3PM spends one of 28 equal parts on the mask.
     assert first == pytest.approx(np.log2(28) if name in ("D3PM", "autoregressive") else LOG27, abs=0.25)
 
@@ -115,9 +154,10 @@ write_blocks(documents, path, length=16, end=words.end, vocabulary=words.size)
 room.load = lambda name, split: PackedText(open_blocks(path), words, name, split)
 config = PRESETS["paper"].override({
     "text": "openwebtext", "zero_shot": [], "length": 16, "width": 16, "heads": 2, "blocks": 1, "condition": 8,
-    "batch": 16, "accumulate": accumulate, "steps": 12, "warm": 2, "learning_rate": 1e-2, "precision": "32-true",
-    "compiled": False, "curve_every": 6, "curve_sequences": 4, "curve_times": 2, "sequences": 20, "times": 2,
-    "infill": 4, "ema": 0.9,
+    "curve_sequences": 4, "curve_times": 2, "sequences": 20, "times": 2, "infill": 4, "training": {
+        "steps": 12, "batch": 16, "accumulate": accumulate, "learning_rate": 1e-2, "warmup": 2, "ema": 0.9,
+        "evaluations": 2, "precision": "32-true", "compile": False,
+    },
 })
 found = room._train(config, "SEDD absorb", 0, "cpu", work).result
 if rank == 0:

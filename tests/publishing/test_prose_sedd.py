@@ -13,7 +13,7 @@ from loupe.papers.sedd.claims import CLAIMS, MATCHED, bits, expected_evaluations
 from loupe.papers.sedd.claims_reported import LM1B, TEXT8, ZERO_SHOT
 from loupe.papers.sedd.config import PRESETS
 from loupe.papers.sedd.experiments_text import METHODS
-from loupe.papers.sedd.figures_text import EXPERIMENTS, interval, references
+from loupe.papers.sedd.figures_text import EXPERIMENTS, interval
 
 TEXT = prose("sedd")
 IGNORANT = np.log2(27)  # bits per character of who knows nothing
@@ -43,12 +43,10 @@ def means(trained):
 
 
 @pytest.fixture(scope="module")
-def counted(chapter):
-    """Bits per character that counting letters gives, and counting pairs."""
-    found = references(chapter, "cpu")
-    if not found:
-        pytest.skip("counted is not stored")
-    return found.values()
+def counted(stored):
+    """Bits per character that counting characters gives, and counting pairs."""
+    run = stored["counted"].first
+    return run["letters"], run["pairs"]
 
 
 # --- losses and steps ---------------------------------------------------------------------------------------
@@ -305,8 +303,8 @@ def test_autoregressive_text_is_better(chapter, trained):
     assert f"The autoregressive text is better here, by {gap:.1f} bits. That is no test" in TEXT
     assert "The published configuration has four thousand times as many steps" in TEXT
     here, published = chapter.config, PRESETS["paper"]
-    assert round(published.steps / here.steps, -3) == 4000
-    more = published.batch * published.length / (here.batch * here.length)
+    assert round(published.training.steps / here.training.steps, -3) == 4000
+    more = published.training.batch * published.length / (here.training.batch * here.length)
     assert f"each of {more:.0f} times as many tokens" in TEXT
     assert "The entropy of masked text is within 2 % of real text" in TEXT
     assert ours["tweedie 256 entropy"].mean() == pytest.approx(ours["held out entropy"].mean(), rel=0.02)

@@ -5,8 +5,34 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from loupe.experiment import Preset
+from loupe.training import Training
 
 TextName = Literal["cpython_topics", "novels27", "text8", "lm1b", "openwebtext"]
+
+
+class TextTraining(Training):
+    """How every network of the chapter is trained."""
+
+    steps: int = Field(1_300_000, ge=1)
+    """steps of the optimizer; the paper gives no total, this is the published configuration"""
+    batch: int = Field(512, ge=1)
+    """sequences in a step, over all processes"""
+    optimizer: Literal["adamw"] = "adamw"
+    """optimizer"""
+    learning_rate: float = Field(3e-4, gt=0)
+    """learning rate of AdamW"""
+    warmup: int = Field(2500, ge=0)
+    """steps of linear warmup"""
+    clip: float = Field(1.0, gt=0)
+    """largest norm of the gradient"""
+    ema: float = Field(0.9999, ge=0, lt=1)
+    """decay of the moving average of the weights, which is evaluated"""
+    evaluations: int = Field(130, ge=1)
+    """evaluations over the whole run, evenly spaced"""
+    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
+    """precision of the forward pass; 32-true is that of the weights"""
+    compile: bool = True
+    """whether torch.compile compiles the network"""
 
 
 class Config(Preset):
@@ -55,43 +81,13 @@ class Config(Preset):
     """blocks of the network"""
 
     condition: int = Field(128, ge=1)
-    """coordinates of what the network is told of the noise"""
+    """coordinates of the embedding of the noise level"""
 
     dropout: float = Field(0.1, ge=0, lt=1)
     """dropout"""
 
-    batch: int = Field(512, ge=1)
-    """sequences of a step, over all processes"""
-
-    accumulate: int = Field(1, ge=1)
-    """parts in which each process takes its share of a batch"""
-
-    steps: int = Field(1_300_000, ge=1)
-    """steps of training; the paper gives no total, this is the published configuration"""
-
-    learning_rate: float = Field(3e-4, gt=0)
-    """learning rate of AdamW"""
-
-    beta2: float = Field(0.999, gt=0, lt=1)
-    """second decay rate of AdamW; the first is 0.9"""
-
-    warm: int = Field(2500, ge=0)
-    """steps over which the learning rate rises"""
-
-    decay_share: float = Field(0.0, ge=0, le=1)
-    """last share of the steps over which the learning rate falls to 0 in a line"""
-
-    clip: float = Field(1.0, gt=0)
-    """largest norm of a gradient"""
-
-    ema: float = Field(0.9999, ge=0, lt=1)
-    """decay of the moving average of weights, which is what is judged"""
-
-    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
-    """number format of training"""
-
-    compiled: bool = True
-    """whether the network is compiled"""
+    training: TextTraining = TextTraining()
+    """training of every network"""
 
     stratified: bool = True
     """whether the times of a batch are stratified; independent in the published code"""
@@ -102,11 +98,8 @@ class Config(Preset):
     d3pm_auxiliary: float = Field(0.01, ge=0)
     """weight of the cross-entropy in the loss of D3PM"""
 
-    curve_every: int = Field(10_000, ge=1)
-    """steps between evaluations while training"""
-
     curve_sequences: int = Field(256, ge=1)
-    """validation sequences of such an evaluation"""
+    """validation sequences of an evaluation while training"""
 
     curve_times: int = Field(8, ge=1)
     """times for each of them"""
@@ -159,92 +152,38 @@ class Config(Preset):
 PAPER_SETTINGS = Config()
 GPU = PAPER_SETTINGS.override(
     {
-        "seeds": [0],
-        "extra_seeds": [0],
-        "oracle_sequences": 10_000,
-        "text": "novels27",
-        "width": 512,
-        "heads": 8,
-        "blocks": 8,
-        "dropout": 0.0,
-        "batch": 256,
-        "steps": 2000,
-        "learning_rate": 6e-4,
-        "beta2": 0.99,
-        "warm": 100,
-        "decay_share": 0.3,
-        "ema": 0.995,
-        "curve_every": 200,
-        "times": 64,
-        "samples": 512,
-        "sample_steps": [16, 32, 64, 128, 256, 512, 1024],
-        "race_steps": 256,
+        "seeds": [0], "extra_seeds": [0], "oracle_sequences": 10_000, "text": "novels27",
+        "width": 512, "heads": 8, "blocks": 8, "dropout": 0.0,
+        "training": {
+            "steps": 2000, "batch": 256, "learning_rate": 6e-4, "beta2": 0.99, "warmup": 100, "schedule": "linear",
+            "cooldown": 0.3, "ema": 0.995, "evaluations": 10,
+        },
+        "times": 64, "samples": 512, "sample_steps": [16, 32, 64, 128, 256, 512, 1024], "race_steps": 256,
     }
-)
+)  # fmt: skip
 CPU = GPU.override(
     {
-        "toy_problems": 10,
-        "oracle_steps": [2, 4, 8, 16],
-        "seeds": [0, 1, 2],
-        "characters": 5_000_000,
-        "judge_characters": 5_000_000,
-        "length": 64,
-        "width": 96,
-        "heads": 4,
-        "blocks": 3,
-        "condition": 32,
-        "batch": 32,
-        "steps": 300,
-        "learning_rate": 2e-3,
-        "warm": 50,
-        "ema": 0.99,
-        "precision": "32-true",
-        "compiled": False,
-        "curve_every": 25,
-        "curve_sequences": 64,
-        "curve_times": 4,
-        "sequences": 256,
-        "times": 16,
-        "zero_shot": [
-            "zs_wikitext2",
-            "zs_shakespeare",
-            "zs_state_union",
-        ],  # the Penn Treebank may not be passed on
-        "samples": 128,
-        "sample_batch": 64,
-        "sample_steps": [4, 8, 16, 32, 64, 128, 256],
-        "race_steps": 64,
-        "infill": 16,
+        "toy_problems": 10, "oracle_steps": [2, 4, 8, 16], "seeds": [0, 1, 2],
+        "characters": 5_000_000, "judge_characters": 5_000_000,
+        "length": 64, "width": 96, "heads": 4, "blocks": 3, "condition": 32,
+        "training": {
+            "steps": 300, "batch": 32, "learning_rate": 2e-3, "warmup": 50, "ema": 0.99, "evaluations": 12,
+            "precision": "32-true", "compile": False,
+        },
+        "curve_sequences": 64, "curve_times": 4, "sequences": 256, "times": 16,
+        # The Penn Treebank may not be passed on.
+        "zero_shot": ["zs_wikitext2", "zs_shakespeare", "zs_state_union"],
+        "samples": 128, "sample_batch": 64, "sample_steps": [4, 8, 16, 32, 64, 128, 256], "race_steps": 64, "infill": 16,
     }
-)
+)  # fmt: skip
 SMOKE = CPU.override(
     {
-        "toy_problems": 2,
-        "oracle_sequences": 300,
-        "oracle_steps": [2, 4, 8],
-        "seeds": [0],
-        "text": "cpython_topics",
-        "characters": 200_000,
-        "judge_characters": 200_000,
-        "length": 32,
-        "width": 32,
-        "blocks": 2,
-        "condition": 16,
-        "batch": 8,
-        "steps": 20,
-        "warm": 5,
-        "curve_every": 10,
-        "curve_sequences": 8,
-        "curve_times": 2,
-        "sequences": 24,
-        "times": 2,
-        "zero_shot": [],
-        "samples": 20,
-        "sample_batch": 20,
-        "sample_steps": [2, 4, 8],
-        "race_steps": 4,
-        "infill": 8,
-        "orders": 2,
+        "toy_problems": 2, "oracle_sequences": 300, "oracle_steps": [2, 4, 8], "seeds": [0],
+        "text": "cpython_topics", "characters": 200_000, "judge_characters": 200_000,
+        "length": 32, "width": 32, "blocks": 2, "condition": 16,
+        "training": {"steps": 20, "batch": 8, "warmup": 5, "evaluations": 2},
+        "curve_sequences": 8, "curve_times": 2, "sequences": 24, "times": 2, "zero_shot": [],
+        "samples": 20, "sample_batch": 20, "sample_steps": [2, 4, 8], "race_steps": 4, "infill": 8, "orders": 2,
     }
-)
+)  # fmt: skip
 PRESETS = {"smoke": SMOKE, "cpu": CPU, "gpu": GPU, "paper": PAPER_SETTINGS}

@@ -30,7 +30,7 @@ NOISES = {"log-linear": LogLinearNoise(), "geometric": GeometricNoise()}
 TOY = (3, 4)  # tokens, length
 STEP_TIMES = ((0.9, 0.7), (0.6, 0.5), (0.3, 0.1))
 NODES = {"nodes": 16, "pieces": 6}  # of the integral: enough for 1e-11
-LAW_STEPS = (1, 2, 4, 8, 16, 32)
+SAMPLER_STEPS = (1, 2, 4, 8, 16, 32)
 
 
 @experiment(seeds="one_seed")
@@ -38,7 +38,7 @@ def identities(config, *, seed, device):
     """C2, C3, C4 and C14 on random distributions over all texts of four tokens."""
     generator = torch.Generator().manual_seed(seed)
     rows = [
-        _identities_of(Enumeration(_random_law(generator), graph(TOY[0])), generator)
+        _identities_of(Enumeration(_random_distribution(generator), graph(TOY[0])), generator)
         for _ in range(config.toy_problems)
         for graph in GRAPHS.values()
     ]
@@ -47,7 +47,7 @@ def identities(config, *, seed, device):
     return found | {"graphs": np.array(list(GRAPHS))} | _two_losses(generator) | _cache(generator)
 
 
-def _random_law(generator):
+def _random_distribution(generator):
     """Far from uniform: logarithms are normal with deviation 2."""
     weights = torch.randn((TOY[0],) * TOY[1], generator=generator, dtype=torch.float64)
     return (2 * weights).exp() / (2 * weights).exp().sum()
@@ -74,10 +74,10 @@ def _identities_of(toy, generator):
         [toy.step_divergence(toy, noise, *times, method=method).item() for noise, times in steps]
         for method in ("tweedie", "euler")
     )
-    laws = [
+    distances = [
         [
             total_variation(toy.sampler_law(toy, NOISES["geometric"], n, method), toy.law).item()
-            for n in LAW_STEPS
+            for n in SAMPLER_STEPS
         ]
         for method in ("tweedie", "euler")
     ]
@@ -85,23 +85,23 @@ def _identities_of(toy, generator):
         "gradient_errors": [(each - explicit).abs().max().item() for each in (implicit, denoising)],
         "gradient_control": [(each - explicit).abs().max().item() for each in other],
         "identity_error": gap.abs().max().item(),
-        # On average over texts: of a single one a wrong model may think better.
+        # On average over texts: a single one may be more likely under a wrong model.
         "excess": (toy.law.flatten() * (wrong - truth)).sum().item(),
         "nats": -toy.law.flatten().log().numpy(),
         "bound_true": (truth + toy.divergence_from_marginal(end)).numpy(),
         "bound_wrong": (wrong + toy.divergence_from_marginal(end)).numpy(),
-        "marginal_error": max(_marginal_error(toy, noise, *times, "tweedie") for noise, times in steps),
-        "marginal_control": max(_marginal_error(toy, noise, *times, "euler") for noise, times in steps),
+        "marginal_error": max(_marginal_error(toy, *one, "tweedie") for one in steps),
+        "marginal_control": max(_marginal_error(toy, *one, "euler") for one in steps),
         "tweedie": tweedie,
         "euler": euler,
-        "sampler_distances": laws,
+        "sampler_distances": distances,
     }
 
 
-def _marginal_error(toy, noise, start, end, method):
+def _marginal_error(toy, noise, times, method):
     """The distribution of each token after one step, against the true one."""
+    (start, end), states = times, toy.graph.states
     (total, rate), later = noise(start), noise(end)[0]
-    states = toy.graph.states
     step = total - later if method == "tweedie" else rate * (start - end)
     found = toy.graph.probabilities(toy.table(toy, total), toy.sequences, step, method)
     true = toy.true_step(total, later)
@@ -130,7 +130,7 @@ def _two_losses(generator):
 
 
 def _cache(generator):
-    """C14: texts of a network without time, with and without asking it again when nothing has changed."""
+    """C14: texts of a network without time, with and without evaluating it again when nothing has changed."""
     graph, noise = Absorbing(27), LogLinearNoise()
     network = Transformer(graph.states, width=32, heads=4, blocks=2, condition=0, seed=1).eval()
     torch.nn.init.normal_(network.head.weight, generator=generator)
@@ -167,24 +167,24 @@ def oracle_samplers(config, *, seed, device):
                 for steps in config.oracle_steps
             ]
             found[names[-1]] = np.array(rows)
-    law = (_stationary(chain)[:, None] * chain).numpy()
+    bigrams = (_stationary(chain)[:, None] * chain).numpy()
     own = oracle.sample((config.oracle_sequences, config.oracle_length), torch.Generator().manual_seed(seed))
     return {
         "samplers": np.array(names),
         "distances": np.stack([found[name][:, 0] for name in names]),
         "bits": np.stack([found[name][:, 1] for name in names]),
         "bits_error": np.stack([found[name][:, 2] for name in names]),
-        "floor": bigram_total_variation(own.numpy().astype(np.uint8), law),
+        "floor": bigram_total_variation(own.numpy().astype(np.uint8), bigrams),
         "entropy": float(oracle.entropy(config.oracle_length)) / (config.oracle_length * np.log(2)),
         "steps": np.array(config.oracle_steps),
     }
 
 
 def _stationary(chain):
-    law = torch.full((len(chain),), 1 / len(chain), dtype=torch.float64)
+    distribution = torch.full((len(chain),), 1 / len(chain), dtype=torch.float64)
     for _ in range(200):
-        law = law @ chain
-    return law
+        distribution = distribution @ chain
+    return distribution
 
 
 def _written(config, oracle, noise, steps, method, seed):
@@ -193,7 +193,7 @@ def _written(config, oracle, noise, steps, method, seed):
         oracle, oracle.graph, noise, (config.oracle_sequences, config.oracle_length), steps=steps,
         method=method, generator=torch.Generator().manual_seed(seed),
     ).tokens  # fmt: skip
-    law = (oracle.initial[:, None] * oracle.transitions).numpy()
+    bigrams = (oracle.initial[:, None] * oracle.transitions).numpy()
     bits = oracle.nats(written) / (config.oracle_length * np.log(2))
-    distance = bigram_total_variation(written.numpy().astype(np.uint8), law)
+    distance = bigram_total_variation(written.numpy().astype(np.uint8), bigrams)
     return distance, bits.mean().item(), (bits.std() / len(bits) ** 0.5).item()

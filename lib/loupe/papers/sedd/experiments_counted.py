@@ -9,6 +9,6 @@ MOST = 5_000_000  # characters are enough to three digits of an entropy
 
 @experiment(seeds="one_seed")
 def counted(config, *, seed, device):
-    """Bits per character from counting single letters, and pairs of letters, of the text to learn."""
+    """Bits per character from counting single characters, and pairs of them, of the text to learn."""
     ids = load(config.text, split="train", characters=min(config.characters or MOST, MOST)).ids
     return {"letters": unigram_entropy(ids), "pairs": bigram_rate_entropy(ids)}

@@ -28,45 +28,33 @@ def samples_of_scores(config, trained, graph, noise, methods, races=False):
     graph, judge = graph(trained.tokens), _judge(config)
     found = {"sample_steps": np.array(config.sample_steps), "sample_methods": np.array(methods)}
     found["race_steps"] = config.race_steps
-    for method in methods:
-        for steps in config.sample_steps:
-            tokens, _ = _written(config, trained, graph, noise, steps=steps, method=method)
-            found |= _judged(f"{method} {steps}", tokens, judge)
+    runs = {
+        f"{method} {n}": {"steps": n, "method": method} for method in methods for n in config.sample_steps
+    }
     if races:
-        for name, dtype in RACES.items():
-            tokens, _ = _written(config, trained, graph, noise, steps=config.race_steps, race=dtype)
-            found |= _judged(f"race {name}", tokens, judge)
-    return (
-        found
-        | _judged("held out", trained.held_out[: config.samples], judge)
-        | _path(config, trained, graph, noise)
-    )
+        runs |= {f"race {name}": {"steps": config.race_steps, "race": dtype} for name, dtype in RACES.items()}
+    for name, options in runs.items():
+        tokens, _ = _written(config, trained, sample, graph, noise, **options)
+        found |= _judged(name, tokens, judge)
+    held_out = _judged("held out", _stored(trained.held_out[: config.samples]), judge)
+    return found | held_out | _path(config, trained, graph, noise)
 
 
 def samples_of_denoiser(config, trained, noise):
     """Texts of a network without time: what the cache saves, and the sampler that needs no grid."""
     graph, judge = Absorbing(trained.tokens), _judge(config)
-    found, asked = {"sample_steps": np.array(config.sample_steps)}, []
+    found, counts = {"sample_steps": np.array(config.sample_steps)}, []
     for steps in config.sample_steps:
-        tokens, evaluations = _written(config, trained, graph, noise, steps=steps, cached=True)
+        tokens, evaluations = _written(config, trained, sample, graph, noise, steps=steps, cached=True)
         found |= _judged(f"tweedie {steps}", tokens, judge)
-        asked.append(evaluations)
-    found |= {"evaluations": np.stack(asked), "length": config.length}
-    tokens, _ = _batched(
-        config, trained, lambda shape, generator: first_hitting(
-            trained.network, graph, shape, generator=generator, device=trained.device
-        ),
-    )  # fmt: skip
-    return found | _judged("first hitting", tokens, judge)
+        counts.append(evaluations)
+    found |= {"evaluations": np.stack(counts), "length": config.length}
+    return found | _judged("first hitting", _written(config, trained, first_hitting, graph)[0], judge)
 
 
 def samples_autoregressive(config, trained):
     """Texts of the causal network, as it is and without any change of temperature."""
-    tokens, _ = _batched(
-        config, trained, lambda shape, generator: sample_autoregressive(
-            trained.network, shape, trained.tokens, generator=generator, device=trained.device
-        ),
-    )  # fmt: skip
+    tokens, _ = _written(config, trained, sample_autoregressive, start=trained.tokens)
     return _judged("autoregressive", tokens, _judge(config))
 
 
@@ -107,7 +95,7 @@ def fills(config, trained):
         tokens = torch.where(after, x0, tokens)
         found[f"infill_tokens_{sides}"] = _stored(tokens)
     found["infill_truth"] = _stored(x0)
-    # Middles with the three letters on either side, so that groups of four see the joints; the yardstick is the
+    # Middles with the three characters on either side, so that groups of four see the joints; the yardstick is the
     # middle of another text.
     window = slice(max(0, start - 3), start + config.infill + 3)
     strangers = _stored(torch.where(middle, x0.roll(1, 0), x0))
@@ -118,21 +106,15 @@ def fills(config, trained):
     return found
 
 
-def _written(config, trained, graph, noise, **options):
-    return _batched(
-        config, trained, lambda shape, generator: sample(
-            trained.network, graph, noise, shape, generator=generator, device=trained.device, **options
-        ),
-    )  # fmt: skip
-
-
-def _batched(config, trained, write):
+def _written(config, trained, sampler, *arguments, **options):
     """Tokens ``(samples, L)`` of uint8 and network evaluations ``(samples,)``, written batch by batch."""
     generator = torch.Generator(trained.device).manual_seed(trained.seed)
     tokens, evaluations = [], []
     for start in range(0, config.samples, config.sample_batch):
-        size = min(config.sample_batch, config.samples - start)
-        written = write((size, config.length), generator)
+        shape = (min(config.sample_batch, config.samples - start), config.length)
+        written = sampler(
+            trained.network, *arguments, shape=shape, generator=generator, device=trained.device, **options
+        )
         tokens.append(_stored(written.tokens))
         evaluations.append(written.evaluations.cpu().numpy())
     return np.concatenate(tokens), np.concatenate(evaluations)
@@ -157,7 +139,6 @@ def _judge(config):
 def _judged(name, tokens, judge):
     """Bits per character under the judge, entropy and distance of bigrams, of texts ``(n, L)``."""
     model, pairs = judge
-    tokens = tokens if isinstance(tokens, np.ndarray) else _stored(tokens)
     return {
         f"{name} tokens": tokens,
         f"{name} bits": model.bits_per_character(tokens),

@@ -32,7 +32,7 @@ from loupe.papers.sedd.experiments_samples import (
     samples_of_denoiser,
     samples_of_scores,
 )
-from loupe.training import History, MovingAverage, evaluating, fit
+from loupe.training import train
 
 BITS = 1 / np.log(2)
 
@@ -40,57 +40,58 @@ BITS = 1 / np.log(2)
 @experiment
 def sedd_absorb(config, *, seed, device, work):
     """SEDD with masks: trained, judged, and at some seeds made to write."""
-    trained = _train(config, "SEDD absorb", seed, device, work)
-    if seed not in config.sample_seeds:
-        return trained.result
-    written = samples_of_scores(config, trained, Absorbing, LogLinearNoise(), ("tweedie",), races=True)
-    return trained.result | written | fills(config, trained)
+
+    def write(trained):
+        found = samples_of_scores(config, trained, Absorbing, LogLinearNoise(), ("tweedie",), races=True)
+        return found | fills(config, trained)
+
+    return _result(config, "SEDD absorb", seed, device, work, write)
 
 
 @experiment
 def sedd_uniform(config, *, seed, device, work):
     """SEDD with uniform tokens for noise."""
-    trained = _train(config, "SEDD uniform", seed, device, work)
-    if seed not in config.sample_seeds:
-        return trained.result
-    methods = ("tweedie", "euler")
-    return trained.result | samples_of_scores(config, trained, Uniform, GeometricNoise(), methods)
+    graph, noise, methods = Uniform, GeometricNoise(), ("tweedie", "euler")
+    return _result(config, "SEDD uniform", seed, device, work,
+                   lambda trained: samples_of_scores(config, trained, graph, noise, methods))  # fmt: skip
 
 
 @experiment
 def autoregressive(config, *, seed, device, work):
-    """The same network with a causal mask, told nothing of noise."""
-    trained = _train(config, "autoregressive", seed, device, work)
-    if seed not in config.sample_seeds:
-        return trained.result
-    return trained.result | samples_autoregressive(config, trained)
+    """The same network with a causal mask and no time."""
+    return _result(config, "autoregressive", seed, device, work,
+                   lambda trained: samples_autoregressive(config, trained))  # fmt: skip
 
 
 @experiment
 def d3pm(config, *, seed, device, work):
     """D3PM with masks, on the network of SEDD."""
-    return _train(config, "D3PM", seed, device, work).result
+    return _result(config, "D3PM", seed, device, work)
 
 
 @experiment(seeds="extra_seeds")
 def mdlm(config, *, seed, device, work):
     """MDLM: the masked cross-entropy, on the network of SEDD."""
-    return _train(config, "MDLM", seed, device, work).result
+    return _result(config, "MDLM", seed, device, work)
 
 
 @experiment(seeds="extra_seeds")
 def time_free(config, *, seed, device, work):
-    """The same without being told the noise, as in RADD: what a network need not know, and what that is good for."""
-    trained = _train(config, "time-free", seed, device, work)
-    if seed not in config.sample_seeds:
-        return trained.result
-    return trained.result | samples_of_denoiser(config, trained, LogLinearNoise())
+    """The same without time, as in RADD: what a network need not know, and what that is good for."""
+    return _result(config, "time-free", seed, device, work,
+                   lambda trained: samples_of_denoiser(config, trained, LogLinearNoise()))  # fmt: skip
 
 
 @experiment(seeds="extra_seeds")
 def concrete_score(config, *, seed, device, work):
     """C8: concrete score matching, the loss before score entropy, on the network of SEDD."""
-    return _train(config, "concrete score", seed, device, work).result
+    return _result(config, "concrete score", seed, device, work)
+
+
+def _result(config, name, seed, device, work, write=None):
+    """What is stored of a method, with texts at the seeds that write."""
+    trained = _train(config, name, seed, device, work)
+    return trained.result | (write(trained) if write and seed in config.sample_seeds else {})
 
 
 # --- methods ------------------------------------------------------------------------------------------------
@@ -132,10 +133,6 @@ def _diffusion(graph, noise, wrap, loss, **options):
     return Method(network, nats, bound)
 
 
-def _d3pm_network(config, tokens, seed):
-    return _transformer(config, tokens + 1, seed)
-
-
 def _d3pm_nats(config, tokens, model, x0, generator):
     times = training_times(len(x0), generator, start=0, stratified=config.stratified, device=x0.device)
     auxiliary = config.d3pm_auxiliary
@@ -153,14 +150,6 @@ def _d3pm_bound(config, tokens, model, x0, times, generator):
     return nats, nats
 
 
-def _causal_network(config, tokens, seed):
-    return _transformer(config, tokens + 1, seed, condition=0, causal=True)
-
-
-def _causal_nats(config, tokens, model, x0, generator):
-    return autoregressive_nats(model, x0, tokens).sum(-1)
-
-
 def _causal_bound(config, tokens, model, x0, times, generator):
     parts = x0.split(config.sample_batch)
     nats = torch.cat([autoregressive_nats(model, part, tokens).sum(-1) for part in parts]).double()
@@ -174,8 +163,14 @@ METHODS = {
     "MDLM": _diffusion(*_MASKED, Denoiser, masked_cross_entropy),
     "time-free": _diffusion(*_MASKED, Denoiser, masked_cross_entropy, condition=0),
     "concrete score": _diffusion(*_MASKED, ScoreNetwork, concrete_score_loss),
-    "D3PM": Method(_d3pm_network, _d3pm_nats, _d3pm_bound),
-    "autoregressive": Method(_causal_network, _causal_nats, _causal_bound),
+    "D3PM": Method(
+        lambda config, tokens, seed: _transformer(config, tokens + 1, seed), _d3pm_nats, _d3pm_bound
+    ),
+    "autoregressive": Method(
+        lambda config, tokens, seed: _transformer(config, tokens + 1, seed, condition=0, causal=True),
+        lambda config, tokens, model, x0, generator: autoregressive_nats(model, x0, tokens).sum(-1),
+        _causal_bound,
+    ),
 }
 
 
@@ -183,7 +178,7 @@ METHODS = {
 
 
 @dataclass(frozen=True)
-class Trained:
+class Writer:
     """A trained network, and what is known of it."""
 
     network: torch.nn.Module  # the moving average, in evaluation mode
@@ -195,63 +190,41 @@ class Trained:
 
 
 def _train(config, name, seed, device, work):
-    method = METHODS[name]
+    method, settings = METHODS[name], config.training
     batches, tokens = _training_text(config, seed)
     texts = {split: each.to(device) for split, each in held_out_texts(config).items()}
-    model = method.network(config, tokens, seed).to(device)
-    average = MovingAverage(model, config.ema)
-    if config.compiled:
-        model.compile()
-        average.network.compile()
-    few = texts["valid"][: config.curve_sequences]
 
     def loss(network, batch, generator):
         return method.loss(config, tokens, network, batch[0], generator).mean() / config.length
 
-    def judged(run):
+    def nats(network, x0, times):
         generator = torch.Generator(device).manual_seed(seed)
-        with evaluating(average.network) as network:
-            nats, _ = method.bound(config, tokens, network, few, config.curve_times, generator)
-        found = {"bits": BITS * float(nats.mean()) / config.length}
-        return found | (_excess(network, tokens, few, seed) if name == "SEDD absorb" else {})
+        return method.bound(config, tokens, network, x0, times, generator)
 
-    history = History(config.curve_every, judged)
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, betas=(0.9, config.beta2), weight_decay=0
-    )
-    run = fit(
-        model, loss, batches, optimiser, steps=config.steps, seed=seed, schedule=_schedule(config),
-        clip=config.clip, accumulate=config.accumulate, precision=config.precision, device=device,
-        hooks=[average, history], checkpoint=work / "run.pt",
+    def evaluate(network):
+        few = texts["valid"][: config.curve_sequences]
+        bits = BITS * float(nats(network, few, config.curve_times)[0].mean()) / config.length
+        return {"bits": bits} | (_excess(network, tokens, few, seed) if name == "SEDD absorb" else {})
+
+    trained = train(
+        method.network(config, tokens, seed), loss, batches, settings, seed=seed, device=device, work=work / "run",
+        evaluate=evaluate,
     )  # fmt: skip
     result = {
         "method": name,
-        "parameters": sum(each.numel() for each in model.parameters()),
-        "steps": config.steps,
-        "tokens_seen": config.steps * config.batch * config.length,
-        "loss": BITS * run.losses.cpu().double().numpy(),
-        "curve_steps": np.array(history.steps),
-        **{f"curve_{key}": np.array(values) for key, values in history.values.items()},
+        "parameters": trained.parameters,
+        "steps": settings.steps,
+        "tokens_seen": settings.steps * settings.batch * config.length,
+        "loss": BITS * trained.losses.astype(np.float64),
+        "curve_steps": trained.history["step"],
+        **{f"curve_{key}": trained.history[key] for key in ("bits", "excess") if key in trained.history},
         "texts": np.array(list(texts)),
     }
-    with evaluating(average.network) as network:
+    with torch.no_grad():
         for split, x0 in texts.items():
-            generator = torch.Generator(device).manual_seed(seed)
-            nats = method.bound(config, tokens, network, x0, config.times, generator)
-            loose, strict = (BITS * each.cpu().double().numpy() / config.length for each in nats)
-            result |= {f"bits_{split}": loose, f"strict_{split}": strict}
-    return Trained(average.network, tokens, device, seed, texts["valid"], result)
-
-
-def _schedule(config):
-    """A line up, a plateau, and for the last share of the steps a line down."""
-
-    def factor(step):
-        rise = min(1.0, (step + 1) / max(1, config.warm))
-        fall = (config.steps - step) / max(1.0, config.decay_share * config.steps)
-        return rise * min(1.0, fall)
-
-    return factor
+            for kind, each in zip(("bits", "strict"), nats(trained.network, x0, config.times), strict=True):
+                result[f"{kind}_{split}"] = BITS * each.cpu().double().numpy() / config.length
+    return Writer(trained.network, tokens, device, seed, texts["valid"], result)
 
 
 def _excess(network, tokens, x0, seed):
@@ -274,9 +247,9 @@ def _training_text(config, seed):
     """Batches of a text, and how many different tokens it has."""
     if config.text in ("lm1b", "openwebtext"):
         packed = load(config.text, split="train")
-        return BlockBatches(packed.ids, size=config.batch, seed=seed), packed.vocabulary.size
+        return BlockBatches(packed.ids, size=config.training.batch, seed=seed), packed.vocabulary.size
     text = load(config.text, split="train", characters=config.characters)
-    return Crops(text.ids, length=config.length, size=config.batch, seed=seed), 27
+    return Crops(text.ids, length=config.length, size=config.training.batch, seed=seed), 27
 
 
 def held_out_texts(config):

@@ -29,12 +29,13 @@ OPEN, NOT_TESTED = judging.INCONCLUSIVE, judging.NOT_TESTED
 CLAIM = {claim.id: claim for claim in CLAIMS}
 TINY = PRESETS["smoke"].override(
     {
-        "epochs": 10, "norm_epochs": 10, "norm_area": 10, "tree_nodes": 120, "width": 4, "delta_samples": 200,
+        "training": {"steps": 10, "evaluations": 2}, "norm_training": {"steps": 10, "evaluations": 2}, "norm_area": 10,
+        "tree_nodes": 120, "width": 4, "delta_samples": 200,
         "identity_problems": 3, "solver_problems": 18, "study_iterations": 60, "tuned_steps": [0.1, 0.5],
         "feature_scales": [0.1, 0.3],
     }
 )  # fmt: skip
-EVERY = TINY.check_every
+EVERY = TINY.training.every
 
 
 def runs_of(*results):
@@ -422,7 +423,11 @@ def test_link_runs_hold_what_claims_read(tiny):
     assert list(run["names"]) == list(CURVES)
     assert np.isfinite(run["curves"]).all()
     assert ((run["curves"][..., 2:] >= 0) & (run["curves"][..., 2:] <= 1)).all()
-    assert (run["check_every"], run["patience"], run["graph"]) == (EVERY, TINY.patience, "generated")
+    assert (run["check_every"], run["patience"], run["graph"]) == (
+        EVERY,
+        TINY.published_patience,
+        "generated",
+    )
     sizes = tiny["feature_sizes"].first
     assert {name.split()[0] for name in sizes} == {"0.1", "0.3", "scales"}
     for scale in sizes["scales"]:
@@ -458,6 +463,12 @@ def test_a_method_is_the_same_alone_and_among_others(tiny):
     assert len(np.unique(every["curves"][:, -1, 1])) == 5
 
 
+def ending(method, steps, patience):
+    """Settings of runs that may end early, evaluated every five epochs."""
+    training = {"steps": steps, "evaluations": steps // 5, "patience": patience}
+    return {"methods": [method], "published_patience": 10, "training": training}
+
+
 def test_a_run_ends_when_nothing_has_risen_for_long(monkeypatch):
     scores = iter([0.5, 0.7, 0.6, 0.6, 0.6, 0.9])
 
@@ -466,7 +477,7 @@ def test_a_run_ends_when_nothing_has_risen_for_long(monkeypatch):
         return {name: value for name in CURVES[1:]}
 
     monkeypatch.setattr(experiments_graphs, "_link_scores", constant)
-    config = TINY.override({"methods": ["HGCN"], "epochs": 100, "patience": 10, "grace": 15})
+    config = TINY.override(ending("HGCN", steps=100, patience=3))
     curve = computed(room.disease_links, config)["curves"][0]
     assert curve.shape == (20, len(CURVES))
     assert np.isfinite(curve).all(axis=1).tolist() == [True] * 5 + [False] * 15
@@ -481,7 +492,7 @@ def pairs_among(edges, pairs, num_nodes=120):
 
 
 def test_no_held_out_edge_is_among_the_messages():
-    task = experiments_graphs._link_task(TINY, "generated", 0, "cpu")
+    task = experiments_graphs.link_task(TINY, "generated", 0, "cpu")
     messages = task.messages.numpy().T
     for positive, negative in task.held_out.values():
         assert not pairs_among(messages, positive).any()
@@ -501,7 +512,7 @@ def test_all_methods_get_the_same_splits_negatives_and_weights(monkeypatch):
 
     monkeypatch.setattr(experiments_graphs, "training_negatives", recorded)
     computed(room.disease_links)
-    task = experiments_graphs._link_task(TINY, "generated", 0, "cpu")
+    task = experiments_graphs.link_task(TINY, "generated", 0, "cpu")
     for one, other in zip(drawn[:10], drawn[10:], strict=True):
         assert np.array_equal(one, other)
     assert not np.array_equal(drawn[0], drawn[1])
@@ -514,7 +525,7 @@ def test_all_methods_get_the_same_splits_negatives_and_weights(monkeypatch):
 
 
 def test_features_of_another_size_change_nothing_else():
-    one, other = (experiments_graphs._link_task(TINY, "generated", 1, "cpu", scale) for scale in (1.0, 0.1))
+    one, other = (experiments_graphs.link_task(TINY, "generated", 1, "cpu", scale) for scale in (1.0, 0.1))
     assert torch.allclose(other.features, 0.1 * one.features, rtol=1e-6)
     assert torch.equal(one.messages, other.messages)
     for part, pairs in one.held_out.items():
@@ -529,7 +540,7 @@ def test_what_is_reported_on_chooses_nothing(monkeypatch):
         found = scores(points, space, held_out)
         return found | {"test ROC": 1 - found["test ROC"], "test AP": 0.0}
 
-    config = TINY.override({"methods": ["Fréchet"], "epochs": 40, "patience": 10, "grace": 10})
+    config = TINY.override(ending("Fréchet", steps=40, patience=2))
     plain = computed(room.disease_links, config)["curves"]
     monkeypatch.setattr(experiments_graphs, "_link_scores", spoilt)
     other = computed(room.disease_links, config)["curves"]
@@ -560,7 +571,7 @@ def test_nodes_are_learnt_from_training_nodes_alone(monkeypatch):
         encoder = experiments_graphs._encoder(TINY, "HGCN", task, setting, 0, layers=1)
         network = experiments_graphs.Classifier(encoder, task.classes, 0)
         changed = dataclasses.replace(task, labels=labels)
-        experiments_graphs._train_nodes(TINY, network, changed, setting, 0, "cpu")
+        experiments_graphs._train_nodes(TINY.training, network, changed, setting, 0)
         return torch.cat([one.flatten() for one in network.state_dict().values()])
 
     hidden = task.labels.clone()
@@ -604,9 +615,11 @@ def test_one_feature_of_the_disease_tree_gives_its_edges_away():
 
 @pytest.mark.parametrize(
     "values",
-    [{"epochs": 0}, {"epochs": "5000"}, {"epochs": 2.5}, {"trials": 2}, {"width": 0}, {"learning_rate": 0},
-     {"learning_rate": float("inf")}, {"seeds": []}, {"seeds": [1, 1]}, {"cora_seeds": [-1]}, {"patience": 0},
-     {"norm_epochs": 9}, {"check_every": 0}, {"tree_nodes": 3}, {"methods": "HGCN"}, {"scale": 0.1}],
+    [{"training.steps": 0}, {"training.steps": "5000"}, {"training.steps": 2.5}, {"training": {"evaluations": 0}},
+     {"training": {"evaluations": 3}}, {"trials": 2}, {"width": 0}, {"training.learning_rate": 0},
+     {"training.learning_rate": float("inf")}, {"seeds": []}, {"seeds": [1, 1]}, {"cora_seeds": [-1]},
+     {"published_patience": 0}, {"norm_training": {"steps": 9}}, {"tree_nodes": 3}, {"methods": "HGCN"}, {"epochs": 500},
+     {"scale": 0.1}],
     ids=str,
 )  # fmt: skip
 def test_bad_settings_are_refused(values):
@@ -621,10 +634,11 @@ def test_presets_ask_for_what_the_claims_need():
         assert 0.1 in config.feature_scales
         assert 0 not in config.scale_seeds  # the first look was at seed 0
         assert {"disease_lp", "airport", "cora"} <= set(config.delta_graphs)
-        assert config.patience < config.grace < config.epochs
-        assert config.norm_area <= config.norm_epochs
-        for one in (config.epochs, config.norm_epochs, config.norm_area, config.patience, config.grace):
-            assert one % config.check_every == 0
+        training = config.training
+        assert config.published_patience < training.patience * training.every < training.steps
+        assert training.every == config.norm_training.every == 5
+        assert config.norm_training.patience is None
+        assert config.norm_area % 5 == config.published_patience % 5 == 0
     for name in ("gpu", "paper"):
         assert (
             min(len(PRESETS[name].seeds), len(PRESETS[name].cora_seeds), len(PRESETS[name].norm_seeds)) >= 5

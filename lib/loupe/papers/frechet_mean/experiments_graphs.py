@@ -18,7 +18,7 @@ from loupe.data.graph_tasks import (
 )
 from loupe.experiment import experiment
 from loupe.geometry.networks import GraphEncoder, link_logits, link_loss
-from loupe.training import History, evaluating, fit
+from loupe.training import train
 
 DTYPE = torch.float32  # as HGCN does by default, with its margin of 4e-3 to the boundary of the ball
 
@@ -36,8 +36,8 @@ METHODS = {
 class Setting:
     """What HGCN's commands set for one graph; the same for all methods."""
 
-    rate: float = 0.0  # dropout
-    decay: float = 0.0  # weight decay
+    dropout: float = 0.0
+    weight_decay: float = 0.0
     learn_curvature: bool = False
     normalise: bool = True
 
@@ -46,41 +46,44 @@ LINK_SETTINGS = {
     "generated": Setting(normalise=False),
     "disease_lp": Setting(normalise=False),
     "airport": Setting(learn_curvature=True),
-    "cora": Setting(rate=0.5, decay=1e-3, learn_curvature=True),
-    "pubmed_partial": Setting(rate=0.4, decay=1e-4),
+    "cora": Setting(dropout=0.5, weight_decay=1e-3, learn_curvature=True),
+    "pubmed_partial": Setting(dropout=0.4, weight_decay=1e-4),
 }
 NODE_SETTINGS = {
     "generated": Setting(normalise=False),
     "disease_nc_structure": Setting(normalise=False),
     # Without the column of the labels, sums of features change their sign from node to node.
     "airport": Setting(normalise=False, learn_curvature=True),
-    "cora": Setting(rate=0.2, decay=5e-4),
+    "cora": Setting(dropout=0.2, weight_decay=5e-4),
 }
 NODE_FRACTIONS = {"airport": (0.70, 0.15, 0.15)}  # others: 30/10/60, balanced
+
+CURVES = ("loss", "validation loss", "validation ROC", "validation AP", "test ROC", "test AP")
+NODE_CURVES = ("loss", "validation loss", "validation accuracy", "validation F1", "test accuracy", "test F1")
 
 
 @experiment
 def disease_links(config, *, seed, device):
     """FM6: link prediction on the disease tree, a graph of hyperbolicity 0."""
-    return _compare_links(config, _link_task(config, config.disease, seed, device), seed)
+    return compare_links(config, link_task(config, config.disease, seed, device), seed)
 
 
 @experiment(seeds="airport_seeds")
 def airport_links(config, *, seed, device):
     """Link prediction on airport, hyperbolicity 1."""
-    return _compare_links(config, _link_task(config, "airport", seed, device), seed)
+    return compare_links(config, link_task(config, "airport", seed, device), seed)
 
 
 @experiment(seeds="cora_seeds")
 def cora_links(config, *, seed, device):
     """FM7: link prediction on Cora, the least hyperbolic graph."""
-    return _compare_links(config, _link_task(config, "cora", seed, device), seed)
+    return compare_links(config, link_task(config, "cora", seed, device), seed)
 
 
 @experiment(seeds="pubmed_seeds")
 def pubmed_links(config, *, seed, device):
     """Link prediction on PubMed, from degrees alone: most of its features cannot be had."""
-    return _compare_links(config, _link_task(config, "pubmed_partial", seed, device), seed)
+    return compare_links(config, link_task(config, "pubmed_partial", seed, device), seed)
 
 
 @experiment(seeds="scale_seeds")
@@ -88,53 +91,77 @@ def feature_sizes(config, *, seed, device):
     """Beyond the paper: the disease tree with smaller features, which do not begin at the boundary of the ball."""
     found = {"scales": np.array(config.feature_scales)}
     for scale in config.feature_scales:
-        task = _link_task(config, config.disease, seed, device, scale)
-        compared = _compare_links(config, task, seed, methods=("HGCN", "Fréchet"))
+        task = link_task(config, config.disease, seed, device, scale)
+        compared = compare_links(config, task, seed, methods=("HGCN", "Fréchet"))
         found |= {f"{scale:g} {name}": value for name, value in compared.items()}
     return found
 
 
 @experiment(seeds="norm_seeds")
 def batch_norm(config, *, seed, device):
-    """FM9: the hyperbolic network HNN with and without Riemannian batch normalisation."""
+    """FM9: the hyperbolic network HNN with and without Riemannian batch normalization."""
     curves = []
     for graph in config.norm_graphs:
-        task = _link_task(config, graph, seed, device)
-        for normalised in (False, True):
-            network = _encoder(
-                config, "HNN", task, LINK_SETTINGS[graph], seed, batch_norm=normalised, evaluate_with="batch"
-            )
-            curves.append(_train_links(config, network, task, seed, config.norm_epochs))
-    curves = np.stack([_padded(curve, config.norm_epochs // config.check_every) for curve in curves])
-    shape = (len(config.norm_graphs), 2, *curves.shape[1:])
-    return {
-        "graphs": np.array(config.norm_graphs),
-        "curves": curves.reshape(shape),
-        "area": config.norm_area,
-    } | _axes(config)
+        task, setting = link_task(config, graph, seed, device), LINK_SETTINGS[graph]
+        for batch_norm in (False, True):
+            options = {"batch_norm": batch_norm, "evaluate_with": "batch"}
+            network = _encoder(config, "HNN", task, setting, seed, **options)
+            curves.append(_train_links(config.norm_training, network, task, seed))
+    curves = np.stack(curves).reshape(len(config.norm_graphs), 2, *curves[0].shape)
+    compared = {"graphs": np.array(config.norm_graphs), "curves": curves, "area": config.norm_area}
+    return compared | _axes(config, config.norm_training)
 
 
 @experiment(seeds="node_seeds")
 def node_classes(config, *, seed, device):
     """Node classification on each graph: one layer of each method, and a linear classifier in the tangent space."""
-    scores = []
+    curves = []
     for graph in config.node_graphs:
         setting, task = NODE_SETTINGS[graph], _node_task(config, graph, seed, device)
         for method in config.methods:
             network = Classifier(_encoder(config, method, task, setting, seed, layers=1), task.classes, seed)
-            scores.append(_train_nodes(config, network.to(device), task, setting, seed, device))
-    curves = np.stack([_padded(curve, config.epochs // config.check_every) for curve in scores])
-    shape = (len(config.node_graphs), len(config.methods), *curves.shape[1:])
+            curves.append(_train_nodes(config.training, network, task, setting, seed))
     return {
         "graphs": np.array(config.node_graphs),
         "methods": np.array(config.methods),
-        "curves": curves.reshape(shape),
-    } | _axes(config, NODE_CURVES)
+        "curves": np.stack(curves).reshape(len(config.node_graphs), len(config.methods), *curves[0].shape),
+    } | _axes(config, config.training, NODE_CURVES)
+
+
+def _axes(config, training, names=CURVES):
+    patience = config.published_patience
+    return {"names": np.array(names), "check_every": training.every, "patience": patience}
+
+
+def load_graph(config, name):
+    """A graph by name; ``generated`` is the disease tree of the settings."""
+    return disease_tree(config.tree_nodes, config.tree_seed) if name == "generated" else load(name)
+
+
+def _encoder(config, method, task, setting, seed, *, layers=2, **options):
+    return GraphEncoder(
+        [task.features.shape[1], *[config.width] * layers],
+        rate=setting.dropout,
+        learn_curvature=setting.learn_curvature,
+        seed=seed,
+        dtype=DTYPE,
+        **METHODS[method],
+        **options,
+    ).to(task.features.device)
+
+
+def _curves(training, setting, network, loss, batches, evaluate, worst, names, seed, device):
+    """Curves of one run, ``(evaluations, curves)``, nan from where it ended: when ``worst`` has long not fallen."""
+    training = training.model_copy(update={"weight_decay": setting.weight_decay})
+    history = train(
+        network, loss, batches, training, seed=seed, device=str(device), evaluate=evaluate, best=worst
+    ).history
+    curves = np.full((training.evaluations, len(names)), np.nan)
+    curves[: len(history["step"])] = np.stack([history[name] for name in names], axis=-1)
+    return curves
 
 
 # --- link prediction ----------------------------------------------------------------------------------------
-
-CURVES = ("loss", "validation loss", "validation ROC", "validation AP", "test ROC", "test AP")
 
 
 @dataclass(frozen=True)
@@ -149,59 +176,33 @@ class LinkTask:
     split: object
 
 
-def _graph(config, name):
-    return disease_tree(config.tree_nodes, config.tree_seed) if name == "generated" else load(name)
-
-
-def _link_task(config, name, seed, device, scale=1.0):
-    graph = _graph(config, name)
+def link_task(config, name, seed, device, scale=1.0):
+    """Link prediction on a graph, its features multiplied by ``scale``."""
+    graph = load_graph(config, name)
     split = link_split(graph, seed=seed)
     inputs = node_inputs(graph, "link", split.train, normalise=LINK_SETTINGS[name].normalise)
 
     def tensor(array):
         return torch.as_tensor(array, device=device)
 
-    return LinkTask(
-        name,
-        tensor(scale * inputs).to(DTYPE),
-        tensor(message_edges(split.train, graph.num_nodes)),
-        tensor(split.train),
-        {
-            "validation": (tensor(split.valid), tensor(split.valid_negatives)),
-            "test": (tensor(split.test), tensor(split.test_negatives)),
-        },
-        split,
-    )
+    held_out = {
+        "validation": (tensor(split.valid), tensor(split.valid_negatives)),
+        "test": (tensor(split.test), tensor(split.test_negatives)),
+    }
+    messages = tensor(message_edges(split.train, graph.num_nodes))
+    return LinkTask(name, tensor(scale * inputs).to(DTYPE), messages, tensor(split.train), held_out, split)
 
 
-def _encoder(config, method, task, setting, seed, *, layers=2, **options):
-    return GraphEncoder(
-        [task.features.shape[1], *[config.width] * layers],
-        rate=setting.rate,
-        learn_curvature=setting.learn_curvature,
-        seed=seed,
-        dtype=DTYPE,
-        **METHODS[method],
-        **options,
-    ).to(task.features.device)
-
-
-def _compare_links(config, task, seed, methods=None):
+def compare_links(config, task, seed, methods=None):
+    """Curves of methods, those of the settings unless some are given, on one task."""
     methods = methods or config.methods
-    curves = []
-    for method in methods:
-        network = _encoder(config, method, task, LINK_SETTINGS[task.name], seed)
-        curves.append(_train_links(config, network, task, seed, config.epochs, config.grace))
-    return {
-        "graph": task.name,
-        "methods": np.array(methods),
-        "curves": np.stack([_padded(curve, config.epochs // config.check_every) for curve in curves]),
-    } | _axes(config)
+    networks = (_encoder(config, method, task, LINK_SETTINGS[task.name], seed) for method in methods)
+    curves = [_train_links(config.training, network, task, seed) for network in networks]
+    compared = {"graph": task.name, "methods": np.array(methods), "curves": np.stack(curves)}
+    return compared | _axes(config, config.training)
 
 
-def _train_links(config, network, task, seed, epochs, grace=None):
-    """Curves of one run, shape (evaluations, curves)."""
-
+def _train_links(training, network, task, seed):
     def batches(step, part, parts):
         drawn = training_negatives(task.split, np.random.default_rng([seed, step]))
         return [torch.as_tensor(drawn)]
@@ -210,17 +211,13 @@ def _train_links(config, network, task, seed, epochs, grace=None):
         points, space = network(task.features, task.messages), network.manifolds()[-1]
         return link_loss(link_logits(points, task.train, space), link_logits(points, batch[0], space))
 
-    def measure(run):
-        with evaluating(network):
-            points, space = network(task.features, task.messages), network.manifolds()[-1]
-            return _link_scores(points, space, task.held_out) | {"loss": run.losses[run.step - 1]}
+    def evaluate(network):
+        return _link_scores(network(task.features, task.messages), network.manifolds()[-1], task.held_out)
 
-    decay, device = LINK_SETTINGS[task.name].decay, task.features.device
-    optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, weight_decay=decay)
-    history = History(config.check_every, measure)
-    enough = _Enough(history, grace, lambda values: values["validation ROC"] + values["validation AP"])
-    fit(network, loss, batches, optimiser, steps=epochs, seed=seed, device=device, hooks=[history, enough])
-    return np.stack([history.values[name] for name in CURVES], axis=-1)
+    return _curves(
+        training, LINK_SETTINGS[task.name], network, loss, batches, evaluate,
+        lambda row: -(row["validation ROC"] + row["validation AP"]), CURVES, seed, task.features.device,
+    )  # fmt: skip
 
 
 def _link_scores(points, space, held_out):
@@ -239,39 +236,12 @@ def _link_scores(points, space, held_out):
     return scores
 
 
-class _Enough:
-    """A hook that ends a run whose validation score has not risen for ``grace`` epochs."""
-
-    def __init__(self, history, grace, score):
-        self.history, self.grace, self.score = history, grace, score
-
-    def __call__(self, run):
-        steps = self.history.steps
-        if self.grace is None or not steps or steps[-1] != run.step:
-            return False
-        values = {name: np.array(row) for name, row in self.history.values.items()}
-        return run.step - steps[int(self.score(values).argmax())] >= self.grace
-
-
-def _padded(curve, evaluations):
-    """A curve of a run that ended early, with nan to its full length."""
-    full = np.full((evaluations, curve.shape[1]), np.nan)
-    full[: len(curve)] = curve
-    return full
-
-
-def _axes(config, names=CURVES):
-    return {"names": np.array(names), "check_every": config.check_every, "patience": config.patience}
-
-
 # --- node classification ------------------------------------------------------------------------------------
-
-NODE_CURVES = ("loss", "validation loss", "validation accuracy", "validation F1", "test accuracy", "test F1")
 
 
 @dataclass(frozen=True)
 class NodeTask:
-    """A graph with labelled nodes, as tensors on the device."""
+    """A graph with labeled nodes, as tensors on the device."""
 
     features: torch.Tensor
     messages: torch.Tensor
@@ -296,27 +266,24 @@ class Classifier(nn.Module):
 
 
 def _node_task(config, name, seed, device):
-    graph = _graph(config, name)
+    graph = load_graph(config, name)
     if graph.train is not None:
         split = fixed_node_split(graph)
     else:
         fractions = NODE_FRACTIONS.get(name, (0.30, 0.10, 0.60))
         split = node_split(graph, fractions=fractions, balanced=name not in NODE_FRACTIONS, seed=seed)
     inputs = node_inputs(graph, "node", graph.edges, normalise=NODE_SETTINGS[name].normalise)
-
-    def tensor(array):
-        return torch.as_tensor(array, device=device)
-
+    parts = {"training": split.train, "validation": split.valid, "test": split.test}
     return NodeTask(
-        tensor(inputs).to(DTYPE),
-        tensor(message_edges(graph.edges, graph.num_nodes)),
-        tensor(graph.labels),
-        {"training": tensor(split.train), "validation": tensor(split.valid), "test": tensor(split.test)},
+        torch.as_tensor(inputs, device=device).to(DTYPE),
+        torch.as_tensor(message_edges(graph.edges, graph.num_nodes), device=device),
+        torch.as_tensor(graph.labels, device=device),
+        {part: torch.as_tensor(nodes, device=device) for part, nodes in parts.items()},
         int(graph.labels.max()) + 1,
     )
 
 
-def _train_nodes(config, network, task, setting, seed, device):
+def _train_nodes(training, network, task, setting, seed):
     from sklearn.metrics import f1_score
 
     cross_entropy = nn.functional.cross_entropy
@@ -326,10 +293,8 @@ def _train_nodes(config, network, task, setting, seed, device):
         logits = network(task.features, task.messages)
         return cross_entropy(logits[batch[0]], task.labels[batch[0]])
 
-    def measure(run):
-        with evaluating(network):
-            logits = network(task.features, task.messages)
-        values = {"loss": run.losses[run.step - 1]}
+    def evaluate(network):
+        logits, values = network(task.features, task.messages), {}
         for part in ("validation", "test"):
             nodes = task.parts[part]
             truth, guess = task.labels[nodes], logits[nodes].argmax(dim=1)
@@ -340,11 +305,7 @@ def _train_nodes(config, network, task, setting, seed, device):
             }
         return values
 
-    optimiser = torch.optim.Adam(network.parameters(), lr=config.learning_rate, weight_decay=setting.decay)
-    history = History(config.check_every, measure)
-    enough = _Enough(history, config.grace, lambda values: values["validation F1"])
-    fit(
-        network, loss, lambda step, part, parts: [task.parts["training"]], optimiser,
-        steps=config.epochs, seed=seed, device=device, hooks=[history, enough],
+    return _curves(
+        training, setting, network, loss, lambda step, part, parts: [task.parts["training"]], evaluate,
+        lambda row: -row["validation F1"], NODE_CURVES, seed, task.features.device,
     )  # fmt: skip
-    return np.stack([history.values[name] for name in NODE_CURVES], axis=-1)

@@ -143,53 +143,21 @@ class Config(Preset):
         return self
 
 
-FIVE = [0, 1, 2, 3, 4]
+SEEDS = ("seeds", "airport_seeds", "cora_seeds", "pubmed_seeds", "node_seeds", "norm_seeds")
+
 PAPER_SETTINGS = Config()
 GPU = PAPER_SETTINGS.override(
-    {
-        "seeds": FIVE,
-        "airport_seeds": FIVE,
-        "cora_seeds": FIVE,
-        "pubmed_seeds": FIVE,
-        "node_seeds": FIVE,
-        "norm_seeds": FIVE,
-        "norm_graphs": ["disease_lp", "cora"],
-    }
+    {name: [0, 1, 2, 3, 4] for name in SEEDS} | {"norm_graphs": ["disease_lp", "cora"]}
 )
-CPU = GPU.override(
-    {
-        "training": {"steps": 2500, "evaluations": 500},
-        "methods": ["HGCN", "Fréchet"],
-        "delta_graphs": ["disease_lp", "airport", "cora"],
-        "seeds": [0, 1, 2],
-        "airport_seeds": [],
-        "cora_seeds": [],
-        "pubmed_seeds": [],
-        "node_seeds": [],
-        "scale_seeds": [1, 2, 3],
-        "feature_scales": [0.1],
-        "norm_graphs": ["disease_lp"],
-        "norm_seeds": [0, 1, 2],
-    }
-)
-SMOKE = CPU.override(
-    {
-        "identity_problems": 8,
-        "solver_problems": 40,
-        "trials": 3,
-        "delta_graphs": ["generated"],
-        "delta_samples": 5000,
-        "tree_nodes": 120,
-        "disease": "generated",
-        "seeds": [0],
-        "scale_seeds": [1],
-        "node_graphs": ["generated"],
-        "node_seeds": [0],
-        "training": {"steps": 20, "evaluations": 4},
-        "norm_graphs": ["generated"],
-        "norm_seeds": [0],
-        "norm_training": {"steps": 20, "evaluations": 4},
-        "norm_area": 10,
-    }
-)
+CPU = GPU.override({name: [] for name in SEEDS} | {
+    "seeds": [0, 1, 2], "norm_seeds": [0, 1, 2], "scale_seeds": [1, 2, 3],
+    "training": {"steps": 2500, "evaluations": 500}, "methods": ["HGCN", "Fréchet"], "feature_scales": [0.1],
+    "delta_graphs": ["disease_lp", "airport", "cora"], "norm_graphs": ["disease_lp"],
+})  # fmt: skip
+SMOKE = CPU.override({
+    "seeds": [0], "norm_seeds": [0], "scale_seeds": [1], "node_seeds": [0],
+    "identity_problems": 8, "solver_problems": 40, "trials": 3, "tree_nodes": 120, "delta_samples": 5000,
+    "disease": "generated", "delta_graphs": ["generated"], "node_graphs": ["generated"], "norm_graphs": ["generated"],
+    "training": {"steps": 20, "evaluations": 4}, "norm_training": {"steps": 20, "evaluations": 4}, "norm_area": 10,
+})  # fmt: skip
 PRESETS = {"smoke": SMOKE, "cpu": CPU, "gpu": GPU, "paper": PAPER_SETTINGS}

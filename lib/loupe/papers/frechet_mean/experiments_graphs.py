@@ -82,7 +82,7 @@ def cora_links(config, *, seed, device):
 
 @experiment(seeds="pubmed_seeds")
 def pubmed_links(config, *, seed, device):
-    """Link prediction on PubMed, from degrees alone: most of its features cannot be had."""
+    """Link prediction on PubMed, from degrees alone: most of its features are not available."""
     return compare_links(config, link_task(config, "pubmed_partial", seed, device), seed)
 
 

@@ -194,8 +194,7 @@ def test_all_methods_get_the_same_splits_negatives_and_weights(monkeypatch):
     assert not np.array_equal(drawn[0], drawn[1])
     held_out = np.vstack([pairs for kind in task.held_out.values() for pairs in kind])
     assert not pairs_among(np.vstack(drawn), held_out).any()
-    setting = experiments_graphs.LINK_SETTINGS["generated"]
-    weights = [experiments_graphs._encoder(TINY, method, task, setting, 0).state_dict() for method in METHODS]
+    weights = [experiments_graphs._encoder(TINY, method, task).state_dict() for method in METHODS]
     for other in weights[1:]:
         assert all(torch.equal(value, other[name]) for name, value in weights[0].items())
 
@@ -243,11 +242,10 @@ def test_nodes_are_learnt_from_training_nodes_alone(monkeypatch):
     assert sum(map(len, parts)) == len(set.union(*parts)) == 120
 
     def weights(labels):
-        setting = experiments_graphs.NODE_SETTINGS["generated"]
-        encoder = experiments_graphs._encoder(TINY, "HGCN", task, setting, 0, layers=1)
+        encoder = experiments_graphs._encoder(TINY, "HGCN", task, layers=1)
         network = experiments_graphs.Classifier(encoder, task.classes, 0)
         changed = dataclasses.replace(task, labels=labels)
-        experiments_graphs._train_nodes(TINY.training, network, changed, setting, 0)
+        experiments_graphs._curves(TINY.training, network, changed)
         return torch.cat([one.flatten() for one in network.state_dict().values()])
 
     hidden = task.labels.clone()

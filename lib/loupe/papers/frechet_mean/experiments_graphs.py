@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from loupe.data import load
 from loupe.data.graph_tasks import (
@@ -65,25 +66,25 @@ NODE_CURVES = ("loss", "validation loss", "validation accuracy", "validation F1"
 @experiment
 def disease_links(config, *, seed, device):
     """FM6: link prediction on the disease tree, a graph of hyperbolicity 0."""
-    return compare_links(config, link_task(config, config.disease, seed, device), seed)
+    return compare_links(config, link_task(config, config.disease, seed, device))
 
 
 @experiment(seeds="airport_seeds")
 def airport_links(config, *, seed, device):
     """Link prediction on airport, hyperbolicity 1."""
-    return compare_links(config, link_task(config, "airport", seed, device), seed)
+    return compare_links(config, link_task(config, "airport", seed, device))
 
 
 @experiment(seeds="cora_seeds")
 def cora_links(config, *, seed, device):
     """FM7: link prediction on Cora, the least hyperbolic graph."""
-    return compare_links(config, link_task(config, "cora", seed, device), seed)
+    return compare_links(config, link_task(config, "cora", seed, device))
 
 
 @experiment(seeds="pubmed_seeds")
 def pubmed_links(config, *, seed, device):
     """Link prediction on PubMed, from degrees alone: most of its features are not available."""
-    return compare_links(config, link_task(config, "pubmed_partial", seed, device), seed)
+    return compare_links(config, link_task(config, "pubmed_partial", seed, device))
 
 
 @experiment(seeds="scale_seeds")
@@ -92,7 +93,7 @@ def feature_sizes(config, *, seed, device):
     found = {"scales": np.array(config.feature_scales)}
     for scale in config.feature_scales:
         task = link_task(config, config.disease, seed, device, scale)
-        compared = compare_links(config, task, seed, methods=("HGCN", "Fréchet"))
+        compared = compare_links(config, task, methods=("HGCN", "Fréchet"))
         found |= {f"{scale:g} {name}": value for name, value in compared.items()}
     return found
 
@@ -102,11 +103,10 @@ def batch_norm(config, *, seed, device):
     """FM9: the hyperbolic network HNN with and without Riemannian batch normalization."""
     curves = []
     for graph in config.norm_graphs:
-        task, setting = link_task(config, graph, seed, device), LINK_SETTINGS[graph]
+        task = link_task(config, graph, seed, device)
         for batch_norm in (False, True):
-            options = {"batch_norm": batch_norm, "evaluate_with": "batch"}
-            network = _encoder(config, "HNN", task, setting, seed, **options)
-            curves.append(_train_links(config.norm_training, network, task, seed))
+            network = _encoder(config, "HNN", task, batch_norm=batch_norm, evaluate_with="batch")
+            curves.append(_curves(config.norm_training, network, task))
     curves = np.stack(curves).reshape(len(config.norm_graphs), 2, *curves[0].shape)
     compared = {"graphs": np.array(config.norm_graphs), "curves": curves, "area": config.norm_area}
     return compared | _axes(config, config.norm_training)
@@ -117,10 +117,10 @@ def node_classes(config, *, seed, device):
     """Node classification on each graph: one layer of each method, and a linear classifier in the tangent space."""
     curves = []
     for graph in config.node_graphs:
-        setting, task = NODE_SETTINGS[graph], _node_task(config, graph, seed, device)
+        task = _node_task(config, graph, seed, device)
         for method in config.methods:
-            network = Classifier(_encoder(config, method, task, setting, seed, layers=1), task.classes, seed)
-            curves.append(_train_nodes(config.training, network, task, setting, seed))
+            network = Classifier(_encoder(config, method, task, layers=1), task.classes, seed)
+            curves.append(_curves(config.training, network, task))
     return {
         "graphs": np.array(config.node_graphs),
         "methods": np.array(config.methods),
@@ -138,49 +138,71 @@ def load_graph(config, name):
     return disease_tree(config.tree_nodes, config.tree_seed) if name == "generated" else load(name)
 
 
-def _encoder(config, method, task, setting, seed, *, layers=2, **options):
+def _encoder(config, method, task, *, layers=2, **options):
     return GraphEncoder(
         [task.features.shape[1], *[config.width] * layers],
-        rate=setting.dropout,
-        learn_curvature=setting.learn_curvature,
-        seed=seed,
+        rate=task.setting.dropout,
+        learn_curvature=task.setting.learn_curvature,
+        seed=task.seed,
         dtype=DTYPE,
         **METHODS[method],
         **options,
     ).to(task.features.device)
 
 
-def _curves(training, setting, network, loss, batches, evaluate, worst, names, seed, device):
-    """Curves of one run, ``(evaluations, curves)``, nan from where it ended: when ``worst`` has long not fallen."""
-    training = training.model_copy(update={"weight_decay": setting.weight_decay})
+def _curves(training, network, task):
+    """Curves of one run, ``(evaluations, curves)``, nan from where it ended: when its score had not risen for long."""
+    training = training.model_copy(update={"weight_decay": task.setting.weight_decay})
     history = train(
-        network, loss, batches, training, seed=seed, device=str(device), evaluate=evaluate, best=worst
-    ).history
-    curves = np.full((training.evaluations, len(names)), np.nan)
-    curves[: len(history["step"])] = np.stack([history[name] for name in names], axis=-1)
+        network, task.loss, task.batches, training, seed=task.seed, device=str(task.features.device),
+        evaluate=task.evaluate, best=lambda row: -sum(row[name] for name in task.counts),
+    ).history  # fmt: skip
+    curves = np.full((training.evaluations, len(task.curves)), np.nan)
+    curves[: len(history["step"])] = np.stack([history[name] for name in task.curves], axis=-1)
     return curves
+
+
+@dataclass(frozen=True)
+class Task:
+    """A graph to train on, as tensors on the device."""
+
+    seed: int
+    setting: Setting
+    features: torch.Tensor  # (N, F)
+    messages: torch.Tensor  # (2, E)
 
 
 # --- link prediction ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class LinkTask:
-    """A graph with held-out edges, as tensors on the device."""
+class LinkTask(Task):
+    """A graph with held-out edges."""
 
     name: str
-    features: torch.Tensor  # (N, F)
-    messages: torch.Tensor  # (2, E)
     train: torch.Tensor  # (m, 2)
     held_out: dict  # of positive and negative pairs, by "validation" and "test"
     split: object
+    curves = CURVES
+    counts = ("validation ROC", "validation AP")  # what training waits for
+
+    def batches(self, step, part, parts):
+        drawn = training_negatives(self.split, np.random.default_rng([self.seed, step]))
+        return [torch.as_tensor(drawn)]
+
+    def loss(self, network, batch, generator):
+        points, space = network(self.features, self.messages), network.manifolds()[-1]
+        return link_loss(link_logits(points, self.train, space), link_logits(points, batch[0], space))
+
+    def evaluate(self, network):
+        return _link_scores(network(self.features, self.messages), network.manifolds()[-1], self.held_out)
 
 
 def link_task(config, name, seed, device, scale=1.0):
     """Link prediction on a graph, its features multiplied by ``scale``."""
-    graph = load_graph(config, name)
+    graph, setting = load_graph(config, name), LINK_SETTINGS[name]
     split = link_split(graph, seed=seed)
-    inputs = node_inputs(graph, "link", split.train, normalise=LINK_SETTINGS[name].normalise)
+    inputs = node_inputs(graph, "link", split.train, normalise=setting.normalise)
 
     def tensor(array):
         return torch.as_tensor(array, device=device)
@@ -189,35 +211,16 @@ def link_task(config, name, seed, device, scale=1.0):
         "validation": (tensor(split.valid), tensor(split.valid_negatives)),
         "test": (tensor(split.test), tensor(split.test_negatives)),
     }
-    messages = tensor(message_edges(split.train, graph.num_nodes))
-    return LinkTask(name, tensor(scale * inputs).to(DTYPE), messages, tensor(split.train), held_out, split)
+    features, messages = tensor(scale * inputs).to(DTYPE), tensor(message_edges(split.train, graph.num_nodes))
+    return LinkTask(seed, setting, features, messages, name, tensor(split.train), held_out, split)
 
 
-def compare_links(config, task, seed, methods=None):
+def compare_links(config, task, methods=None):
     """Curves of methods, those of the settings unless some are given, on one task."""
     methods = methods or config.methods
-    networks = (_encoder(config, method, task, LINK_SETTINGS[task.name], seed) for method in methods)
-    curves = [_train_links(config.training, network, task, seed) for network in networks]
+    curves = [_curves(config.training, _encoder(config, method, task), task) for method in methods]
     compared = {"graph": task.name, "methods": np.array(methods), "curves": np.stack(curves)}
     return compared | _axes(config, config.training)
-
-
-def _train_links(training, network, task, seed):
-    def batches(step, part, parts):
-        drawn = training_negatives(task.split, np.random.default_rng([seed, step]))
-        return [torch.as_tensor(drawn)]
-
-    def loss(network, batch, generator):
-        points, space = network(task.features, task.messages), network.manifolds()[-1]
-        return link_loss(link_logits(points, task.train, space), link_logits(points, batch[0], space))
-
-    def evaluate(network):
-        return _link_scores(network(task.features, task.messages), network.manifolds()[-1], task.held_out)
-
-    return _curves(
-        training, LINK_SETTINGS[task.name], network, loss, batches, evaluate,
-        lambda row: -(row["validation ROC"] + row["validation AP"]), CURVES, seed, task.features.device,
-    )  # fmt: skip
 
 
 def _link_scores(points, space, held_out):
@@ -240,14 +243,37 @@ def _link_scores(points, space, held_out):
 
 
 @dataclass(frozen=True)
-class NodeTask:
-    """A graph with labeled nodes, as tensors on the device."""
+class NodeTask(Task):
+    """A graph with labeled nodes."""
 
-    features: torch.Tensor
-    messages: torch.Tensor
     labels: torch.Tensor
     parts: dict  # of node indices, by "training", "validation" and "test"
     classes: int
+    curves = NODE_CURVES
+    counts = ("validation F1",)
+
+    def batches(self, step, part, parts):
+        return [self.parts["training"]]
+
+    def loss(self, network, batch, generator):
+        logits = network(self.features, self.messages)
+        return cross_entropy(logits[batch[0]], self.labels[batch[0]])
+
+    def evaluate(self, network):
+        from sklearn.metrics import f1_score
+
+        logits, values = network(self.features, self.messages), {}
+        for part in ("validation", "test"):
+            nodes = self.parts[part]
+            truth, guess = self.labels[nodes], logits[nodes].argmax(dim=1)
+            values |= {
+                f"{part} loss": cross_entropy(logits[nodes], truth),
+                f"{part} accuracy": (guess == truth).double().mean(),
+                f"{part} F1": f1_score(
+                    truth.cpu(), guess.cpu(), average="binary" if self.classes == 2 else "micro"
+                ),
+            }
+        return values
 
 
 class Classifier(nn.Module):
@@ -266,46 +292,20 @@ class Classifier(nn.Module):
 
 
 def _node_task(config, name, seed, device):
-    graph = load_graph(config, name)
+    graph, setting = load_graph(config, name), NODE_SETTINGS[name]
     if graph.train is not None:
         split = fixed_node_split(graph)
     else:
         fractions = NODE_FRACTIONS.get(name, (0.30, 0.10, 0.60))
         split = node_split(graph, fractions=fractions, balanced=name not in NODE_FRACTIONS, seed=seed)
-    inputs = node_inputs(graph, "node", graph.edges, normalise=NODE_SETTINGS[name].normalise)
+    inputs = node_inputs(graph, "node", graph.edges, normalise=setting.normalise)
     parts = {"training": split.train, "validation": split.valid, "test": split.test}
     return NodeTask(
+        seed,
+        setting,
         torch.as_tensor(inputs, device=device).to(DTYPE),
         torch.as_tensor(message_edges(graph.edges, graph.num_nodes), device=device),
         torch.as_tensor(graph.labels, device=device),
         {part: torch.as_tensor(nodes, device=device) for part, nodes in parts.items()},
         int(graph.labels.max()) + 1,
     )
-
-
-def _train_nodes(training, network, task, setting, seed):
-    from sklearn.metrics import f1_score
-
-    cross_entropy = nn.functional.cross_entropy
-    average = "binary" if task.classes == 2 else "micro"
-
-    def loss(network, batch, generator):
-        logits = network(task.features, task.messages)
-        return cross_entropy(logits[batch[0]], task.labels[batch[0]])
-
-    def evaluate(network):
-        logits, values = network(task.features, task.messages), {}
-        for part in ("validation", "test"):
-            nodes = task.parts[part]
-            truth, guess = task.labels[nodes], logits[nodes].argmax(dim=1)
-            values |= {
-                f"{part} loss": cross_entropy(logits[nodes], truth),
-                f"{part} accuracy": (guess == truth).double().mean(),
-                f"{part} F1": f1_score(truth.cpu(), guess.cpu(), average=average),
-            }
-        return values
-
-    return _curves(
-        training, setting, network, loss, lambda step, part, parts: [task.parts["training"]], evaluate,
-        lambda row: -row["validation F1"], NODE_CURVES, seed, task.features.device,
-    )  # fmt: skip

@@ -43,4 +43,4 @@ def without_position(config, *, seed, device):
     task = link_task(config, config.disease, seed, device)
     features = task.features.clone()
     features[:, config.position_column] = 0
-    return compare_links(config, replace(task, features=features), seed, methods=("HGCN", "Fréchet"))
+    return compare_links(config, replace(task, features=features), methods=("HGCN", "Fréchet"))

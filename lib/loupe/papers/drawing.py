@@ -69,7 +69,7 @@ def drawn_from(
             said = {"all": f", {found.seeds}", "first": f", seed {found.first_seed}", "": ""}[seeds]
             return show(made.sheet, alt=made.alt, caption=f"{made.caption} Preset `{found.preset}`{said}.")
 
-        drawn.names = names
+        drawn.names, drawn.presets = names, presets
         return drawn
 
     return decorate

@@ -5,9 +5,34 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from loupe.experiment import Preset
+from loupe.training import Training
 
 GraphName = Literal["generated", "disease_lp", "disease_nc_structure", "airport", "cora", "pubmed_partial"]
 Method = Literal["MLP", "GCN", "HNN", "HGCN", "Fréchet"]
+
+
+class GraphTraining(Training):
+    """How HGCN, and the paper after it, train a network on a graph. A step is an epoch: it sees the whole graph."""
+
+    steps: int = Field(5000, ge=1)
+    """steps of the optimizer, each on the whole graph"""
+    learning_rate: float = Field(0.01, gt=0)
+    """learning rate, which the schedule multiplies"""
+    evaluations: int = Field(1000, ge=1)
+    """evaluations on validation and test data over the whole run, evenly spaced"""
+    patience: int | None = Field(200, ge=1)
+    """evaluations without a better one after which training really ends, to see what the published rule missed"""
+
+    @model_validator(mode="after")
+    def _evenly_spaced(self):
+        if self.steps % self.evaluations:
+            raise ValueError(f"evaluations must divide steps, got {self.evaluations} and {self.steps}")
+        return self
+
+    @property
+    def every(self) -> int:
+        """Epochs between evaluations."""
+        return self.steps // self.evaluations
 
 
 class Config(Preset):
@@ -55,20 +80,11 @@ class Config(Preset):
     width: int = Field(16, ge=1)
     """coordinates of each layer's output"""
 
-    learning_rate: float = Field(0.01, gt=0)
-    """learning rate of Adam"""
+    training: GraphTraining = GraphTraining()
+    """how a network is trained on a graph"""
 
-    epochs: int = Field(5000, ge=1)
-    """largest number of epochs; one epoch is one step on the whole graph"""
-
-    check_every: int = Field(5, ge=1)
-    """epochs between evaluations on validation and test pairs"""
-
-    patience: int = Field(100, ge=1)
+    published_patience: int = Field(100, ge=1)
     """epochs without a better validation score after which the published rule stops, after as many at least"""
-
-    grace: int = Field(1000, ge=1)
-    """epochs without a better validation score after which training really ends, to see what the rule missed"""
 
     methods: tuple[Method, ...] = ("MLP", "GCN", "HNN", "HGCN", "Fréchet")
     """methods that are compared on each graph"""
@@ -104,74 +120,44 @@ class Config(Preset):
     """feature of the disease tree that is the node's place in a drawing of the tree; set to 0 in one experiment"""
 
     norm_graphs: tuple[GraphName, ...] = ("disease_lp", "cora", "pubmed_partial")
-    """graphs on which batch normalisation is compared"""
+    """graphs on which batch normalization is compared"""
 
     norm_seeds: tuple[int, ...] = tuple(range(10))
-    """seeds of the comparison of batch normalisation"""
+    """seeds of the comparison of batch normalization"""
 
-    norm_epochs: int = Field(500, ge=10)
-    """epochs of the comparison of batch normalisation"""
+    norm_training: GraphTraining = GraphTraining(steps=500, evaluations=100, patience=None)
+    """how a network is trained in the comparison of batch normalization"""
 
     norm_area: int = Field(200, ge=5)
     """first epochs over which the area under the validation curve is taken"""
 
     @model_validator(mode="after")
     def _sensible(self):
-        if self.grace < self.patience:
-            raise ValueError(f"grace must be at least patience, got {self.grace} and {self.patience}")
-        if self.norm_area > self.norm_epochs:
+        wait, needed = self.training.patience, self.published_patience
+        if wait is not None and wait * self.training.every < needed:
+            raise ValueError(f"training must wait for {needed} epochs, the published rule, or longer")
+        if self.norm_area > self.norm_training.steps:
             raise ValueError(
-                f"norm_area must be at most norm_epochs, got {self.norm_area} and {self.norm_epochs}"
+                f"norm_area must be at most norm_training.steps, got {self.norm_area} and {self.norm_training.steps}"
             )
         return self
 
 
+SEEDS = ("seeds", "airport_seeds", "cora_seeds", "pubmed_seeds", "node_seeds", "norm_seeds")
+
 PAPER_SETTINGS = Config()
 GPU = PAPER_SETTINGS.override(
-    {
-        "seeds": [0, 1, 2, 3, 4],
-        "airport_seeds": [0, 1, 2, 3, 4],
-        "cora_seeds": [0, 1, 2, 3, 4],
-        "pubmed_seeds": [0, 1, 2, 3, 4],
-        "node_seeds": [0, 1, 2, 3, 4],
-        "norm_seeds": [0, 1, 2, 3, 4],
-        "norm_graphs": ["disease_lp", "cora"],
-    }
+    {name: [0, 1, 2, 3, 4] for name in SEEDS} | {"norm_graphs": ["disease_lp", "cora"]}
 )
-CPU = GPU.override(
-    {
-        "epochs": 2500,
-        "methods": ["HGCN", "Fréchet"],
-        "delta_graphs": ["disease_lp", "airport", "cora"],
-        "seeds": [0, 1, 2],
-        "airport_seeds": [],
-        "cora_seeds": [],
-        "pubmed_seeds": [],
-        "node_seeds": [],
-        "scale_seeds": [1, 2, 3],
-        "feature_scales": [0.1],
-        "norm_graphs": ["disease_lp"],
-        "norm_seeds": [0, 1, 2],
-    }
-)
-SMOKE = CPU.override(
-    {
-        "identity_problems": 8,
-        "solver_problems": 40,
-        "trials": 3,
-        "delta_graphs": ["generated"],
-        "delta_samples": 5000,
-        "tree_nodes": 120,
-        "disease": "generated",
-        "seeds": [0],
-        "scale_seeds": [1],
-        "node_graphs": ["generated"],
-        "node_seeds": [0],
-        "epochs": 20,
-        "norm_graphs": ["generated"],
-        "norm_seeds": [0],
-        "norm_epochs": 20,
-        "norm_area": 10,
-    }
-)
+CPU = GPU.override({name: [] for name in SEEDS} | {
+    "seeds": [0, 1, 2], "norm_seeds": [0, 1, 2], "scale_seeds": [1, 2, 3],
+    "training": {"steps": 2500, "evaluations": 500}, "methods": ["HGCN", "Fréchet"], "feature_scales": [0.1],
+    "delta_graphs": ["disease_lp", "airport", "cora"], "norm_graphs": ["disease_lp"],
+})  # fmt: skip
+SMOKE = CPU.override({
+    "seeds": [0], "norm_seeds": [0], "scale_seeds": [1], "node_seeds": [0],
+    "identity_problems": 8, "solver_problems": 40, "trials": 3, "tree_nodes": 120, "delta_samples": 5000,
+    "disease": "generated", "delta_graphs": ["generated"], "node_graphs": ["generated"], "norm_graphs": ["generated"],
+    "training": {"steps": 20, "evaluations": 4}, "norm_training": {"steps": 20, "evaluations": 4}, "norm_area": 10,
+})  # fmt: skip
 PRESETS = {"smoke": SMOKE, "cpu": CPU, "gpu": GPU, "paper": PAPER_SETTINGS}

@@ -1,6 +1,7 @@
 """What the chapter computes without training: identities, solvers, hyperbolicity, and three points to look at."""
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -37,9 +38,9 @@ def identities(config, *, seed, device):
     """The exact claims: implicit gradients, a solver that only descends, other manifolds, batch statistics."""
     generator = torch.Generator().manual_seed(seed)
     problems = [_problem(k, generator) for k in range(config.identity_problems)]
-    charts = {"ball": (_in_ball, _step_in_ball), "hyperboloid": (_on_hyperboloid, _step_on_hyperboloid)}
+    charts = {"ball": _in_ball, "hyperboloid": _on_hyperboloid}
     gradients = np.array(
-        [[_gradient_errors(*means, *problem) for problem in problems] for means in charts.values()]
+        [[_gradient_errors(mean, *problem) for problem in problems] for mean in charts.values()]
     )
     descent = np.array([_descent(k, generator) for k in range(config.solver_problems)])
     sphere = np.array([_sphere_error(k, generator) for k in range(config.identity_problems)])
@@ -75,36 +76,26 @@ def _in_radius(shape, radius, generator):
     return radius * torch.rand(*shape[:-1], 1, generator=generator, dtype=torch.float64) * directions
 
 
-def _in_ball(points, weights, K):
-    return frechet_mean(points, weights, PoincareBall(K), tolerance=1e-14)
+def _in_ball(points, weights, K, one_step=False):
+    """The mean, or one iteration from it: the same value, but a derivative that takes the mean before for constant."""
+    mean, ball = frechet_mean(points, weights, PoincareBall(K), tolerance=1e-14), PoincareBall(K)
+    return ball_step(points, weights, mean.detach(), ball) if one_step else mean
 
 
-def _on_hyperboloid(points, weights, K):
-    """The mean on the hyperboloid of points given in the ball, given in the ball: K moves all three maps."""
-    found = frechet_mean(to_hyperboloid(points, K), weights, Hyperboloid(K), tolerance=1e-14)
-    return to_ball(found, K)
+def _on_hyperboloid(points, weights, K, one_step=False):
+    """The same on the hyperboloid, of points given in the ball, given in the ball: K moves all three maps."""
+    points, space = to_hyperboloid(points, K), Hyperboloid(K)
+    mean = frechet_mean(points, weights, space, tolerance=1e-14)
+    return to_ball(hyperboloid_step(points, weights, mean.detach(), space) if one_step else mean, K)
 
 
-def _step_in_ball(points, weights, K):
-    """One iteration from the mean: the same value, and a derivative that takes the mean before it for constant."""
-    mean = _in_ball(points, weights, K).detach()
-    return ball_step(points, weights, mean, PoincareBall(K))
-
-
-def _step_on_hyperboloid(points, weights, K):
-    points = to_hyperboloid(points, K)
-    mean = frechet_mean(points, weights, Hyperboloid(K), tolerance=1e-14).detach()
-    return to_ball(hyperboloid_step(points, weights, mean, Hyperboloid(K)), K)
-
-
-def _gradient_errors(mean, one_step, points, weights, K):
+def _gradient_errors(mean, points, weights, K):
     """For points, weights and curvature, the largest error of a gradient, relative to its largest entry.
 
     In the first row of the implicit gradient, in the second of one iteration of the solver.
     """
     parameters = [one.clone().requires_grad_() for one in (points, weights, K)]
     cotangent = torch.linspace(1, 2, points.shape[-1], dtype=torch.float64)
-    gradients = [torch.autograd.grad(f(*parameters), parameters, cotangent) for f in (mean, one_step)]
     differences = (
         _differences(lambda moved: mean(moved, weights, K) @ cotangent, points),
         _differences(
@@ -112,7 +103,10 @@ def _gradient_errors(mean, one_step, points, weights, K):
         ),
         _differences(lambda moved: torch.stack([mean(points, weights, one) @ cotangent for one in moved]), K),
     )
-    return [[_worst(*pair) for pair in zip(found, differences, strict=True)] for found in gradients]
+    return [
+        _errors(torch.autograd.grad(mean(*parameters, one_step), parameters, cotangent), differences)
+        for one_step in (False, True)
+    ]
 
 
 def _differences(function, x):
@@ -122,8 +116,11 @@ def _differences(function, x):
     return ((values[0] - values[3] + 8 * (values[2] - values[1])) / (12 * STEP)).reshape(x.shape)
 
 
-def _worst(found, truth):
-    return float((found - truth).abs().max() / truth.abs().max())
+def _errors(found, truth):
+    """The largest error of each tensor relative to its largest entry."""
+    return [
+        float((ours - true).abs().max() / true.abs().max()) for ours, true in zip(found, truth, strict=True)
+    ]
 
 
 def _descent(k, generator):
@@ -181,11 +178,10 @@ def _sphere_error(k, generator):
         _differences(lambda moved: mean(moved, weights) @ cotangent, raw),
         _differences(lambda moved: mean(raw.expand(len(moved), *raw.shape), moved) @ cotangent, weights),
     )
-    gradients = [
-        implicit_argmin_vjp(cost, found, [raw, weights], constraint=constraint)(cotangent)
-        for constraint in constraints
-    ]
-    return [max(_worst(*pair) for pair in zip(one, differences, strict=True)) for one in gradients]
+    gradients = (
+        implicit_argmin_vjp(cost, found, [raw, weights], constraint=one)(cotangent) for one in constraints
+    )
+    return [max(_errors(each, differences)) for each in gradients]
 
 
 def _batch_norm_errors(K, generator):
@@ -222,48 +218,41 @@ def solver_study(config, *, seed, device):
     spaces = {"ball": (PoincareBall(), in_ball), "hyperboloid": (Hyperboloid(), to_hyperboloid(in_ball))}
     errors = []
     for space, points in spaces.values():
+        run = partial(_solve, points, weights, space, config.study_iterations)
         ours = ball_step if isinstance(space, PoincareBall) else hyperboloid_step
-        truth = frechet_mean(points, weights, space, tolerance=1e-14)
-
-        def errors_of(step, start, space=space, points=points, truth=truth):
-            found, mean = [], start
-            for _ in range(config.study_iterations):
-                found.append(space.dist(mean, truth))
-                if (found[-1] < TARGET / 10).all():
-                    break
-                mean = step(points, weights, mean, space)
-            ended = [torch.full_like(found[-1], torch.nan)] * (config.study_iterations - len(found))
-            return torch.stack(found + ended, dim=-1)
-
-        def descent(eta, errors_of=errors_of, points=points):
-            return errors_of(lambda *given: gradient_step(*given, eta), points[:, 0])
-
-        tuned = [descent(eta) for eta in config.tuned_steps]
-        # Tuned on the very problems it is judged on: that can only favour the baseline.
+        tuned = [run(partial(gradient_step, step=eta)) for eta in config.tuned_steps]
+        # Tuned on the very problems it is judged on: that can only favor the baseline.
         best = int(np.argmin([_reached(one).mean() for one in tuned]))
-        errors.append([
-            errors_of(ours, points[:, 0]),
-            errors_of(karcher_step, points[:, 0]),
-            descent(0.01),
-            tuned[best],
-            errors_of(ours, einstein_midpoint(points, weights, space)),
-        ])  # fmt: skip
         step = config.tuned_steps[best]
-    names = (
-        "majorisation",
-        "Karcher flow",
-        "gradient, step 0.01",
-        "gradient, best step",
-        "majorisation from the midpoint",
-    )
-    errors = np.array([[one.numpy() for one in row] for row in errors])
+        errors.append({
+            "majorisation": run(ours),
+            "Karcher flow": run(karcher_step),
+            "gradient, step 0.01": run(partial(gradient_step, step=0.01)),
+            "gradient, best step": tuned[best],
+            "majorisation from the midpoint": run(ours, einstein_midpoint(points, weights, space)),
+        })  # fmt: skip
+    solvers = list(errors[0])
+    errors = np.array([[one.numpy() for one in row.values()] for row in errors])
     return {
         "spaces": np.array(list(spaces)),
-        "solvers": np.array(names),
+        "solvers": np.array(solvers),
         "best_step": step,
         "iterations": _reached(errors),  # (spaces, solvers, trials)
         "errors": errors[..., :200].astype(np.float32),  # (spaces, solvers, trials, iterations)
     }
+
+
+def _solve(points, weights, space, iterations, step, start=None):
+    """Distance to the mean before each iteration, ``(trials, iterations)``, nan after all have arrived."""
+    truth = frechet_mean(points, weights, space, tolerance=1e-14)
+    found, mean = [], points[:, 0] if start is None else start
+    for _ in range(iterations):
+        found.append(space.dist(mean, truth))
+        if (found[-1] < TARGET / 10).all():
+            break
+        mean = step(points, weights, mean, space)
+    ended = [torch.full_like(found[-1], torch.nan)] * (iterations - len(found))
+    return torch.stack(found + ended, dim=-1)
 
 
 def _reached(errors):
@@ -275,7 +264,7 @@ def _reached(errors):
 @experiment(seeds="one_seed")
 def hyperbolicity(config, *, seed, device):
     """FM8: Gromov's four-point delta of each graph, from random 4-tuples."""
-    found = []
+    rows = []
     for name in config.delta_graphs:
         graph = disease_tree(config.tree_nodes, config.tree_seed) if name == "generated" else load(name)
         sources = np.arange(graph.num_nodes)
@@ -283,18 +272,11 @@ def hyperbolicity(config, *, seed, device):
             sources = np.sort(np.random.default_rng(seed).permutation(sources)[: config.delta_sources])
         hops = hop_distances(graph.edges, graph.num_nodes, sources=sources)[:, sources]
         delta = gromov_delta(hops, samples=config.delta_samples, seed=seed)
-        diameter = hops[hops < 255].max()
-        found.append((graph.num_nodes, len(graph.edges), diameter, delta.maximum, delta.mean, delta.finite))
-    nodes, edges, diameter, maximum, mean, finite = np.array(found).T
-    return {
-        "graphs": np.array(config.delta_graphs),
-        "nodes": nodes.astype(int),
-        "edges": edges.astype(int),
-        "diameter": diameter.astype(int),
-        "maximum": maximum,
-        "mean": mean,
-        "finite": finite.astype(int),
-    }
+        rows.append({
+            "graphs": name, "nodes": graph.num_nodes, "edges": len(graph.edges), "diameter": int(hops[hops < 255].max()),
+            "maximum": float(delta.maximum), "mean": float(delta.mean), "finite": int(delta.finite),
+        })  # fmt: skip
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 @experiment(seeds="one_seed")

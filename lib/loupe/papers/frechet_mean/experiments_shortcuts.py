@@ -8,7 +8,7 @@ import torch
 from loupe.data.graph_tasks import link_split, node_inputs
 from loupe.experiment import experiment
 from loupe.geometry.networks import MARGINS
-from loupe.papers.frechet_mean.experiments_graphs import _compare_links, _graph, _link_task
+from loupe.papers.frechet_mean.experiments_graphs import compare_links, link_task, load_graph
 
 
 @experiment
@@ -16,7 +16,7 @@ def shortcuts(config, *, seed, device):
     """Test AUC of link prediction on the disease tree without training: by one feature at a time, and by degree."""
     from sklearn.metrics import roc_auc_score
 
-    graph = _graph(config, config.disease)
+    graph = load_graph(config, config.disease)
     split = link_split(graph, seed=seed)
     features = node_inputs(graph, "link", split.train, normalise=False)
     pairs = np.concatenate([split.test, split.test_negatives])
@@ -40,7 +40,7 @@ def shortcuts(config, *, seed, device):
 @experiment(seeds="scale_seeds")
 def without_position(config, *, seed, device):
     """Link prediction on the disease tree without the feature that is the node's place in a drawing of the tree."""
-    task = _link_task(config, config.disease, seed, device)
+    task = link_task(config, config.disease, seed, device)
     features = task.features.clone()
     features[:, config.position_column] = 0
-    return _compare_links(config, replace(task, features=features), seed, methods=("HGCN", "Fréchet"))
+    return compare_links(config, replace(task, features=features), methods=("HGCN", "Fréchet"))

@@ -207,7 +207,7 @@ def data_sizes(found):
         axes.plot(
             counts, [but_worst(each[..., -1]).mean() for each in errors], label=name, **series(RANK[name])
         )
-    steps, usual_steps = found.settings.size_steps, found.settings.steps
+    steps, usual_steps = found.settings.size_steps, found.settings.training.steps
     other = f" ({usual_steps:,} at {usual:,} systems)" if usual_steps != steps else ""
     log_axis(axes, "xy")
     axes.set_xticks(counts, [f"{count:,}" for count in counts])

@@ -140,8 +140,7 @@ def _person(config, motion, starts, seed, device, work):
     network, curve = _trained("EGNO", last, plan, seed, device, work / "EGNO-L")
     found |= {f"EGNO-L {what}": values for what, values in curve.items()}
     found["EGNO-L errors"], _ = _tested("EGNO", network, last["test"], P, device)
-    bones = np.asarray(motion.bones)
-    return found | {"bones": bones, "windows": np.array([len(spread[part]) for part in spread])}
+    return found | {"bones": np.asarray(motion.bones), "windows": np.array([*map(len, spread.values())])}
 
 
 def _motion_data(motion, starts, **grid):
@@ -176,8 +175,8 @@ def _molecule(config, name, seed, device, work):
     plan = Plan(config.molecule_width, config.molecule_layers, P, config.modes, config.molecule_training)
     found = _compare(AGAINST, data, plan, seed, device, work) | _straight(data, P)
     bonds = data["test"].edges[:, data["test"].edge_values[0, :, 2] == 1]
-    found["bones"] = bonds[:, bonds[0] < bonds[1]].T.numpy()
-    return found | {"windows": np.array([len(data[part]) for part in data])}
+    bonds = bonds[:, bonds[0] < bonds[1]].T.numpy()
+    return found | {"bones": bonds, "windows": np.array([*map(len, data.values())])}
 
 
 # --- training and prediction --------------------------------------------------------------------------------
@@ -224,7 +223,7 @@ def _resolution(network, test, some, P, device):
 def _trained(name, data, plan, seed, device, work):
     """A network at its best by the end of the window on the validation part, and the course of its training."""
     settings, P = plan.training, plan.slices
-    samples = _view(name, data["train"], P)
+    samples, valid = (_view(name, data[part], P) for part in ("train", "valid"))
     if name == "EGNN-R":
         samples = samples.steps()
     graph = samples.graph(min(settings.batch, len(samples))).to(device)
@@ -237,32 +236,26 @@ def _trained(name, data, plan, seed, device, work):
         return (path - targets.transpose(0, 1).flatten(1, 2)).square().mean()
 
     def at_the_end(network):
-        return {"valid": _tested(name, network, data["valid"], P, device)[0][:, -1].mean()}
+        return {"valid": _tested(name, network, valid, P, device)[0][:, -1].mean()}
 
     run = train(
         _built(name, samples, plan, seed), loss, samples.tensors(), settings, seed=seed, device=device, work=work,
         evaluate=at_the_end, best="valid",
     )  # fmt: skip
-    return run.network, {
-        "steps": run.history["step"],
-        "valid": run.history["valid"],
-        "clock": run.history["seconds"],
-        "losses": run.losses[:: max(1, settings.steps // 200)],
-        "parameters": run.parameters,
-    }
+    curve = {"steps": run.history["step"], "valid": run.history["valid"], "clock": run.history["seconds"]}
+    losses = run.losses[:: max(1, settings.steps // 200)]
+    return run.network, curve | {"losses": losses, "parameters": run.parameters}
 
 
 def _built(name, windows, plan, seed):
     F, E = windows.node_features, windows.edge_features
     sizes = {"width": plan.width, "layers": plan.layers, "seed": seed}
-    if name in ("EGNN", "EGNN-R"):
-        return EGNN(F, E, **sizes)
     if name == "EGNN-S":
         return SequentialEGNN(F, E, **sizes, slices=plan.slices)
     if name == "RF":
         return RadialField(E, **sizes)
-    if name == "MPNN":
-        return MessagePassing(F, E, **sizes)
+    if name != "EGNO":
+        return {"EGNN": EGNN, "EGNN-R": EGNN, "MPNN": MessagePassing}[name](F, E, **sizes)
     options = {what: getattr(plan, what) for what in ("slices", "modes", "convolve", "time_coord")}
     return EGNO(F, E, **sizes, **options)
 
@@ -311,16 +304,12 @@ def _errors(predicted, windows):
 def _straight(data, P):
     """Straight lines, one factor for each time fitted to the training part; and standing still."""
     train, test = (data[part].thinned(P) for part in ("train", "test"))
-    way = train.targets - train.positions.unsqueeze(1)
-    v = train.velocities.unsqueeze(1)
+    way, v = train.targets - train.positions.unsqueeze(1), train.velocities.unsqueeze(1)
     factors = (way * v).sum((0, 2, 3)) / v.square().sum((0, 2, 3))
     line = test.positions.unsqueeze(1) + factors.view(-1, 1, 1) * test.velocities.unsqueeze(1)
     still = test.positions.unsqueeze(1).expand_as(test.targets)
-    return {
-        "Linear errors": _errors(line, test),
-        "Linear factors": factors.numpy(),
-        "still errors": _errors(still, test),
-    }
+    errors = {f"{name} errors": _errors(path, test) for name, path in (("Linear", line), ("still", still))}
+    return errors | {"Linear factors": factors.numpy()}
 
 
 def _any_turn(seed):

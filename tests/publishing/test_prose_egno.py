@@ -249,7 +249,7 @@ def test_order_at_the_end_after_long_training(late, long):
     off = np.sqrt(late["EGNN"][2, 584, -1])
     assert f"and on one test system (that of above) it is off by {off:.1f}" in TEXT
     losses = long["EGNN"].results[2]["EGNN losses"]
-    every = loupe.open_chapter("egno", preset="gpu").config.steps // len(losses)
+    every = loupe.open_chapter("egno", preset="gpu").config.training.steps // len(losses)
     late_peak = losses[5:].argmax() + 5
     assert f"its loss jumps to {losses[late_peak]:.0f} at step {every * late_peak:,}" in TEXT
     margins = [f"{100 * each:.0f}" for each in 1 - ends(late["EGNO"]) / ends(late["EGNN"])]

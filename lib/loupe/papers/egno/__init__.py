@@ -23,32 +23,10 @@ PAPER = PAPERS["egno"]
 
 # What is computed first where time is short; the rest follows.
 PRIORITY = (
-    "charged_egno",
-    "charged_egnn",
-    "charged_others",
-    "walking",
-    "running",
-    "ethanol",
-    "data_sizes",
-    "ablations",
-    "aspirin",
-)
+    "charged_egno", "charged_egnn", "charged_others", "walking", "running", "ethanol", "data_sizes", "ablations", "aspirin",
+)  # fmt: skip
 
 __all__ = [
-    "CLAIMS",
-    "PAPER",
-    "PRESETS",
-    "PRIORITY",
-    "Config",
-    "ablations",
-    "aspirin",
-    "charged_egnn",
-    "charged_egno",
-    "charged_others",
-    "data_sizes",
-    "ethanol",
-    "identities",
-    "running",
-    "spectra",
-    "walking",
-]
+    "CLAIMS", "PAPER", "PRESETS", "PRIORITY", "Config", "ablations", "aspirin", "charged_egnn", "charged_egno",
+    "charged_others", "data_sizes", "ethanol", "identities", "running", "spectra", "walking",
+]  # fmt: skip

@@ -20,46 +20,39 @@ NO_DATA = "people are not predicted at smoke, which needs no data"
 LIMITS = {"float64": 1e-10, "float32": 1e-4}
 RESAMPLES = 1000
 PUBLISHED_BATCH = 100
+EGNO, EGNN = ("charged_egno", "EGNO"), ("charged_egnn", "EGNN")
+LINES, STILL = ("charged_others", "Linear"), ("standing still", ("charged_others", "still"))
+SYMMETRIES = {  # in words, and what breaks each
+    "turned": ("rotations and reflections", "a coordinate as a feature"),
+    "shifted": ("shifts", "a coordinate as a feature"),
+    "renumbered": ("renumbering", "edges not renumbered"),
+}
 
 
 # --- exact --------------------------------------------------------------------------------------------------
 
 
 def _beside(measure, label, value):
-    """The measure with its control, where the stored results have one that is a number."""
-    return (
-        measure if value is None or np.isnan(np.min(value)) else measure.against(label, float(np.min(value)))
-    )
+    """The measure with its control, the least of these values, where that is a number."""
+    return measure if np.isnan(np.min(value)) else measure.against(label, np.min(value))
 
 
 def _equivariant(results):
-    run = results["identities"].first
-    words = {"turned": "rotations and reflections", "shifted": "shifts", "renumbered": "renumbering"}
-    wrong = dict.fromkeys(words, "a coordinate as a feature") | {"renumbered": "edges not renumbered"}
-    measures = [
-        Measure(
-            f"{word}, {digits}",
-            float(np.max([run[f"{kind} {digits} {what}"] for kind in ("complete", "tree")])), at_most(limit),
-            basis="largest deviation over output scale; random weights, complete graphs and a tree",
-        )
-        for digits, limit in LIMITS.items() for what, word in words.items()
-    ]  # fmt: skip
-    return [
-        _beside(measure, wrong[what], run.get(f"naive {what}"))
-        for measure, what in zip(measures, [*words] * len(LIMITS), strict=True)
-    ]
+    run, measures = results["identities"].first, []
+    basis = "largest deviation over output scale; random weights, complete graphs and a tree"
+    for digits, limit in LIMITS.items():
+        for what, (words, wrong) in SYMMETRIES.items():
+            worst = float(np.max([run[f"{kind} {digits} {what}"] for kind in ("complete", "tree")]))
+            measure = Measure(f"{words}, {digits}", worst, at_most(limit), basis=basis)
+            measures.append(_beside(measure, wrong, run[f"naive {what}"]))
+    return measures
 
 
 def _convolution(results):
-    run = results["identities"].first
+    run, label = results["identities"].first, "largest difference from the sum over time"
     basis = "features and vectors, by FFT and by matrices, for four numbers of times and frequencies"
-    measure = Measure(
-        "largest difference from the sum over time",
-        float(run["convolutions"].max()),
-        at_most(1e-12),
-        basis=basis,
-    )
-    return [_beside(measure, "a sum that does not wrap around", run.get("not circular"))]
+    measure = Measure(label, float(run["convolutions"].max()), at_most(1e-12), basis=basis)
+    return [_beside(measure, "a sum that does not wrap around", run["not circular"])]
 
 
 def _apart(results):
@@ -77,8 +70,7 @@ def changed(run, name, what):
 
 def _turned(runs, what):
     worst = float(np.max([run[f"EGNO {what} deviation"] for run in runs]))
-    windows = runs.first["EGNO errors"].shape[0]
-    most = max(changed(run, "EGNO", what) for run in runs)
+    windows, most = len(runs.first["EGNO errors"]), max(changed(run, "EGNO", what) for run in runs)
     basis = (
         f"largest deviation over the extent of predictions; {most} of {windows:,} windows have another error"
     )
@@ -112,9 +104,9 @@ def of_windows(runs, name):
     return np.mean([run[f"{name} errors"] for run in runs], axis=0)
 
 
-def by_seed(*named):
-    """Errors ``(seeds, S, P)`` of the seeds that all have, for each pair of runs and a method's name."""
-    each = [{run.seed: run[f"{name} errors"] for run in runs} for runs, name in named]
+def by_seed(results, *named):
+    """Errors ``(seeds, S, P)`` of the seeds that all have, for each pair of an experiment and a method's name."""
+    each = [{run.seed: run[f"{name} errors"] for run in results[where]} for where, name in named]
     seeds = sorted(set.intersection(*map(set, each)))
     if not seeds:
         raise LoupeError("the networks that are compared have no seed in common")
@@ -143,79 +135,65 @@ def _ratio(label, ours, theirs, accepts, control=None, over_windows=True):
     return replace(measure, low=measure.value / factor, high=measure.value * factor, basis=basis)
 
 
-def _ends(*named):
-    return [errors[..., -1] for errors in by_seed(*named)]
+def _compared(results, label, ours, theirs, limit, control=None, *, at=-1, over_windows=True):
+    """The ratio of two networks' errors at one time, or over the whole window: ``at=None``; the control beside it."""
+    words, named = control or ("", None)
+    found = by_seed(results, ours, theirs, *([named] if control else []))
+    ours, theirs, *rival = (each.mean(2) if at is None else each[..., at] for each in found)
+    return _ratio(label, ours, theirs, at_most(limit), control and (words, *rival), over_windows)
 
 
 def _better_than_lines(results):
-    others, measures = results["charged_others"], []
-    for runs, name in (("charged_egno", "EGNO"), ("charged_egnn", "EGNN")):
-        ours, line, still = _ends((results[runs], name), (others, "Linear"), (others, "still"))
-        label = f"F-MSE, {name} over straight lines"
-        measures.append(_ratio(label, ours, line, at_most(0.7), ("standing still", still)))
-    return measures
+    return [
+        _compared(results, f"F-MSE, {ours[1]} over straight lines", ours, LINES, 0.7, STILL)
+        for ours in (EGNO, EGNN)
+    ]
 
 
 def _end_of_window(results):
-    ours, theirs, free = _ends(
-        (results["charged_egno"], "EGNO"),
-        (results["charged_egnn"], "EGNN"),
-        (results["charged_others"], "MPNN"),
-    )
-    worst = np.unique([errors.argmax(1) for errors in (ours, theirs)])
-    measures = []
+    found = [errors[..., -1] for errors in by_seed(results, EGNO, EGNN, ("charged_others", "MPNN"))]
+    worst, measures = np.unique([errors.argmax(1) for errors in found[:2]]), []
     for label, left in (("", []), (f", without the {len(worst)} worst systems", worst)):
-        a, b, c = (np.delete(errors, left, axis=1) for errors in (ours, theirs, free))
-        measures.append(_ratio(f"F-MSE, EGNO over EGNN{label}", a, b, at_most(1.0), ("MPNN", c)))
+        ours, theirs, free = (np.delete(errors, left, axis=1) for errors in found)
+        label = f"F-MSE, EGNO over EGNN{label}"
+        measures.append(_ratio(label, ours, theirs, at_most(1.0), ("MPNN", free)))
     return [measures[0].as_primary(), measures[1]]
 
 
 def _each_slice(results):
-    others = results["charged_others"]
-    found = by_seed((results["charged_egno"], "EGNO"), (others, "Linear"), (others, "still"))
-    P = found[0].shape[2]
-    at_times = [[errors[..., p] for errors in found] for p in range(P)]
+    P = results["charged_egno"].first["EGNO errors"].shape[1]
     label = "of the window, EGNO over a straight line"
     return [
-        _ratio(f"error at {p}/{P} {label}", ours, line, at_most(1.0), ("standing still", still))
-        for p, (ours, line, still) in enumerate(at_times, 1)
+        _compared(results, f"error at {p + 1}/{P} {label}", EGNO, LINES, 1.0, STILL, at=p) for p in range(P)
     ]
 
 
 def _whole_window(results):
-    theirs = results["charged_egnn"]
-    names = ("EGNO", "EGNN-S", "EGNN-R")
-    found = by_seed((results["charged_egno"], "EGNO"), *((theirs, name) for name in names[1:]))
-    whole = {name: errors.mean(2) for name, errors in zip(names, found, strict=True)}
+    one_by_one, rollout = (("charged_egnn", name) for name in ("EGNN-S", "EGNN-R"))
     return [
-        _ratio(f"A-MSE, {a} over {b}", whole[a], whole[b], at_most(limit))
-        for a, b, limit in (("EGNO", "EGNN-S", 1.0), ("EGNO", "EGNN-R", 0.5), ("EGNN-S", "EGNN-R", 1.0))
+        _compared(results, f"A-MSE, {ours[1]} over {theirs[1]}", ours, theirs, limit, at=None)
+        for ours, theirs, limit in (
+            (EGNO, one_by_one, 1.0),
+            (EGNO, rollout, 0.5),
+            (one_by_one, rollout, 1.0),
+        )
     ]
 
 
 def _people_better_than_lines(results):
-    measures = []
-    for what in ("running", "walking"):
-        runs = results[what]
-        for name in ("EGNO-L", "EGNO", "EGNN"):
-            ours, line, still = _ends((runs, name), (runs, "Linear"), (runs, "still"))
-            label = f"{what}: F-MSE, {name} over straight lines"
-            measures.append(
-                _ratio(label, ours, line, at_most(1.0), ("standing still", still), over_windows=False)
-            )
-    return measures
+    return [
+        _compared(results, f"{what}: F-MSE, {name} over straight lines", (what, name), (what, "Linear"), 1.0,
+                  ("standing still", (what, "still")), over_windows=False)
+        for what in ("running", "walking") for name in ("EGNO-L", "EGNO", "EGNN")
+    ]  # fmt: skip
 
 
 def _people(results):
-    measures = []
-    for what, limit in (("walking", 0.8), ("running", 1.0)):
-        runs = results[what]
-        ours, theirs, line = _ends((runs, "EGNO-L"), (runs, "EGNN"), (runs, "Linear"))
-        label = f"{what}: F-MSE, EGNO over EGNN"
-        measures.append(
-            _ratio(label, ours, theirs, at_most(limit), ("straight lines", line), over_windows=False)
-        )
-    return measures
+    return [
+        _compared(results, f"{what}: F-MSE, EGNO over EGNN", (what, "EGNO-L"), (what, "EGNN"), limit,
+                  ("straight lines", (what, "Linear")), over_windows=False)
+        for what, limit in (("walking", 0.8), ("running", 1.0))
+    ]  # fmt: skip
 
 
 def shared_and_new(errors):
@@ -224,8 +202,8 @@ def shared_and_new(errors):
 
 
 def _resolution(results):
-    runs = results["charged_egno"]
-    given, number, usual = by_seed((runs, "EGNO physical fine"), (runs, "EGNO index fine"), (runs, "EGNO"))
+    names = ("EGNO physical fine", "EGNO index fine", "EGNO")
+    given, number, usual = by_seed(results, *(("charged_egno", name) for name in names))
     shared, new = shared_and_new(given)
     wrong = ("given the number of the slice", shared_and_new(number)[0])
     label = "A-MSE at shared times, among ten over alone"
@@ -241,34 +219,31 @@ def variants(runs):
 
 
 def _two_modes(results):
-    runs, measures = results["ablations"], []
-    for name in (str(each) for each in runs.first["variants"] if str(each).endswith("modes")):
-        full, other, none = _ends((runs, "full"), (runs, name), (runs, "no convolution"))
-        label = f"F-MSE, the full network over {name}".replace("1 modes", "1 mode")
-        measures.append(_ratio(label, full, other, at_most(1.05), ("no convolution", none)))
-    return measures
+    full, control = ("ablations", "full"), ("no convolution", ("ablations", "no convolution"))
+    return [
+        _compared(results, f"F-MSE, the full network over {name}".replace("1 modes", "1 mode"), full,
+                  ("ablations", name), 1.05, control)
+        for name in map(str, results["ablations"].first["variants"]) if name.endswith("modes")
+    ]  # fmt: skip
 
 
 def _both_convolutions(results):
-    runs = results["ablations"]
     return [
-        _ratio(f"F-MSE, both convolutions over {name}", *_ends((runs, "full"), (runs, name)), at_most(1.0))
+        _compared(results, f"F-MSE, both convolutions over {name}", ("ablations", "full"), ("ablations", name), 1.0)
         for name in ("only invariants", "only vectors", "no convolution")
-    ]
+    ]  # fmt: skip
 
 
 def _one_pass(results):
     """Times of the benchmark, which is not part of any preset."""
-    rows = [
-        row for row in open_chapter("egno").benchmark()["rows"] if row["task"] == "One forward, or a rollout"
-    ]
     return [
         Measure(
             f"time of a rollout over that of one pass, {row['systems']} systems in a batch", row["wall, times ours"],
             at_least(row["aim, times ours"]), basis=f"{row['times decoded']} times, one thread of a processor",
             primary=row["systems"] == PUBLISHED_BATCH,
         )
-        for row in rows if "aim, times ours" in row
+        for row in open_chapter("egno").benchmark()["rows"]
+        if row["task"] == "One forward, or a rollout" and "aim, times ours" in row
     ]  # fmt: skip
 
 

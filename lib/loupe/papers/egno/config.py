@@ -5,8 +5,52 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from loupe.experiment import Preset
+from loupe.training import Training
 
-Schedule = Literal["constant", "cosine", "halved"]
+
+class ChargedTraining(Training):
+    """Training on charged particles. The state with the least validation error at the end of the window is kept."""
+
+    steps: int = Field(150_000, ge=1)
+    """steps of Adam"""
+    batch: int = Field(100, ge=1)
+    """systems in a step"""
+    learning_rate: float = Field(1e-4, gt=0)
+    """learning rate"""
+    weight_decay: float = Field(1e-8, ge=0)
+    """weight decay, added to the gradient"""
+    evaluations: int = Field(1000, ge=1)
+    """evaluations on the validation part, evenly spaced"""
+    patience: int | None = Field(50, ge=1)
+    """evaluations without a better one after which the run ends"""
+
+
+class MotionTraining(ChargedTraining):
+    """Training on people who walk and run."""
+
+    steps: int = Field(34_000, ge=1)
+    """steps of Adam"""
+    batch: int = Field(12, ge=1)
+    """windows in a step"""
+    learning_rate: float = Field(5e-4, gt=0)
+    """learning rate"""
+    weight_decay: float = Field(1e-10, ge=0)
+    """weight decay, added to the gradient"""
+    evaluations: int = Field(400, ge=1)
+    """evaluations on the validation part, evenly spaced"""
+
+
+class MoleculeTraining(ChargedTraining):
+    """Training on molecules, to the last step."""
+
+    steps: int = Field(25_000, ge=1)
+    """steps of Adam"""
+    weight_decay: float = Field(1e-15, ge=0)
+    """weight decay, added to the gradient"""
+    schedule: Literal["constant", "cosine", "linear", "halved"] = "halved"
+    """course of the learning rate; halved: once, after half of the steps"""
+    patience: int | None = Field(None, ge=1)
+    """evaluations without a better one after which the run ends; null waits for the last step"""
 
 
 class Config(Preset):
@@ -54,32 +98,14 @@ class Config(Preset):
     layers: int = Field(4, ge=1)
     """their layers, L"""
 
-    batch: int = Field(100, ge=1)
-    """systems in a step of training"""
-
-    rate: float = Field(1e-4, gt=0)
-    """learning rate of Adam"""
-
-    decay: float = Field(1e-8, ge=0)
-    """weight decay, added to the gradient"""
-
-    steps: int = Field(150_000, ge=1)
-    """steps of training"""
-
-    schedule: Schedule = "constant"
-    """how the learning rate falls"""
-
-    evaluations: int = Field(1000, ge=1)
-    """times at which a training run is compared with the validation part; the best state is kept"""
-
-    patience: int = Field(50, ge=1)
-    """such comparisons without a better one, after which networks for charged particles and people stop"""
+    training: ChargedTraining = ChargedTraining()
+    """training on charged particles"""
 
     sizes: tuple[Annotated[int, Field(ge=20)], ...] = (1000, 10_000)
     """other numbers of systems for training"""
 
     size_steps: int = Field(150_000, ge=1)
-    """steps of these runs"""
+    """steps of training of these networks"""
 
     ablation_width: int = Field(64, ge=4)
     """width of networks with a part changed"""
@@ -88,7 +114,7 @@ class Config(Preset):
     """their layers"""
 
     ablation_steps: int = Field(150_000, ge=1)
-    """steps of these runs"""
+    """steps of training of these networks"""
 
     motion_width: int = Field(128, ge=4)
     """width of networks for people"""
@@ -96,23 +122,8 @@ class Config(Preset):
     motion_layers: int = Field(6, ge=1)
     """their layers"""
 
-    motion_batch: int = Field(12, ge=1)
-    """windows in a step of their training"""
-
-    motion_rate: float = Field(5e-4, gt=0)
-    """their learning rate"""
-
-    motion_decay: float = Field(1e-10, ge=0)
-    """their weight decay"""
-
-    motion_steps: int = Field(34_000, ge=1)
-    """steps of their training"""
-
-    motion_schedule: Schedule = "constant"
-    """how their learning rate falls"""
-
-    motion_evaluations: int = Field(400, ge=1)
-    """times at which they are compared with the validation part"""
+    motion_training: MotionTraining = MotionTraining()
+    """training on people"""
 
     molecule_width: int = Field(64, ge=4)
     """width of networks for molecules"""
@@ -129,23 +140,8 @@ class Config(Preset):
     molecule_windows: int = Field(500, ge=10)
     """windows for training"""
 
-    molecule_batch: int = Field(100, ge=1)
-    """windows in a step of training"""
-
-    molecule_rate: float = Field(1e-4, gt=0)
-    """learning rate for molecules"""
-
-    molecule_decay: float = Field(1e-15, ge=0)
-    """weight decay for molecules"""
-
-    molecule_steps: int = Field(25_000, ge=1)
-    """steps of training for molecules"""
-
-    molecule_schedule: Schedule = "halved"
-    """how the learning rate falls for molecules"""
-
-    molecule_evaluations: int = Field(1000, ge=1)
-    """times at which these runs are compared with the validation part"""
+    molecule_training: MoleculeTraining = MoleculeTraining()
+    """training on molecules"""
 
     shown: tuple[Literal["charged", "run", "walk", "ethanol"], ...] = ("charged", "run", "walk", "ethanol")
     """data whose spectra are shown"""
@@ -169,68 +165,24 @@ class Config(Preset):
 
 
 PAPER_SETTINGS = Config()
-GPU = PAPER_SETTINGS.override(
-    {
-        "rate": 1e-3,
-        "steps": 20_000,
-        "schedule": "cosine",
-        "evaluations": 50,
-        "size_seeds": [0],
-        "size_steps": 20_000,
-        "ablation_seeds": [0],
-        "ablation_steps": 15_000,
-        "motion_steps": 12_000,
-        "motion_schedule": "cosine",
-        "motion_evaluations": 60,
-        "molecule_rate": 1e-3,
-        "molecule_steps": 10_000,
-        "molecule_schedule": "cosine",
-        "molecule_evaluations": 50,
-    }
-)
-CPU = GPU.override(
-    {
-        "seeds": [0, 1],
-        "motion_seeds": [0],
-        "aspirin_seeds": [],
-        "systems": 1000,
-        "valid_systems": 500,
-        "test_systems": 1000,
-        "steps": 1800,
-        "evaluations": 15,
-        "sizes": [200],
-        "size_steps": 1800,
-        "ablation_width": 32,
-        "ablation_layers": 3,
-        "ablation_steps": 600,
-        "motion_width": 64,
-        "motion_layers": 4,
-        "motion_rate": 1e-3,
-        "motion_steps": 600,
-        "motion_evaluations": 10,
-        "molecule_steps": 600,
-        "molecule_evaluations": 12,
-    }
-)
-SMOKE = CPU.override(
-    {
-        "seeds": [0],
-        "systems": 150,
-        "valid_systems": 30,
-        "test_systems": 40,
-        "batch": 50,
-        "width": 16,
-        "layers": 2,
-        "steps": 60,
-        "evaluations": 3,
-        "sizes": [50],
-        "size_steps": 10,
-        "ablation_width": 8,
-        "ablation_layers": 1,
-        "ablation_steps": 4,
-        "motion_seeds": [],
-        "molecule_seeds": [],
-        "shown": ["charged"],
-    }
-)
+GPU = PAPER_SETTINGS.override({
+    "size_seeds": [0], "size_steps": 20_000, "ablation_seeds": [0], "ablation_steps": 15_000,
+    "training": {"steps": 20_000, "learning_rate": 1e-3, "schedule": "cosine", "evaluations": 50},
+    "motion_training": {"steps": 12_000, "schedule": "cosine", "evaluations": 60},
+    "molecule_training": {"steps": 10_000, "learning_rate": 1e-3, "schedule": "cosine", "evaluations": 50},
+})  # fmt: skip
+CPU = GPU.override({
+    "seeds": [0, 1], "motion_seeds": [0], "aspirin_seeds": [],
+    "systems": 1000, "valid_systems": 500, "test_systems": 1000, "sizes": [200], "size_steps": 1800,
+    "ablation_width": 32, "ablation_layers": 3, "ablation_steps": 600, "motion_width": 64, "motion_layers": 4,
+    "training": {"steps": 1800, "evaluations": 15},
+    "motion_training": {"steps": 600, "learning_rate": 1e-3, "evaluations": 10},
+    "molecule_training": {"steps": 600, "evaluations": 12},
+})  # fmt: skip
+SMOKE = CPU.override({
+    "seeds": [0], "motion_seeds": [], "molecule_seeds": [], "shown": ["charged"],
+    "systems": 150, "valid_systems": 30, "test_systems": 40, "sizes": [50], "size_steps": 10,
+    "width": 16, "layers": 2, "ablation_width": 8, "ablation_layers": 1, "ablation_steps": 4,
+    "training": {"steps": 60, "batch": 50, "evaluations": 3},
+})  # fmt: skip
 PRESETS = {"smoke": SMOKE, "cpu": CPU, "gpu": GPU, "paper": PAPER_SETTINGS}

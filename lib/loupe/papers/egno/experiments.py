@@ -37,29 +37,27 @@ class _CoordinateByCoordinate(nn.Module):
 @experiment(seeds="one_seed")
 def identities(config, *, seed, device):
     """EG1 to EG3, with random weights."""
-    generator = torch.Generator().manual_seed(seed)
-    found = {}
-    for dtype in (torch.float64, torch.float32):
-        name = str(dtype).removeprefix("torch.")
+    generator, found = torch.Generator().manual_seed(seed), {}
+
+    def add(name, network, graph, dtype=torch.float64, **options):
+        each = _deviations(network.to(dtype), graph, dtype, generator, **options)
+        found.update({f"{name} {what}": value for what, value in each.items()})
+
+    for dtype, digits in ((torch.float64, "float64"), (torch.float32, "float32")):
         for kind, graph in _graphs(config).items():
-            network = _network(config, seed).to(dtype)
-            found[f"{kind} {name}"] = _deviations(network, graph, dtype, generator)
-    wrong = _network(config, seed).double()
+            add(f"{kind} {digits}", _network(config, seed), graph, dtype)
+    wrong = _network(config, seed)
     torch.manual_seed(seed)
-    wrong.on_vectors = nn.ModuleList(_CoordinateByCoordinate(config.modes) for _ in wrong.layers).double()
-    found["apart"] = _deviations(wrong, _graphs(config)["complete"], torch.float64, generator)["turned"]
-    usual, tree = _network(config, seed).double(), _graphs(config)["tree"]
-    found["naive"] = _deviations(usual, tree, torch.float64, generator, naive=True)
-    in_time = np.array([_time_domain(P, modes, seed) for P, modes in SHAPES])
-    return {
-        f"{name} {what}": value
-        for name, values in found.items()
-        for what, value in (values.items() if isinstance(values, dict) else [("turned", values)])
-    } | {"convolutions": in_time[:, 0], "not circular": in_time[:, 1]}
+    wrong.on_vectors = nn.ModuleList(_CoordinateByCoordinate(config.modes) for _ in wrong.layers)
+    add("apart", wrong, _graphs(config)["complete"])
+    del found["apart shifted"], found["apart renumbered"]
+    add("naive", _network(config, seed), _graphs(config)["tree"], naive=True)
+    right, cut = zip(*(_time_domain(P, modes, seed) for P, modes in SHAPES), strict=True)
+    return found | {"convolutions": np.array(right), "not circular": np.array(cut)}
 
 
 def _graphs(config):
-    """A few systems whose points all hear each other, and a tree."""
+    """A few complete graphs, and a few trees."""
     ends = torch.arange(1, 31)
     starts = (ends - 1) // 2
     tree = torch.stack([torch.cat([ends, starts]), torch.cat([starts, ends])])
@@ -67,9 +65,8 @@ def _graphs(config):
 
 
 def _network(config, seed):
-    return EGNO(
-        2, 2, width=config.width, layers=config.layers, modes=config.modes, slices=config.slices, seed=seed
-    )
+    sizes = {name: getattr(config, name) for name in ("width", "layers", "modes", "slices")}
+    return EGNO(2, 2, **sizes, seed=seed)
 
 
 def _deviations(network, graph, dtype, generator, naive=False):

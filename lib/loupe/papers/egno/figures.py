@@ -157,8 +157,8 @@ def by_time(found):
         sheet,
         "Curves of error against time in the window for four methods, and a point for EGNN at the end.",
         f"Error of {end.shape[1]:,} test systems at each time: means excluding the worst (lines) and medians "
-        "(dotted). Each straight line has a factor fitted to its time. Where EGNN-R's mean leaves the panel, systems "
-        "have gone astray.",
+        "(dotted). Each straight line has a factor fitted to its time. Where EGNN-R's mean leaves the panel, some of its "
+        "rollouts have diverged.",
     )
 
 
@@ -172,7 +172,7 @@ def learning(found):
             valid.append(run[f"{name} valid"])
             clock.setdefault(name, []).append(run[f"{name} clock"][-1])
             for axes, what in zip(panels, ("steps", "clock"), strict=True):
-                # So many points are a line; few are told apart by their marks.
+                # Of many points only some have a marker.
                 axes.plot(run[f"{name} {what}"], valid[-1], label=name if k == 0 else None, **series(RANK[name]),
                           markevery=max(1, len(found[HOLDER[name]].first[f"{name} steps"]) // 10))  # fmt: skip
     first, most, least = max(each[0] for each in valid), max(map(max, valid)), min(map(min, valid))
@@ -186,13 +186,13 @@ def learning(found):
         xlabel="processor time of training, s", ylabel="F-MSE, validation", title="After as much time"
     )
     panels[0].legend()
-    astray = " Where a line leaves the panel, a system has gone astray for a while."
+    diverged = " Where a line leaves the panel, predictions of some system diverge for a while."
     return Picture(
         sheet,
         "Validation error of EGNO, EGNN and EGNN-S, falling, above against steps and below against processor time.",
         "Error at the end of the window on validation systems while networks train; a line for each seed. "
         f"A step of EGNO costs {np.mean(clock['EGNO']) / np.mean(clock['EGNN']):.1f} times one of EGNN."
-        + (astray if most > 1.2 * first else ""),
+        + (diverged if most > 1.2 * first else ""),
     )
 
 
@@ -207,7 +207,7 @@ def data_sizes(found):
         axes.plot(
             counts, [but_worst(each[..., -1]).mean() for each in errors], label=name, **series(RANK[name])
         )
-    steps, usual_steps = found.settings.size_steps, found.settings.steps
+    steps, usual_steps = found.settings.size_steps, found.settings.training.steps
     other = f" ({usual_steps:,} at {usual:,} systems)" if usual_steps != steps else ""
     log_axis(axes, "xy")
     axes.set_xticks(counts, [f"{count:,}" for count in counts])
@@ -246,7 +246,7 @@ def symmetry(found):
 # --- time ---------------------------------------------------------------------------------------------------
 
 
-@drawn_from("charged_egno", what="asking for more times")
+@drawn_from("charged_egno", what="prediction at more times")
 def resolution(found):
     """E6: one network at twice the times of its training, given the time or the number of the slice."""
     usual = of_windows(found.runs, "EGNO")

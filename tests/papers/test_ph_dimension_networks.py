@@ -13,10 +13,10 @@ from loupe.experiment.results import Runs
 from loupe.metrics import kendall, partial_kendall
 from loupe.papers.ph_dimension import PRESETS, claims, experiments_networks
 from loupe.papers.ph_dimension.claims_grid import SIMPLE, grids, margin_over_simple, tau_over_cells
-from loupe.papers.ph_dimension.experiments_networks import PenalisedLoss, Task
+from loupe.papers.ph_dimension.experiments_networks import PenalisedLoss
 from loupe.topology import DimensionPenalty
 
-SMOKE = PRESETS["smoke"].override({"image_count": 200, "max_steps": 400})
+SMOKE = PRESETS["smoke"].override({"image_count": 200, "training": {"steps": 1000, "evaluations": 10}})
 
 
 class FakeResult(dict):
@@ -273,14 +273,17 @@ def test_the_margin_is_over_the_strongest_simple_measure():
 
 
 def test_a_run_is_kept_with_its_last_iterates_and_goes_on_to_the_same(tmp_path):
-    task = Task("digits fcn-5", 0.1, 16, 200)
-    runs = [experiments_networks._train(SMOKE, task, 3, "cpu", tmp_path / name) for name in ("a", "b")]
-    again = experiments_networks._train(SMOKE, task, 3, "cpu", tmp_path / "a")  # from its finished checkpoint
+    runs = [
+        experiments_networks._train(SMOKE, "digits fcn-5", 200, 3, "cpu", tmp_path / name, batch=16)
+        for name in ("a", "b", "a")
+    ]
+    again = runs.pop()  # from its finished checkpoint
     assert runs[0].distances.shape == (SMOKE.iterates, SMOKE.iterates)
     for other in (runs[1], again):
         assert np.array_equal(other.distances, runs[0].distances)
         assert other.outcome == runs[0].outcome
-    assert runs[0].outcome["steps"] <= SMOKE.max_steps
+    assert runs[0].outcome["converged"]
+    assert SMOKE.iterates <= runs[0].outcome["steps"] < SMOKE.training.steps
     assert np.array_equal(runs[0].last, runs[0].rows[runs[0].order[-1]])
 
 
@@ -293,7 +296,7 @@ def test_a_run_that_diverges_is_kept_and_has_no_distances(tmp_path):
     )
     assert found["converged"] is False
     assert "dimension" not in found
-    assert found["steps"] < SMOKE.max_steps
+    assert found["steps"] < SMOKE.training.steps
 
 
 def test_random_labels_are_others_and_the_images_the_same():

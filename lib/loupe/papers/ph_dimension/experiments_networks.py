@@ -74,15 +74,14 @@ def gap_grid(config, *, seed, device, work):
     if path.distances is None:
         return cell | path.outcome  # it counts among the runs, and has no dimension
     in_losses = loss_distances(_losses_of_iterates(path, config.loss_samples))
-    scale, sizes = np.sqrt(len(path.images.x)), range(*config.path_sizes)
+    scale = np.sqrt(len(path.images.x))
+    settings = {"sizes": range(*config.path_sizes), "repeats": config.repeats, "seed": seed}
     return {
         **cell,
         **path.outcome,
         **_roughness(path.distances, config, seed),
         **_pictures(path.distances, GRID_PICTURE_POINTS),
-        "dimension_in_losses": ph_dimension(
-            distances=in_losses, sizes=sizes, repeats=config.repeats, seed=seed
-        ).dimension,
+        "dimension_in_losses": ph_dimension(distances=in_losses, **settings).dimension,
         "lifetime_sum": lifetime_sum(distances=path.distances),
         "lifetime_sum_in_losses": lifetime_sum(distances=in_losses),
         "positive_magnitude": positive_magnitude(path.distances, scale),
@@ -342,13 +341,9 @@ def _roughness(distances, config, seed):
         name: ph_dimension(distances=changed, **settings).dimension
         for name, changed in surrogate_paths(distances, np.random.default_rng(seed)).items()
     }
+    fitted = ("dimension", "standard_error", "slope", "intercept", "sizes", "lifetime_sums")
     return {
-        "dimension": estimate.dimension,
-        "standard_error": estimate.standard_error,
-        "slope": estimate.slope,
-        "intercept": estimate.intercept,
-        "sizes": estimate.sizes,
-        "lifetime_sums": estimate.lifetime_sums,
+        **{name: getattr(estimate, name) for name in fitted},
         "competitors": np.array([estimate(distances=distances) for estimate in ESTIMATORS.values()]),
         "competitor_names": np.array(list(ESTIMATORS)),
         "surrogates": np.array(list(surrogates)),

@@ -134,19 +134,19 @@ class Config(Preset):
     """seeds of the comparison with mini-batches in one fixed order"""
 
     penalty_data: str = "cifar10"
-    """data set of the regulariser"""
+    """data set of the regularizer"""
 
     penalty_network: str = "lenet"
-    """network of the regulariser"""
+    """network of the regularizer"""
 
     penalty_images: int = Field(50_000, ge=100)
-    """training images of the regulariser"""
+    """training images of the regularizer"""
 
     penalty_weights: tuple[float, ...] = (0.0, 0.5)
     """weights of the dimension in the loss, the first as the baseline"""
 
     penalty_window: int = Field(100, ge=40)
-    """iterates whose dimension is penalised"""
+    """iterates whose dimension is penalized"""
 
     penalty_training: PenaltyTraining = PenaltyTraining()
     """training with the regularizer"""

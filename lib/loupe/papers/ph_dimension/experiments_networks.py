@@ -1,6 +1,5 @@
 """What the chapter runs on networks. Each experiment returns all that its figures and claims need."""
 
-from dataclasses import dataclass, field
 from itertools import product
 from typing import NamedTuple
 
@@ -111,11 +110,9 @@ def adversarial_start(config, *, seed, device, work):
     """E7: training from the weights of a network that has memorized random labels, and from random weights."""
 
     def arm(name, **options):
-        rate = config.adversarial_learning_rate
-        where = (seed, device, work / name)
-        return _train(
-            config, config.adversarial_case, config.adversarial_images, *where, learning_rate=rate, **options
-        )
+        task = (config.adversarial_case, config.adversarial_images)
+        options["learning_rate"] = config.adversarial_learning_rate
+        return _train(config, *task, seed, device, work / name, **options)
 
     memorised = arm("random labels", random_labels=True)
     starts = {"random": None, "adversarial": memorised.last}
@@ -204,10 +201,12 @@ def _train(
         "converged": not diverged and bool(trained.history["accuracy"][-1] == 1),
         **_scores(network, images),
     }
-    order = None if diverged else recorder.order
-    distances = None if diverged else pairwise_distances(recorder.rows)[np.ix_(order, order)]
-    if distances is not None and np.median(distances.diagonal(1)) == 0:
-        distances = None  # a network whose units have all died stands still
+    order = distances = None
+    if not diverged:
+        order = recorder.order
+        distances = pairwise_distances(recorder.rows)[np.ix_(order, order)]
+        if np.median(distances.diagonal(1)) == 0:
+            distances = None  # a network whose units have all died stands still
     return TrainingPath(network, images, recorder.rows, order, trained.losses, outcome, distances)
 
 
@@ -285,15 +284,14 @@ def _losses_of_iterates(path, samples):
 # --- images -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Tensors:
-    """Images (n, channels, height, width), float32, normalised by the training part, and labels (n,), int64."""
+class Tensors(NamedTuple):
+    """Images (n, channels, height, width), float32, normalized by the training part, and labels (n,), int64."""
 
     name: str
-    x: object = field(repr=False)
-    y: object = field(repr=False)
-    x_test: object = field(repr=False)
-    y_test: object = field(repr=False)
+    x: torch.Tensor
+    y: torch.Tensor
+    x_test: torch.Tensor
+    y_test: torch.Tensor
 
 
 def _images(name, count, device, random_labels=False):
@@ -304,13 +302,9 @@ def _images(name, count, device, random_labels=False):
     labels = rng.integers(len(data.classes), size=len(chosen)) if random_labels else data.y_train[chosen]
     x, x_test = (_channels_first(images) for images in (data.x_train[chosen], data.x_test))
     mean, deviation = (f(x, axis=(0, 2, 3), keepdims=True) for f in (np.mean, np.std))
-    tensors = [
-        (x - mean) / deviation,
-        labels.astype(np.int64),
-        (x_test - mean) / deviation,
-        data.y_test.astype(np.int64),
-    ]
-    return Tensors(data.variant, *(torch.from_numpy(one).to(device) for one in tensors))
+    x, x_test = (x - mean) / deviation, (x_test - mean) / deviation
+    arrays = (x, labels.astype(np.int64), x_test, data.y_test.astype(np.int64))
+    return Tensors(data.variant, *(torch.from_numpy(one).to(device) for one in arrays))
 
 
 def _load(name, count):

@@ -1,6 +1,8 @@
 """The glue of the chapter's second half: training runs, the table of the grid, and how its claims are judged."""
 
 import math
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -316,19 +318,56 @@ def test_a_run_can_end_at_the_first_evaluation_after_its_window_is_full(preset):
 # --- training -----------------------------------------------------------------------------------------------
 
 
-def test_a_run_is_kept_with_its_last_iterates_and_goes_on_to_the_same(tmp_path):
-    runs = [
-        experiments_networks._train(SMOKE, "digits fcn-5", 200, 3, "cpu", tmp_path / name, batch=16)
-        for name in ("a", "b", "a")
-    ]
-    again = runs.pop()  # from its finished checkpoint
-    assert runs[0].distances.shape == (SMOKE.iterates, SMOKE.iterates)
-    for other in (runs[1], again):
-        assert np.array_equal(other.distances, runs[0].distances)
-        assert other.outcome == runs[0].outcome
-    assert runs[0].outcome["converged"]
-    assert SMOKE.iterates <= runs[0].outcome["steps"] < SMOKE.training.steps
-    assert np.array_equal(runs[0].last, runs[0].rows[runs[0].order[-1]])
+def interrupt_at(monkeypatch, call):
+    """Ctrl-C at a call of the function that looks at the network while it trains."""
+    calls = iter(range(1, 1000))
+    for name in ("accuracy", "_scores"):
+        measure = getattr(experiments_networks, name)
+
+        def measured(*given, measure=measure):
+            if next(calls) == call:
+                os.kill(os.getpid(), signal.SIGINT)
+            return measure(*given)
+
+        monkeypatch.setattr(experiments_networks, name, measured)
+
+
+def test_a_run_is_kept_with_its_last_iterates_and_goes_on_to_the_same(tmp_path, monkeypatch):
+    def trained(folder):
+        return experiments_networks._train(SMOKE, "digits fcn-5", 200, 3, "cpu", tmp_path / folder, batch=16)
+
+    whole, finished = trained("a"), trained("a")
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            trained("b")
+    assert (tmp_path / "b" / "run.pt").exists()
+    resumed = trained("b")
+    assert whole.distances.shape == (SMOKE.iterates, SMOKE.iterates)
+    for other in (finished, resumed):
+        assert np.array_equal(other.distances, whole.distances)
+        assert np.array_equal(other.losses, whole.losses)
+        assert other.outcome == whole.outcome
+    assert whole.outcome["converged"]
+    assert SMOKE.iterates <= whole.outcome["steps"] < SMOKE.training.steps
+    assert np.array_equal(whole.last, whole.rows[whole.order[-1]])
+
+
+def test_training_with_the_penalty_goes_on_to_the_same(tmp_path, monkeypatch):
+    def arms(folder):
+        return experiments_networks.regularised(SMOKE, seed=0, device="cpu", work=tmp_path / folder)
+
+    whole = arms("a")
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5)  # in the second run, when its window is full
+        with pytest.raises(KeyboardInterrupt):
+            arms("b")
+    assert (tmp_path / "b" / f"weight-{SMOKE.penalty_weights[1]}" / "run.pt").exists()
+    resumed = arms("b")
+    assert whole["steps"].tolist() == [[20, 40, 60]] * 2
+    for name in ("steps", "train_loss", "test_accuracy", "dimension"):
+        assert np.array_equal(whole[name], resumed[name], equal_nan=True)
+    assert np.isfinite(whole["dimension"]).tolist() == [[False, True, True]] * 2
 
 
 def test_a_run_that_diverges_is_kept_and_has_no_distances(tmp_path):

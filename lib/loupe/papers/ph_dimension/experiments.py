@@ -50,7 +50,7 @@ def _identity_cloud(name, n, seed):
 def _route_gaps(points):
     """Largest relative difference of sorted lifetimes to those of single linkage, for each other route.
 
-    The last is no route: distances to nearest neighbours in place of tree edges.
+    The last is no route: distances to nearest neighbors in place of tree edges.
     """
     reference = h0_lifetimes(points)
     others = [h0_lifetimes(points, method=route) for route in ("prim", "gudhi", "alpha")]
@@ -59,12 +59,12 @@ def _route_gaps(points):
 
 
 def _nearest(points):
-    """The distance of each point to its nearest neighbour, ascending."""
+    """The distance of each point to its nearest neighbor, ascending."""
     return np.sort(cKDTree(points).query(points, k=2)[0][:, 1])
 
 
 def _closed_form_errors():
-    """Relative errors of lifetime sums whose value is known, over alpha in (0.5, 1, 2); then with nearest neighbours."""
+    """Relative errors of lifetime sums whose value is known, over alpha in (0.5, 1, 2); then with nearest neighbors."""
     n, h, radius, level = 60, 0.1, 2.0, 7
     line = np.arange(n)[:, None] * h
     angle = 2 * np.pi * np.arange(n) / n

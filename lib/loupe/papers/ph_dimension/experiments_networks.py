@@ -170,8 +170,9 @@ def _network(kind, images, width):
 
 
 def _train(
-    config, case, count, seed, device, work, *, shuffle=True, random_labels=False, start=None, **changes
-):
+    config, case, count, seed, device, work, *, shuffle=True, random_labels=False,
+    start=None, **changes,
+):  # fmt: skip
     """Plain SGD until every training image is classified correctly, and the distances between its last iterates."""
     settings = config.training.model_copy(update=changes)
     name, kind = case.split()
@@ -188,9 +189,10 @@ def _train(
     def converged(run):
         return run.step >= config.iterates and run.metrics.get("accuracy") == 1
 
+    order = {"size": settings.batch, "seed": seed, "shuffle": shuffle}
     trained = train(
-        network, _cross_entropy, Batches(images.x, images.y, size=settings.batch, seed=seed, shuffle=shuffle),
-        settings, seed=seed, device=device, work=work / "run", evaluate=evaluate, hooks=[recorder, converged],
+        network, _cross_entropy, Batches(images.x, images.y, **order), settings, seed=seed,
+        device=device, work=work / "run", evaluate=evaluate, hooks=[recorder, converged],
         may_diverge=True,
     )  # fmt: skip
     diverged = trained.outcome == "diverged"
@@ -207,7 +209,8 @@ def _train(
         distances = pairwise_distances(recorder.rows)[np.ix_(order, order)]
         if np.median(distances.diagonal(1)) == 0:
             distances = None  # a network whose units have all died stands still
-    return TrainingPath(network, images, recorder.rows, order, trained.losses, outcome, distances)
+    path = (recorder.rows, order, trained.losses, outcome, distances)
+    return TrainingPath(network, images, *path)
 
 
 def _train_regularised(config, weight, images, seed, device, work):

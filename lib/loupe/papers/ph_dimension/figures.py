@@ -62,14 +62,12 @@ def filtration(points=60, seed=4):
     """The slider: a cloud around a circle, its growing forest, and its barcode."""
     radii = np.random.default_rng(seed + 1).uniform(0.6, 1.1, (points, 1))
     cloud = radii * CLOUDS["circle"].sample(points, seed)
-    edges, lengths = spanning_tree(cloud)
+    alt = (
+        f"{points} points around a circle; discs grow around them, edges of the spanning tree appear as discs touch, "
+        "and one bar of the barcode ends with each edge."
+    )
     return filtration_slider(
-        cloud,
-        edges,
-        lengths,
-        title="Components merge as the discs grow",
-        alt=f"{points} points around a circle; discs grow around them, edges of the spanning tree appear as discs touch, "
-        "and one bar of the barcode ends with each edge.",
+        cloud, *spanning_tree(cloud), title="Components merge as the discs grow", alt=alt
     )
 
 
@@ -158,9 +156,8 @@ def process_table(found):
     beta, estimates = found.runs.first["beta"], found.runs["estimates"]
     rows = []
     for k, name in enumerate(found.runs.first["estimators"]):
-        single = [spearmanr(beta, one).statistic for one in estimates[:, k]]
-        of_means = spearmanr(beta, estimates[:, k].mean(axis=0)).statistic
-        error = estimates[:, k] - beta
+        means, error = estimates[:, k].mean(axis=0), estimates[:, k] - beta
+        of_means, *single = (spearmanr(beta, one).statistic for one in (means, *estimates[:, k]))
         rows.append((str(name), f"{of_means:.3f}", single, np.abs(error).mean(1), error.mean(1)))
     head = (f"estimator, {found.label}", "ρ, means over seeds", "ρ, one path", "absolute error", "error")
     return score_table(head, rows, digits=3, best=("", "max", "min", ""))
@@ -170,10 +167,8 @@ def process_table(found):
 def exhaustion_table(found):
     """Brownian paths measured with subsets that take a small or a large part of their points."""
     run, values = found.runs.first, found.runs["dimension"]
-    rows = [
-        (f"{n:,}", f"{largest:,}", column)
-        for n, largest, column in zip(run["points"], run["largest"], values.T, strict=True)
-    ]
+    each = zip(run["points"], run["largest"], values.T, strict=True)
+    rows = [(f"{n:,}", f"{largest:,}", column) for n, largest, column in each]
     head = (f"points on the path; {found.label}", "largest subset", "estimate (truth 2)")
     return score_table(head, rows, digits=2)
 
@@ -348,9 +343,6 @@ def path_dimensions(found):
     )
 
 
-# --- what it costs ------------------------------------------------------------------------------------------
-
-
 def timing(bench):
     """F7: seconds for H0 against the number of points, by method; from the stored benchmark."""
     sheet, axes = figure(height=4.4)
@@ -375,10 +367,8 @@ def timing_table(bench):
     """F7 as a table: CPU time of the routes to H0, one thread."""
     seconds = _h0_seconds(bench)
     sizes = sorted({n for one in seconds.values() for n in one})
-    rows = [
-        (method, *(f"{1000 * one[n]:.3g}" if n in one else "not run" for n in sizes))
-        for method, one in seconds.items()
-    ]
+    cells = [[f"{1000 * one[n]:.3g}" if n in one else "not run" for n in sizes] for one in seconds.values()]
+    rows = [(method, *row) for method, row in zip(seconds, cells, strict=True)]
     return table(("milliseconds", *(f"n = {n}" for n in sizes)), rows, numeric=True)
 
 

@@ -1,11 +1,14 @@
 """The glue of the chapter's second half: training runs, the table of the grid, and how its claims are judged."""
 
 import math
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from fakes import FakeResult
 
 from loupe.errors import LoupeError
 from loupe.experiment.claims import combine, judge
@@ -13,24 +16,20 @@ from loupe.experiment.results import Runs
 from loupe.metrics import kendall, partial_kendall
 from loupe.papers.ph_dimension import PRESETS, claims, experiments_networks
 from loupe.papers.ph_dimension.claims_grid import SIMPLE, grids, margin_over_simple, tau_over_cells
-from loupe.papers.ph_dimension.experiments_networks import PenalisedLoss, Task
+from loupe.papers.ph_dimension.experiments_networks import PenalisedLoss
 from loupe.topology import DimensionPenalty
 
-SMOKE = PRESETS["smoke"].override({"image_count": 200, "max_steps": 400})
+SMOKE = PRESETS["smoke"].override({"image_count": 200, "training": {"steps": 1000, "evaluations": 10}})
 
 
-class FakeResult(dict):
-    """A stored result of one run of the grid."""
-
-    def __init__(self, seed, **values):
-        super().__init__(values)
-        self.seed = seed
+def result(seed, **values):
+    return FakeResult(seed, values)
 
 
 def run(seed, rate, batch, *, dimension, gap, converged=True):
     """A run whose other measures are unrelated numbers."""
     other = np.random.default_rng(seed).random(20)
-    return FakeResult(
+    return result(
         seed, case="toy net", learning_rate=rate, batch=batch, converged=converged, dimension=dimension,
         train_accuracy=1.0, test_accuracy=1 - gap, train_loss=0.0, test_loss=gap, steps=100,
         competitors=other[:4], competitor_names=np.array(["TwoNN", "MLE", "correlation", "PCA"]),
@@ -77,7 +76,7 @@ def test_cells_are_means_over_their_runs():
 
 def test_runs_without_a_dimension_stay_out_and_none_at_all_is_one_sentence():
     whole = grid_of(lambda rate, batch: batch, lambda rate, batch: rate)
-    diverged = FakeResult(99, case="toy net", learning_rate=0.2, batch=16, converged=False)
+    diverged = result(99, case="toy net", learning_rate=0.2, batch=16, converged=False)
     undefined = run(98, 0.2, 16, dimension=math.nan, gap=0.1)
     (grid,) = grids(Runs((*whole.results, diverged, undefined)))
     assert len(grid.gap) == 32
@@ -154,7 +153,7 @@ def clouds(**factors):
     """Five clouds of each kind, the estimate so many times the truth."""
     truth = {"circle": 1.0, "cube_3": 3.0, "gaussian_plane": 2.0, "cube_10": 10.0}
     return [
-        FakeResult(
+        result(
             seed, clouds=np.array(list(truth)), truth=np.array(list(truth.values())), alpha=np.array([0.5, 1, 1, 1]),
             dimension=np.array([(factors.get(name, 1) + seed / 1000) * d for name, d in truth.items()]),
             slope=np.array([0.5, 2 / 3, 0.5, 0.9]),
@@ -181,7 +180,7 @@ def processes(*noise):
     beta, rng = np.linspace(1.1, 2, 10), np.random.default_rng(0)
     names = np.array(["persistent homology", "TwoNN", "MLE (k = 10)", "correlation", "PCA (95 %)"])
     return [
-        FakeResult(
+        result(
             seed, beta=beta, estimators=names, estimates=np.stack([beta + size * rng.normal(size=10) for size in noise])
         )
         for seed in range(10)
@@ -205,7 +204,7 @@ def test_processes_are_ordered_path_by_path_and_a_constant_is_the_control(noise,
 def pairs_with_penalty(plain_early, penalised, dimension=1.0):
     """Three pairs: training accuracy 0.5 then 0.9 without, 0.5 with the penalty; gaps at these times."""
     return [
-        FakeResult(
+        result(
             seed, train_accuracy=np.array([[0.5, 0.9], [0.4, 0.89]]) + seed / 1000,
             test_accuracy=np.array([[0.5 - plain_early, 0.7], [0.4, 0.89 - penalised]]),
             dimension=np.array([[1.5, 1.5], [1.5, dimension + seed / 1000]]),
@@ -243,7 +242,7 @@ def test_a_penalty_has_to_beat_stopping_early(early, penalised, dimension, expec
 )
 def test_an_adversarial_start_has_to_raise_the_gap_and_not_the_dimension(rises, gaps, expected):
     runs = [
-        FakeResult(
+        result(
             seed, memorised=1.0, train_accuracy=np.ones(2), test_accuracy=np.array([0.9, 0.9 - gap]),
             dimension=np.array([2, 2 + rise]),
         )
@@ -252,11 +251,50 @@ def test_an_adversarial_start_has_to_raise_the_gap_and_not_the_dimension(rises, 
     assert verdict("PH10", "gpu", adversarial_start=runs) == expected
 
 
+def identities(**changes):
+    """Two routes on two clouds, two closed forms, and a cloud that was embedded; right unless changed."""
+    values = {"clouds": np.array(["a", "b"]), "routes": np.array(["prim", "alpha"]), "route_gaps": np.zeros((2, 2)),
+              "nearest_gaps": np.array([0.3, 0.1]), "closed_forms": np.array(["line", "grid"]),
+              "closed_form_errors": np.zeros((2, 3)), "nearest_sum_errors": np.full((2, 3), 0.1), "plane_dimension": 2.0,
+              "embedded_dimension": 2.0, "sheared_dimension": 1.9}  # fmt: skip
+    return [FakeResult(0, values | changes)]
+
+
+@pytest.mark.parametrize(
+    ("claim", "changes", "expected"),
+    [
+        ("PH1", {}, "reproduced"),
+        ("PH1", {"route_gaps": np.array([[0, 0], [0, 1e-6]])}, "not reproduced"),
+        (
+            "PH1",
+            {"nearest_gaps": np.zeros(2)},
+            "inconclusive",
+        ),  # clouds on which anything is right show nothing
+        ("PH2", {}, "reproduced"),
+        ("PH2", {"closed_form_errors": np.array([[0, 0, 0], [0, 0, 1e-6]])}, "not reproduced"),
+        ("PH2", {"nearest_sum_errors": np.zeros((2, 3))}, "inconclusive"),
+        ("PH4", {}, "reproduced"),
+        ("PH4", {"embedded_dimension": 2.01}, "not reproduced"),
+        ("PH4", {"sheared_dimension": 2.0}, "inconclusive"),
+    ],
+)
+def test_identities_hold_to_rounding_and_their_controls_do_not(claim, changes, expected):
+    assert verdict(claim, identities=identities(**changes)) == expected
+
+
+@pytest.mark.parametrize(
+    ("dimension", "expected"),
+    [(lambda r, b: b - 400 * r, "reproduced"), (lambda r, b: (b * r * 1e3) % 7, "not reproduced")],
+)
+def test_the_dimension_has_to_keep_up_with_simple_measures(dimension, expected):
+    assert verdict("PH7", gap_grid=grid_of(dimension, lambda r, b: b - 400 * r).results) == expected
+
+
 def test_averaging_has_to_beat_another_look_at_one_draw():
     rng = np.random.default_rng(0)
     for first, expected in ((1, "reproduced"), (4, "inconclusive")):
         one = np.concatenate([first * rng.normal(size=100), rng.normal(size=100)])
-        run = FakeResult(0, dimensions=np.stack([one, 0.2 * rng.normal(size=200)]))
+        run = result(0, dimensions=np.stack([one, 0.2 * rng.normal(size=200)]))
         assert verdict("PH11", noise_of_one_draw=[run]) == expected
 
 
@@ -269,19 +307,67 @@ def test_the_margin_is_over_the_strongest_simple_measure():
     assert low <= margin <= high <= 0
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_run_can_end_at_the_first_evaluation_after_its_window_is_full(preset):
+    config = PRESETS[preset]
+    for training in (config.training, config.penalty_training):
+        assert training.steps % training.evaluations == 0
+    assert config.iterates % (config.training.steps // config.training.evaluations) == 0
+
+
 # --- training -----------------------------------------------------------------------------------------------
 
 
-def test_a_run_is_kept_with_its_last_iterates_and_goes_on_to_the_same(tmp_path):
-    task = Task("digits fcn-5", 0.1, 16, 200)
-    runs = [experiments_networks._train(SMOKE, task, 3, "cpu", tmp_path / name) for name in ("a", "b")]
-    again = experiments_networks._train(SMOKE, task, 3, "cpu", tmp_path / "a")  # from its finished checkpoint
-    assert runs[0].distances.shape == (SMOKE.iterates, SMOKE.iterates)
-    for other in (runs[1], again):
-        assert np.array_equal(other.distances, runs[0].distances)
-        assert other.outcome == runs[0].outcome
-    assert runs[0].outcome["steps"] <= SMOKE.max_steps
-    assert np.array_equal(runs[0].last, runs[0].rows[runs[0].order[-1]])
+def interrupt_at(monkeypatch, call):
+    """Ctrl-C at a call of the function that looks at the network while it trains."""
+    calls = iter(range(1, 1000))
+    for name in ("accuracy", "_scores"):
+        measure = getattr(experiments_networks, name)
+
+        def measured(*given, measure=measure):
+            if next(calls) == call:
+                os.kill(os.getpid(), signal.SIGINT)
+            return measure(*given)
+
+        monkeypatch.setattr(experiments_networks, name, measured)
+
+
+def test_a_run_is_kept_with_its_last_iterates_and_goes_on_to_the_same(tmp_path, monkeypatch):
+    def trained(folder):
+        return experiments_networks._train(SMOKE, "digits fcn-5", 200, 3, "cpu", tmp_path / folder, batch=16)
+
+    whole, finished = trained("a"), trained("a")
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            trained("b")
+    assert (tmp_path / "b" / "run.pt").exists()
+    resumed = trained("b")
+    assert whole.distances.shape == (SMOKE.iterates, SMOKE.iterates)
+    for other in (finished, resumed):
+        assert np.array_equal(other.distances, whole.distances)
+        assert np.array_equal(other.losses, whole.losses)
+        assert other.outcome == whole.outcome
+    assert whole.outcome["converged"]
+    assert SMOKE.iterates <= whole.outcome["steps"] < SMOKE.training.steps
+    assert np.array_equal(whole.last, whole.rows[whole.order[-1]])
+
+
+def test_training_with_the_penalty_goes_on_to_the_same(tmp_path, monkeypatch):
+    def arms(folder):
+        return experiments_networks.regularised(SMOKE, seed=0, device="cpu", work=tmp_path / folder)
+
+    whole = arms("a")
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 5)  # in the second run, when its window is full
+        with pytest.raises(KeyboardInterrupt):
+            arms("b")
+    assert (tmp_path / "b" / f"weight-{SMOKE.penalty_weights[1]}" / "run.pt").exists()
+    resumed = arms("b")
+    assert whole["steps"].tolist() == [[20, 40, 60]] * 2
+    for name in ("steps", "train_loss", "test_accuracy", "dimension"):
+        assert np.array_equal(whole[name], resumed[name], equal_nan=True)
+    assert np.isfinite(whole["dimension"]).tolist() == [[False, True, True]] * 2
 
 
 def test_a_run_that_diverges_is_kept_and_has_no_distances(tmp_path):
@@ -293,7 +379,7 @@ def test_a_run_that_diverges_is_kept_and_has_no_distances(tmp_path):
     )
     assert found["converged"] is False
     assert "dimension" not in found
-    assert found["steps"] < SMOKE.max_steps
+    assert found["steps"] < SMOKE.training.steps
 
 
 def test_random_labels_are_others_and_the_images_the_same():

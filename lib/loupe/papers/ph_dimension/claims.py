@@ -1,6 +1,7 @@
 """What the chapter judges: PH1 to PH5 and PH11 on sets and processes, PH6 to PH10 on networks."""
 
 import numpy as np
+from scipy.stats import f, spearmanr
 
 from loupe.experiment import Claim, Measure, at_least, at_most, between
 from loupe.papers.ph_dimension.claims_grid import grids, margin_over_simple, tau_over_cells
@@ -9,39 +10,24 @@ EVERYWHERE = ("smoke", "cpu", "gpu", "paper")
 FULL = ("cpu", "gpu", "paper")
 
 
-def _beside(measure, label, value):
-    """The measure with its control, where the stored result has one."""
-    return measure if value is None else measure.against(label, float(value))
-
-
 def _routes_agree(results):
     run = results["identities"].first
-    wrong, basis = run.get("nearest_gaps"), f"{len(run['clouds'])} clouds"
+    basis, wrong = f"{len(run['clouds'])} clouds", run["nearest_gaps"].max()
     return [
-        _beside(
-            Measure(
-                f"{route}, gap relative to the longest lifetime", float(gap), at_most(1e-12), basis=basis
-            ),
-            "distances to nearest neighbours",
-            None if wrong is None else wrong.max(),
-        )
+        Measure(f"{route}, gap relative to the longest lifetime", float(gap), at_most(1e-12), basis=basis)
+        .against("distances to nearest neighbours", wrong)
         for route, gap in zip(run["routes"], run["route_gaps"].max(axis=0), strict=True)
-    ]
+    ]  # fmt: skip
 
 
 def _closed_forms_hold(results):
     run = results["identities"].first
-    errors, wrong = run["closed_form_errors"], run.get("nearest_sum_errors")
+    errors, wrong, basis = run["closed_form_errors"], run["nearest_sum_errors"], "powers 0.5, 1 and 2"
     return [
-        _beside(
-            Measure(
-                f"{name}, relative error", float(errors[k].max()), at_most(1e-12), basis="powers 0.5, 1 and 2"
-            ),
-            "distances to nearest neighbours",
-            None if wrong is None else wrong[k].max(),
-        )
+        Measure(f"{name}, relative error", float(errors[k].max()), at_most(1e-12), basis=basis)
+        .against("distances to nearest neighbours", wrong[k].max())
         for k, name in enumerate(run["closed_forms"])
-    ]
+    ]  # fmt: skip
 
 
 def _dimensions_found(results):
@@ -59,20 +45,12 @@ def _dimensions_found(results):
 
 def _ambient_space_is_irrelevant(results):
     run = results["identities"].first
-    gap = abs(run["plane_dimension"] - run["embedded_dimension"])
-    wrong = run.get("sheared_dimension")
-    return [
-        _beside(
-            Measure("difference of the two estimates", gap, at_most(1e-6), basis="one cloud, equal subsets"),
-            "an embedding that is no isometry",
-            None if wrong is None else abs(run["plane_dimension"] - wrong),
-        )
-    ]
+    gap, wrong = (abs(run["plane_dimension"] - run[f"{kind}_dimension"]) for kind in ("embedded", "sheared"))
+    measure = Measure("difference of the two estimates", gap, at_most(1e-6), basis="one cloud, equal subsets")
+    return [measure.against("an embedding that is no isometry", wrong)]
 
 
 def _tracks_the_stable_index(results):
-    from scipy.stats import spearmanr
-
     runs = results["diffusion_processes"]
     names, beta = runs.first["estimators"], runs.first["beta"]
     rho = np.array([[spearmanr(beta, one).statistic for one in run] for run in runs["estimates"]])
@@ -102,8 +80,6 @@ def _nearer_to_the_truth(results):
 
 
 def _averaging_helps(results):
-    from scipy.stats import f
-
     run = results["noise_of_one_draw"].first
     one, ten = run["dimensions"].std(axis=1, ddof=1)
     n = run["dimensions"].shape[1]

@@ -1,5 +1,6 @@
 """The runs of the grid as columns of one table: what claims judge and figures draw."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from loupe.metrics import bootstrap_kendall, kendall
 
 # Measures that cost next to nothing: what the dimension has to beat.
 SIMPLE = ("lr / batch", "norm of the weights", "diameter of the path", "lifetime sum", "TwoNN dimension")
+COLUMNS = ("rate", "batch", "converged", "gap", "loss_gap")
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Grid:
 
     @property
     def ratio(self) -> np.ndarray:
-        """Learning rate over batch size, rounded so that equal ratios are equal."""
+        """Learning rate over batch size."""
         return self.measures["lr / batch"]
 
     @property
@@ -43,22 +45,22 @@ class Grid:
         """
         pairs = np.stack([self.rate, self.batch])
         _, cell, counts = np.unique(pairs, axis=1, return_inverse=True, return_counts=True)
-
-        def mean(column):
-            return np.bincount(cell.ravel(), column) / counts
-
-        columns = (self.rate, self.batch, self.converged, self.gap, self.loss_gap)
-        measures = {name: mean(column) for name, column in self.measures.items()}
-        measures["lr / batch"] = np.array(
-            [float(f"{ratio:.6g}") for ratio in mean(self.rate) / mean(self.batch)]
-        )
-        return Grid(self.case, *map(mean, columns), measures)
+        means = self._with_each(lambda column: np.bincount(cell.ravel(), column) / counts)
+        return replace(means, measures=means.measures | {"lr / batch": _ratio(means.rate, means.batch)})
 
     def where(self, chosen: np.ndarray) -> "Grid":
         """The runs that a boolean column chooses."""
-        columns = (self.rate, self.batch, self.converged, self.gap, self.loss_gap)
-        measures = {name: column[chosen] for name, column in self.measures.items()}
-        return Grid(self.case, *(column[chosen] for column in columns), measures)
+        return self._with_each(lambda column: column[chosen])
+
+    def _with_each(self, change: Callable) -> "Grid":
+        columns = {name: change(getattr(self, name)) for name in COLUMNS}
+        measures = {name: change(column) for name, column in self.measures.items()}
+        return replace(self, **columns, measures=measures)
+
+
+def _ratio(rate, batch):
+    """Rounded so that equal ratios are equal."""
+    return np.array([float(f"{ratio:.6g}") for ratio in rate / batch])
 
 
 def grids(runs: Runs) -> list[Grid]:
@@ -66,37 +68,28 @@ def grids(runs: Runs) -> list[Grid]:
     runs = Runs(tuple(run for run in runs if np.isfinite(run.get("dimension", np.nan))))
     if not runs.results:
         raise LoupeError("no run of the grid has a dimension.")
-    cases = runs["case"]
-    rate, batch = runs["learning_rate"], runs["batch"]
-    names = list(runs.first["competitor_names"])
-    competitors, surrogates = runs["competitors"], runs["surrogate_dimensions"]
-    lengths_only = list(runs.first["surrogates"]).index("same lengths, orthogonal directions")
-    directions_only = list(runs.first["surrogates"]).index("same directions, equal lengths")
-    whole = Grid(
-        "",
-        rate,
-        batch,
-        runs["converged"],
-        runs["train_accuracy"] - runs["test_accuracy"],
-        runs["test_loss"] - runs["train_loss"],
-        {
-            "PH dimension": runs["dimension"],
-            "lr / batch": np.array([float(f"{ratio:.6g}") for ratio in rate / batch]),
-            "norm of the weights": runs["final_norm"],
-            "diameter of the path": runs["diameter"],
-            "lifetime sum": runs["lifetime_sum"],
-            "TwoNN dimension": competitors[:, names.index("TwoNN")],
-            "correlation dimension": competitors[:, names.index("correlation")],
-            "PH dimension, in losses": runs["dimension_in_losses"],
-            "lifetime sum, in losses": runs["lifetime_sum_in_losses"],
-            "positive magnitude": runs["positive_magnitude"],
-            "positive magnitude, in losses": runs["positive_magnitude_in_losses"],
-            "step lengths only": surrogates[:, lengths_only],
-            "step directions only": surrogates[:, directions_only],
-            "steps taken": runs["steps"].astype(np.float64),
-            "loss in training": runs["train_loss"],
-        },
-    )
+    first, cases, rate, batch = runs.first, runs["case"], runs["learning_rate"], runs["batch"]
+    competitors = dict(zip(first["competitor_names"], runs["competitors"].T, strict=True))
+    surrogates = dict(zip(first["surrogates"], runs["surrogate_dimensions"].T, strict=True))
+    measures = {
+        "PH dimension": runs["dimension"],
+        "lr / batch": _ratio(rate, batch),
+        "norm of the weights": runs["final_norm"],
+        "diameter of the path": runs["diameter"],
+        "lifetime sum": runs["lifetime_sum"],
+        "TwoNN dimension": competitors["TwoNN"],
+        "correlation dimension": competitors["correlation"],
+        "PH dimension, in losses": runs["dimension_in_losses"],
+        "lifetime sum, in losses": runs["lifetime_sum_in_losses"],
+        "positive magnitude": runs["positive_magnitude"],
+        "positive magnitude, in losses": runs["positive_magnitude_in_losses"],
+        "step lengths only": surrogates["same lengths, orthogonal directions"],
+        "step directions only": surrogates["same directions, equal lengths"],
+        "steps taken": runs["steps"].astype(np.float64),
+        "loss in training": runs["train_loss"],
+    }
+    gaps = (runs["train_accuracy"] - runs["test_accuracy"], runs["test_loss"] - runs["train_loss"])
+    whole = Grid("", rate, batch, runs["converged"], *gaps, measures)
     return [replace(whole.where(cases == case), case=case) for case in dict.fromkeys(cases.tolist())]
 
 

@@ -3,9 +3,38 @@
 The paper publishes neither the sizes of its synthetic sets nor its grid, so ``paper`` is our fullest version of them.
 """
 
+from typing import Literal
+
 from pydantic import Field
 
 from loupe.experiment import Preset
+from loupe.training import Training
+
+
+class PathTraining(Training):
+    """Plain SGD until every training image is classified correctly, or for this number of steps."""
+
+    steps: int = Field(100_000, ge=1)
+    """most steps of the optimizer"""
+    batch: int = Field(32, ge=1)
+    """samples in a step; the grid has batch sizes of its own"""
+    optimizer: Literal["adam", "adamw", "sgd"] = "sgd"
+    """optimizer"""
+    learning_rate: float = Field(0.1, gt=0)
+    """learning rate; the grid and the adversarial start have their own"""
+    evaluations: int = Field(1000, ge=1)
+    """evaluations on all training images over the most steps, evenly spaced; the run ends at one of them"""
+
+
+class PenaltyTraining(Training):
+    """Adam with the dimension of the last iterates in the loss (200 passes in the paper's code)."""
+
+    steps: int = Field(100_000, ge=1)
+    """steps of the optimizer"""
+    batch: int = Field(100, ge=1)
+    """samples in a step"""
+    evaluations: int = Field(200, ge=1)
+    """evaluations over the whole run, evenly spaced"""
 
 
 class Config(Preset):
@@ -77,20 +106,11 @@ class Config(Preset):
     path_sizes: tuple[int, int, int] = (200, 1000, 50)
     """subset sizes of the estimator on iterates: first, end (excluded), step"""
 
-    max_steps: int = Field(100_000, ge=100)
-    """steps after which a run is stopped if it has not reached 100 % training accuracy"""
-
-    check_every: int = Field(100, ge=1)
-    """steps between evaluations on all training images"""
+    training: PathTraining = PathTraining()
+    """plain SGD; learning rate and batch size are those of the pictures"""
 
     path_case: str = "mnist fcn-5"
     """data set and network of the pictures"""
-
-    path_learning_rate: float = Field(0.1, gt=0)
-    """constant learning rate of plain SGD for the pictures"""
-
-    path_batch: int = Field(32, ge=1)
-    """images in a mini-batch for the pictures"""
 
     grid_cases: tuple[str, ...] = ("mnist fcn-5", "mnist fcn-7", "cifar10 alexnet")
     """data sets and networks of the grid"""
@@ -114,31 +134,22 @@ class Config(Preset):
     """seeds of the comparison with mini-batches in one fixed order"""
 
     penalty_data: str = "cifar10"
-    """data set of the regulariser"""
+    """data set of the regularizer"""
 
     penalty_network: str = "lenet"
-    """network of the regulariser"""
+    """network of the regularizer"""
 
     penalty_images: int = Field(50_000, ge=100)
-    """training images of the regulariser"""
+    """training images of the regularizer"""
 
     penalty_weights: tuple[float, ...] = (0.0, 0.5)
     """weights of the dimension in the loss, the first as the baseline"""
 
     penalty_window: int = Field(100, ge=40)
-    """iterates whose dimension is penalised"""
+    """iterates whose dimension is penalized"""
 
-    penalty_learning_rate: float = Field(1e-3, gt=0)
-    """learning rate of Adam"""
-
-    penalty_batch: int = Field(100, ge=1)
-    """images in a mini-batch with the regulariser"""
-
-    penalty_steps: int = Field(100_000, ge=10)
-    """steps of training with the regulariser (200 passes in the paper's code)"""
-
-    penalty_check_every: int = Field(500, ge=1)
-    """steps between evaluations with the regulariser"""
+    penalty_training: PenaltyTraining = PenaltyTraining()
+    """training with the regularizer"""
 
     adversarial_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """seeds of the runs from adversarial and from random initialisations"""
@@ -157,9 +168,8 @@ PAPER_SETTINGS = Config()
 GPU = PAPER_SETTINGS.override(
     {
         "image_count": 20_000,
-        "max_steps": 20_000,
-        "penalty_steps": 10_000,
-        "penalty_check_every": 100,
+        "training": {"steps": 20_000, "evaluations": 200},
+        "penalty_training": {"steps": 10_000, "evaluations": 100},
         "adversarial_case": "cifar10 fcn-5",
     }
 )
@@ -173,14 +183,13 @@ CPU = GPU.override(
         "process_sizes": [200, 1000, 50],
         "image_count": 5000,
         "width": 64,
-        "max_steps": 6000,
+        "training": {"steps": 6000, "evaluations": 60},
         "grid_cases": ["mnist fcn-5"],
         "grid_learning_rates": [0.02, 0.05, 0.1, 0.2],
         "grid_batches": [16, 32, 64, 128],
         "grid_seeds": list(range(32)),
         "penalty_images": 2000,
-        "penalty_steps": 600,
-        "penalty_check_every": 50,
+        "penalty_training": {"steps": 600, "evaluations": 12},
         "adversarial_seeds": [],
     }
 )
@@ -205,7 +214,7 @@ SMOKE = CPU.override(
         "width": 32,
         "iterates": 300,
         "path_sizes": [60, 271, 30],
-        "max_steps": 600,
+        "training": {"steps": 600, "evaluations": 6},
         "path_case": "digits fcn-5",
         "grid_cases": ["digits fcn-5"],
         "grid_learning_rates": [0.1, 0.2],
@@ -216,9 +225,7 @@ SMOKE = CPU.override(
         "penalty_data": "random",
         "penalty_images": 100,
         "penalty_window": 40,
-        "penalty_batch": 20,
-        "penalty_steps": 60,
-        "penalty_check_every": 20,
+        "penalty_training": {"steps": 60, "batch": 20, "evaluations": 3},
     }
 )
 PRESETS = {"smoke": SMOKE, "cpu": CPU, "gpu": GPU, "paper": PAPER_SETTINGS}

@@ -31,9 +31,8 @@ def identities(config, *, seed, device):
         "clouds": np.array(IDENTITY_CLOUDS),
         "routes": np.array(("prim", "gudhi", "alpha")),
         "route_gaps": gaps[:, :3],
-        "nearest_gaps": gaps[
-            :, 3
-        ],  # a wrong implementation that PH1 has to tell apart, as PH2 and PH4 those below
+        # A wrong implementation that PH1 has to tell apart, as PH2 and PH4 those below.
+        "nearest_gaps": gaps[:, 3],
         **_closed_form_errors(),
         "plane_dimension": ph_dimension(plane, **settings).dimension,
         "embedded_dimension": ph_dimension(ambient, **settings).dimension,
@@ -51,7 +50,7 @@ def _identity_cloud(name, n, seed):
 def _route_gaps(points):
     """Largest relative difference of sorted lifetimes to those of single linkage, for each other route.
 
-    The last is no route: distances to nearest neighbours in place of tree edges.
+    The last is no route: distances to nearest neighbors in place of tree edges.
     """
     reference = h0_lifetimes(points)
     others = [h0_lifetimes(points, method=route) for route in ("prim", "gudhi", "alpha")]
@@ -60,12 +59,12 @@ def _route_gaps(points):
 
 
 def _nearest(points):
-    """The distance of each point to its nearest neighbour, ascending."""
+    """The distance of each point to its nearest neighbor, ascending."""
     return np.sort(cKDTree(points).query(points, k=2)[0][:, 1])
 
 
 def _closed_form_errors():
-    """Relative errors of lifetime sums whose value is known, over alpha in (0.5, 1, 2); then with nearest neighbours."""
+    """Relative errors of lifetime sums whose value is known, over alpha in (0.5, 1, 2); then with nearest neighbors."""
     n, h, radius, level = 60, 0.1, 2.0, 7
     line = np.arange(n)[:, None] * h
     angle = 2 * np.pi * np.arange(n) / n
@@ -80,19 +79,15 @@ def _closed_form_errors():
         "grid": (grid, lambda alpha: (6**3 - 1) * h**alpha),
         "cantor": (cantor, lambda alpha: (2.0 ** (j - 1) * (3.0**-j + 3.0**-level) ** alpha).sum()),
     }
-    errors, wrong = (
-        np.array(
-            [
-                [abs(total(points, alpha) / exact(alpha) - 1) for alpha in (0.5, 1.0, 2.0)]
-                for points, exact in cases.values()
-            ]
-        )
-        for total in (lifetime_sum, lambda points, alpha: (_nearest(points) ** alpha).sum())
-    )
+
+    def errors(total):
+        each = [[abs(total(x, a) / exact(a) - 1) for a in (0.5, 1.0, 2.0)] for x, exact in cases.values()]
+        return np.array(each)
+
     return {
         "closed_forms": np.array(list(cases)),
-        "closed_form_errors": errors,
-        "nearest_sum_errors": wrong,
+        "closed_form_errors": errors(lifetime_sum),
+        "nearest_sum_errors": errors(lambda points, alpha: (_nearest(points) ** alpha).sum()),
     }
 
 
@@ -100,40 +95,30 @@ def _closed_form_errors():
 def known_dimensions(config, *, seed, device):
     """E1: the estimator on clouds whose dimension is known."""
     clouds = [CLOUDS[name] for name in config.clouds]
+    settings = {"sizes": range(*config.cloud_sizes), "repeats": config.repeats, "seed": seed}
     estimates = [
-        ph_dimension(
-            cloud.sample(config.cloud_points, seed),
-            alpha=cloud.alpha,
-            sizes=range(*config.cloud_sizes),
-            repeats=config.repeats,
-            seed=seed,
-        )
+        ph_dimension(cloud.sample(config.cloud_points, seed), alpha=cloud.alpha, **settings)
         for cloud in clouds
     ]
+    fitted = ("dimension", "standard_error", "slope", "intercept", "lifetime_sums")
     return {
         "clouds": np.array(config.clouds),
         "truth": np.array([float(cloud.dimension) for cloud in clouds]),
         "alpha": np.array([cloud.alpha for cloud in clouds]),
-        "dimension": np.array([estimate.dimension for estimate in estimates]),
-        "standard_error": np.array([estimate.standard_error for estimate in estimates]),
-        "slope": np.array([estimate.slope for estimate in estimates]),
-        "intercept": np.array([estimate.intercept for estimate in estimates]),
+        **{name: np.array([getattr(one, name) for one in estimates]) for name in fitted},
         "sizes": estimates[0].sizes,
-        "lifetime_sums": np.array([estimate.lifetime_sums for estimate in estimates]),
     }
 
 
 @experiment(seeds="process_seeds")
 def diffusion_processes(config, *, seed, device):
     """E2: paths of stable Ornstein-Uhlenbeck processes, whose dimension is the stable index."""
-    rng = np.random.default_rng(seed)
-    rows = []
+    settings = {"sizes": range(*config.process_sizes), "repeats": config.repeats, "seed": seed}
+    rng, rows = np.random.default_rng(seed), []
     for beta in config.betas:
         path = stable_ou_path(config.process_points, config.process_dimension, beta, rng)
         distances = pairwise_distances(path)
-        ours = ph_dimension(
-            distances=distances, sizes=range(*config.process_sizes), repeats=config.repeats, seed=seed
-        ).dimension
+        ours = ph_dimension(distances=distances, **settings).dimension
         rows.append([ours, *(estimate(distances=distances) for estimate in ESTIMATORS.values())])
     return {
         "beta": np.array(config.betas),
@@ -145,24 +130,20 @@ def diffusion_processes(config, *, seed, device):
 @experiment
 def exhausted_paths(config, *, seed, device):
     """Brownian paths, of dimension 2, measured with subsets that take a small or a large part of their points."""
-    first, end, step = config.noise_sizes
+    sizes = np.array(config.noise_sizes)
     paths = {
         n: stable_ou_path(n, config.process_dimension, 2.0, np.random.default_rng([seed, n]))
         for n in sorted({n for n, _ in config.exhaustion})
     }
+    settings = {"repeats": config.repeats, "seed": seed}
     dimensions = [
-        ph_dimension(
-            paths[n],
-            sizes=range(factor * first, factor * end, factor * step),
-            repeats=config.repeats,
-            seed=seed,
-        ).dimension
+        ph_dimension(paths[n], sizes=range(*(factor * sizes)), **settings).dimension
         for n, factor in config.exhaustion
     ]
     points, factors = np.array(config.exhaustion).T
     return {
         "points": points,
-        "largest": factors * range(first, end, step)[-1],
+        "largest": factors * range(*sizes)[-1],
         "dimension": np.array(dimensions),
     }
 

@@ -1,14 +1,20 @@
 """What the chapter runs on networks. Each experiment returns all that its figures and claims need."""
 
-from dataclasses import dataclass, field, replace
 from itertools import product
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import vector_to_parameters
 
+from loupe.data import load
+from loupe.data.images import Images
 from loupe.experiment import experiment
+from loupe.networks import alexnet, fully_connected, lenet
 from loupe.topology import (
     ESTIMATORS,
+    DimensionPenalty,
     lifetime_sum,
     loss_distances,
     pairwise_distances,
@@ -18,6 +24,7 @@ from loupe.topology import (
     spanning_tree,
     surrogate_paths,
 )
+from loupe.training import Batches, TrajectoryRecorder, accuracy, flat_parameters, logits_of, train
 
 PICTURE_POINTS = 250  # rows of the distance matrix that is stored for the pictures of one run
 GRID_PICTURE_POINTS = 100  # and of each run of the grid
@@ -27,29 +34,29 @@ SUBSET_SEED = 0  # draws the training images, the same for every network
 @experiment
 def training_path(config, *, seed, device, work):
     """The last iterates of a small network trained by plain SGD, and their shape."""
-    run = _train(config, _path_task(config), seed, device, work)
-    edges, lengths = spanning_tree(distances=run.distances)
+    path = _train(config, config.path_case, config.image_count, seed, device, work)
+    edges, lengths = spanning_tree(distances=path.distances)
     sizes = range(*config.path_sizes)
     one_draws = [
-        ph_dimension(distances=run.distances, sizes=sizes, legacy_seed=s).dimension for s in range(50)
+        ph_dimension(distances=path.distances, sizes=sizes, legacy_seed=s).dimension for s in range(50)
     ]
     return {
-        **run.outcome,
-        **_roughness(run.distances, config, seed),
-        **_pictures(run.distances, PICTURE_POINTS),
-        "losses": run.losses,
+        **path.outcome,
+        **_roughness(path.distances, config, seed),
+        **_pictures(path.distances, PICTURE_POINTS),
+        "losses": path.losses,
         "one_draw_dimensions": np.array(one_draws),
         "edges": edges.astype(np.int32),
         "lengths": lengths,
-        "plane": _best_plane(run.distances).astype(np.float32),
+        "plane": _best_plane(path.distances).astype(np.float32),
     }
 
 
 @experiment(seeds="fixed_order_seeds")
 def fixed_order(config, *, seed, device, work):
     """The same networks with their mini-batches in one fixed order, pass after pass, as in the official code."""
-    run = _train(config, _path_task(config, shuffle=False), seed, device, work)
-    return run.outcome | _roughness(run.distances, config, seed)
+    path = _train(config, config.path_case, config.image_count, seed, device, work, shuffle=False)
+    return path.outcome | _roughness(path.distances, config, seed)
 
 
 @experiment(seeds="grid_seeds")
@@ -60,26 +67,26 @@ def gap_grid(config, *, seed, device, work):
     """
     cells = list(product(config.grid_cases, config.grid_learning_rates, config.grid_batches))
     case, rate, batch = cells[seed % len(cells)]
-    run = _train(config, Task(case, rate, batch, config.image_count, config.shuffle), seed, device, work)
+    options = {"learning_rate": rate, "batch": batch, "shuffle": config.shuffle}
+    path = _train(config, case, config.image_count, seed, device, work, **options)
     cell = {"case": case, "learning_rate": rate, "batch": batch}
-    if run.distances is None:
-        return cell | run.outcome  # it counts among the runs, and has no dimension
-    in_losses = loss_distances(_losses_of_iterates(run, config.loss_samples))
-    scale, sizes = np.sqrt(len(run.images.x)), range(*config.path_sizes)
+    if path.distances is None:
+        return cell | path.outcome  # it counts among the runs, and has no dimension
+    in_losses = loss_distances(_losses_of_iterates(path, config.loss_samples))
+    scale = np.sqrt(len(path.images.x))
+    settings = {"sizes": range(*config.path_sizes), "repeats": config.repeats, "seed": seed}
     return {
         **cell,
-        **run.outcome,
-        **_roughness(run.distances, config, seed),
-        **_pictures(run.distances, GRID_PICTURE_POINTS),
-        "dimension_in_losses": ph_dimension(
-            distances=in_losses, sizes=sizes, repeats=config.repeats, seed=seed
-        ).dimension,
-        "lifetime_sum": lifetime_sum(distances=run.distances),
+        **path.outcome,
+        **_roughness(path.distances, config, seed),
+        **_pictures(path.distances, GRID_PICTURE_POINTS),
+        "dimension_in_losses": ph_dimension(distances=in_losses, **settings).dimension,
+        "lifetime_sum": lifetime_sum(distances=path.distances),
         "lifetime_sum_in_losses": lifetime_sum(distances=in_losses),
-        "positive_magnitude": positive_magnitude(run.distances, scale),
+        "positive_magnitude": positive_magnitude(path.distances, scale),
         "positive_magnitude_in_losses": positive_magnitude(in_losses, scale),
-        "final_norm": np.linalg.norm(run.last.astype(np.float64)),
-        "diameter": run.distances.max(),
+        "final_norm": np.linalg.norm(path.last.astype(np.float64)),
+        "diameter": path.distances.max(),
     }
 
 
@@ -100,28 +107,27 @@ def regularised(config, *, seed, device, work):
 
 @experiment(seeds="adversarial_seeds")
 def adversarial_start(config, *, seed, device, work):
-    """E7: training from the weights of a network that has memorised random labels, and from random weights."""
-    true = Task(
-        config.adversarial_case,
-        config.adversarial_learning_rate,
-        config.path_batch,
-        config.adversarial_images,
-    )
-    random = replace(true, random_labels=True)
-    memorised = _train(config, random, seed, device, work / "random labels")
+    """E7: training from the weights of a network that has memorized random labels, and from random weights."""
+
+    def arm(name, **options):
+        task = (config.adversarial_case, config.adversarial_images)
+        options["learning_rate"] = config.adversarial_learning_rate
+        return _train(config, *task, seed, device, work / name, **options)
+
+    memorised = arm("random labels", random_labels=True)
     starts = {"random": None, "adversarial": memorised.last}
-    accuracy = memorised.outcome["train_accuracy"]
+    memorised_accuracy = memorised.outcome["train_accuracy"]
     del memorised  # and with it its iterates: one run at a time in memory
     outcomes = []
     for name, start in starts.items():
-        arm = _train(config, true, seed, device, work / name, start=start)
-        outcomes.append(arm.outcome | _roughness(arm.distances, config, seed))
-        del arm
+        path = arm(name, start=start)
+        outcomes.append(path.outcome | _roughness(path.distances, config, seed))
+        del path
     kept = ("converged", "steps", "train_accuracy", "test_accuracy", "train_loss", "test_loss", "dimension")
     return {
-        "case": true.case,
+        "case": config.adversarial_case,
         "starts": np.array(list(starts)),
-        "memorised": accuracy,
+        "memorised": memorised_accuracy,
         **{name: np.array([outcome[name] for outcome in outcomes]) for name in kept},
     }
 
@@ -129,32 +135,19 @@ def adversarial_start(config, *, seed, device, work):
 # --- training -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Task:
-    """What is trained on what by plain SGD; ``case`` names data set and network."""
-
-    case: str
-    rate: float
-    batch: int
-    count: int
-    shuffle: bool = True
-    random_labels: bool = False
-
-
-@dataclass(frozen=True)
-class Trained:
+class TrainingPath(NamedTuple):
     """A trained network with its last iterates: ``rows[order]`` is in the order of time.
 
     A run that diverged, or stood still, has no distances.
     """
 
-    network: object
-    images: object
+    network: torch.nn.Module
+    images: "Tensors"
     rows: np.ndarray
     order: np.ndarray | None
     losses: np.ndarray
-    outcome: dict = field(repr=False)
-    distances: np.ndarray | None = field(repr=False)
+    outcome: dict
+    distances: np.ndarray | None
 
     @property
     def last(self):
@@ -162,14 +155,8 @@ class Trained:
         return np.array(self.rows[self.order[-1]])
 
 
-def _path_task(config, shuffle=True):
-    return Task(config.path_case, config.path_learning_rate, config.path_batch, config.image_count, shuffle)
-
-
 def _network(kind, images, width):
     """A network by its name in the paper, for images (channels, height, width) of ten classes."""
-    from loupe.networks import alexnet, fully_connected, lenet
-
     channels, size, _ = images.x.shape[1:]
     inputs = images.x[0].numel()
     networks = {
@@ -182,92 +169,71 @@ def _network(kind, images, width):
     return networks[kind]()
 
 
-def _train(config, task, seed, device, work, start=None):
-    """Plain SGD until every training image is classified rightly, and the distances between its last iterates."""
-    import torch
-
-    from loupe.training import Batches, DivergenceError, History, TrajectoryRecorder, accuracy, fit
-
-    name, kind = task.case.split()
-    images = _images(name, task.count, device, random_labels=task.random_labels)
+def _train(
+    config, case, count, seed, device, work, *, shuffle=True, random_labels=False,
+    start=None, **changes,
+):  # fmt: skip
+    """Plain SGD until every training image is classified correctly, and the distances between its last iterates."""
+    settings = config.training.model_copy(update=changes)
+    name, kind = case.split()
+    images = _images(name, count, device, random_labels=random_labels)
     torch.manual_seed(seed)
-    network = _network(kind, images, config.width).to(device)
+    network = _network(kind, images, config.width)
     if start is not None:
-        torch.nn.utils.vector_to_parameters(torch.from_numpy(start).to(device), network.parameters())
-    recorder = TrajectoryRecorder(network, config.iterates, Path(work) / "iterates")
-    history = History(config.check_every, lambda run: {"accuracy": accuracy(run.network, images.x, images.y)})
+        vector_to_parameters(torch.from_numpy(start), network.parameters())
+    recorder = TrajectoryRecorder(network, config.iterates, work / "iterates")
+
+    def evaluate(network):
+        return {"accuracy": accuracy(network, images.x, images.y)}
 
     def converged(run):
-        return run.step >= config.iterates and history.last("accuracy") == 1
+        return run.step >= config.iterates and run.metrics.get("accuracy") == 1
 
-    diverged = False
-    try:
-        run = fit(
-            network,
-            _cross_entropy,
-            Batches(images.x, images.y, size=task.batch, seed=seed, shuffle=task.shuffle),
-            torch.optim.SGD(network.parameters(), lr=task.rate),
-            steps=config.max_steps,
-            seed=seed,
-            device=device,
-            hooks=(recorder, history, converged),
-            checkpoint=Path(work) / "run.pt",
-        )
-    except DivergenceError as stopped:
-        run, diverged = stopped.run, True
+    order = {"size": settings.batch, "seed": seed, "shuffle": shuffle}
+    trained = train(
+        network, _cross_entropy, Batches(images.x, images.y, **order), settings, seed=seed,
+        device=device, work=work / "run", evaluate=evaluate, hooks=[recorder, converged],
+        may_diverge=True,
+    )  # fmt: skip
+    diverged = trained.outcome == "diverged"
     outcome = {
         "data": f"{name}, {images.name}",
         "parameters": recorder.rows.shape[1],
-        "steps": run.step,
-        "converged": converged(run) and not diverged,
+        "steps": trained.step,
+        "converged": not diverged and bool(trained.history["accuracy"][-1] == 1),
         **_scores(network, images),
     }
-    order = None if diverged else recorder.order
-    distances = None if diverged else pairwise_distances(recorder.rows)[np.ix_(order, order)]
-    if distances is not None and np.median(distances.diagonal(1)) == 0:
-        distances = None  # a network whose units have all died stands still
-    losses = run.losses[: run.step].cpu().numpy()
-    return Trained(network, images, recorder.rows, order, losses, outcome, distances)
+    order = distances = None
+    if not diverged:
+        order = recorder.order
+        distances = pairwise_distances(recorder.rows)[np.ix_(order, order)]
+        if np.median(distances.diagonal(1)) == 0:
+            distances = None  # a network whose units have all died stands still
+    path = (recorder.rows, order, trained.losses, outcome, distances)
+    return TrainingPath(network, images, *path)
 
 
 def _train_regularised(config, weight, images, seed, device, work):
     """Adam on cross-entropy plus a multiple of the dimension of the latest iterates; all that was measured on the way."""
-    import torch
-
-    from loupe.topology import DimensionPenalty
-    from loupe.training import Batches, History, fit
-
     torch.manual_seed(seed)
-    network = _network(config.penalty_network, images, config.width).to(device)
+    network = _network(config.penalty_network, images, config.width)
     size = sum(parameter.numel() for parameter in network.parameters())
     penalty = DimensionPenalty(size, window=config.penalty_window, seed=seed, device=device)
 
-    def measure(run):
-        full = penalty.steps >= penalty.window
-        dimension = (
-            ph_dimension(
-                distances=penalty.distances(), sizes=penalty.sizes, repeats=config.repeats, seed=seed
-            ).dimension
-            if full
-            else np.nan
-        )
+    def evaluate(network):
+        dimension = np.nan
+        if penalty.steps >= penalty.window:
+            settings = {"sizes": penalty.sizes, "repeats": config.repeats, "seed": seed}
+            dimension = ph_dimension(distances=penalty.distances(), **settings).dimension
         return _scores(network, images) | {"dimension": dimension}
 
-    history = History(config.penalty_check_every, measure)
-    fit(
-        network,
-        PenalisedLoss(weight, penalty),
-        Batches(images.x, images.y, size=config.penalty_batch, seed=seed),
-        torch.optim.Adam(network.parameters(), lr=config.penalty_learning_rate),
-        steps=config.penalty_steps,
-        seed=seed,
-        device=device,
-        hooks=(history,),
-        checkpoint=Path(work) / "run.pt",
-    )
-    return {"steps": np.array(history.steps)} | {
-        name: np.array(values) for name, values in history.values.items()
-    }
+    trained = train(
+        network, PenalisedLoss(weight, penalty), (images.x, images.y), config.penalty_training,
+        seed=seed, device=device, work=work / "run", evaluate=evaluate,
+    )  # fmt: skip
+    of_the_run = ("step", "loss", "gradient_norm", "learning_rate", "seconds")
+    measured = {name: values for name, values in trained.history.items() if name not in of_the_run}
+    return {"steps": trained.history["step"], **measured}
 
 
 class PenalisedLoss:
@@ -275,16 +241,13 @@ class PenalisedLoss:
 
     def __init__(self, weight, penalty):
         self.weight, self.penalty = weight, penalty
+        self.state_dict, self.load_state_dict = penalty.state_dict, penalty.load_state_dict
 
     def __call__(self, network, batch, generator):
         """A scalar; where the weight is zero the iterates are only remembered."""
-        import torch
-
-        from loupe.training import flat_parameters
-
         x, y = batch
         flip = torch.rand(len(x), 1, 1, 1, generator=generator, device=x.device) < 0.5
-        loss = torch.nn.functional.cross_entropy(network(torch.where(flip, x.flip(-1), x)), y)
+        loss = cross_entropy(network(torch.where(flip, x.flip(-1), x)), y)
         weights = flat_parameters(network)
         if not self.weight:
             self.penalty.remember(weights.detach())
@@ -293,96 +256,67 @@ class PenalisedLoss:
         # Where the slope is not below 1 the dimension is nan and its gradient zero.
         return loss if dimension is None else loss + self.weight * dimension.nan_to_num()
 
-    def state_dict(self):
-        """The remembered iterates, to be saved with a run."""
-        return self.penalty.state_dict()
-
-    def load_state_dict(self, state):
-        """Go on from remembered iterates."""
-        self.penalty.load_state_dict(state)
-
 
 def _cross_entropy(network, batch, generator):
-    import torch
-
     x, y = batch
-    return torch.nn.functional.cross_entropy(network(x), y)
+    return cross_entropy(network(x), y)
 
 
 def _scores(network, images):
     """Accuracy and mean cross-entropy of a network on all training and all test images."""
-    import torch
-
-    from loupe.training import logits_of
-
     scores = {}
     for part, x, y in (("train", images.x, images.y), ("test", images.x_test, images.y_test)):
         logits = logits_of(network, x)
         scores[f"{part}_accuracy"] = (logits.argmax(dim=1) == y).double().mean().item()
-        scores[f"{part}_loss"] = torch.nn.functional.cross_entropy(logits.double(), y).item()
+        scores[f"{part}_loss"] = cross_entropy(logits.double(), y).item()
     return scores
 
 
-def _losses_of_iterates(run, samples):
+def _losses_of_iterates(path, samples):
     """Cross-entropy of every iterate on the first training images, shape (K, samples), float64."""
-    import torch
-
-    from loupe.training import logits_of
-
-    x, y = run.images.x[:samples], run.images.y[:samples]
-    losses = np.empty((len(run.order), len(x)))
-    for k, row in enumerate(run.order):
-        weights = torch.from_numpy(np.array(run.rows[row])).to(x.device)
-        torch.nn.utils.vector_to_parameters(weights, run.network.parameters())
-        logits = logits_of(run.network, x).double()
-        losses[k] = torch.nn.functional.cross_entropy(logits, y, reduction="none").cpu().numpy()
+    x, y = path.images.x[:samples], path.images.y[:samples]
+    losses = np.empty((len(path.order), len(x)))
+    for k, row in enumerate(path.order):
+        weights = torch.from_numpy(np.array(path.rows[row])).to(x.device)
+        vector_to_parameters(weights, path.network.parameters())
+        logits = logits_of(path.network, x).double()
+        losses[k] = cross_entropy(logits, y, reduction="none").cpu().numpy()
     return losses
 
 
 # --- images -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Tensors:
-    """Images (n, channels, height, width), float32, normalised by the training part, and labels (n,), int64."""
+class Tensors(NamedTuple):
+    """Images (n, channels, height, width), float32, normalized by the training part, and labels (n,), int64."""
 
     name: str
-    x: object = field(repr=False)
-    y: object = field(repr=False)
-    x_test: object = field(repr=False)
-    y_test: object = field(repr=False)
+    x: torch.Tensor
+    y: torch.Tensor
+    x_test: torch.Tensor
+    y_test: torch.Tensor
 
 
 def _images(name, count, device, random_labels=False):
     """Training images, the first after a seeded permutation, and all test images, as tensors on the device."""
-    import torch
-
     data = _random_images(count) if name == "random" else _load(name, count)
     rng = np.random.default_rng(SUBSET_SEED)
     chosen = rng.permutation(len(data.x_train))[:count]
     labels = rng.integers(len(data.classes), size=len(chosen)) if random_labels else data.y_train[chosen]
     x, x_test = (_channels_first(images) for images in (data.x_train[chosen], data.x_test))
     mean, deviation = (f(x, axis=(0, 2, 3), keepdims=True) for f in (np.mean, np.std))
-    tensors = [
-        (x - mean) / deviation,
-        labels.astype(np.int64),
-        (x_test - mean) / deviation,
-        data.y_test.astype(np.int64),
-    ]
-    return Tensors(data.variant, *(torch.from_numpy(one).to(device) for one in tensors))
+    x, x_test = (x - mean) / deviation, (x_test - mean) / deviation
+    arrays = (x, labels.astype(np.int64), x_test, data.y_test.astype(np.int64))
+    return Tensors(data.variant, *(torch.from_numpy(one).to(device) for one in arrays))
 
 
 def _load(name, count):
-    from loupe.data import load
-
     # CIFAR-10 comes in random order, and reading a part of it is much faster.
     return load(name, train=count) if name == "cifar10" and count < 50_000 else load(name)
 
 
 def _random_images(count):
     """Generated images with labels that say nothing about them, for trying out the code."""
-    from loupe.data.images import Images
-
     rng = np.random.default_rng(SUBSET_SEED)
     x, y = rng.integers(256, size=(2 * count, 32, 32, 3), dtype=np.uint8), rng.integers(10, size=2 * count)
     return Images(x[:count], y[:count], x[count:], y[count:], tuple("0123456789"), "generated noise")
@@ -404,13 +338,9 @@ def _roughness(distances, config, seed):
         name: ph_dimension(distances=changed, **settings).dimension
         for name, changed in surrogate_paths(distances, np.random.default_rng(seed)).items()
     }
+    fitted = ("dimension", "standard_error", "slope", "intercept", "sizes", "lifetime_sums")
     return {
-        "dimension": estimate.dimension,
-        "standard_error": estimate.standard_error,
-        "slope": estimate.slope,
-        "intercept": estimate.intercept,
-        "sizes": estimate.sizes,
-        "lifetime_sums": estimate.lifetime_sums,
+        **{name: getattr(estimate, name) for name in fitted},
         "competitors": np.array([estimate(distances=distances) for estimate in ESTIMATORS.values()]),
         "competitor_names": np.array(list(ESTIMATORS)),
         "surrogates": np.array(list(surrogates)),

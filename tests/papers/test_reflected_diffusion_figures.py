@@ -26,7 +26,7 @@ from loupe.papers.reflected_diffusion import PRESETS, figures, figures_images, f
 
 TINY = PRESETS["smoke"].override(
     {
-        "draws": 1000, "paths": 1000, "toy_steps": 4, "toy_width": 8, "toy_points": 60, "grey_times": 2, "steps": 4,
+        "draws": 1000, "paths": 1000, "toy_training": {"steps": 4}, "toy_width": 8, "toy_points": 60, "grey_times": 2, "training": {"steps": 4},
         "judge_widths": [8], "samples": 30, "bound_times": 2, "width": 8, "sampler_steps": 4, "guided_steps": 2,
         "toy_sampler_steps": 5, "tolerance": 0.1,
     }
@@ -470,7 +470,7 @@ def test_samples_are_in_their_rows(change, tiny, shown):
         assert np.array_equal(tiles(picture, TINY.image_size, len(images)), last(images))
     assert len(ours["neighbours"]) == 10
     assert f"networks of {ours['parameters']:,} parameters that have seen 64 images" in shown.caption
-    assert TINY.steps * TINY.batch == 64
+    assert TINY.training.steps * TINY.training.batch == 64
 
 
 def test_noise_levels_are_those_of_the_caption(tiny, shown):

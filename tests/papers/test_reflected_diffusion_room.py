@@ -10,7 +10,7 @@ from loupe.papers.reflected_diffusion import PRESETS, experiments_images, experi
 from loupe.papers.reflected_diffusion.figures_images import mosaic
 
 TINY = PRESETS["smoke"].override(
-    {"steps": 4, "toy_steps": 4, "toy_width": 8, "toy_points": 60, "judge_epochs": 1}
+    {"training": {"steps": 4}, "toy_training": {"steps": 4}, "toy_width": 8, "toy_points": 60, "judge_epochs": 1}
 )
 
 
@@ -63,11 +63,12 @@ def test_the_same_seed_gives_the_same_images(images, tmp_path):
 
 
 def test_images_of_every_class_are_drawn_in_turn():
-    trained = experiments_images.Trained(
-        lambda x, sigma, labels: torch.zeros_like(x), (1, 4, 4), 10, "cpu", 0, {}
+    config = TINY.override({"sample_batch": 7, "samples": 23, "sampler_steps": 2})
+    data = experiments_images.Data(torch.zeros(1, 1, 4, 4), None, None, None, 10, "")
+    model = experiments_images.Model(
+        config, ReflectedSDE(), lambda x, sigma, labels: torch.zeros_like(x), data, "cpu", 0
     )
-    config = TINY.override({"sample_batch": 7})
-    drawn = experiments_images._draw(config, trained, ReflectedSDE(), 23, 2)
+    drawn = model.draw()
     assert drawn.labels.tolist() == [k % 10 for k in range(23)]
     assert drawn.raw.shape == drawn.clean.shape == (23, 1, 4, 4)
     # Batches do not repeat each other.
@@ -87,8 +88,8 @@ def test_hidden_labels_reach_the_network(monkeypatch, tmp_path):
             return self.scale * x
 
     monkeypatch.setattr(experiments_images, "make_unet", lambda **options: Spy())
-    config = TINY.override({"steps": 40, "batch": 32})
-    experiments_images._train(config, ReflectedSDE(), 0, "cpu", tmp_path / "run.pt")
+    config = TINY.override({"training": {"steps": 40, "batch": 32}})
+    experiments_images.trained(config, ReflectedSDE(), 0, "cpu", tmp_path / "run")
     share = np.mean(np.array(seen) == 10)
     assert abs(share - config.label_drop) < 0.05
     assert set(seen) == set(range(11))
@@ -106,9 +107,9 @@ def test_a_loss_that_is_not_finite_stops_with_its_step(monkeypatch, tmp_path):
             return self.scale * x * (float("nan") if self.calls > 9 else 1.0)
 
     monkeypatch.setattr(experiments_images, "make_unet", lambda **options: Broken())
-    config = TINY.override({"steps": 300})
+    config = TINY.override({"training": {"steps": 300}})
     with pytest.raises(ValueError, match="training diverged at step 9, counted from 0"):
-        experiments_images._train(config, ReflectedSDE(), 0, "cpu", tmp_path / "run.pt")
+        experiments_images.trained(config, ReflectedSDE(), 0, "cpu", tmp_path / "run")
 
 
 def test_the_likelihood_network_bounds_grey_levels(tmp_path):
@@ -191,7 +192,6 @@ def test_networks_of_grey_levels_see_more(monkeypatch):
         ({"sigma_min": 6.0}, "short_sigma must lie between sigma_min and sigma_max"),
         ({"bound_sigma_min": 5.0}, "sigma_max must be above sigma_min"),
         ({"image_size": 9}, "image_size must be a multiple of 2"),
-        ({"inception": True}, "nception scores are those of colour images"),
         ({"images": "imagenet"}, "images"),
         ({"mollifier": 0}, "mollifier"),
         ({"tolerance": 0}, "tolerance"),

@@ -24,13 +24,12 @@ from loupe.diffusion.reflected import (
 from loupe.experiment import experiment
 from loupe.metrics import energy_distance
 from loupe.networks.perceptron import NoisePerceptron
-from loupe.training import MovingAverage, fit
+from loupe.training import train
 
 SHOWN = 1500  # points that are stored for pictures
 FAR = 1_000_000  # seeds of held-out points lie as far from those of training
 LOGIT_MARGIN = 1e-3
 LEVELS = 256
-TINY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ def toys_reflected(config, *, seed, device):
     found = {}
     for toy in (SQUARES, CORNERS):
         sde = ReflectedSDE(config.sigma_min, config.sigma_max)
-        network = train(config, toy.draw, sde, seed)
+        network = trained(config, toy.draw, sde, seed)
         drawn = {walls: run(config, network, sde, seed, walls=walls) for walls in ("fold", "clip")}
         # The same network, from where hardly anything of the data is left: its law knows the noise and no time.
         short = ReflectedSDE(config.sigma_min, config.short_sigma)
@@ -91,7 +90,7 @@ def toys_exploding(config, *, seed, device):
     found = {}
     for toy in (SQUARES, CORNERS):
         sde = ExplodingSDE(config.sigma_min, config.sigma_max)
-        network = train(config, toy.draw, sde, seed)
+        network = trained(config, toy.draw, sde, seed)
         drawn = {"none": run(config, network, sde, seed)}
         for how in ("static", "dynamic"):
             drawn[how] = run(config, thresholded(network, how), sde, seed)
@@ -110,7 +109,7 @@ def toys_logit(config, *, seed, device):
         def logits(n, generator, toy=toy):
             return (LOGIT_MARGIN + (1 - 2 * LOGIT_MARGIN) * toy.draw(n, generator)).logit()
 
-        network = train(config, logits, sde, seed)
+        network = trained(config, logits, sde, seed)
         end = run(config, network, sde, seed, denoise=False)
         back = ((end.sigmoid() - LOGIT_MARGIN) / (1 - 2 * LOGIT_MARGIN)).clamp(0, 1)
         found |= compared(config, toy, {"logit": back}, seed)
@@ -121,9 +120,9 @@ def toys_logit(config, *, seed, device):
 def simplex(config, *, seed, device):
     """A triangle by way of the square, and without any walls."""
     walls = ReflectedSDE(config.sigma_min, config.sigma_max)
-    broken = train(config, lambda n, generator: from_simplex(dirichlets(n, generator)), walls, seed)
+    broken = trained(config, lambda n, generator: from_simplex(dirichlets(n, generator)), walls, seed)
     free = ExplodingSDE(config.sigma_min, config.sigma_max, centre=1 / 3, spread=0.3)
-    plain = train(config, dirichlets, free, seed)
+    plain = trained(config, dirichlets, free, seed)
     drawn = {
         "reflected": to_simplex(run(config, broken, walls, seed)),
         "none": run(config, plain, free, seed, denoise=False),
@@ -145,7 +144,7 @@ def grey_bound(config, *, seed, device):
         return torch.stack([chosen // LEVELS, chosen % LEVELS], 1).float() / (LEVELS - 1)
 
     sde = ReflectedSDE(config.bound_sigma_min, config.sigma_max)
-    network = train(config, cells, sde, seed, levels=LEVELS)
+    network = trained(config, cells, sde, seed, levels=LEVELS)
     generator = torch.Generator().manual_seed(seed + FAR)
     held_out = cells(config.toy_likelihood_points, generator)
     nats = likelihood_bound(network, held_out, sde, times=config.grey_times, batch=8192, generator=generator)
@@ -162,28 +161,19 @@ def grey_bound(config, *, seed, device):
 # --- training and judging -----------------------------------------------------------------------------------
 
 
-def train(config, draw, sde, seed, levels=None):
+def trained(config, draw, sde, seed, levels=None):
     """A network's score after training on fresh points; the moving average, in evaluation mode."""
     network = NoisePerceptron(
         6 if levels else 2, outputs=2, width=config.toy_width, layers=config.toy_layers, seed=seed
     )
-    model = ScoreNetwork(network, sde, levels)
-    average = MovingAverage(model, config.toy_ema)
 
     def loss(network, batch, generator):
-        x0 = draw(config.toy_batch, generator)
+        x0 = draw(config.toy_training.batch, generator)
         return denoising_loss(network, x0, sde, generator=generator).mean()
 
-    fit(
-        model, loss, _no_data, torch.optim.Adam(model.parameters(), lr=config.toy_rate), steps=config.toy_steps,
-        seed=seed, schedule=lambda step: 1 - 0.95 * step / config.toy_steps, clip=1.0, hooks=[average],
-    )  # fmt: skip
-    return average.network
-
-
-def _no_data(step, part=0, parts=1):
-    """Points are drawn in the loss: the data have no end."""
-    return []
+    # Points are drawn in the loss: the data have no end.
+    model = ScoreNetwork(network, sde, levels)
+    return train(model, loss, lambda step, part, parts: [], config.toy_training, seed=seed).network
 
 
 def run(config, score, sde, seed, **options):

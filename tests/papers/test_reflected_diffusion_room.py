@@ -10,7 +10,13 @@ from loupe.papers.reflected_diffusion import PRESETS, experiments_images, experi
 from loupe.papers.reflected_diffusion.figures_images import mosaic
 
 TINY = PRESETS["smoke"].override(
-    {"training": {"steps": 4}, "toy_training": {"steps": 4}, "toy_width": 8, "toy_points": 60, "judge_epochs": 1}
+    {
+        "training": {"steps": 4},
+        "toy_training": {"steps": 4},
+        "toy_width": 8,
+        "toy_points": 60,
+        "judge_epochs": 1,
+    }
 )
 
 

@@ -16,6 +16,7 @@ from loupe.diffusion.reflected import (
 )
 from loupe.diffusion.reflected.kernel import BALANCE, COSINES, FEW_IMAGES, REACH
 from loupe.experiment.render import table
+from loupe.papers.drawing import bench_table
 from loupe.papers.reflected_diffusion.claims import orders
 from loupe.plotting import (
     MUTED,
@@ -27,9 +28,9 @@ from loupe.plotting import (
     log_axis,
     series,
     show,
+    thumbnail_axes,
 )
 
-WIDTH = 5.2  # inches: still readable when a phone shows it 360 pixels wide
 RANK = {"reflected": 0, "static": 1, "dynamic": 2, "logit": 3, "clip": 4, "none": 5}
 """The colour of each way to treat walls, in every figure."""
 
@@ -66,7 +67,7 @@ def folding():
 def kernel():
     """F2: density and score of the kernel at four noise levels."""
     x = torch.linspace(0, 1, 401, dtype=torch.float64)
-    sheet, panels = figure(WIDTH, 5.6, rows=2, sharex=True)
+    sheet, panels = figure(height=5.6, rows=2, sharex=True)
     start = torch.full_like(x, START)
     shades = plt.get_cmap(ORDERED)(np.linspace(0, 0.85, len(SIGMAS)))
     for sigma, colour in zip(SIGMAS, shades, strict=True):
@@ -87,7 +88,7 @@ def kernel():
         "are higher at the left wall than a bell curve, and nearly a flat line. Below, their scores, which all are zero "
         "at both walls, where the straight lines of bell curves are not.",
         caption="Density and score of the kernel from $x_0=0.1$ (dashed), at four noise levels; dotted, in the same "
-        "colours, without walls. "
+        "colors, without walls. "
         "The score is multiplied by $\\sigma$, which is about what a network has to learn.",
     )
 
@@ -96,22 +97,17 @@ def truncation(identities):
     """F3: what leaving out terms costs, for both series."""
     run = identities.first
     sigma = run["truncation_sigma"]
-    sheet, axes = figure(WIDTH, 3.8)
-    for rest, reach in zip(run["truncation_images"], (0, 1, 2, 3), strict=True):
-        axes.plot(sigma, np.maximum(rest, 1e-30), color=OURS, linewidth=1.2)
-        at = int(np.argmin(np.abs(np.log(np.maximum(rest, 1e-30)) - math.log(1e-15))))
-        axes.annotate(
-            f"{2 * (2 * reach + 1)}", (sigma[at], 1e-15), color=OURS, fontsize=8.5, ha="right", va="bottom"
-        )
-    for rest, terms in zip(run["truncation_cosines"], (1, 2, 4, 5, 20), strict=True):
-        axes.plot(sigma, np.maximum(rest, 1e-30), "--", color=SERIES[1].colour, linewidth=1.2)
-        at = int(np.argmin(np.abs(np.log(np.maximum(rest, 1e-30)) - math.log(1e-11))))
-        axes.annotate(
-            f"{terms}", (sigma[at], 1e-11), color=SERIES[1].colour, fontsize=8.5, ha="left", va="bottom"
-        )
+    sheet, axes = figure(height=3.8)
+    for name, counts, line, colour, height, side in (
+        ("images", (2, 6, 10, 14), "-", OURS, 1e-15, "right"),
+        ("cosines", (1, 2, 4, 5, 20), "--", SERIES[1].colour, 1e-11, "left"),
+    ):
+        for rest, terms in zip(np.maximum(run[f"truncation_{name}"], 1e-30), counts, strict=True):
+            axes.plot(sigma, rest, line, color=colour, linewidth=1.2)
+            at = int(np.argmin(np.abs(np.log(rest) - math.log(height))))
+            axes.annotate(str(terms), (sigma[at], height), color=colour, fontsize=8.5, ha=side, va="bottom")
+        axes.plot([], [], line, color=colour, label=name)
     axes.axvline(BALANCE, **TRUTH)
-    axes.plot([], [], color=OURS, label="images")
-    axes.plot([], [], "--", color=SERIES[1].colour, label="cosines")
     axes.set(ylim=(1e-18, 10), xlabel="noise σ", ylabel="largest error of the density")
     axes.set_title("Each series is short on its side of $\\sigma^2=1/\\pi$")
     log_axis(axes, "xy")
@@ -130,15 +126,11 @@ def truncation(identities):
 def boundary(identities):
     """F5: the score that two forms of score matching find in polynomials of degree five."""
     run = identities.first
-    sheet, axes = figure(WIDTH, 3.6)
+    sheet, axes = figure(height=3.6)
     axes.plot(run["fit_x"], run["fit_score"], **TRUTH, label="true score")
     axes.plot(run["fit_x"], run["explicit_fit"], color=OURS, label="denoising, or explicit")
     axes.plot(
-        run["fit_x"],
-        run["implicit_fit"],
-        color=SERIES[1].colour,
-        linestyle="-.",
-        label="implicit, no boundary term",
+        run["fit_x"], run["implicit_fit"], "-.", color=SERIES[1].colour, label="implicit, no boundary term"
     )
     axes.set(xlabel="x", ylabel="score", title="Without the boundary term the fit is wrong everywhere")
     reach = 1.15 * np.abs(run["implicit_fit"][5:-5]).max()
@@ -162,7 +154,7 @@ def forward():
     sde, generator = ReflectedSDE(), torch.Generator().manual_seed(0)
     x, _ = corner_mixture().sample(700, generator)
     noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-    sheet, panels = figure(WIDTH, 4.2, rows=2, columns=3)
+    sheet, panels = figure(height=4.2, rows=2, columns=3)
     sheet.suptitle(
         "With walls noise fills the square, without it leaves", x=0.01, ha="left", fontsize=10, weight="bold"
     )
@@ -191,20 +183,11 @@ def forward():
 def convergence(thresholding):
     """F6: distances from the exact law against the number of steps."""
     run = thresholding.first
-    fold_slope, clip_slope = orders(run)
-    sheet, axes = figure(WIDTH, 3.8)
-    axes.plot(
-        run["path_steps"],
-        run["distance_clip"],
-        **series(RANK["clip"]),
-        label=f"clipping, slope {clip_slope:.2f}".replace("-", "−"),
-    )
-    axes.plot(
-        run["path_steps"],
-        run["distance_fold"],
-        **series(0),
-        label=f"folding, slope {fold_slope:.2f}".replace("-", "−"),
-    )
+    fold_slope, clip_slope = (f"{slope:.2f}".replace("-", "−") for slope in orders(run))
+    sheet, axes = figure(height=3.8)
+    for walls, words, rank in (("clip", f"clipping, slope {clip_slope}", RANK["clip"]),
+                               ("fold", f"folding, slope {fold_slope}", 0)):  # fmt: skip
+        axes.plot(run["path_steps"], run[f"distance_{walls}"], **series(rank), label=words)
     axes.axhline(run["noise_floor"], **TRUTH)
     axes.annotate("exact draws", (run["path_steps"][0], run["noise_floor"]), va="bottom", fontsize=8.5)
     log_axis(axes, "xy")
@@ -215,10 +198,9 @@ def convergence(thresholding):
         sheet,
         alt="Two falling lines on log axes. That of clipping falls by about the square root of the number of steps, that "
         "of folding in proportion to it, to near the level of exact draws.",
-        caption=f"A reflected process on [0, 1] that is pulled towards 0.1, after time 1 from its stationary law: distance "
-        f"from that law, {int(run['paths']):,} paths, the same noise for both. Slopes by least squares; "
-        "the last points of folding come near the floor."
-        "",
+        caption=f"A reflected process on [0, 1] that is pulled towards 0.1, after time 1 from its stationary distribution: "
+        f"distance from it, {int(run['paths']):,} paths, the same noise for both. Slopes by least squares; "
+        "the last points of folding come near the floor.",
     )
 
 
@@ -228,7 +210,7 @@ def convergence(thresholding):
 def flows(identities):
     """F7: paths of the probability flow with an exact score, over the score at one noise level."""
     run, mixture = identities.first, corner_mixture()
-    sheet, axes = figure(WIDTH, 5.0)
+    sheet, axes = figure(height=5.0)
     grid = torch.linspace(0.03, 0.97, 17, dtype=torch.float64)
     places = torch.cartesian_prod(grid, grid)
     arrows = 0.15 * mixture.score(places, 0.15)
@@ -255,7 +237,7 @@ def flows(identities):
 def mollifier():
     """F8: the function by which the velocity is multiplied near walls."""
     x = torch.linspace(0, 1, 801, dtype=torch.float64)
-    sheet, axes = figure(WIDTH, 2.6)
+    sheet, axes = figure(height=2.6)
     widths = (20.0, 200.0, 2000.0)
     for width, shade in zip(widths, plt.get_cmap(ORDERED)(np.linspace(0, 0.8, len(widths))), strict=True):
         axes.plot(x, bump(x, width), color=shade, label=f"{width:g}")
@@ -288,33 +270,20 @@ def speed_table(bench):
 
 def network_table(bench):
     """Images a second in a training step of two U-Nets of equal size."""
-    rows = [
-        (
-            row["network"],
-            row["layout"],
-            row["method"],
-            f"{row['parameters']:,}",
-            f"{row['step, images a second']:,.0f}",
-        )
-        for row in bench["rows"]
-        if row["task"] == "U-Nets"
-    ]
-    return table(("configuration", "layout", "U-Net", "parameters", "images a second"), rows, numeric=False)
+    return bench_table(
+        bench, "U-Nets",
+        {"configuration": "{network}", "layout": "{layout}", "U-Net": "{method}", "parameters": "{parameters:,}",
+         "images a second": "{step, images a second:,.0f}"},
+    )  # fmt: skip
 
 
 def kernel_share(bench):
     """The share of noising and the kernel's score in a training step."""
-    rows = [
-        (
-            row["network"],
-            *(f"{row[key]:.2f}" for key in ("noising, ms", "kernel score, ms", "step, ms")),
-            f"{100 * row['share of noising and score']:.1f} %",
-        )
-        for row in bench["rows"]
-        if row["task"] == "The kernel in a training step"
-    ]
-    head = ("configuration", "noising, ms", "kernel's score, ms", "step, ms", "share of both")
-    return table(head, rows, numeric=True)
+    return bench_table(
+        bench, "The kernel in a training step",
+        {"configuration": "{network}", "noising, ms": "{noising, ms:.2f}", "kernel's score, ms": "{kernel score, ms:.2f}",
+         "step, ms": "{step, ms:.2f}", "share of both": "{share of noising and score:.1%}"},
+    )  # fmt: skip
 
 
 def series_table():
@@ -349,9 +318,5 @@ def thumbnail(chapter, target):
     images = images[: 10 * (len(images) // 10)].reshape(-1, 10, *images.shape[1:])
     first, second = images[:2]
     grid = mosaic(np.concatenate([first[:4], first[4:8], second[:4]]), columns=4)
-    sheet = plt.figure(figsize=(6.4, 4.8), layout="none")
-    axes = sheet.add_axes((0.02, 0.02, 0.96, 0.96))
-    axes.imshow(grid, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    axes.axis("off")
-    sheet.savefig(target, dpi=100, facecolor="white", metadata={"Software": None})
-    plt.close(sheet)
+    with thumbnail_axes(target) as axes:
+        axes.imshow(grid, cmap="gray", vmin=0, vmax=255, interpolation="nearest")

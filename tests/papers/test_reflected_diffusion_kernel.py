@@ -1,0 +1,200 @@
+"""What is drawn of the kernel, of walls in discrete time, and of the benchmark."""
+
+import math
+
+import numpy as np
+import pytest
+from fakes import FakeResult
+from showing import assert_finite, cells_of, words_not_of_benchmark
+
+from loupe import open_chapter
+from loupe.experiment.results import Runs
+from loupe.papers.reflected_diffusion import figures
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return open_chapter("reflected_diffusion", preset="cpu").stored
+
+
+@pytest.mark.parametrize(
+    ("name", "experiment"),
+    [("kernel", ""), ("forward", ""), ("mollifier", ""), ("truncation", "identities"), ("boundary", "identities"),
+     ("flows", "identities"), ("convergence", "thresholding")],
+)  # fmt: skip
+def test_pictures_of_what_is_exact(name, experiment, stored, rendered):
+    given = [stored[experiment]] if experiment else []
+    assert getattr(figures, name)(*given) is None
+    assert rendered.caption
+
+
+# --- the kernel, and walls in discrete time -----------------------------------------------------------------
+
+
+def bells(x, x0, sigma, reach):
+    """The sum over images 2k + x0 and 2k - x0 for k from -reach to reach."""
+    k = np.arange(-reach, reach + 1)[:, None]
+    away = np.concatenate([x - 2 * k - x0, x - 2 * k + x0])
+    return np.exp(-((away / sigma) ** 2) / 2).sum(0) / (sigma * math.sqrt(2 * math.pi))
+
+
+def test_the_kernel_is_that_of_folded_bells(shown):
+    figures.kernel()
+    above, below = shown.sheet.axes
+    solid = above.lines[:-1:2]
+    assert [line.get_label() for line in solid] == ["σ = 0.05", "σ = 0.15", "σ = 0.4", "σ = 1"]
+    for line, sigma in zip(solid, (0.05, 0.15, 0.4, 1.0), strict=True):
+        x, density = line.get_xydata().T
+        np.testing.assert_allclose(density, bells(x, 0.1, sigma, 9), rtol=1e-9)
+    for line in below.lines[::2]:
+        x, score = line.get_xydata().T
+        assert np.abs(score[[0, -1]]).max() < 1e-9  # of both walls
+    assert "$x_0=0.1$" in shown.caption
+
+
+def test_the_series_are_as_short_as_the_caption_says(stored, shown):
+    figures.truncation(stored["identities"])
+    (axes,) = shown.sheet.axes
+    images, cosines = axes.lines[:4], axes.lines[5:10]
+    x = np.linspace(0, 1, 21)
+    for reach, line in enumerate(images):
+        sigma, rest = line.get_xydata()[60]
+        missing = [bells(x, x0, sigma, 30) - bells(x, x0, sigma, reach) for x0 in x]
+        assert rest == pytest.approx(np.max(missing), rel=1e-6, abs=1e-13)
+    counts = (1, 2, 4, 5, 20)
+    for count, line in zip(counts, cosines, strict=True):
+        sigma, rest = line.get_xydata()[30]
+        k = np.arange(count + 1, 200)
+        assert rest == pytest.approx(max(2 * np.exp(-((k * math.pi * sigma) ** 2) / 2).sum(), 1e-30))
+    assert [int(text.get_text()) for text in axes.texts] == [2, 6, 10, 14, *counts]
+    # Nothing left out that double precision could see: of 14 images on the left, of 5 cosines on the right.
+    assert "14 images to its left and 5 cosines to its right" in shown.caption
+    sigma = images[3].get_xdata()
+    assert images[3].get_ydata()[sigma < math.pi**-0.5].max() < 1e-16
+    assert cosines[3].get_ydata()[sigma > math.pi**-0.5].max() < 1e-16
+
+
+def test_the_series_table_counts_the_terms():
+    head, rows = cells_of(figures.series_table())
+    assert head == ["noise", "series", "terms, float32", "terms, float64"]
+    assert rows == [
+        ["σ ≤ 0.15", "images", "5", "5"],
+        ["σ < 0.564", "images", "9", "13"],
+        ["above", "cosines", "4", "5"],
+    ]
+
+
+def test_the_folding_widget_is_a_fragment():
+    kinds = figures.folding()._repr_mimebundle_()
+    assert kinds.keys() == {"text/html", "text/plain"}
+    assert kinds["text/html"].startswith('<div class="loupe-widget loupe-folding ')
+    assert "Noise between walls is noise on a line, folded" in kinds["text/html"]
+    assert_finite(kinds["text/plain"])
+    assert "NaN" not in kinds["text/html"].split("<script")[0]
+    assert kinds == figures.folding()._repr_mimebundle_()
+
+
+def test_noise_between_walls_stays_there(shown):
+    figures.forward()
+    assert len(shown.sheet.axes) == 6
+    points = [axes.lines[0].get_xydata() for axes in shown.sheet.axes]
+    assert {len(one) for one in points} == {700}
+    assert "700 points" in shown.caption
+    for one in points[:3]:
+        assert ((one >= 0) & (one <= 1)).all()
+    assert (np.abs(points[5] - 0.5) > 0.5).any(1).mean() > 0.9
+    assert [axes.get_title() or axes.get_title("left") for axes in shown.sheet.axes[:3]] == [
+        "t = 0, σ = 0.01", "t = 0.5, σ = 0.22", "t = 1, σ = 5",
+    ]  # fmt: skip
+
+
+def test_slopes_are_those_of_the_distances(stored, shown):
+    figures.convergence(stored["thresholding"])
+    run, (axes,) = stored["thresholding"].first, shown.sheet.axes
+    labels = [line.get_label() for line in axes.lines[:2]]
+    for walls, label in zip(("clip", "fold"), labels, strict=True):
+        slope = np.polyfit(np.log(run["path_steps"]), np.log(run[f"distance_{walls}"]), 1)[0]
+        assert label.endswith(f"slope {slope:.2f}".replace("-", "−"))
+    assert "400,000 paths" in shown.caption
+
+
+def test_a_slope_that_rises_is_written_with_one_sign(shown):
+    run = {"path_steps": np.array([8, 16, 32]), "distance_fold": np.array([4.0, 2.0, 1.0]),
+           "distance_clip": np.array([1.0, 2.0, 4.0]), "noise_floor": 0.5, "paths": 1000}  # fmt: skip
+    figures.convergence(Runs((FakeResult(0, run),)))
+    labels = [line.get_label() for line in shown.sheet.axes[0].lines[:2]]
+    assert labels == ["clipping, slope 1.00", "folding, slope −1.00"]
+
+
+def test_flows_run_from_noise_to_data(stored, shown):
+    figures.flows(stored["identities"])
+    (axes,) = shown.sheet.axes
+    paths = [line.get_xydata() for line in axes.lines if len(line.get_xydata()) == 41]
+    assert len(paths) == 60
+    assert "Sixty paths" in shown.caption
+    ends = np.array([path[-1] for path in paths])
+    means = np.array([(0.0, 0.0), (1.0, 0.3), (0.4, 1.0), (0.8, 0.75)])
+    assert np.linalg.norm(ends[:, None] - means, axis=-1).min(1).max() < 0.3
+
+
+# --- speed --------------------------------------------------------------------------------------------------
+
+METHODS = ("loupe", "re-statement", "re-statement with exp2")
+UNET, SHARE = "U-Nets", "The kernel in a training step"
+
+
+def bench():
+    """Measurements in the layout of the benchmark, with numbers that are easily told apart."""
+    cases = [
+        ([128, 3, 32, 32], "training, from 0.01"),
+        ([128, 3, 32, 32], "cosines"),
+        ([64, 1, 16, 16], "cosines"),
+    ]
+    networks = ("grey, 16 × 16", "colour, 32 × 32, attention")
+    rows = [
+        {"task": "Accuracy of the kernel's score", "precision": "float32", "method": method,
+         "largest error of sigma |score|": 7e-7} for method in METHODS
+    ] + [
+        {"task": "The kernel's score", "shape": shape, "noise": noise, "sigma from, to": [0.01, 5.0], "method": method,
+         "ms": 100 * k + 10 * rank + 0.25, "times ours": 1.0, "largest error of sigma |score|": 10.0 ** -(3 + k + rank)}
+        for k, (shape, noise) in enumerate(cases) for rank, method in enumerate(METHODS)
+    ] + [
+        {"task": UNET, "network": network, "images in a batch": 64, "method": method, "layout": layout,
+         "parameters": 250_000 + rank, "step, ms": 8.0, "step, images a second": 1000.4 * (k + 1) + rank}
+        for k, network in enumerate(networks)
+        for rank, (method, layout) in enumerate(
+            (m, where) for m in ("loupe", "diffusers") for where in ("channels last", "channels first")
+        )
+    ] + [
+        {"task": SHARE, "network": network, "images in a batch": 64, "noising, ms": 0.5 + k, "kernel score, ms": 1.5,
+         "step, ms": 50.0, "share of noising and score": (2 + k) / 50}
+        for k, network in enumerate(networks)
+    ]  # fmt: skip
+    return {"environment": {"threads": 1}, "rows": rows}
+
+
+def test_the_hand_made_measurements_have_the_layout_of_the_benchmark():
+    named = ("task", "network", "method", "layout", "noise")
+    assert words_not_of_benchmark("reflected_diffusion", bench()["rows"], named) == []
+
+
+GRAY, COLOUR = "grey, 16 × 16", "colour, 32 × 32, attention"
+
+
+@pytest.mark.parametrize(
+    ("draw", "head", "count", "first", "end"),
+    [
+        (figures.speed_table, "shape", 3,
+         ["128 × 3 × 32 × 32", "training, from 0.01", "0.2", "10.2", "20.2", "1e-03", "1e-04"],
+         ["64 × 1 × 16 × 16", "cosines", "200.2", "210.2", "220.2", "1e-05", "1e-06"]),
+        (figures.network_table, "configuration", 8, [GRAY, "channels last", "loupe", "250,000", "1,000"],
+         [COLOUR, "channels first", "diffusers", "250,003", "2,004"]),
+        (figures.kernel_share, "configuration", 2, [GRAY, "0.50", "1.50", "50.00", "4.0%"],
+         [COLOUR, "1.50", "1.50", "50.00", "6.0%"]),
+    ],
+)  # fmt: skip
+def test_tables_of_the_benchmark_hold_each_case_once(draw, head, count, first, end):
+    heads, rows = cells_of(draw(bench()))
+    assert heads[0] == head
+    assert len(rows) == count
+    assert [rows[0], rows[-1]] == [first, end]

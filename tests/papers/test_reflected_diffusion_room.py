@@ -7,30 +7,19 @@ import torch
 from loupe.diffusion.reflected import ExplodingSDE, ReflectedSDE
 from loupe.errors import LoupeError
 from loupe.papers.reflected_diffusion import PRESETS, experiments_images, experiments_toys
-from loupe.papers.reflected_diffusion.figures_images import mosaic
 
 TINY = PRESETS["smoke"].override(
-    {
-        "training": {"steps": 4},
-        "toy_training": {"steps": 4},
-        "toy_width": 8,
-        "toy_points": 60,
-        "judge_epochs": 1,
-    }
-)
+    {"training": {"steps": 4}, "toy_training": {"steps": 4}, "toy_width": 8, "toy_points": 60, "judge_epochs": 1,
+     "judge_widths": [8], "samples": 20}
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """Both image experiments at their smallest."""
     work = tmp_path_factory.mktemp("work")
-    config = TINY.override({"judge_widths": [8], "samples": 20})
-    run = {
-        "seed": 0,
-        "device": "cpu",
-    }
     return {
-        name: getattr(experiments_images, name)(config, **run, work=work)
+        name: getattr(experiments_images, name)(TINY, seed=0, device="cpu", work=work)
         for name in ("images_reflected", "images_exploding")
     }
 
@@ -62,8 +51,7 @@ def test_bits_are_finite_numbers_of_every_image(images):
 
 
 def test_the_same_seed_gives_the_same_images(images, tmp_path):
-    config = TINY.override({"judge_widths": [8], "samples": 20})
-    again = experiments_images.images_reflected(config, seed=0, device="cpu", work=tmp_path)
+    again = experiments_images.images_reflected(TINY, seed=0, device="cpu", work=tmp_path)
     for name in ("fold", "clip", "flow", "fold w=10", "bits"):
         assert np.array_equal(again[name], images["images_reflected"][name]), name
 
@@ -101,24 +89,7 @@ def test_hidden_labels_reach_the_network(monkeypatch, tmp_path):
     assert set(seen) == set(range(11))
 
 
-def test_a_loss_that_is_not_finite_stops_with_its_step(monkeypatch, tmp_path):
-    class Broken(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.scale = torch.nn.Parameter(torch.ones(()))
-            self.calls = 0
-
-        def forward(self, x, sigma, labels=None):
-            self.calls += 1
-            return self.scale * x * (float("nan") if self.calls > 9 else 1.0)
-
-    monkeypatch.setattr(experiments_images, "make_unet", lambda **options: Broken())
-    config = TINY.override({"training": {"steps": 300}})
-    with pytest.raises(ValueError, match="training diverged at step 9, counted from 0"):
-        experiments_images.trained(config, ReflectedSDE(), 0, "cpu", tmp_path / "run")
-
-
-def test_the_likelihood_network_bounds_grey_levels(tmp_path):
+def test_the_likelihood_network_bounds_gray_levels(tmp_path):
     config = TINY.override({"bound_seeds": [0]})
     run = experiments_images.image_bound(config, seed=0, device="cpu", work=tmp_path)
     assert run["bits"].shape == (config.likelihood_images,)
@@ -136,7 +107,7 @@ def test_the_likelihood_network_bounds_grey_levels(tmp_path):
         (experiments_toys.dirichlets, lambda x: (x >= 0).all() and (x.sum(1) <= 1 + 1e-6).all()),
     ],
 )
-def test_laws_draw_where_they_say(draw, inside):
+def test_points_lie_where_they_say(draw, inside):
     points = draw(2000, torch.Generator().manual_seed(0))
     assert points.shape == (2000, 2)
     assert points.dtype == torch.float32
@@ -169,12 +140,13 @@ def test_toys_are_compared_with_held_out_points(name):
 
 def test_held_out_points_are_the_same_for_both_twins():
     one, two = (
-        experiments_toys.compared(TINY, experiments_toys.SQUARES, {}, 3)["squares data"] for _ in range(2)
+        experiments_toys.compared(TINY, "squares", experiments_toys.edge_squares, {}, 3)["squares data"]
+        for _ in range(2)
     )
     assert np.array_equal(one, two)
 
 
-def test_networks_of_grey_levels_see_more(monkeypatch):
+def test_networks_of_gray_levels_see_more(monkeypatch):
     widths = []
     made = experiments_toys.NoisePerceptron
 
@@ -206,17 +178,6 @@ def test_networks_of_grey_levels_see_more(monkeypatch):
 def test_settings_that_make_no_sense_are_refused(values, message):
     with pytest.raises(LoupeError, match=message):
         PRESETS["smoke"].override(values)
-
-
-def test_images_stand_in_rows_with_white_gaps():
-    images = np.zeros((5, 1, 2, 3), np.uint8)
-    sheet = mosaic(images, columns=3)
-    assert sheet.shape == (5, 11)
-    assert (sheet[:2, :3] == 0).all()
-    assert (sheet[2] == 255).all()
-    assert (sheet[:, 3] == 255).all()
-    assert (sheet[3:, 8:] == 255).all()
-    assert mosaic(np.zeros((2, 3, 4, 4), np.uint8)).shape == (4, 49, 3)
 
 
 def test_a_free_diffusion_is_shown_scaled_inputs():

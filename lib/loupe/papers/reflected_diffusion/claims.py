@@ -123,16 +123,6 @@ def _thresholding_converges(results):
 # --- networks in the square ---------------------------------------------------------------------------------
 
 
-def paired(ours, theirs):
-    """The seeds that both have."""
-    return [seed for seed in ours.seeds if seed in theirs.seeds]
-
-
-def values(runs, name, seeds):
-    """A number of each of these seeds."""
-    return np.array([runs[name][list(runs.seeds).index(seed)] for seed in seeds], dtype=float)
-
-
 def excess_mass(runs):
     """By seed, the mean of learned over true density at points of the truth: at most 1 if what is learned is a density."""
     return np.exp(runs["log_density"] - runs["true_log_density"]).mean(1)
@@ -151,9 +141,10 @@ def _learned_likelihood(results):
 
 def _walls_beat_thresholds(results):
     ours, theirs = results["toys_reflected"], results["toys_exploding"]
-    seeds = paired(ours, theirs)
-    a, clip = (1e4 * values(ours, f"squares {walls} distance", seeds) for walls in ("fold", "clip"))
-    b = 1e4 * values(theirs, "squares static distance", seeds)
+    a, clip, b = (
+        1e4 * runs[f"squares {name} distance"]
+        for runs, name in ((ours, "fold"), (ours, "clip"), (theirs, "static"))
+    )
     gap = Measure.paired("energy distance × 10⁴, reflected less static clipping", a, b, at_most(0))
     return [gap.against("reflected, clipped at each step", (clip - b).mean())]
 
@@ -161,21 +152,21 @@ def _walls_beat_thresholds(results):
 # --- images -------------------------------------------------------------------------------------------------
 
 
-def _enough(*runs):
-    seeds = set.intersection(*(set(each.seeds) for each in runs))
-    if len(seeds) < THREE:
-        raise too_small(f"the criterion needs {THREE} seeds", f"{len(seeds)} is stored")
-    if len({digest for each in runs for digest in each["judge_digest"]}) > 1:
+def _twins(results):
+    """The runs of both image networks, if there are enough of them, all judged by one classifier."""
+    both = results["images_reflected"], results["images_exploding"]
+    if len(both[0]) < THREE:
+        raise too_small(f"the criterion needs {THREE} seeds", f"{len(both[0])} is stored")
+    if len({digest for runs in both for digest in runs["judge_digest"]}) > 1:
         raise LoupeError("the networks were judged by different classifiers: compute them on one machine")
-    return sorted(seeds)
+    return both
 
 
 def _images_with_walls(results):
-    ours, theirs = results["images_reflected"], results["images_exploding"]
-    seeds = _enough(ours, theirs)
-    static, noise = values(theirs, "static distance", seeds), values(theirs, "noise distance", seeds)
+    ours, theirs = _twins(results)
+    static, noise = theirs["static distance"], theirs["noise distance"]
     label = "classifier Fréchet distance, reflected over static clipping"
-    ratio = Measure.ratio(label, values(ours, "fold distance", seeds), static, at_most(1.1))
+    ratio = Measure.ratio(label, ours["fold distance"], static, at_most(1.1))
     return [ratio.against("uniform noise", (noise / static).mean())]
 
 
@@ -201,16 +192,15 @@ def astray(run, name):
 
 
 def _faithful_at_large_weights(results):
-    ours, theirs = results["images_reflected"], results["images_exploding"]
-    seeds = _enough(ours, theirs)
+    ours, theirs = _twins(results)
     last = f"w={guidance_weights(ours.first)[-1]}"
     reflected, static, dynamic = (
-        [float(astray(next(one for one in runs if one.seed == seed), f"{name} {last}")) for seed in seeds]
+        astray(runs, f"{name} {last}")
         for runs, name in ((ours, "fold"), (theirs, "static"), (theirs, "dynamic"))
     )
     label = f"dark and bright pixels astray at {last}, reflected over static clipping"
     ratio = Measure.ratio(label, reflected, static, at_most(1))
-    return [ratio.against("dynamic threshold", np.divide(dynamic, static).mean())]
+    return [ratio.against("dynamic threshold", (dynamic / static).mean())]
 
 
 def _few_evaluations(results):

@@ -1,7 +1,4 @@
-"""Networks in the square and the triangle: laws whose samples, densities and bounds can be checked."""
-
-from collections.abc import Callable
-from dataclasses import dataclass
+"""Networks in the square and the triangle: distributions whose samples, densities and bounds can be checked."""
 
 import torch
 
@@ -32,14 +29,6 @@ LOGIT_MARGIN = 1e-3
 LEVELS = 256
 
 
-@dataclass(frozen=True)
-class Toy:
-    """A law to draw from: ``draw(n, generator)`` gives points (n, 2), float32."""
-
-    name: str
-    draw: Callable
-
-
 def edge_squares(n, generator):
     """Points of the dark cells of a chessboard of four by four, half of which touch a wall."""
     row = torch.randint(4, (n,), generator=generator)
@@ -61,18 +50,18 @@ def dirichlets(n, generator):
     return (pieces / pieces.sum(1, keepdim=True))[:, :2]
 
 
-SQUARES, CORNERS = Toy("squares", edge_squares), Toy("corners", corners)
+TOYS = {"squares": edge_squares, "corners": corners}
 
 
 @experiment
 def toys_reflected(config, *, seed, device):
     """R8, R7: trained with walls; sampled with walls that fold, with walls that clip, and by the flow."""
     found = {}
-    for toy in (SQUARES, CORNERS):
+    for toy, draw in TOYS.items():
         sde = ReflectedSDE(config.sigma_min, config.sigma_max)
-        network = trained(config, toy.draw, sde, seed)
+        network = trained(config, draw, sde, seed)
         drawn = {walls: run(config, network, sde, seed, walls=walls) for walls in ("fold", "clip")}
-        # The same network, from where hardly anything of the data is left: its law knows the noise and no time.
+        # The same network, from where hardly anything of the data is left: its score depends on the noise, not on time.
         short = ReflectedSDE(config.sigma_min, config.short_sigma)
         drawn["short"] = run(config, network, short, seed)
         for name, side, mollifier in (("flow", 0.0, None), ("mollified", 0.01, config.mollifier)):
@@ -80,7 +69,7 @@ def toys_reflected(config, *, seed, device):
             start = sde.limit((config.toy_points, 2), generator, side=side)
             with torch.no_grad():
                 drawn[name] = flow(network, sde, start, mollifier=mollifier, rtol=1e-4, atol=1e-4).x
-        found |= compared(config, toy, drawn, seed)
+        found |= compared(config, toy, draw, drawn, seed)
     return found | _learned_density(config, network, sde, seed)
 
 
@@ -88,13 +77,13 @@ def toys_reflected(config, *, seed, device):
 def toys_exploding(config, *, seed, device):
     """R8: the same network, trained without walls; with no threshold, a static and a dynamic one."""
     found = {}
-    for toy in (SQUARES, CORNERS):
+    for toy, draw in TOYS.items():
         sde = ExplodingSDE(config.sigma_min, config.sigma_max)
-        network = trained(config, toy.draw, sde, seed)
+        network = trained(config, draw, sde, seed)
         drawn = {"none": run(config, network, sde, seed)}
         for how in ("static", "dynamic"):
             drawn[how] = run(config, thresholded(network, how), sde, seed)
-        found |= compared(config, toy, drawn, seed)
+        found |= compared(config, toy, draw, drawn, seed)
     return found
 
 
@@ -104,15 +93,15 @@ def toys_logit(config, *, seed, device):
     found = {}
     # A logit of the margin is 6.9 from the middle: eight times the data's spread of the square, and so is the noise.
     sde = ExplodingSDE(8 * config.sigma_min, 8 * config.sigma_max, centre=0.0, spread=4.0)
-    for toy in (SQUARES, CORNERS):
+    for toy, draw in TOYS.items():
 
-        def logits(n, generator, toy=toy):
-            return (LOGIT_MARGIN + (1 - 2 * LOGIT_MARGIN) * toy.draw(n, generator)).logit()
+        def logits(n, generator, draw=draw):
+            return (LOGIT_MARGIN + (1 - 2 * LOGIT_MARGIN) * draw(n, generator)).logit()
 
         network = trained(config, logits, sde, seed)
         end = run(config, network, sde, seed, denoise=False)
         back = ((end.sigmoid() - LOGIT_MARGIN) / (1 - 2 * LOGIT_MARGIN)).clamp(0, 1)
-        found |= compared(config, toy, {"logit": back}, seed)
+        found |= compared(config, toy, draw, {"logit": back}, seed)
     return found
 
 
@@ -128,16 +117,14 @@ def simplex(config, *, seed, device):
         "none": run(config, plain, free, seed, denoise=False),
     }
     outside = (drawn["none"].min(1).values < 0) | (drawn["none"].sum(1) > 1)
-    return compared(config, Toy("simplex", dirichlets), drawn, seed) | {
-        "outside": float(outside.double().mean())
-    }
+    return compared(config, "simplex", dirichlets, drawn, seed) | {"outside": float(outside.double().mean())}
 
 
 @experiment(seeds="grey_seeds")
 def grey_bound(config, *, seed, device):
-    """R7: the bound of 256 grey levels in each direction, against their entropy."""
-    law = cell_probabilities(corner_mixture(), LEVELS)
-    flat = law.flatten()
+    """R7: the bound of 256 gray levels in each direction, against their entropy."""
+    cell = cell_probabilities(corner_mixture(), LEVELS)
+    flat = cell.flatten()
 
     def cells(n, generator):
         chosen = torch.multinomial(flat, n, replacement=True, generator=generator)
@@ -149,7 +136,7 @@ def grey_bound(config, *, seed, device):
     held_out = cells(config.toy_likelihood_points, generator)
     nats = likelihood_bound(network, held_out, sde, times=config.grey_times, batch=8192, generator=generator)
     row, column = (held_out * (LEVELS - 1)).round().long().T
-    surprise = -law[row, column].log()  # of the very same points
+    surprise = -cell[row, column].log()  # of the very same points
     entropy = -(flat * flat.clamp(min=torch.finfo(flat.dtype).tiny).log()).sum()
     return {
         "bound": bits_per_dimension(nats, 2).numpy(),
@@ -185,22 +172,22 @@ def run(config, score, sde, seed, **options):
         )
 
 
-def compared(config, toy, drawn, seed):
-    """Energy distances to held-out points, beside that of other points of the same law; and points to draw."""
+def compared(config, toy, draw, drawn, seed):
+    """Energy distances to held-out points, beside that of other points of the same distribution; and points to draw."""
     generator = torch.Generator().manual_seed(seed + FAR)
-    held_out, others = (toy.draw(config.toy_points, generator) for _ in range(2))
+    held_out, others = (draw(config.toy_points, generator) for _ in range(2))
     found = {
-        f"{toy.name} data": held_out[:SHOWN].numpy(),
-        f"{toy.name} floor": energy_distance(others, held_out),
+        f"{toy} data": held_out[:SHOWN].numpy(),
+        f"{toy} floor": energy_distance(others, held_out),
     }
     for name, points in drawn.items():
         found |= {
-            f"{toy.name} {name}": points[:SHOWN].numpy(),
-            f"{toy.name} {name} distance": energy_distance(points, held_out),
-            f"{toy.name} {name} at walls": float(((points < 0.01) | (points > 0.99)).any(1).double().mean()),
+            f"{toy} {name}": points[:SHOWN].numpy(),
+            f"{toy} {name} distance": energy_distance(points, held_out),
+            f"{toy} {name} at walls": float(((points < 0.01) | (points > 0.99)).any(1).double().mean()),
         }
     walls = (held_out < 0.01) | (held_out > 0.99)
-    return found | {f"{toy.name} data at walls": float(walls.any(1).double().mean())}
+    return found | {f"{toy} data at walls": float(walls.any(1).double().mean())}
 
 
 def _learned_density(config, network, sde, seed):

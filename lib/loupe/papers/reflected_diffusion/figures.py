@@ -181,7 +181,7 @@ def forward():
 
 
 def convergence(thresholding):
-    """F6: distances from the exact law against the number of steps."""
+    """F6: distances from the exact distribution against the number of steps."""
     run = thresholding.first
     fold_slope, clip_slope = (f"{slope:.2f}".replace("-", "−") for slope in orders(run))
     sheet, axes = figure(height=3.8)

@@ -132,9 +132,8 @@ def test_learned_likelihoods_are_withdrawn_and_would_have_to_be_densities():
     assert found.verdict == "inconclusive"
     assert "do not integrate to 1" in found.reason
     assert outcomes("R7b", likelihoods(-0.02)) == ["reproduced"] * 3
-    assert (
-        outcomes("R7b", likelihoods(0.2))[:2] == ["not reproduced"] * 2
-    )  # more than 1, and a negative divergence
+    # More than 1, and a negative divergence.
+    assert outcomes("R7b", likelihoods(0.2))[:2] == ["not reproduced"] * 2
 
 
 def square(ours, theirs, clipped):
@@ -154,12 +153,8 @@ NEAR, FAR = [1.0e-4, 1.1e-4, 0.9e-4, 1.0e-4], [2.0e-4, 2.2e-4, 1.9e-4, 2.1e-4]
         (FAR, NEAR, 5e-4, "not reproduced"),
         ([1e-4, 2e-4, 3e-4], [1.1e-4, 1.9e-4, 3e-4], 5e-4, "inconclusive"),
         (NEAR[:2], FAR[:2], 5e-4, "inconclusive"),
-        (
-            NEAR,
-            FAR,
-            1e-4,
-            "inconclusive",
-        ),  # were clipping each step as near, the test could not tell anything
+        # Were clipping each step as near, the test could not tell anything.
+        (NEAR, FAR, 1e-4, "inconclusive"),
     ],
 )
 def test_walls_win_only_where_the_whole_interval_says_so(ours, theirs, clipped, verdict):
@@ -211,44 +206,35 @@ def test_a_pixel_outside_fails_the_claim():
     assert verdict(inside, guided(("flow",))) == "inconclusive"  # nor does the twin leave: nothing is shown
 
 
-def shares(dark, bright):
-    """Shares of dark and bright pixels, with those of the data 0.8 and 0.02."""
-    return {"train dark": 0.8, "train bright": 0.02, "dark": dark, "bright": bright}
-
-
 @pytest.mark.parametrize(
     ("dark", "bright", "wanted"),
     [(0.8, 0.02, 0), (0.9, 0.02, 0.1), (0.7, 0.02, 0.1), (0.75, 0.07, 0.1), (0.85, 0.07, 0.1), (0, 0, 0.82)],
 )
 def test_pixels_go_astray_in_either_direction(dark, bright, wanted):
-    run = {f"fold {key}" if "train" not in key else key: value for key, value in shares(dark, bright).items()}
+    run = {"train dark": 0.8, "train bright": 0.02, "fold dark": dark, "fold bright": bright}
     assert claims.astray(run, "fold") == pytest.approx(wanted)
 
 
-def test_greying_does_not_make_samples_faithful():
-    def results(fold, static):
-        train = {"train dark": 0.8, "train bright": 0.02, "judge_digest": "a"}
+def under_guidance(**samplers):
+    """Shares of dark and of bright pixels of each sampler at the weight 10, in three seeds."""
+    found = {"train dark": [0.8] * 3, "train bright": [0.02] * 3}
+    for name, pair in samplers.items():
+        for what, value in zip(("dark", "bright"), pair, strict=True):
+            found[f"{name} w=10 {what}"] = [value, value + 0.001, value + 0.002]
+    return runs(**found)
 
-        def of(samplers):
-            return Runs(
-                tuple(
-                    FakeResult(k, train | {f"{name} w=10 {what}": value + 0.001 * k for name, pair in samplers.items()
-                                           for what, value in zip(("dark", "bright"), pair, strict=True)})
-                    for k in range(3)
-                )
-            )  # fmt: skip
 
-        return {
-            "images_reflected": of({"fold": fold}),
-            "images_exploding": of({"static": static, "dynamic": (0.0, 0.0)}),
-        }
-
-    assert outcomes("R9b", results((0.75, 0.05), (0.6, 0.06))) == ["reproduced"]
-    assert outcomes("R9b", results((0.3, 0.02), (0.85, 0.05))) == [
-        "not reproduced"
-    ]  # grey: fewer dark, none brighter
-    assert judged("R9b", results((0.75, 0.05), (0.6, 0.06))).verdict == "inconclusive"
-    assert "greying" in judged("R9b", results((0.75, 0.05), (0.6, 0.06))).reason
+@pytest.mark.parametrize(
+    ("fold", "static", "outcome"),
+    [((0.75, 0.05), (0.6, 0.06), "reproduced"), ((0.3, 0.02), (0.85, 0.05), "not reproduced")],
+    ids=["nearer", "gray: fewer dark pixels, and none brighter"],
+)
+def test_graying_does_not_make_samples_faithful(fold, static, outcome):
+    theirs = under_guidance(static=static, dynamic=(0.0, 0.0))
+    results = {"images_reflected": under_guidance(fold=fold), "images_exploding": theirs}
+    assert outcomes("R9b", results) == [outcome]
+    assert judged("R9b", results).verdict == "inconclusive"
+    assert "greying" in judged("R9b", results).reason
 
 
 @pytest.mark.parametrize(

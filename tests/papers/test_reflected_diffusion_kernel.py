@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from fakes import FakeResult
-from showing import assert_finite, cells_of, words_not_of_benchmark
+from showing import assert_finite, cells_of
 
 from loupe import open_chapter
 from loupe.experiment.results import Runs
@@ -139,62 +139,33 @@ def test_flows_run_from_noise_to_data(stored, shown):
 
 # --- speed --------------------------------------------------------------------------------------------------
 
-METHODS = ("loupe", "re-statement", "re-statement with exp2")
-UNET, SHARE = "U-Nets", "The kernel in a training step"
 
-
+@pytest.fixture(scope="module")
 def bench():
-    """Measurements in the layout of the benchmark, with numbers that are easily told apart."""
-    cases = [
-        ([128, 3, 32, 32], "training, from 0.01"),
-        ([128, 3, 32, 32], "cosines"),
-        ([64, 1, 16, 16], "cosines"),
-    ]
-    networks = ("grey, 16 × 16", "colour, 32 × 32, attention")
-    rows = [
-        {"task": "Accuracy of the kernel's score", "precision": "float32", "method": method,
-         "largest error of sigma |score|": 7e-7} for method in METHODS
-    ] + [
-        {"task": "The kernel's score", "shape": shape, "noise": noise, "sigma from, to": [0.01, 5.0], "method": method,
-         "ms": 100 * k + 10 * rank + 0.25, "times ours": 1.0, "largest error of sigma |score|": 10.0 ** -(3 + k + rank)}
-        for k, (shape, noise) in enumerate(cases) for rank, method in enumerate(METHODS)
-    ] + [
-        {"task": UNET, "network": network, "images in a batch": 64, "method": method, "layout": layout,
-         "parameters": 250_000 + rank, "step, ms": 8.0, "step, images a second": 1000.4 * (k + 1) + rank}
-        for k, network in enumerate(networks)
-        for rank, (method, layout) in enumerate(
-            (m, where) for m in ("loupe", "diffusers") for where in ("channels last", "channels first")
-        )
-    ] + [
-        {"task": SHARE, "network": network, "images in a batch": 64, "noising, ms": 0.5 + k, "kernel score, ms": 1.5,
-         "step, ms": 50.0, "share of noising and score": (2 + k) / 50}
-        for k, network in enumerate(networks)
-    ]  # fmt: skip
-    return {"environment": {"threads": 1}, "rows": rows}
+    return open_chapter("reflected_diffusion", preset="cpu").benchmark()
 
 
-def test_the_hand_made_measurements_have_the_layout_of_the_benchmark():
-    named = ("task", "network", "method", "layout", "noise")
-    assert words_not_of_benchmark("reflected_diffusion", bench()["rows"], named) == []
-
-
-GRAY, COLOUR = "grey, 16 × 16", "colour, 32 × 32, attention"
+def test_the_speed_table_holds_each_case_once(bench):
+    _, rows = cells_of(figures.speed_table(bench))
+    found = [row for row in bench["rows"] if row["task"] == "The kernel's score"]
+    ours, theirs = ([row for row in found if row["method"] == name] for name in ("loupe", "re-statement"))
+    assert len({tuple(row[:2]) for row in rows}) == len(rows)
+    for row, one, other in zip(rows, ours, theirs, strict=True):
+        assert row[:4] == [
+            " × ".join(map(str, one["shape"])),
+            one["noise"],
+            f"{one['ms']:.1f}",
+            f"{other['ms']:.1f}",
+        ]
+        assert row[5:] == [f"{each['largest error of sigma |score|']:.0e}" for each in (one, other)]
 
 
 @pytest.mark.parametrize(
-    ("draw", "head", "count", "first", "end"),
-    [
-        (figures.speed_table, "shape", 3,
-         ["128 × 3 × 32 × 32", "training, from 0.01", "0.2", "10.2", "20.2", "1e-03", "1e-04"],
-         ["64 × 1 × 16 × 16", "cosines", "200.2", "210.2", "220.2", "1e-05", "1e-06"]),
-        (figures.network_table, "configuration", 8, [GRAY, "channels last", "loupe", "250,000", "1,000"],
-         [COLOUR, "channels first", "diffusers", "250,003", "2,004"]),
-        (figures.kernel_share, "configuration", 2, [GRAY, "0.50", "1.50", "50.00", "4.0%"],
-         [COLOUR, "1.50", "1.50", "50.00", "6.0%"]),
-    ],
+    ("draw", "task", "last"),
+    [(figures.network_table, "U-Nets", lambda row: f"{row['step, images a second']:,.0f}"),
+     (figures.kernel_share, "The kernel in a training step", lambda row: f"{row['share of noising and score']:.1%}")],
 )  # fmt: skip
-def test_tables_of_the_benchmark_hold_each_case_once(draw, head, count, first, end):
-    heads, rows = cells_of(draw(bench()))
-    assert heads[0] == head
-    assert len(rows) == count
-    assert [rows[0], rows[-1]] == [first, end]
+def test_tables_of_the_benchmark_hold_each_measurement(draw, task, last, bench):
+    _, rows = cells_of(draw(bench))
+    measured = [row for row in bench["rows"] if row["task"] == task]
+    assert [(row[0], row[-1]) for row in rows] == [(row["network"], last(row)) for row in measured]

@@ -43,46 +43,30 @@ SIDE = 0.01
 @experiment(seeds="image_seeds")
 def images_reflected(config, *, seed, device, work):
     """R8 to R10: trained with walls; sampled with walls that fold, with walls that clip, and by two flows."""
-    model = trained(
-        config, ReflectedSDE(config.sigma_min, config.sigma_max), seed, device, work / "reflected"
-    )
-    # The same network, from where hardly anything of the data is left.
-    short = replace(model, sde=ReflectedSDE(config.sigma_min, config.short_sigma))
-    drawn = {
-        "fold": model.draw(),
-        "clip": model.draw(walls="clip"),
-        "short": short.draw(),
-        "mollified": model.follow(mollifier=config.mollifier),
-        "flow": model.follow(),
+    sde, short = (ReflectedSDE(config.sigma_min, last) for last in (config.sigma_max, config.short_sigma))
+    model = trained(config, sde, seed, device, work / "reflected")
+    samplers = {
+        "fold": model.draw,
+        "clip": partial(model.draw, walls="clip"),
+        "short": replace(model, sde=short).draw,  # from where hardly anything of the data is left
+        "mollified": partial(model.follow, mollifier=config.mollifier),
+        "flow": model.follow,
     }
-
-    def guided(weight):
-        return {
-            "mollified": model.follow(weight, mollifier=config.mollifier),
-            "flow": model.follow(weight),
-            "fold": model.draw(weight),
-        }
-
-    return _judged(model, drawn, guided)
+    return _judged(model, samplers, guided=("mollified", "flow", "fold"))
 
 
 @experiment(seeds="image_seeds")
 def images_exploding(config, *, seed, device, work):
     """R8, R9: the same network without walls; sampled without a threshold, with a static one, and a dynamic one."""
-    model = trained(
-        config, ExplodingSDE(config.sigma_min, config.sigma_max), seed, device, work / "exploding"
-    )
-    thresholds = ("static", "dynamic")
-    drawn = (
-        {"none": model.draw()}
-        | {how: model.draw(threshold=how) for how in thresholds}
-        | {"flow": model.follow()}
-    )
-
-    def guided(weight):
-        return {"flow": model.follow(weight)} | {how: model.draw(weight, threshold=how) for how in thresholds}
-
-    return _judged(model, drawn, guided)
+    sde = ExplodingSDE(config.sigma_min, config.sigma_max)
+    model = trained(config, sde, seed, device, work / "exploding")
+    samplers = {
+        "none": model.draw,
+        "static": partial(model.draw, threshold="static"),
+        "dynamic": partial(model.draw, threshold="dynamic"),
+        "flow": model.follow,
+    }
+    return _judged(model, samplers, guided=("flow", "static", "dynamic"))
 
 
 @experiment(seeds="bound_seeds")
@@ -98,11 +82,12 @@ def image_bound(config, *, seed, device, work):
     return model.result | {"bits": bits_per_dimension(nats, test[0].numel()).cpu().numpy()}
 
 
-def _judged(model, drawn, guided):
+def _judged(model, samplers, guided):
+    """What is known of the network, and of images by each sampler, without guidance and with each of its weights."""
     judge = Judge(model)
-    result = model.result | judge.anchors() | judge.all(drawn)
+    result = model.result | judge.anchors() | judge.all({name: draw() for name, draw in samplers.items()})
     for weight in model.config.weights:
-        result |= judge.guided(guided(weight), weight)
+        result |= judge.guided({name: samplers[name](weight) for name in guided}, weight)
     return result | model.likelihood()
 
 

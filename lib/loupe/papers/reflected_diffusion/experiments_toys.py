@@ -176,18 +176,16 @@ def compared(config, toy, draw, drawn, seed):
     """Energy distances to held-out points, beside that of other points of the same distribution; and points to draw."""
     generator = torch.Generator().manual_seed(seed + FAR)
     held_out, others = (draw(config.toy_points, generator) for _ in range(2))
-    found = {
-        f"{toy} data": held_out[:SHOWN].numpy(),
-        f"{toy} floor": energy_distance(others, held_out),
-    }
-    for name, points in drawn.items():
+    found = {f"{toy} floor": energy_distance(others, held_out)}
+    for name, points in {"data": held_out, **drawn}.items():
+        at_walls = ((points < 0.01) | (points > 0.99)).any(1)
         found |= {
             f"{toy} {name}": points[:SHOWN].numpy(),
-            f"{toy} {name} distance": energy_distance(points, held_out),
-            f"{toy} {name} at walls": float(((points < 0.01) | (points > 0.99)).any(1).double().mean()),
+            f"{toy} {name} at walls": float(at_walls.double().mean()),
         }
-    walls = (held_out < 0.01) | (held_out > 0.99)
-    return found | {f"{toy} data at walls": float(walls.any(1).double().mean())}
+        if name != "data":
+            found[f"{toy} {name} distance"] = energy_distance(points, held_out)
+    return found
 
 
 def _learned_density(config, network, sde, seed):

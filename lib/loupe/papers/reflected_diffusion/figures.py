@@ -150,7 +150,6 @@ def boundary(identities):
 
 def forward():
     """F4: the corner mixture under both diffusions."""
-    times = (0, 0.25, 0.5, 0.75, 1)
     sde, generator = ReflectedSDE(), torch.Generator().manual_seed(0)
     x, _ = corner_mixture().sample(700, generator)
     noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
@@ -158,16 +157,17 @@ def forward():
     sheet.suptitle(
         "With walls noise fills the square, without it leaves", x=0.01, ha="left", fontsize=10, weight="bold"
     )
-    shown = (0, 2, 4)
     for row, walls in zip(panels, (True, False), strict=True):
-        for axes, k in zip(row, shown, strict=True):
-            points = x + sde.sigma(times[k]) * noise
-            points = fold(points) if walls else points
-            axes.plot(*points.T, ".", markersize=1.6, color=OURS if walls else PLAIN)
+        for axes, t in zip(row, (0, 0.5, 1), strict=True):
+            sigma = float(sde.sigma(t))
+            points = x + sde.sigma(t) * noise
+            axes.plot(
+                *(fold(points) if walls else points).T, ".", markersize=1.6, color=OURS if walls else PLAIN
+            )
             axes.plot([0, 1, 1, 0, 0], [0, 0, 1, 1, 0], **TRUTH)
-            half = 0.55 if walls or k == 0 else max(1.1, 2.2 * float(sde.sigma(times[k])))
+            half = 0.55 if walls or t == 0 else max(1.1, 2.2 * sigma)
             axes.set(xlim=(0.5 - half, 0.5 + half), ylim=(0.5 - half, 0.5 + half), aspect="equal")
-            axes.set_title(f"t = {times[k]:g}, σ = {float(sde.sigma(times[k])):.2g}", fontsize=8.5)
+            axes.set_title(f"t = {t:g}, σ = {sigma:.2g}", fontsize=8.5)
             axes.tick_params(labelsize=7.5)
     panels[0, 0].set_ylabel("with walls")
     panels[1, 0].set_ylabel("without")
@@ -254,18 +254,18 @@ def mollifier():
 
 def speed_table(bench):
     """What the kernel's score costs, beside a re-statement of the published algorithm."""
-    ours, theirs, quicker = "loupe", "re-statement", "re-statement with exp2"
-    found = {}
+    rows = {}
     for row in bench["rows"]:
         if row["task"] == "The kernel's score":
-            found.setdefault((tuple(row["shape"]), row["noise"]), {})[row["method"]] = row
-    rows = []
-    for (shape, noise), by in found.items():
-        times = [f"{by[name]['ms']:.1f}" for name in (ours, theirs, quicker)]
-        errors = [f"{by[name]['largest error of sigma |score|']:.0e}" for name in (ours, theirs)]
-        rows.append((" × ".join(map(str, shape)), noise, *times, *errors))
+            rows.setdefault((" × ".join(map(str, row["shape"])), row["noise"]), {})[row["method"]] = row
+    ours, theirs, quicker = "loupe", "re-statement", "re-statement with exp2"
+    cells = [
+        (*case, *(f"{by[name]['ms']:.1f}" for name in (ours, theirs, quicker)),
+         *(f"{by[name]['largest error of sigma |score|']:.0e}" for name in (ours, theirs)))
+        for case, by in rows.items()
+    ]  # fmt: skip
     head = ("shape", "noise", "ours, ms", "re-statement, ms", "with exp2, ms", "our error", "its error")
-    return table(head, rows, numeric=True)
+    return table(head, cells, numeric=True)
 
 
 def network_table(bench):
@@ -303,20 +303,16 @@ def series_table():
 def mosaic(images, columns=COLUMNS, gap=1):
     """Images (n, C, H, W) of uint8 in rows, with white gaps: (height, width) or (height, width, 3)."""
     images = np.moveaxis(np.asarray(images), 1, -1)
-    n, height, width, channels = images.shape
-    rows = -(-n // columns)
-    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, np.uint8)
-    for k, image in enumerate(images):
-        top, left = k // columns * (height + gap), k % columns * (width + gap)
-        sheet[top : top + height, left : left + width] = image
+    images = np.pad(images, ((0, -len(images) % columns), (0, gap), (0, gap), (0, 0)), constant_values=255)
+    _, height, width, channels = images.shape
+    rows = images.reshape(-1, columns, height, width, channels).swapaxes(1, 2)
+    sheet = rows.reshape(-1, columns * width, channels)[:-gap, :-gap]
     return sheet[..., 0] if channels == 1 else sheet
 
 
 def thumbnail(chapter, target):
     """Images that came out of noise between walls, four in a row."""
     images = chapter.stored["images_reflected"].first["fold"]
-    images = images[: 10 * (len(images) // 10)].reshape(-1, 10, *images.shape[1:])
-    first, second = images[:2]
-    grid = mosaic(np.concatenate([first[:4], first[4:8], second[:4]]), columns=4)
+    grid = mosaic(np.concatenate([images[:8], images[10:14]]), columns=4)
     with thumbnail_axes(target) as axes:
         axes.imshow(grid, cmap="gray", vmin=0, vmax=255, interpolation="nearest")

@@ -6,7 +6,7 @@ import torch
 
 from loupe.diffusion.reflected import ReflectedSDE
 from loupe.errors import LoupeError
-from loupe.papers.reflected_diffusion import PRESETS, experiments_images, experiments_toys
+from loupe.papers.reflected_diffusion import PRESETS, config, experiments_images, experiments_toys
 
 TINY = PRESETS["smoke"].override(
     {"training": {"steps": 4}, "toy_training": {"steps": 4}, "toy_width": 8, "toy_points": 60, "judge_epochs": 1,
@@ -57,10 +57,10 @@ def test_the_same_seed_gives_the_same_images(images, tmp_path):
 
 
 def test_images_of_every_class_are_drawn_in_turn():
-    config = TINY.override({"sample_batch": 7, "samples": 23, "sampler_steps": 2})
+    settings = TINY.override({"sample_batch": 7, "samples": 23, "sampler_steps": 2})
     data = experiments_images.Data(torch.zeros(1, 1, 4, 4), None, None, None, 10, "")
     model = experiments_images.Model(
-        config, ReflectedSDE(), lambda x, sigma, labels: torch.zeros_like(x), data, "cpu", 0
+        settings, ReflectedSDE(), lambda x, sigma, labels: torch.zeros_like(x), data, "cpu", 0
     )
     drawn = model.draw()
     assert drawn.labels.tolist() == [k % 10 for k in range(23)]
@@ -78,10 +78,10 @@ def test_hidden_labels_reach_the_network(monkeypatch, tmp_path):
             return super().forward(x)
 
     monkeypatch.setattr(experiments_images, "make_unet", lambda **options: Spy(8, 8))
-    config = TINY.override({"training": {"steps": 40, "batch": 32}})
-    experiments_images.trained(config, ReflectedSDE(), 0, "cpu", tmp_path / "run")
+    settings = TINY.override({"training": {"steps": 40, "batch": 32}})
+    experiments_images.trained(settings, ReflectedSDE(), 0, "cpu", tmp_path / "run")
     share = np.mean(np.array(seen) == 10)
-    assert abs(share - config.label_drop) < 0.05
+    assert abs(share - settings.label_drop) < 0.05
     assert set(seen) == set(range(11))
 
 
@@ -161,3 +161,9 @@ def test_the_bound_lies_above_the_true_bits():
 def test_settings_that_make_no_sense_are_refused(values, message):
     with pytest.raises(LoupeError, match=message):
         PRESETS["smoke"].override(values)
+
+
+def test_the_learning_rate_falls_in_a_line_to_its_floor():
+    factor = config.ToyTraining(steps=100, warmup=10, floor=0.2).schedule_factor()
+    assert [factor(step) for step in (0, 9, 50, 100)] == pytest.approx([0.1, 1 - 0.8 * 0.09, 0.6, 0.2])
+    assert config.ToyTraining(steps=100, schedule="constant").schedule_factor()(99) == 1

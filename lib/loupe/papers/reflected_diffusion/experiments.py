@@ -169,7 +169,7 @@ class _FreeTarget(_OnNodes):
 
 
 def _loss_minimiser(sigma=0.3, degree=5):
-    """R3, R5: the polynomial that minimises ``denoising_loss``, against the projection of the true score.
+    """R3, R5: the polynomial that minimizes ``denoising_loss``, against the projection of the true score.
 
     One coordinate of four points of data without noise of their own; expectations by quadrature.
     """
@@ -247,7 +247,7 @@ def _weightings(generator):
 
 
 def _boundary_term(sigma=0.3, degree=5):
-    """R5: the two forms of score matching on [0, 1] for s(x) = x, and the polynomials that minimise each."""
+    """R5: the two forms of score matching on [0, 1] for s(x) = x, and the polynomials that minimize each."""
     nodes, weights = np.polynomial.legendre.leggauss(400)
     x, weights = torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
     mixture = corner_mixture()

@@ -34,7 +34,7 @@ from loupe.training import Training, accuracy, evaluating, logits_of, train
 
 SHOWN = 100  # samples that are stored for pictures
 GUIDED_SHOWN = 10
-GREY_LEVELS = 256
+GRAY_LEVELS = 256
 AT_WALL = 0.02  # twice the first noise: nearer to a wall the last denoising does not resolve
 PROJECTIONS = 200
 SIDE = 0.01
@@ -73,8 +73,8 @@ def images_exploding(config, *, seed, device, work):
 def image_bound(config, *, seed, device, work):
     """R11's measure: a network for the likelihood alone, given how far each pixel is from a gray level."""
     sde = ReflectedSDE(config.bound_sigma_min, config.sigma_max)
-    model = trained(config, sde, seed, device, work / "bound", levels=GREY_LEVELS)
-    test = model.test_levels() / (GREY_LEVELS - 1)
+    model = trained(config, sde, seed, device, work / "bound", levels=GRAY_LEVELS)
+    test = model.test_levels() / (GRAY_LEVELS - 1)
     nats = likelihood_bound(
         partial(model.score, labels=None), test, sde, times=config.bound_times, batch=config.sample_batch,
         generator=torch.Generator(device).manual_seed(seed),
@@ -178,13 +178,13 @@ class Model:
     def test_levels(self):
         """Test images as gray levels from 0 to 255."""
         x = self.data.x_test[_spread(len(self.data.x_test), self.config.likelihood_images)]
-        return (x * (GREY_LEVELS - 1)).round().to(self.device)
+        return (x * (GRAY_LEVELS - 1)).round().to(self.device)
 
     def likelihood(self):
         """Bits per dimension of test images by the flow, with uniform noise within their gray levels."""
         generator = torch.Generator(self.device).manual_seed(self.seed)
         level, tolerance = self.test_levels(), self.config.tolerance
-        x = (level + torch.rand(level.shape, generator=generator, device=self.device)) / GREY_LEVELS
+        x = (level + torch.rand(level.shape, generator=generator, device=self.device)) / GRAY_LEVELS
         found = [
             log_likelihood(
                 partial(self.score, labels=None), self.sde, part, probes=1, rtol=tolerance, atol=tolerance,
@@ -193,7 +193,7 @@ class Model:
             for part in x.split(self.config.sample_batch)
         ]  # fmt: skip
         nats = torch.cat([each.nats.double().cpu() for each in found])
-        bits = np.log2(GREY_LEVELS) - bits_per_dimension(nats, x[0].numel()).numpy()
+        bits = np.log2(GRAY_LEVELS) - bits_per_dimension(nats, x[0].numel()).numpy()
         return {"bits": bits, "bits_evaluations": max(each.evaluations for each in found)}
 
 

@@ -32,7 +32,7 @@ from loupe.plotting import (
 )
 
 RANK = {"reflected": 0, "static": 1, "dynamic": 2, "logit": 3, "clip": 4, "none": 5}
-"""The colour of each way to treat walls, in every figure."""
+"""The color of each way to treat walls, in every figure."""
 
 OURS, PLAIN = SERIES[0].colour, SERIES[RANK["none"]].colour
 SIGMAS = (0.05, 0.15, 0.4, 1.0)
@@ -88,8 +88,7 @@ def kernel():
         "are higher at the left wall than a bell curve, and nearly a flat line. Below, their scores, which all are zero "
         "at both walls, where the straight lines of bell curves are not.",
         caption="Density and score of the kernel from $x_0=0.1$ (dashed), at four noise levels; dotted, in the same "
-        "colors, without walls. "
-        "The score is multiplied by $\\sigma$, which is about what a network has to learn.",
+        "colors, without walls. The score is multiplied by $\\sigma$, which is about what a network has to learn.",
     )
 
 
@@ -140,8 +139,8 @@ def boundary(identities):
         sheet,
         alt="Three curves over the interval. The fit by denoising lies on the true score, the fit by implicit score "
         "matching swings far above and below it, and leaves the picture near both walls.",
-        caption="The polynomial of degree 5 that minimises each form exactly (by quadrature), for the first coordinate "
-        "of the corner mixture with noise of 0.3. Denoising has the same minimiser as the explicit form, which is drawn.",
+        caption="The polynomial of degree 5 that minimizes each form exactly (by quadrature), for the first coordinate "
+        "of the corner mixture with noise of 0.3. Denoising has the same minimizer as the explicit form, which is drawn.",
     )
 
 
@@ -198,7 +197,7 @@ def convergence(thresholding):
         sheet,
         alt="Two falling lines on log axes. That of clipping falls by about the square root of the number of steps, that "
         "of folding in proportion to it, to near the level of exact draws.",
-        caption=f"A reflected process on [0, 1] that is pulled towards 0.1, after time 1 from its stationary distribution: "
+        caption=f"A reflected process on [0, 1] that is pulled toward 0.1, after time 1 from its stationary distribution: "
         f"distance from it, {int(run['paths']):,} paths, the same noise for both. Slopes by least squares; "
         "the last points of folding come near the floor.",
     )

@@ -8,19 +8,14 @@ from loupe.experiment.render import score_table, table
 from loupe.papers.drawing import Picture, drawn_from
 from loupe.papers.reflected_diffusion.claims import astray, guidance_weights
 from loupe.papers.reflected_diffusion.figures import COLUMNS, OURS, PLAIN, RANK, mosaic
+from loupe.papers.reflected_diffusion.figures_toys import METHODS
 from loupe.plotting import TRUTH, figure, log_axis, series
 
 SAMPLERS = {  # words: experiment, name of the samples
-    "reflected, fold": ("images_reflected", "fold"),
-    "reflected, clip each step": ("images_reflected", "clip"),
-    "reflected, fold, from less noise": ("images_reflected", "short"),
-    "reflected, flow": ("images_reflected", "flow"),
-    "reflected, mollified flow": ("images_reflected", "mollified"),
-    "no walls, clip at the end": ("images_exploding", "none"),
-    "no walls, static threshold": ("images_exploding", "static"),
-    "no walls, dynamic threshold": ("images_exploding", "dynamic"),
-    "no walls, flow": ("images_exploding", "flow"),
-}
+    words: (experiment.replace("toys", "images"), name)
+    for experiment, name, words in METHODS.values()
+    if name != "logit"
+} | {"no walls, flow": ("images_exploding", "flow")}
 GUIDED = {  # words: experiment, name, rank, line
     "reflected, flow": ("images_reflected", "flow", "reflected", "-"),
     "reflected, mollified": ("images_reflected", "mollified", "reflected", ":"),

@@ -4,11 +4,9 @@ import math
 
 import numpy as np
 import pytest
-from fakes import FakeResult
 from showing import assert_finite, cells_of
 
 from loupe import open_chapter
-from loupe.experiment.results import Runs
 from loupe.papers.reflected_diffusion import figures
 
 
@@ -116,14 +114,6 @@ def test_slopes_are_those_of_the_distances(stored, shown):
         slope = np.polyfit(np.log(run["path_steps"]), np.log(run[f"distance_{walls}"]), 1)[0]
         assert label.endswith(f"slope {slope:.2f}".replace("-", "−"))
     assert "400,000 paths" in shown.caption
-
-
-def test_a_slope_that_rises_is_written_with_one_sign(shown):
-    run = {"path_steps": np.array([8, 16, 32]), "distance_fold": np.array([4.0, 2.0, 1.0]),
-           "distance_clip": np.array([1.0, 2.0, 4.0]), "noise_floor": 0.5, "paths": 1000}  # fmt: skip
-    figures.convergence(Runs((FakeResult(0, run),)))
-    labels = [line.get_label() for line in shown.sheet.axes[0].lines[:2]]
-    assert labels == ["clipping, slope 1.00", "folding, slope −1.00"]
 
 
 def test_flows_run_from_noise_to_data(stored, shown):

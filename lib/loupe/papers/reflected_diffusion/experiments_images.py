@@ -247,17 +247,10 @@ class Judge:
     """Compares images with test images in the features of a classifier that is trained here, on the training images."""
 
     def __init__(self, model):
-        config, self.data, self.device, self.samples = (
-            model.config,
-            model.data,
-            model.device,
-            model.config.samples,
-        )
-        x, wide = self.data.x_train, config.judge == "wide"
-        shared = {"classes": self.data.classes}
-        network = WideResNet(x.shape[1], **shared)
-        if not wide:
-            network = FeatureClassifier(x.shape[1], widths=config.judge_widths, **shared)
+        config, data = model.config, model.data
+        self.data, self.device, self.samples = data, model.device, config.samples
+        channels, wide = data.x_train.shape[1], config.judge == "wide"
+        kind = WideResNet if wide else partial(FeatureClassifier, widths=config.judge_widths)
 
         def loss(network, batch, generator):
             x, labels = batch
@@ -266,23 +259,22 @@ class Judge:
                 x = torch.where(turned, x.flip(-1), x)
             return cross_entropy(network(x), labels)
 
-        batch = min(128, len(x))
-        settings = Training(
-            steps=-(-config.judge_epochs * len(x) // batch), batch=batch, learning_rate=2e-3 if wide else 4e-3,
-            schedule="cosine", warmup=50,
-        )  # fmt: skip
-        self.network = train(network, loss, (x, self.data.y_train), settings, device=self.device).network
-        self.test = self._features(self.data.x_test)
+        n, rate = len(data.x_train), 2e-3 if wide else 4e-3
+        batch = min(128, n)
+        steps = -(-config.judge_epochs * n // batch)
+        settings = Training(steps=steps, batch=batch, learning_rate=rate, schedule="cosine", warmup=50)
+        network, train_set = kind(channels, classes=data.classes), (data.x_train, data.y_train)
+        self.network = train(network, loss, train_set, settings, device=self.device).network
+        self.test = self._features(data.x_test)
 
     def anchors(self):
         """What is known of the classifier, and the measures of training images and of noise."""
         data, few = self.data, _spread(len(self.data.x_train), self.samples)
         noise = torch.rand(len(few), *data.x_train.shape[1:], generator=torch.Generator().manual_seed(0))
         state = b"".join(each.cpu().numpy().tobytes() for each in self.network.state_dict().values())
+        test = data.x_test.to(self.device), data.y_test.to(self.device)
         return {
-            "judge_accuracy": accuracy(
-                self.network, data.x_test.to(self.device), data.y_test.to(self.device)
-            ),
+            "judge_accuracy": accuracy(self.network, *test),
             "judge_digest": hashlib.sha256(state).hexdigest()[:16],
             "data": _bytes(data.x_test[:SHOWN]),
             **self._one("train", data.x_train[few], data.y_train[few]),
@@ -293,8 +285,7 @@ class Judge:
         """Measures of samples by the name of their sampler, and the first of them."""
         result = {}
         for name, one in drawn.items():
-            result |= self._one(name, one.clean, one.labels) | _outside(name, one.raw)
-            result |= {f"{name} evaluations": one.evaluations, name: _bytes(one.clean[:SHOWN])}
+            result |= self._one(name, one.clean, one.labels) | _drawn(name, one, SHOWN)
         first = next(iter(drawn.values())).clean[:GUIDED_SHOWN]
         apart = torch.cdist(first.cpu().flatten(1), self.data.x_train.flatten(1))
         return result | {"neighbours": _bytes(self.data.x_train[apart.argmin(1)])}
@@ -304,8 +295,7 @@ class Judge:
         result = {}
         for name, one in drawn.items():
             key, right = f"{name} w={weight:g}", self._right(self._probabilities(one.clean), one.labels)
-            result |= _outside(key, one.raw) | _walls(key, one.clean) | {f"{key} accuracy": right}
-            result |= {f"{key} evaluations": one.evaluations, key: _bytes(one.clean[:GUIDED_SHOWN])}
+            result |= _drawn(key, one, GUIDED_SHOWN) | _walls(key, one.clean) | {f"{key} accuracy": right}
         return result
 
     def _one(self, name, images, labels):
@@ -338,10 +328,12 @@ def _walls(name, images):
     }
 
 
-def _outside(name, raw):
-    """Share of pixels outside the cube before any clip, and by how much the mean pixel is."""
-    over = (raw - raw.clamp(0, 1)).abs()
+def _drawn(name, one, shown):
+    """The first samples, what they cost, and how far pixels are outside the cube before any clip: share, and mean."""
+    over = (one.raw - one.raw.clamp(0, 1)).abs()
     return {
+        name: _bytes(one.clean[:shown]),
+        f"{name} evaluations": one.evaluations,
         f"{name} outside": float((over > 0).double().mean()),
         f"{name} overshoot": float(over.double().mean()),
     }

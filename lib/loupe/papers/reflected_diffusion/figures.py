@@ -45,19 +45,12 @@ COLUMNS = 10  # of a mosaic
 
 def folding():
     """F1, to play with: noise that is folded at the walls."""
-    x = torch.linspace(0, 1, 101, dtype=torch.float64)
-    sigmas = torch.tensor(
-        sorted({round(float(s), 2) for s in np.geomspace(0.05, 1.5, 44)}), dtype=torch.float64
-    )
-    starts = (0.1, 0.3, 0.5)
-    density = [
-        kernel_log_density(
-            x.expand(len(sigmas), -1), torch.full((len(sigmas), 101), start, dtype=x.dtype), sigmas
-        ).exp()
-        for start in starts
-    ]
+    x, starts = torch.linspace(0, 1, 101, dtype=torch.float64), (0.1, 0.3, 0.5)
+    sigmas = np.unique(np.geomspace(0.05, 1.5, 44).round(2))
+    first = torch.tensor(starts, dtype=x.dtype).view(-1, 1, 1)
+    grid = torch.broadcast_tensors(x, first, torch.from_numpy(sigmas).unsqueeze(1))
     return folding_kernel(
-        x.numpy(), sigmas.numpy(), starts, torch.stack(density).numpy(),
+        x.numpy(), sigmas, starts, kernel_log_density(*grid).exp().numpy(),
         title="Noise between walls is noise on a line, folded",
         alt="A bell curve over the line from minus 2 to 3, cut at the whole numbers. Its pieces, folded onto the interval "
         "from 0 to 1, add up to the density between reflecting walls.",

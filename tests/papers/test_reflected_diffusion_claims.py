@@ -76,42 +76,27 @@ def test_identities_fail_as_their_controls_do(identity, name, control, computed)
     assert blind.verdict == "inconclusive"
 
 
-@pytest.mark.parametrize("identity", ["R1", "R2", "R5", "R7a"])
-def test_results_of_older_code_are_judged_without_controls(identity, computed):
-    ends = ("_free", "_quotient", "_clipped", "_without", "_pressing")
-    older = {key: value for key, value in computed["identities"].items() if not key.endswith(ends)}
-    older.pop("loss_minimiser_error")
-    found = judged(identity, {"identities": Runs((FakeResult(0, older),))})
-    assert found.verdict == "reproduced"
-    assert not any(measure.control for measure in found.measures)
-
-
-@pytest.mark.parametrize(("identity", "name"), [("R3", "loss_minimiser_error"), ("R4", "weighting_error")])
-def test_what_older_code_did_not_measure_is_not_tested(identity, name, computed):
-    older = {key: value for key, value in computed["identities"].items() if key != name}
-    found = judged(identity, {"identities": Runs((FakeResult(0, older),))})
-    assert found.verdict == "not tested here"
-    assert "of older code" in found.reason
-
-
 def slopes(clip, groups):
     """Distances from the exact distribution that fall with these slopes; folding has slope -1."""
-    steps = np.array([8, 16, 32, 64])
+    steps, spread = np.array([8, 16, 32, 64]), 0.01 * (np.arange(groups) - (groups - 1) / 2)
     fold = 0.02 * (steps / 8.0) ** -1
-    values = {"path_steps": steps, "distance_fold": fold, "distance_clip": 0.05 * (steps / 8.0) ** clip}
-    if groups:
-        values["group_distance_fold"] = np.stack([fold] * groups)
-        spread = clip + 0.01 * (np.arange(groups) - (groups - 1) / 2)
-        values["group_distance_clip"] = 0.05 * (steps / 8.0) ** spread[:, None]
+    values = {
+        "path_steps": steps,
+        "distance_fold": fold,
+        "distance_clip": 0.05 * (steps / 8.0) ** clip,
+        "group_distance_fold": np.stack([fold] * groups),
+        "group_distance_clip": 0.05 * (steps / 8.0) ** (clip + spread)[:, None],
+    }
     return {"thresholding": Runs((FakeResult(0, values),))}
 
 
-def test_clipping_has_its_order_over_groups_of_paths():
-    assert judged("R6", slopes(-0.45, 5)).verdict == "reproduced"
-    assert judged("R6", slopes(-0.95, 5)).verdict == "not reproduced"
-    assert judged("R6", slopes(-0.1, 5)).verdict == "not reproduced"
-    assert judged("R6", slopes(-0.35, 5)).verdict == "inconclusive"
-    assert judged("R6", slopes(-0.45, 0)).verdict == "inconclusive"  # of one run, as older results are
+@pytest.mark.parametrize(
+    ("clip", "groups", "verdict"),
+    [(-0.45, 5, "reproduced"), (-0.95, 5, "not reproduced"), (-0.1, 5, "not reproduced"), (-0.35, 5, "inconclusive"),
+     (-0.45, 2, "inconclusive")],
+)  # fmt: skip
+def test_clipping_has_its_order_over_groups_of_paths(clip, groups, verdict):
+    assert judged("R6", slopes(clip, groups)).verdict == verdict
 
 
 def test_the_exact_process_has_groups(computed):
@@ -147,26 +132,33 @@ def test_learned_likelihoods_are_withdrawn_and_would_have_to_be_densities():
     assert found.verdict == "inconclusive"
     assert "do not integrate to 1" in found.reason
     assert outcomes("R7b", likelihoods(-0.02)) == ["reproduced"] * 3
-    assert (
-        outcomes("R7b", likelihoods(0.2))[:2] == ["not reproduced"] * 2
-    )  # more than 1, and a negative divergence
+    # More than 1, and a negative divergence.
+    assert outcomes("R7b", likelihoods(0.2))[:2] == ["not reproduced"] * 2
 
 
-def square(ours, theirs, clipped=5e-4):
+def square(ours, theirs, clipped):
     return {
         "toys_reflected": runs(squares_fold_distance=ours, squares_clip_distance=[clipped] * len(ours)),
         "toys_exploding": runs(squares_static_distance=theirs),
     }
 
 
-def test_walls_win_only_where_the_whole_interval_says_so():
-    ours, theirs = [1.0e-4, 1.1e-4, 0.9e-4, 1.0e-4], [2.0e-4, 2.2e-4, 1.9e-4, 2.1e-4]
-    assert judged("R8a", square(ours, theirs)).verdict == "reproduced"
-    assert judged("R8a", square(theirs, ours)).verdict == "not reproduced"
-    assert judged("R8a", square([1e-4, 2e-4, 3e-4], [1.1e-4, 1.9e-4, 3e-4])).verdict == "inconclusive"
-    assert judged("R8a", square(ours[:2], theirs[:2])).verdict == "inconclusive"
-    # Were clipping each step as near, the test could not tell anything.
-    assert judged("R8a", square(ours, theirs, clipped=1e-4)).verdict == "inconclusive"
+NEAR, FAR = [1.0e-4, 1.1e-4, 0.9e-4, 1.0e-4], [2.0e-4, 2.2e-4, 1.9e-4, 2.1e-4]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "clipped", "verdict"),
+    [
+        (NEAR, FAR, 5e-4, "reproduced"),
+        (FAR, NEAR, 5e-4, "not reproduced"),
+        ([1e-4, 2e-4, 3e-4], [1.1e-4, 1.9e-4, 3e-4], 5e-4, "inconclusive"),
+        (NEAR[:2], FAR[:2], 5e-4, "inconclusive"),
+        # Were clipping each step as near, the test could not tell anything.
+        (NEAR, FAR, 1e-4, "inconclusive"),
+    ],
+)
+def test_walls_win_only_where_the_whole_interval_says_so(ours, theirs, clipped, verdict):
+    assert judged("R8a", square(ours, theirs, clipped)).verdict == verdict
 
 
 def images(ours, theirs, **others):
@@ -177,11 +169,12 @@ def images(ours, theirs, **others):
     }
 
 
-def test_images_with_walls_may_be_a_tenth_worse():
-    theirs = [1.0, 1.01, 0.99]
-    assert judged("R8b", images([1.0, 1.0, 1.0], theirs)).verdict == "reproduced"
-    assert judged("R8b", images([1.3, 1.3, 1.3], theirs)).verdict == "not reproduced"
-    assert judged("R8b", images([1.0, 1.1, 1.2], theirs)).verdict == "inconclusive"
+@pytest.mark.parametrize(
+    ("ours", "verdict"),
+    [([1.0, 1.0, 1.0], "reproduced"), ([1.3, 1.3, 1.3], "not reproduced"), ([1.0, 1.1, 1.2], "inconclusive")],
+)
+def test_images_with_walls_may_be_a_tenth_worse(ours, verdict):
+    assert judged("R8b", images(ours, [1.0, 1.01, 0.99])).verdict == verdict
 
 
 def test_images_of_one_seed_are_not_judged():
@@ -213,61 +206,53 @@ def test_a_pixel_outside_fails_the_claim():
     assert verdict(inside, guided(("flow",))) == "inconclusive"  # nor does the twin leave: nothing is shown
 
 
-def shares(dark, bright):
-    """Shares of dark and bright pixels, with those of the data 0.8 and 0.02."""
-    return {"train dark": 0.8, "train bright": 0.02, "dark": dark, "bright": bright}
-
-
 @pytest.mark.parametrize(
     ("dark", "bright", "wanted"),
     [(0.8, 0.02, 0), (0.9, 0.02, 0.1), (0.7, 0.02, 0.1), (0.75, 0.07, 0.1), (0.85, 0.07, 0.1), (0, 0, 0.82)],
 )
 def test_pixels_go_astray_in_either_direction(dark, bright, wanted):
-    run = {f"fold {key}" if "train" not in key else key: value for key, value in shares(dark, bright).items()}
+    run = {"train dark": 0.8, "train bright": 0.02, "fold dark": dark, "fold bright": bright}
     assert claims.astray(run, "fold") == pytest.approx(wanted)
 
 
-def test_greying_does_not_make_samples_faithful():
-    def results(fold, static):
-        train = {"train dark": 0.8, "train bright": 0.02, "judge_digest": "a"}
-
-        def of(samplers):
-            return Runs(
-                tuple(
-                    FakeResult(k, train | {f"{name} w=10 {what}": value + 0.001 * k for name, pair in samplers.items()
-                                           for what, value in zip(("dark", "bright"), pair, strict=True)})
-                    for k in range(3)
-                )
-            )  # fmt: skip
-
-        return {
-            "images_reflected": of({"fold": fold}),
-            "images_exploding": of({"static": static, "dynamic": (0.0, 0.0)}),
-        }
-
-    assert outcomes("R9b", results((0.75, 0.05), (0.6, 0.06))) == ["reproduced"]
-    assert outcomes("R9b", results((0.3, 0.02), (0.85, 0.05))) == [
-        "not reproduced"
-    ]  # grey: fewer dark, none brighter
-    assert judged("R9b", results((0.75, 0.05), (0.6, 0.06))).verdict == "inconclusive"
-    assert "greying" in judged("R9b", results((0.75, 0.05), (0.6, 0.06))).reason
+def under_guidance(**samplers):
+    """Shares of dark and of bright pixels of each sampler at the weight 10, in three seeds."""
+    found = {"train dark": [0.8] * 3, "train bright": [0.02] * 3}
+    for name, pair in samplers.items():
+        for what, value in zip(("dark", "bright"), pair, strict=True):
+            found[f"{name} w=10 {what}"] = [value, value + 0.001, value + 0.002]
+    return runs(**found)
 
 
-def test_few_evaluations_are_of_the_same_quality():
-    def verdict(evaluations, flow):
-        found = runs(
-            flow_evaluations=evaluations,
-            flow_distance=flow,
-            fold_distance=[1.0] * 3,
-            noise_distance=[18.0] * 3,
-        )
-        return judged("R10", {"images_reflected": found}, "gpu").verdict
+@pytest.mark.parametrize(
+    ("fold", "static", "outcome"),
+    [((0.75, 0.05), (0.6, 0.06), "reproduced"), ((0.3, 0.02), (0.85, 0.05), "not reproduced")],
+    ids=["nearer", "gray: fewer dark pixels, and none brighter"],
+)
+def test_graying_does_not_make_samples_faithful(fold, static, outcome):
+    theirs = under_guidance(static=static, dynamic=(0.0, 0.0))
+    results = {"images_reflected": under_guidance(fold=fold), "images_exploding": theirs}
+    assert outcomes("R9b", results) == [outcome]
+    assert judged("R9b", results).verdict == "inconclusive"
+    assert "greying" in judged("R9b", results).reason
 
-    assert verdict([60, 61, 62], [1.0, 1.1, 1.05]) == "reproduced"
-    assert verdict([60, 61, 62], [2.0, 2.1, 2.05]) == "not reproduced"
-    assert (
-        verdict([400, 401, 402], [1.0, 1.1, 1.05]) == "partly"
-    )  # like quality, its primary measure, without the speed
+
+@pytest.mark.parametrize(
+    ("evaluations", "flow", "verdict"),
+    [
+        (60, 1.0, "reproduced"),
+        (60, 2.0, "not reproduced"),
+        (400, 1.0, "partly"),  # like quality, its primary measure, without the speed
+    ],
+)
+def test_few_evaluations_are_of_the_same_quality(evaluations, flow, verdict):
+    found = runs(
+        flow_evaluations=[evaluations, evaluations + 1, evaluations + 2],
+        flow_distance=[flow, flow + 0.1, flow + 0.05],
+        fold_distance=[1.0] * 3,
+        noise_distance=[18.0] * 3,
+    )
+    assert judged("R10", {"images_reflected": found}, "gpu").verdict == verdict
 
 
 def test_weights_are_found_in_the_order_of_their_size():

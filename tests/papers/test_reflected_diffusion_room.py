@@ -4,39 +4,31 @@ import numpy as np
 import pytest
 import torch
 
-from loupe.diffusion.reflected import ExplodingSDE, ReflectedSDE
+from loupe.diffusion.reflected import ReflectedSDE
 from loupe.errors import LoupeError
-from loupe.papers.reflected_diffusion import PRESETS, experiments_images, experiments_toys
-from loupe.papers.reflected_diffusion.figures_images import mosaic
+from loupe.papers.reflected_diffusion import PRESETS, config, experiments_images, experiments_toys
 
 TINY = PRESETS["smoke"].override(
-    {"steps": 4, "toy_steps": 4, "toy_width": 8, "toy_points": 60, "judge_epochs": 1}
-)
+    {"training": {"steps": 4}, "toy_training": {"steps": 4}, "toy_width": 8, "toy_points": 60, "judge_epochs": 1,
+     "judge_widths": [8], "samples": 20}
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
     """Both image experiments at their smallest."""
     work = tmp_path_factory.mktemp("work")
-    config = TINY.override({"judge_widths": [8], "samples": 20})
-    run = {
-        "seed": 0,
-        "device": "cpu",
-    }
     return {
-        name: getattr(experiments_images, name)(config, **run, work=work)
+        name: getattr(experiments_images, name)(TINY, seed=0, device="cpu", work=work)
         for name in ("images_reflected", "images_exploding")
     }
 
 
-def test_what_walls_keep_inside_is_inside(images):
+def test_only_without_walls_is_anything_outside(images):
     run = images["images_reflected"]
     outside = {key: value for key, value in run.items() if key.endswith((" outside", " overshoot"))}
     assert len(outside) == 2 * (5 + 3 * len(TINY.weights))
     assert set(outside.values()) == {0.0}
-
-
-def test_without_walls_much_is_outside(images):
     assert images["images_exploding"]["flow outside"] > 0.1
     assert images["images_exploding"]["none overshoot"] > 0
 
@@ -56,18 +48,18 @@ def test_bits_are_finite_numbers_of_every_image(images):
 
 
 def test_the_same_seed_gives_the_same_images(images, tmp_path):
-    config = TINY.override({"judge_widths": [8], "samples": 20})
-    again = experiments_images.images_reflected(config, seed=0, device="cpu", work=tmp_path)
+    again = experiments_images.images_reflected(TINY, seed=0, device="cpu", work=tmp_path)
     for name in ("fold", "clip", "flow", "fold w=10", "bits"):
         assert np.array_equal(again[name], images["images_reflected"][name]), name
 
 
 def test_images_of_every_class_are_drawn_in_turn():
-    trained = experiments_images.Trained(
-        lambda x, sigma, labels: torch.zeros_like(x), (1, 4, 4), 10, "cpu", 0, {}
+    settings = TINY.override({"sample_batch": 7, "samples": 23, "sampler_steps": 2})
+    data = experiments_images.Data(torch.zeros(1, 1, 4, 4), None, None, None, 10, "")
+    model = experiments_images.Model(
+        settings, ReflectedSDE(), lambda x, sigma, labels: torch.zeros_like(x), data, "cpu", 0
     )
-    config = TINY.override({"sample_batch": 7})
-    drawn = experiments_images._draw(config, trained, ReflectedSDE(), 23, 2)
+    drawn = model.draw()
     assert drawn.labels.tolist() == [k % 10 for k in range(23)]
     assert drawn.raw.shape == drawn.clean.shape == (23, 1, 4, 4)
     # Batches do not repeat each other.
@@ -77,44 +69,22 @@ def test_images_of_every_class_are_drawn_in_turn():
 def test_hidden_labels_reach_the_network(monkeypatch, tmp_path):
     seen = []
 
-    class Spy(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.scale = torch.nn.Parameter(torch.ones(()))
-
+    class Spy(torch.nn.Linear):
         def forward(self, x, sigma, labels=None):
             seen.extend(labels.tolist())
-            return self.scale * x
+            return super().forward(x)
 
-    monkeypatch.setattr(experiments_images, "make_unet", lambda **options: Spy())
-    config = TINY.override({"steps": 40, "batch": 32})
-    experiments_images._train(config, ReflectedSDE(), 0, "cpu", tmp_path / "run.pt")
+    monkeypatch.setattr(experiments_images, "make_unet", lambda **options: Spy(8, 8))
+    settings = TINY.override({"training": {"steps": 40, "batch": 32}})
+    experiments_images.trained(settings, ReflectedSDE(), 0, "cpu", tmp_path / "run")
     share = np.mean(np.array(seen) == 10)
-    assert abs(share - config.label_drop) < 0.05
+    assert abs(share - settings.label_drop) < 0.05
     assert set(seen) == set(range(11))
 
 
-def test_a_loss_that_is_not_finite_stops_with_its_step(monkeypatch, tmp_path):
-    class Broken(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.scale = torch.nn.Parameter(torch.ones(()))
-            self.calls = 0
-
-        def forward(self, x, sigma, labels=None):
-            self.calls += 1
-            return self.scale * x * (float("nan") if self.calls > 9 else 1.0)
-
-    monkeypatch.setattr(experiments_images, "make_unet", lambda **options: Broken())
-    config = TINY.override({"steps": 300})
-    with pytest.raises(ValueError, match="training diverged at step 9, counted from 0"):
-        experiments_images._train(config, ReflectedSDE(), 0, "cpu", tmp_path / "run.pt")
-
-
-def test_the_likelihood_network_bounds_grey_levels(tmp_path):
-    config = TINY.override({"bound_seeds": [0]})
-    run = experiments_images.image_bound(config, seed=0, device="cpu", work=tmp_path)
-    assert run["bits"].shape == (config.likelihood_images,)
+def test_the_likelihood_network_bounds_gray_levels(tmp_path):
+    run = experiments_images.image_bound(TINY, seed=0, device="cpu", work=tmp_path)
+    assert run["bits"].shape == (TINY.likelihood_images,)
     assert (run["bits"] > 0).all()
 
 
@@ -129,22 +99,19 @@ def test_the_likelihood_network_bounds_grey_levels(tmp_path):
         (experiments_toys.dirichlets, lambda x: (x >= 0).all() and (x.sum(1) <= 1 + 1e-6).all()),
     ],
 )
-def test_laws_draw_where_they_say(draw, inside):
+def test_points_lie_where_they_say(draw, inside):
     points = draw(2000, torch.Generator().manual_seed(0))
     assert points.shape == (2000, 2)
     assert points.dtype == torch.float32
     assert inside(points)
 
 
-def test_the_chessboard_is_even():
+def test_points_are_spread_as_their_distributions_say():
     points = experiments_toys.edge_squares(80_000, torch.Generator().manual_seed(0))
     cells = (points * 4).floor().clamp(max=3).long()
     counts = torch.bincount(cells[:, 0] * 4 + cells[:, 1], minlength=16).double()
     assert (counts > 0).sum() == 8
     assert ((counts[counts > 0] - 10_000).abs() < 500).all()
-
-
-def test_the_dirichlet_mixture_has_its_means():
     points = experiments_toys.dirichlets(40_000, torch.Generator().manual_seed(0)).double()
     wanted = torch.tensor([(1 / 11 + 10 / 14) / 2, (2 / 11 + 2 / 14) / 2], dtype=torch.float64)
     assert (points.mean(0) - wanted).abs().max() < 0.01
@@ -162,27 +129,19 @@ def test_toys_are_compared_with_held_out_points(name):
 
 def test_held_out_points_are_the_same_for_both_twins():
     one, two = (
-        experiments_toys.compared(TINY, experiments_toys.SQUARES, {}, 3)["squares data"] for _ in range(2)
+        experiments_toys.compared(TINY, "squares", experiments_toys.edge_squares, {}, 3)["squares data"]
+        for _ in range(2)
     )
     assert np.array_equal(one, two)
 
 
-def test_networks_of_grey_levels_see_more(monkeypatch):
-    widths = []
-    made = experiments_toys.NoisePerceptron
-
-    def spy(dim, **options):
-        widths.append((dim, options["outputs"]))
-        return made(dim, **options)
-
-    monkeypatch.setattr(experiments_toys, "NoisePerceptron", spy)
+def test_the_bound_lies_above_the_true_bits():
     run = experiments_toys.grey_bound(TINY, seed=0, device="cpu")
-    assert widths == [(6, 2)]
     assert run["bound"].mean() > run["surprise"].mean()
     assert 5 < run["entropy"] < 8
 
 
-# ---- settings and pictures
+# ---- settings
 
 
 @pytest.mark.parametrize(
@@ -191,7 +150,6 @@ def test_networks_of_grey_levels_see_more(monkeypatch):
         ({"sigma_min": 6.0}, "short_sigma must lie between sigma_min and sigma_max"),
         ({"bound_sigma_min": 5.0}, "sigma_max must be above sigma_min"),
         ({"image_size": 9}, "image_size must be a multiple of 2"),
-        ({"inception": True}, "nception scores are those of colour images"),
         ({"images": "imagenet"}, "images"),
         ({"mollifier": 0}, "mollifier"),
         ({"tolerance": 0}, "tolerance"),
@@ -202,17 +160,7 @@ def test_settings_that_make_no_sense_are_refused(values, message):
         PRESETS["smoke"].override(values)
 
 
-def test_images_stand_in_rows_with_white_gaps():
-    images = np.zeros((5, 1, 2, 3), np.uint8)
-    sheet = mosaic(images, columns=3)
-    assert sheet.shape == (5, 11)
-    assert (sheet[:2, :3] == 0).all()
-    assert (sheet[2] == 255).all()
-    assert (sheet[:, 3] == 255).all()
-    assert (sheet[3:, 8:] == 255).all()
-    assert mosaic(np.zeros((2, 3, 4, 4), np.uint8)).shape == (4, 49, 3)
-
-
-def test_a_free_diffusion_is_shown_scaled_inputs():
-    x, sigma = torch.randn(4000, 1) * 5 + 0.5, torch.full((4000,), 5.0)
-    assert abs(ExplodingSDE().inputs(x, sigma).std().item() - 1) < 0.05
+def test_the_learning_rate_falls_in_a_line_to_its_floor():
+    factor = config.ToyTraining(steps=100, warmup=10, floor=0.2).schedule_factor()
+    assert [factor(step) for step in (0, 9, 50, 100)] == pytest.approx([0.1, 1 - 0.8 * 0.09, 0.6, 0.2])
+    assert config.ToyTraining(steps=100, schedule="constant").schedule_factor()(99) == 1

@@ -18,106 +18,86 @@ ONE_SEED = "the criterion needs three seeds"
 THREE = 3
 
 
-def _controlled(measure, label, run, name):
-    """The measure beside its control, where the stored result has one: those of older code do not."""
-    return measure.against(label, run[name]) if name in run else measure
+# --- identities and walls in discrete time -------------------------------------------------------------------
 
 
-def _measured(run, name):
-    """A number of a stored result, which older code may not have measured."""
-    if name not in run:
-        raise LoupeError("the stored result is of older code, which did not measure this: compute it again")
-    return run[name]
-
-
-# --- identities ---------------------------------------------------------------------------------------------
+def _exact(results, label, name, limit, basis, control, other):
+    """A number of the identities beside what a wrong implementation gives."""
+    run = results["identities"].first
+    return Measure(label, run[name], at_most(limit), basis=basis).against(control, run[other])
 
 
 def _one_kernel(results):
-    run = results["identities"].first
     basis = "60 noise levels from 0.001 to 5, against 202 images in float64"
-    far = Measure(
-        "largest relative error 9 to 98 σ from x₀", run["far_error"], at_most(1e-9), basis="σ = 0.01, float64"
-    )
     return [
-        _controlled(
-            Measure(f"largest error of {words}, {digits}", run[f"{what}_error_{digits}"], at_most(limit), basis=basis),
-            "without walls", run, f"{what}_error_free",
-        )
+        _exact(results, f"largest error of {words}, {digits}", f"{what}_error_{digits}", limit, basis,
+               "without walls", f"{what}_error_free")
         for digits, limit in (("float64", 1e-9), ("float32", 1e-4))
         for what, words in (("density", "log p"), ("score", "σ · score"))
-    ] + [_controlled(far, "as a quotient with 10⁻¹² in its denominator", run, "far_error_quotient")]  # fmt: skip
+    ] + [
+        _exact(results, "largest relative error 9 to 98 σ from x₀", "far_error", 1e-9, "σ = 0.01, float64",
+               "as a quotient with 10⁻¹² in its denominator", "far_error_quotient")
+    ]  # fmt: skip
 
 
 def _folding_is_exact(results):
     run = results["identities"].first
-    limit = 1.95 / np.sqrt(run["ks_draws"])
     basis = f"{run['ks_draws']:,} draws for each of {len(run['ks'])} pairs of x₀ and σ"
-    worst = Measure(
-        "largest Kolmogorov–Smirnov distance", float(run["ks"].max()), at_most(limit), basis=basis
-    )
-    return [worst.against("clipped", run["ks_clipped"].max()) if "ks_clipped" in run else worst]
+    limit, worst = at_most(1.95 / np.sqrt(run["ks_draws"])), float(run["ks"].max())
+    measure = Measure("largest Kolmogorov–Smirnov distance", worst, limit, basis=basis)
+    return [measure.against("clipped", run["ks_clipped"].max())]
 
 
 def _minimiser(results):
-    run = results["identities"].first
-    fit = Measure("minimiser of denoising_loss from the projected true score, relative",
-                  _measured(run, "loss_minimiser_error"), at_most(1e-8),
-                  basis="polynomials of degree 5, σ = 0.3, quadrature")  # fmt: skip
+    errors = results["identities"].first["minimiser_error"]
+    fit = _exact(results, "minimiser of denoising_loss from the projected true score, relative", "loss_minimiser_error",
+                 1e-8, "polynomials of degree 5, σ = 0.3, quadrature",
+                 "regressed on the score of noise without walls", "loss_minimiser_error_free")  # fmt: skip
     basis = f"400 points, {len(LEVELS)} noise levels, float64"
-    errors = run["minimiser_error"]
-    return [
-        fit.against("regressed on the score of noise without walls", run["loss_minimiser_error_free"]).as_primary(),
-        Measure("posterior mean of kernel scores, largest relative error", float(errors.max()), at_most(1e-8), basis=basis),
-    ]  # fmt: skip
+    label = "posterior mean of kernel scores, largest relative error"
+    return [fit.as_primary(), Measure(label, float(errors.max()), at_most(1e-8), basis=basis)]
 
 
 def _one_weighting(results):
-    run = results["identities"].first
-    in_time = Measure("ratio of the weightings over (dσ²/dt) / σ², largest deviation from 1",
-                      _measured(run, "weighting_error"), at_most(1e-6),
-                      basis="19 times, σ_min of 0.01 and 0.0001")  # fmt: skip
-    found, wanted = run["weightings"].T
-    constant = float(np.abs(found / wanted - 1).max())
-    basis = f"factors {found[0]:.2f} and {found[1]:.2f}, for σ_min of 0.01 and 0.0001"
-    return [
-        in_time.against("σ that grows in a line", run["weighting_error_linear"]).as_primary(),
-        Measure("ratio over 2 ln(σ_max / σ_min), largest deviation from 1", constant, at_most(1e-6), basis=basis),
-    ]  # fmt: skip
+    in_time = _exact(results, "ratio of the weightings over (dσ²/dt) / σ², largest deviation from 1", "weighting_error",
+                     1e-6, "19 times, σ_min of 0.01 and 0.0001", "σ that grows in a line",
+                     "weighting_error_linear")  # fmt: skip
+    found, wanted = results["identities"].first["weightings"].T
+    constant, basis = float(np.abs(found / wanted - 1).max()), f"factors {found[0]:.2f} and {found[1]:.2f}"
+    label = "ratio over 2 ln(σ_max / σ_min), largest deviation from 1"
+    basis = f"{basis}, for σ_min of 0.01 and 0.0001"
+    return [in_time.as_primary(), Measure(label, constant, at_most(1e-6), basis=basis)]
 
 
 def _walls_in_implicit_form(results):
     run = results["identities"].first
-    basis = "mixture in [0, 1] with noise of 0.3, s(x) = x"
-    identity = Measure(
-        "identity with the boundary term, residual", run["boundary_residual"], at_most(1e-8), basis=basis
+    identity = _exact(results, "identity with the boundary term, residual", "boundary_residual", 1e-8,
+                      "mixture in [0, 1] with noise of 0.3, s(x) = x", "without the term",
+                      "boundary_residual_without")  # fmt: skip
+    implicit, explicit, denoising = run["implicit_fit"], run["explicit_fit"], run["loss_minimiser_error"]
+    error, basis = (
+        float(np.abs(implicit - explicit).max() / np.abs(explicit).max()),
+        "polynomials of degree 5, quadrature",
     )
-    fits = {name: run[f"{name}_fit"] for name in ("implicit", "explicit")}
-    error = np.abs(fits["implicit"] - fits["explicit"]).max() / np.abs(fits["explicit"]).max()
-    without = Measure("implicit fit without the term from the best fit, relative", float(error), at_least(0.1),
-                      basis="polynomials of degree 5, quadrature")  # fmt: skip
-    measures = [_controlled(identity, "without the term", run, "boundary_residual_without"), without]
-    if "loss_minimiser_error" in run:
-        denoising = run["loss_minimiser_error"]
-        # Each fit is the control of the other: one statement says that the term is needed, one that it is not.
-        measures[1] = without.against("denoising fit, which has no such term", denoising)
-        measures.append(
-            replace(without, label="denoising fit from the best fit, relative", value=denoising, accepts=at_most(1e-8))
-            .against("implicit fit without the term", float(error))
-        )  # fmt: skip
-    return measures
+    without = Measure(
+        "implicit fit without the term from the best fit, relative", error, at_least(0.1), basis=basis
+    )
+    best = Measure("denoising fit from the best fit, relative", denoising, at_most(1e-8), basis=basis)
+    # Each fit is the control of the other: one statement says that the term is needed, one that it is not.
+    return [
+        identity,
+        without.against("denoising fit, which has no such term", denoising),
+        best.against("implicit fit without the term", error),
+    ]
 
 
 def _exact_likelihood(results):
     run = results["identities"].first
     basis = f"{run['likelihood_points']} points of the corner mixture, {run['likelihood_evaluations']} evaluations"
-    error = Measure("largest error of log p, nats", run["likelihood_error"], at_most(1e-4), basis=basis)
     return [
-        _controlled(error, "with a score that presses against the walls", run, "likelihood_error_pressing")
-    ]
-
-
-# --- walls in discrete time ---------------------------------------------------------------------------------
+        _exact(results, "largest error of log p, nats", "likelihood_error", 1e-4, basis,
+               "with a score that presses against the walls", "likelihood_error_pressing")
+    ]  # fmt: skip
 
 
 def orders(run):
@@ -127,36 +107,20 @@ def orders(run):
 
 def _thresholding_converges(results):
     run = results["thresholding"].first
-    folding, clipping = orders(run)
-    ratios = [run["distance_fold"] / run["distance_clip"]]
-    slope = Measure("slope of clipping", float(clipping), between(-0.6, -0.35), basis="one run")
-    share = Measure(
-        "largest distance of folding over that of clipping",
-        float(ratios[0].max()),
-        at_most(0.5),
-        basis="one run",
+    fold, clip = (run[f"group_distance_{walls}"] for walls in ("fold", "clip"))
+    slopes, shares = [loglog_fit(run["path_steps"], each)[0] for each in clip], (fold / clip).max(1)
+    basis = f"mean of {len(fold)} groups of paths with independent noise, 95 % t interval"
+    slope, share = (
+        replace(Measure.of_seeds(label, values, accepts), basis=basis)
+        for label, values, accepts in (
+            ("slope of clipping", slopes, between(-0.6, -0.35)),
+            ("largest distance of folding over that of clipping", shares, at_most(0.5)),
+        )
     )
-    if "group_distance_clip" in run:
-        groups = [run[f"group_distance_{walls}"] for walls in ("fold", "clip")]
-        basis = f"mean of {len(groups[0])} groups of paths with independent noise, 95 % t interval"
-        slopes = [loglog_fit(run["path_steps"], each)[0] for each in groups[1]]
-        largest = (groups[0] / groups[1]).max(1)
-        slope = replace(Measure.of_seeds(slope.label, slopes, slope.accepts), basis=basis)
-        share = replace(Measure.of_seeds(share.label, largest, share.accepts), basis=basis)
-    return [slope.against("folding", folding).as_primary(), share]
+    return [slope.against("folding", orders(run)[0]).as_primary(), share]
 
 
 # --- networks in the square ---------------------------------------------------------------------------------
-
-
-def paired(ours, theirs):
-    """The seeds that both have."""
-    return [seed for seed in ours.seeds if seed in theirs.seeds]
-
-
-def values(runs, name, seeds):
-    """A number of each of these seeds."""
-    return np.array([runs[name][list(runs.seeds).index(seed)] for seed in seeds], dtype=float)
 
 
 def excess_mass(runs):
@@ -177,9 +141,10 @@ def _learned_likelihood(results):
 
 def _walls_beat_thresholds(results):
     ours, theirs = results["toys_reflected"], results["toys_exploding"]
-    seeds = paired(ours, theirs)
-    a, clip = (1e4 * values(ours, f"squares {walls} distance", seeds) for walls in ("fold", "clip"))
-    b = 1e4 * values(theirs, "squares static distance", seeds)
+    a, clip, b = (
+        1e4 * runs[f"squares {name} distance"]
+        for runs, name in ((ours, "fold"), (ours, "clip"), (theirs, "static"))
+    )
     gap = Measure.paired("energy distance × 10⁴, reflected less static clipping", a, b, at_most(0))
     return [gap.against("reflected, clipped at each step", (clip - b).mean())]
 
@@ -187,21 +152,21 @@ def _walls_beat_thresholds(results):
 # --- images -------------------------------------------------------------------------------------------------
 
 
-def _enough(*runs):
-    seeds = set.intersection(*(set(each.seeds) for each in runs))
-    if len(seeds) < THREE:
-        raise too_small(f"the criterion needs {THREE} seeds", f"{len(seeds)} is stored")
-    if len({digest for each in runs for digest in each["judge_digest"]}) > 1:
+def _twins(results):
+    """The runs of both image networks, if there are enough of them, all judged by one classifier."""
+    both = results["images_reflected"], results["images_exploding"]
+    if len(both[0]) < THREE:
+        raise too_small(f"the criterion needs {THREE} seeds", f"{len(both[0])} is stored")
+    if len({digest for runs in both for digest in runs["judge_digest"]}) > 1:
         raise LoupeError("the networks were judged by different classifiers: compute them on one machine")
-    return sorted(seeds)
+    return both
 
 
 def _images_with_walls(results):
-    ours, theirs = results["images_reflected"], results["images_exploding"]
-    seeds = _enough(ours, theirs)
-    static, noise = values(theirs, "static distance", seeds), values(theirs, "noise distance", seeds)
+    ours, theirs = _twins(results)
+    static, noise = theirs["static distance"], theirs["noise distance"]
     label = "classifier Fréchet distance, reflected over static clipping"
-    ratio = Measure.ratio(label, values(ours, "fold distance", seeds), static, at_most(1.1))
+    ratio = Measure.ratio(label, ours["fold distance"], static, at_most(1.1))
     return [ratio.against("uniform noise", (noise / static).mean())]
 
 
@@ -227,16 +192,15 @@ def astray(run, name):
 
 
 def _faithful_at_large_weights(results):
-    ours, theirs = results["images_reflected"], results["images_exploding"]
-    seeds = _enough(ours, theirs)
+    ours, theirs = _twins(results)
     last = f"w={guidance_weights(ours.first)[-1]}"
     reflected, static, dynamic = (
-        [float(astray(next(one for one in runs if one.seed == seed), f"{name} {last}")) for seed in seeds]
+        astray(runs, f"{name} {last}")
         for runs, name in ((ours, "fold"), (theirs, "static"), (theirs, "dynamic"))
     )
     label = f"dark and bright pixels astray at {last}, reflected over static clipping"
     ratio = Measure.ratio(label, reflected, static, at_most(1))
-    return [ratio.against("dynamic threshold", np.divide(dynamic, static).mean())]
+    return [ratio.against("dynamic threshold", (dynamic / static).mean())]
 
 
 def _few_evaluations(results):

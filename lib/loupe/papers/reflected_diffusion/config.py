@@ -5,6 +5,55 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from loupe.experiment import Preset
+from loupe.training import Training, warmup
+
+
+class ScoreTraining(Training):
+    """How a score network is trained: the linear schedule falls over all the steps, and to a floor."""
+
+    schedule: Literal["constant", "cosine", "linear", "halved"] = "linear"
+    """course of the learning rate after the warmup; halved: once, after half of the steps"""
+    clip: float | None = Field(1.0, gt=0)
+    """largest norm of the gradient; null clips nothing"""
+    floor: float = Field(1.0, gt=0, le=1)
+    """share of the learning rate that is left at the end of the linear schedule"""
+
+    def schedule_factor(self):
+        """The factor on the learning rate by the number of the step, from 0."""
+        if self.schedule != "linear":
+            return super().schedule_factor()
+        rise = warmup(self.warmup)
+        return lambda step: rise(step) * (1 - (1 - self.floor) * step / self.steps)
+
+
+class ToyTraining(ScoreTraining):
+    """Training of networks in the square, on fresh points in each step."""
+
+    steps: int = Field(3000, ge=1)
+    """steps of the optimizer"""
+    batch: int = Field(512, ge=1)
+    """samples in a step"""
+    learning_rate: float = Field(2e-3, gt=0)
+    """learning rate, which the schedule multiplies"""
+    ema: float | None = Field(0.998, ge=0, lt=1)
+    """decay of the moving average of the weights that is evaluated and used; null uses the weights themselves"""
+    floor: float = Field(0.05, gt=0, le=1)
+    """share of the learning rate that is left at the end of the linear schedule"""
+
+
+class ImageTraining(ScoreTraining):
+    """Training of image networks, as in the paper."""
+
+    steps: int = Field(1_300_000, ge=1)
+    """steps of the optimizer"""
+    learning_rate: float = Field(2e-4, gt=0)
+    """learning rate, which the schedule multiplies"""
+    warmup: int = Field(5000, ge=0)
+    """steps of linear warmup"""
+    ema: float | None = Field(0.9999, ge=0, lt=1)
+    """decay of the moving average of the weights that is evaluated and used; null uses the weights themselves"""
+    compile: bool = True
+    """whether torch.compile compiles the network"""
 
 
 class Config(Preset):
@@ -35,7 +84,7 @@ class Config(Preset):
     """last noise"""
 
     short_sigma: float = Field(1.5, gt=0)
-    """noise from which one of the samplers begins, where the law is as good as uniform"""
+    """noise from which one of the samplers begins, where the distribution is as good as uniform"""
 
     bound_sigma_min: float = Field(1e-4, gt=0)
     """first noise of networks that are trained for their likelihood"""
@@ -55,17 +104,8 @@ class Config(Preset):
     toy_layers: int = Field(3, ge=1)
     """hidden layers of such a network"""
 
-    toy_batch: int = Field(512, ge=1)
-    """fresh points in a step of their training"""
-
-    toy_steps: int = Field(3000, ge=1)
-    """steps of their training"""
-
-    toy_rate: float = Field(2e-3, gt=0)
-    """their learning rate"""
-
-    toy_ema: float = Field(0.998, ge=0, lt=1)
-    """decay of the moving average of their weights"""
+    toy_training: ToyTraining = ToyTraining()
+    """training of these networks"""
 
     toy_points: int = Field(5000, ge=50)
     """points that each of them draws, and held-out points that they are compared with"""
@@ -109,32 +149,8 @@ class Config(Preset):
     label_drop: float = Field(0.2, ge=0, lt=1)
     """share of labels that training hides"""
 
-    batch: int = Field(128, ge=1)
-    """images in a step, over all processes"""
-
-    steps: int = Field(1_300_000, ge=1)
-    """steps of training"""
-
-    learning_rate: float = Field(2e-4, gt=0)
-    """learning rate of Adam"""
-
-    warm: int = Field(5000, ge=0)
-    """steps over which it rises"""
-
-    last_rate: float = Field(1.0, gt=0, le=1)
-    """share of it that is left at the end, where it falls to in a line"""
-
-    clip: float = Field(1.0, gt=0)
-    """largest norm of a gradient"""
-
-    ema: float = Field(0.9999, ge=0, lt=1)
-    """decay of the moving average of weights, which is what is judged"""
-
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """number format of training"""
-
-    compiled: bool = True
-    """whether the network is compiled"""
+    training: ImageTraining = ImageTraining()
+    """training of image networks"""
 
     judge: Literal["small", "wide"] = "wide"
     """the classifier whose features samples are compared in: three convolutions, or a wide residual network"""
@@ -175,9 +191,6 @@ class Config(Preset):
     bound_times: int = Field(20, ge=1)
     """stratified times for each of them in the bound"""
 
-    inception: bool = False
-    """whether Inception scores are computed too, which needs its weights"""
-
     @model_validator(mode="after")
     def _sensible(self):
         if not self.sigma_min < self.short_sigma <= self.sigma_max:
@@ -194,95 +207,39 @@ class Config(Preset):
             raise ValueError(
                 f"image_size must be a multiple of {2 ** (len(self.multipliers) - 1)}, got {self.image_size}"
             )
-        if self.inception and self.images != "cifar10":
-            raise ValueError(
-                f"Inception scores are those of colour images: images must be cifar10, got {self.images}"
-            )
         return self
 
 
 PAPER_SETTINGS = Config()
 GPU = PAPER_SETTINGS.override(
     {
-        "multipliers": [1, 2, 2],
-        "blocks": 2,
-        "dropout": 0.0,
-        "batch": 512,
-        "steps": 2000,
-        "learning_rate": 5e-4,
-        "warm": 500,
-        "last_rate": 0.05,
-        "ema": 0.9995,
-        "precision": "bf16-mixed",
-        "samples": 5000,
-        "sampler_steps": 250,
-        "tolerance": 1e-3,
-        "guided": 200,
-        "guided_steps": 250,
+        "multipliers": [1, 2, 2], "blocks": 2, "dropout": 0.0,
+        "training": {"batch": 512, "steps": 2000, "learning_rate": 5e-4, "warmup": 500, "floor": 0.05, "ema": 0.9995,
+                     "precision": "bf16-mixed"},
+        "samples": 5000, "sampler_steps": 250, "tolerance": 1e-3, "guided": 200, "guided_steps": 250,
         "likelihood_images": 1000,
     }
-)
+)  # fmt: skip
 CPU = GPU.override(
     {
-        "extra_seeds": [0],
-        "image_seeds": [0],
-        "bound_seeds": [],
-        "images": "mnist",
-        "image_size": 16,
-        "flips": False,
-        "width": 16,
-        "blocks": 1,
-        "attention": [],
-        "batch": 64,
-        "steps": 2500,
-        "learning_rate": 2e-3,
-        "warm": 100,
-        "ema": 0.998,
-        "precision": "32-true",
-        "compiled": False,
-        "judge": "small",
-        "judge_widths": [16, 32, 64],
-        "judge_epochs": 3,
-        "samples": 800,
-        "sampler_steps": 100,
-        "guided": 80,
-        "guided_steps": 100,
-        "likelihood_images": 192,
+        "extra_seeds": [0], "image_seeds": [0], "bound_seeds": [],
+        "images": "mnist", "image_size": 16, "flips": False, "width": 16, "blocks": 1, "attention": [],
+        "training": {"batch": 64, "steps": 2500, "learning_rate": 2e-3, "warmup": 100, "ema": 0.998,
+                     "precision": "32-true", "compile": False},
+        "judge": "small", "judge_widths": [16, 32, 64], "judge_epochs": 3,
+        "samples": 800, "sampler_steps": 100, "guided": 80, "guided_steps": 100, "likelihood_images": 192,
     }
-)
+)  # fmt: skip
 SMOKE = CPU.override(
     {
-        "seeds": [0],
-        "extra_seeds": [],
-        "grey_seeds": [0],
-        "draws": 5_000,
-        "paths": 10_000,
-        "path_steps": [8, 16, 32],
-        "toy_width": 32,
-        "toy_layers": 2,
-        "toy_batch": 128,
-        "toy_steps": 40,
-        "toy_points": 200,
-        "toy_sampler_steps": 10,
-        "toy_likelihood_points": 10,
-        "grey_times": 10,
-        "images": "digits",
-        "image_size": 8,
-        "width": 16,
-        "multipliers": [1, 2],
-        "batch": 16,
-        "steps": 12,
-        "warm": 5,
-        "judge_widths": [8, 16],
-        "judge_epochs": 1,
-        "samples": 20,
-        "sample_batch": 50,
-        "sampler_steps": 5,
-        "weights": [0.0, 10.0],
-        "guided": 10,
-        "guided_steps": 5,
-        "likelihood_images": 10,
-        "tolerance": 1e-1,
+        "seeds": [0], "extra_seeds": [], "grey_seeds": [0],
+        "draws": 5_000, "paths": 10_000, "path_steps": [8, 16, 32],
+        "toy_width": 32, "toy_layers": 2, "toy_training": {"batch": 128, "steps": 40}, "toy_points": 200,
+        "toy_sampler_steps": 10, "toy_likelihood_points": 10, "grey_times": 10,
+        "images": "digits", "image_size": 8, "width": 16, "multipliers": [1, 2],
+        "training": {"batch": 16, "steps": 12, "warmup": 5}, "judge_widths": [8, 16], "judge_epochs": 1,
+        "samples": 20, "sample_batch": 50, "sampler_steps": 5, "weights": [0.0, 10.0], "guided": 10, "guided_steps": 5,
+        "likelihood_images": 10, "tolerance": 1e-1,
     }
-)
+)  # fmt: skip
 PRESETS = {"smoke": SMOKE, "cpu": CPU, "gpu": GPU, "paper": PAPER_SETTINGS}

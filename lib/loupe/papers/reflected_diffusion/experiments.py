@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -117,12 +118,12 @@ def _truncation():
 
 
 def _draws(config, generator):
-    """R2: Kolmogorov-Smirnov distances of folded noise from the kernel's law."""
+    """R2: Kolmogorov-Smirnov distances of folded noise from the kernel's distribution."""
     ranks = torch.arange(config.draws + 1, dtype=torch.float64) / config.draws
 
     def distance(x, x0, sigma):
-        law = kernel_cdf(x.sort().values, x0, sigma)
-        return float(torch.maximum(law - ranks[:-1], ranks[1:] - law).max())
+        cdf = kernel_cdf(x.sort().values, x0, sigma)
+        return float(torch.maximum(cdf - ranks[:-1], ranks[1:] - cdf).max())
 
     folded, clipped, other = [], [], torch.Generator().manual_seed(1)
     for start, sigma in PAIRS:
@@ -168,7 +169,7 @@ class _FreeTarget(_OnNodes):
 
 
 def _loss_minimiser(sigma=0.3, degree=5):
-    """R3, R5: the polynomial that minimises ``denoising_loss``, against the projection of the true score.
+    """R3, R5: the polynomial that minimizes ``denoising_loss``, against the projection of the true score.
 
     One coordinate of four points of data without noise of their own; expectations by quadrature.
     """
@@ -246,7 +247,7 @@ def _weightings(generator):
 
 
 def _boundary_term(sigma=0.3, degree=5):
-    """R5: the two forms of score matching on [0, 1] for s(x) = x, and the polynomials that minimise each."""
+    """R5: the two forms of score matching on [0, 1] for s(x) = x, and the polynomials that minimize each."""
     nodes, weights = np.polynomial.legendre.leggauss(400)
     x, weights = torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
     mixture = corner_mixture()
@@ -306,36 +307,27 @@ def _exact_likelihood(config, generator):
 
 @experiment(seeds="one_seed")
 def thresholding(config, *, seed, device):
-    """R6: a process that is pulled towards one wall, by steps that fold and by steps that clip, against its exact law."""
+    """R6: a process that is pulled toward one wall, by steps that fold and by steps that clip."""
     from scipy.stats import truncnorm  # a second to import, in every process
 
-    spread = NOISE / math.sqrt(2 * PULL)
-    law = truncnorm((0 - CENTRE) / spread, (1 - CENTRE) / spread, loc=CENTRE, scale=spread)
-    shares = (np.arange(config.paths) + 0.5) / config.paths
-    right = torch.from_numpy(law.ppf(shares))
-    generator = torch.Generator().manual_seed(seed)
+    spread, generator = NOISE / math.sqrt(2 * PULL), torch.Generator().manual_seed(seed)
+    exact = truncnorm((0 - CENTRE) / spread, (1 - CENTRE) / spread, loc=CENTRE, scale=spread)
+
+    @cache
+    def quantiles(n):
+        return torch.from_numpy(exact.ppf((np.arange(n) + 0.5) / n))
 
     def distance(x):
-        quantiles = (
-            right if len(x) == len(right) else torch.from_numpy(law.ppf((np.arange(len(x)) + 0.5) / len(x)))
-        )
-        return float((x.sort().values - quantiles).abs().mean())
+        return float((x.sort().values - quantiles(len(x))).abs().mean())
 
     found, groups = ({walls: [] for walls in ("fold", "clip")} for _ in range(2))
     for steps in config.path_steps:
-        for walls, distances in found.items():
-            # The same noise for both.
-            run = torch.Generator().manual_seed(seed + steps)
+        for walls in found:
             end = euler_reflected(
-                lambda x: -PULL * (x - CENTRE),
-                NOISE,
-                right,
-                time=1.0,
-                steps=steps,
-                walls=walls,
-                generator=run,
-            )
-            distances.append(distance(end))
+                lambda x: -PULL * (x - CENTRE), NOISE, quantiles(config.paths), time=1.0, steps=steps, walls=walls,
+                generator=torch.Generator().manual_seed(seed + steps),  # the same noise for both
+            )  # fmt: skip
+            found[walls].append(distance(end))
             groups[walls].append([distance(end[k::GROUPS]) for k in range(GROUPS)])
     anew = torch.rand(config.paths, generator=generator, dtype=torch.float64).numpy()
     return {
@@ -343,5 +335,5 @@ def thresholding(config, *, seed, device):
         "path_steps": np.array(config.path_steps),
         **{f"distance_{walls}": np.array(distances) for walls, distances in found.items()},
         **{f"group_distance_{walls}": np.array(groups[walls]).T for walls in groups},
-        "noise_floor": distance(torch.from_numpy(law.ppf(anew))),
+        "noise_floor": distance(torch.from_numpy(exact.ppf(anew))),
     }

@@ -1,7 +1,4 @@
-"""Networks in the square and the triangle: laws whose samples, densities and bounds can be checked."""
-
-from collections.abc import Callable
-from dataclasses import dataclass
+"""Networks in the square and the triangle: distributions whose samples, densities and bounds can be checked."""
 
 import torch
 
@@ -24,21 +21,12 @@ from loupe.diffusion.reflected import (
 from loupe.experiment import experiment
 from loupe.metrics import energy_distance
 from loupe.networks.perceptron import NoisePerceptron
-from loupe.training import MovingAverage, fit
+from loupe.training import train
 
 SHOWN = 1500  # points that are stored for pictures
 FAR = 1_000_000  # seeds of held-out points lie as far from those of training
 LOGIT_MARGIN = 1e-3
 LEVELS = 256
-TINY = 1e-6
-
-
-@dataclass(frozen=True)
-class Toy:
-    """A law to draw from: ``draw(n, generator)`` gives points (n, 2), float32."""
-
-    name: str
-    draw: Callable
 
 
 def edge_squares(n, generator):
@@ -62,18 +50,18 @@ def dirichlets(n, generator):
     return (pieces / pieces.sum(1, keepdim=True))[:, :2]
 
 
-SQUARES, CORNERS = Toy("squares", edge_squares), Toy("corners", corners)
+TOYS = {"squares": edge_squares, "corners": corners}
 
 
 @experiment
 def toys_reflected(config, *, seed, device):
     """R8, R7: trained with walls; sampled with walls that fold, with walls that clip, and by the flow."""
     found = {}
-    for toy in (SQUARES, CORNERS):
+    for toy, draw in TOYS.items():
         sde = ReflectedSDE(config.sigma_min, config.sigma_max)
-        network = train(config, toy.draw, sde, seed)
+        network = trained(config, draw, sde, seed)
         drawn = {walls: run(config, network, sde, seed, walls=walls) for walls in ("fold", "clip")}
-        # The same network, from where hardly anything of the data is left: its law knows the noise and no time.
+        # The same network, from where hardly anything of the data is left: its score depends on the noise, not on time.
         short = ReflectedSDE(config.sigma_min, config.short_sigma)
         drawn["short"] = run(config, network, short, seed)
         for name, side, mollifier in (("flow", 0.0, None), ("mollified", 0.01, config.mollifier)):
@@ -81,7 +69,7 @@ def toys_reflected(config, *, seed, device):
             start = sde.limit((config.toy_points, 2), generator, side=side)
             with torch.no_grad():
                 drawn[name] = flow(network, sde, start, mollifier=mollifier, rtol=1e-4, atol=1e-4).x
-        found |= compared(config, toy, drawn, seed)
+        found |= compared(config, toy, draw, drawn, seed)
     return found | _learned_density(config, network, sde, seed)
 
 
@@ -89,13 +77,13 @@ def toys_reflected(config, *, seed, device):
 def toys_exploding(config, *, seed, device):
     """R8: the same network, trained without walls; with no threshold, a static and a dynamic one."""
     found = {}
-    for toy in (SQUARES, CORNERS):
+    for toy, draw in TOYS.items():
         sde = ExplodingSDE(config.sigma_min, config.sigma_max)
-        network = train(config, toy.draw, sde, seed)
+        network = trained(config, draw, sde, seed)
         drawn = {"none": run(config, network, sde, seed)}
         for how in ("static", "dynamic"):
             drawn[how] = run(config, thresholded(network, how), sde, seed)
-        found |= compared(config, toy, drawn, seed)
+        found |= compared(config, toy, draw, drawn, seed)
     return found
 
 
@@ -105,15 +93,15 @@ def toys_logit(config, *, seed, device):
     found = {}
     # A logit of the margin is 6.9 from the middle: eight times the data's spread of the square, and so is the noise.
     sde = ExplodingSDE(8 * config.sigma_min, 8 * config.sigma_max, centre=0.0, spread=4.0)
-    for toy in (SQUARES, CORNERS):
+    for toy, draw in TOYS.items():
 
-        def logits(n, generator, toy=toy):
-            return (LOGIT_MARGIN + (1 - 2 * LOGIT_MARGIN) * toy.draw(n, generator)).logit()
+        def logits(n, generator, draw=draw):
+            return (LOGIT_MARGIN + (1 - 2 * LOGIT_MARGIN) * draw(n, generator)).logit()
 
-        network = train(config, logits, sde, seed)
+        network = trained(config, logits, sde, seed)
         end = run(config, network, sde, seed, denoise=False)
         back = ((end.sigmoid() - LOGIT_MARGIN) / (1 - 2 * LOGIT_MARGIN)).clamp(0, 1)
-        found |= compared(config, toy, {"logit": back}, seed)
+        found |= compared(config, toy, draw, {"logit": back}, seed)
     return found
 
 
@@ -121,36 +109,34 @@ def toys_logit(config, *, seed, device):
 def simplex(config, *, seed, device):
     """A triangle by way of the square, and without any walls."""
     walls = ReflectedSDE(config.sigma_min, config.sigma_max)
-    broken = train(config, lambda n, generator: from_simplex(dirichlets(n, generator)), walls, seed)
+    broken = trained(config, lambda n, generator: from_simplex(dirichlets(n, generator)), walls, seed)
     free = ExplodingSDE(config.sigma_min, config.sigma_max, centre=1 / 3, spread=0.3)
-    plain = train(config, dirichlets, free, seed)
+    plain = trained(config, dirichlets, free, seed)
     drawn = {
         "reflected": to_simplex(run(config, broken, walls, seed)),
         "none": run(config, plain, free, seed, denoise=False),
     }
     outside = (drawn["none"].min(1).values < 0) | (drawn["none"].sum(1) > 1)
-    return compared(config, Toy("simplex", dirichlets), drawn, seed) | {
-        "outside": float(outside.double().mean())
-    }
+    return compared(config, "simplex", dirichlets, drawn, seed) | {"outside": float(outside.double().mean())}
 
 
 @experiment(seeds="grey_seeds")
 def grey_bound(config, *, seed, device):
-    """R7: the bound of 256 grey levels in each direction, against their entropy."""
-    law = cell_probabilities(corner_mixture(), LEVELS)
-    flat = law.flatten()
+    """R7: the bound of 256 gray levels in each direction, against their entropy."""
+    cell = cell_probabilities(corner_mixture(), LEVELS)
+    flat = cell.flatten()
 
     def cells(n, generator):
         chosen = torch.multinomial(flat, n, replacement=True, generator=generator)
         return torch.stack([chosen // LEVELS, chosen % LEVELS], 1).float() / (LEVELS - 1)
 
     sde = ReflectedSDE(config.bound_sigma_min, config.sigma_max)
-    network = train(config, cells, sde, seed, levels=LEVELS)
+    network = trained(config, cells, sde, seed, levels=LEVELS)
     generator = torch.Generator().manual_seed(seed + FAR)
     held_out = cells(config.toy_likelihood_points, generator)
     nats = likelihood_bound(network, held_out, sde, times=config.grey_times, batch=8192, generator=generator)
     row, column = (held_out * (LEVELS - 1)).round().long().T
-    surprise = -law[row, column].log()  # of the very same points
+    surprise = -cell[row, column].log()  # of the very same points
     entropy = -(flat * flat.clamp(min=torch.finfo(flat.dtype).tiny).log()).sum()
     return {
         "bound": bits_per_dimension(nats, 2).numpy(),
@@ -162,28 +148,19 @@ def grey_bound(config, *, seed, device):
 # --- training and judging -----------------------------------------------------------------------------------
 
 
-def train(config, draw, sde, seed, levels=None):
+def trained(config, draw, sde, seed, levels=None):
     """A network's score after training on fresh points; the moving average, in evaluation mode."""
     network = NoisePerceptron(
         6 if levels else 2, outputs=2, width=config.toy_width, layers=config.toy_layers, seed=seed
     )
-    model = ScoreNetwork(network, sde, levels)
-    average = MovingAverage(model, config.toy_ema)
 
     def loss(network, batch, generator):
-        x0 = draw(config.toy_batch, generator)
+        x0 = draw(config.toy_training.batch, generator)
         return denoising_loss(network, x0, sde, generator=generator).mean()
 
-    fit(
-        model, loss, _no_data, torch.optim.Adam(model.parameters(), lr=config.toy_rate), steps=config.toy_steps,
-        seed=seed, schedule=lambda step: 1 - 0.95 * step / config.toy_steps, clip=1.0, hooks=[average],
-    )  # fmt: skip
-    return average.network
-
-
-def _no_data(step, part=0, parts=1):
-    """Points are drawn in the loss: the data have no end."""
-    return []
+    # Points are drawn in the loss: the data have no end.
+    model = ScoreNetwork(network, sde, levels)
+    return train(model, loss, lambda step, part, parts: [], config.toy_training, seed=seed).network
 
 
 def run(config, score, sde, seed, **options):
@@ -195,22 +172,20 @@ def run(config, score, sde, seed, **options):
         )
 
 
-def compared(config, toy, drawn, seed):
-    """Energy distances to held-out points, beside that of other points of the same law; and points to draw."""
+def compared(config, toy, draw, drawn, seed):
+    """Energy distances to held-out points, beside that of other points of the same distribution; and points to draw."""
     generator = torch.Generator().manual_seed(seed + FAR)
-    held_out, others = (toy.draw(config.toy_points, generator) for _ in range(2))
-    found = {
-        f"{toy.name} data": held_out[:SHOWN].numpy(),
-        f"{toy.name} floor": energy_distance(others, held_out),
-    }
-    for name, points in drawn.items():
+    held_out, others = (draw(config.toy_points, generator) for _ in range(2))
+    found = {f"{toy} floor": energy_distance(others, held_out)}
+    for name, points in {"data": held_out, **drawn}.items():
+        at_walls = ((points < 0.01) | (points > 0.99)).any(1)
         found |= {
-            f"{toy.name} {name}": points[:SHOWN].numpy(),
-            f"{toy.name} {name} distance": energy_distance(points, held_out),
-            f"{toy.name} {name} at walls": float(((points < 0.01) | (points > 0.99)).any(1).double().mean()),
+            f"{toy} {name}": points[:SHOWN].numpy(),
+            f"{toy} {name} at walls": float(at_walls.double().mean()),
         }
-    walls = (held_out < 0.01) | (held_out > 0.99)
-    return found | {f"{toy.name} data at walls": float(walls.any(1).double().mean())}
+        if name != "data":
+            found[f"{toy} {name} distance"] = energy_distance(points, held_out)
+    return found
 
 
 def _learned_density(config, network, sde, seed):

@@ -16,6 +16,7 @@ from loupe.diffusion.reflected import (
 )
 from loupe.diffusion.reflected.kernel import BALANCE, COSINES, FEW_IMAGES, REACH
 from loupe.experiment.render import table
+from loupe.papers.drawing import bench_table
 from loupe.papers.reflected_diffusion.claims import orders
 from loupe.plotting import (
     MUTED,
@@ -27,11 +28,11 @@ from loupe.plotting import (
     log_axis,
     series,
     show,
+    thumbnail_axes,
 )
 
-WIDTH = 5.2  # inches: still readable when a phone shows it 360 pixels wide
 RANK = {"reflected": 0, "static": 1, "dynamic": 2, "logit": 3, "clip": 4, "none": 5}
-"""The colour of each way to treat walls, in every figure."""
+"""The color of each way to treat walls, in every figure."""
 
 OURS, PLAIN = SERIES[0].colour, SERIES[RANK["none"]].colour
 SIGMAS = (0.05, 0.15, 0.4, 1.0)
@@ -44,19 +45,12 @@ COLUMNS = 10  # of a mosaic
 
 def folding():
     """F1, to play with: noise that is folded at the walls."""
-    x = torch.linspace(0, 1, 101, dtype=torch.float64)
-    sigmas = torch.tensor(
-        sorted({round(float(s), 2) for s in np.geomspace(0.05, 1.5, 44)}), dtype=torch.float64
-    )
-    starts = (0.1, 0.3, 0.5)
-    density = [
-        kernel_log_density(
-            x.expand(len(sigmas), -1), torch.full((len(sigmas), 101), start, dtype=x.dtype), sigmas
-        ).exp()
-        for start in starts
-    ]
+    x, starts = torch.linspace(0, 1, 101, dtype=torch.float64), (0.1, 0.3, 0.5)
+    sigmas = np.unique(np.geomspace(0.05, 1.5, 44).round(2))
+    first = torch.tensor(starts, dtype=x.dtype).view(-1, 1, 1)
+    grid = torch.broadcast_tensors(x, first, torch.from_numpy(sigmas).unsqueeze(1))
     return folding_kernel(
-        x.numpy(), sigmas.numpy(), starts, torch.stack(density).numpy(),
+        x.numpy(), sigmas, starts, kernel_log_density(*grid).exp().numpy(),
         title="Noise between walls is noise on a line, folded",
         alt="A bell curve over the line from minus 2 to 3, cut at the whole numbers. Its pieces, folded onto the interval "
         "from 0 to 1, add up to the density between reflecting walls.",
@@ -66,7 +60,7 @@ def folding():
 def kernel():
     """F2: density and score of the kernel at four noise levels."""
     x = torch.linspace(0, 1, 401, dtype=torch.float64)
-    sheet, panels = figure(WIDTH, 5.6, rows=2, sharex=True)
+    sheet, panels = figure(height=5.6, rows=2, sharex=True)
     start = torch.full_like(x, START)
     shades = plt.get_cmap(ORDERED)(np.linspace(0, 0.85, len(SIGMAS)))
     for sigma, colour in zip(SIGMAS, shades, strict=True):
@@ -87,8 +81,7 @@ def kernel():
         "are higher at the left wall than a bell curve, and nearly a flat line. Below, their scores, which all are zero "
         "at both walls, where the straight lines of bell curves are not.",
         caption="Density and score of the kernel from $x_0=0.1$ (dashed), at four noise levels; dotted, in the same "
-        "colours, without walls. "
-        "The score is multiplied by $\\sigma$, which is about what a network has to learn.",
+        "colors, without walls. The score is multiplied by $\\sigma$, which is about what a network has to learn.",
     )
 
 
@@ -96,22 +89,17 @@ def truncation(identities):
     """F3: what leaving out terms costs, for both series."""
     run = identities.first
     sigma = run["truncation_sigma"]
-    sheet, axes = figure(WIDTH, 3.8)
-    for rest, reach in zip(run["truncation_images"], (0, 1, 2, 3), strict=True):
-        axes.plot(sigma, np.maximum(rest, 1e-30), color=OURS, linewidth=1.2)
-        at = int(np.argmin(np.abs(np.log(np.maximum(rest, 1e-30)) - math.log(1e-15))))
-        axes.annotate(
-            f"{2 * (2 * reach + 1)}", (sigma[at], 1e-15), color=OURS, fontsize=8.5, ha="right", va="bottom"
-        )
-    for rest, terms in zip(run["truncation_cosines"], (1, 2, 4, 5, 20), strict=True):
-        axes.plot(sigma, np.maximum(rest, 1e-30), "--", color=SERIES[1].colour, linewidth=1.2)
-        at = int(np.argmin(np.abs(np.log(np.maximum(rest, 1e-30)) - math.log(1e-11))))
-        axes.annotate(
-            f"{terms}", (sigma[at], 1e-11), color=SERIES[1].colour, fontsize=8.5, ha="left", va="bottom"
-        )
+    sheet, axes = figure(height=3.8)
+    for name, counts, line, colour, height, side in (
+        ("images", (2, 6, 10, 14), "-", OURS, 1e-15, "right"),
+        ("cosines", (1, 2, 4, 5, 20), "--", SERIES[1].colour, 1e-11, "left"),
+    ):
+        for rest, terms in zip(np.maximum(run[f"truncation_{name}"], 1e-30), counts, strict=True):
+            axes.plot(sigma, rest, line, color=colour, linewidth=1.2)
+            at = int(np.argmin(np.abs(np.log(rest) - math.log(height))))
+            axes.annotate(str(terms), (sigma[at], height), color=colour, fontsize=8.5, ha=side, va="bottom")
+        axes.plot([], [], line, color=colour, label=name)
     axes.axvline(BALANCE, **TRUTH)
-    axes.plot([], [], color=OURS, label="images")
-    axes.plot([], [], "--", color=SERIES[1].colour, label="cosines")
     axes.set(ylim=(1e-18, 10), xlabel="noise σ", ylabel="largest error of the density")
     axes.set_title("Each series is short on its side of $\\sigma^2=1/\\pi$")
     log_axis(axes, "xy")
@@ -130,15 +118,11 @@ def truncation(identities):
 def boundary(identities):
     """F5: the score that two forms of score matching find in polynomials of degree five."""
     run = identities.first
-    sheet, axes = figure(WIDTH, 3.6)
+    sheet, axes = figure(height=3.6)
     axes.plot(run["fit_x"], run["fit_score"], **TRUTH, label="true score")
     axes.plot(run["fit_x"], run["explicit_fit"], color=OURS, label="denoising, or explicit")
     axes.plot(
-        run["fit_x"],
-        run["implicit_fit"],
-        color=SERIES[1].colour,
-        linestyle="-.",
-        label="implicit, no boundary term",
+        run["fit_x"], run["implicit_fit"], "-.", color=SERIES[1].colour, label="implicit, no boundary term"
     )
     axes.set(xlabel="x", ylabel="score", title="Without the boundary term the fit is wrong everywhere")
     reach = 1.15 * np.abs(run["implicit_fit"][5:-5]).max()
@@ -148,8 +132,8 @@ def boundary(identities):
         sheet,
         alt="Three curves over the interval. The fit by denoising lies on the true score, the fit by implicit score "
         "matching swings far above and below it, and leaves the picture near both walls.",
-        caption="The polynomial of degree 5 that minimises each form exactly (by quadrature), for the first coordinate "
-        "of the corner mixture with noise of 0.3. Denoising has the same minimiser as the explicit form, which is drawn.",
+        caption="The polynomial of degree 5 that minimizes each form exactly (by quadrature), for the first coordinate "
+        "of the corner mixture with noise of 0.3. Denoising has the same minimizer as the explicit form, which is drawn.",
     )
 
 
@@ -158,24 +142,24 @@ def boundary(identities):
 
 def forward():
     """F4: the corner mixture under both diffusions."""
-    times = (0, 0.25, 0.5, 0.75, 1)
     sde, generator = ReflectedSDE(), torch.Generator().manual_seed(0)
     x, _ = corner_mixture().sample(700, generator)
     noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-    sheet, panels = figure(WIDTH, 4.2, rows=2, columns=3)
+    sheet, panels = figure(height=4.2, rows=2, columns=3)
     sheet.suptitle(
         "With walls noise fills the square, without it leaves", x=0.01, ha="left", fontsize=10, weight="bold"
     )
-    shown = (0, 2, 4)
     for row, walls in zip(panels, (True, False), strict=True):
-        for axes, k in zip(row, shown, strict=True):
-            points = x + sde.sigma(times[k]) * noise
-            points = fold(points) if walls else points
-            axes.plot(*points.T, ".", markersize=1.6, color=OURS if walls else PLAIN)
+        for axes, t in zip(row, (0, 0.5, 1), strict=True):
+            sigma = float(sde.sigma(t))
+            points = x + sde.sigma(t) * noise
+            axes.plot(
+                *(fold(points) if walls else points).T, ".", markersize=1.6, color=OURS if walls else PLAIN
+            )
             axes.plot([0, 1, 1, 0, 0], [0, 0, 1, 1, 0], **TRUTH)
-            half = 0.55 if walls or k == 0 else max(1.1, 2.2 * float(sde.sigma(times[k])))
+            half = 0.55 if walls or t == 0 else max(1.1, 2.2 * sigma)
             axes.set(xlim=(0.5 - half, 0.5 + half), ylim=(0.5 - half, 0.5 + half), aspect="equal")
-            axes.set_title(f"t = {times[k]:g}, σ = {float(sde.sigma(times[k])):.2g}", fontsize=8.5)
+            axes.set_title(f"t = {t:g}, σ = {sigma:.2g}", fontsize=8.5)
             axes.tick_params(labelsize=7.5)
     panels[0, 0].set_ylabel("with walls")
     panels[1, 0].set_ylabel("without")
@@ -189,22 +173,13 @@ def forward():
 
 
 def convergence(thresholding):
-    """F6: distances from the exact law against the number of steps."""
+    """F6: distances from the exact distribution against the number of steps."""
     run = thresholding.first
-    fold_slope, clip_slope = orders(run)
-    sheet, axes = figure(WIDTH, 3.8)
-    axes.plot(
-        run["path_steps"],
-        run["distance_clip"],
-        **series(RANK["clip"]),
-        label=f"clipping, slope {clip_slope:.2f}".replace("-", "−"),
-    )
-    axes.plot(
-        run["path_steps"],
-        run["distance_fold"],
-        **series(0),
-        label=f"folding, slope {fold_slope:.2f}".replace("-", "−"),
-    )
+    fold_slope, clip_slope = (f"{slope:.2f}".replace("-", "−") for slope in orders(run))
+    sheet, axes = figure(height=3.8)
+    for walls, words, rank in (("clip", f"clipping, slope {clip_slope}", RANK["clip"]),
+                               ("fold", f"folding, slope {fold_slope}", 0)):  # fmt: skip
+        axes.plot(run["path_steps"], run[f"distance_{walls}"], **series(rank), label=words)
     axes.axhline(run["noise_floor"], **TRUTH)
     axes.annotate("exact draws", (run["path_steps"][0], run["noise_floor"]), va="bottom", fontsize=8.5)
     log_axis(axes, "xy")
@@ -215,10 +190,9 @@ def convergence(thresholding):
         sheet,
         alt="Two falling lines on log axes. That of clipping falls by about the square root of the number of steps, that "
         "of folding in proportion to it, to near the level of exact draws.",
-        caption=f"A reflected process on [0, 1] that is pulled towards 0.1, after time 1 from its stationary law: distance "
-        f"from that law, {int(run['paths']):,} paths, the same noise for both. Slopes by least squares; "
-        "the last points of folding come near the floor."
-        "",
+        caption=f"A reflected process on [0, 1] that is pulled toward 0.1, after time 1 from its stationary distribution: "
+        f"distance from it, {int(run['paths']):,} paths, the same noise for both. Slopes by least squares; "
+        "the last points of folding come near the floor.",
     )
 
 
@@ -228,7 +202,7 @@ def convergence(thresholding):
 def flows(identities):
     """F7: paths of the probability flow with an exact score, over the score at one noise level."""
     run, mixture = identities.first, corner_mixture()
-    sheet, axes = figure(WIDTH, 5.0)
+    sheet, axes = figure(height=5.0)
     grid = torch.linspace(0.03, 0.97, 17, dtype=torch.float64)
     places = torch.cartesian_prod(grid, grid)
     arrows = 0.15 * mixture.score(places, 0.15)
@@ -255,7 +229,7 @@ def flows(identities):
 def mollifier():
     """F8: the function by which the velocity is multiplied near walls."""
     x = torch.linspace(0, 1, 801, dtype=torch.float64)
-    sheet, axes = figure(WIDTH, 2.6)
+    sheet, axes = figure(height=2.6)
     widths = (20.0, 200.0, 2000.0)
     for width, shade in zip(widths, plt.get_cmap(ORDERED)(np.linspace(0, 0.8, len(widths))), strict=True):
         axes.plot(x, bump(x, width), color=shade, label=f"{width:g}")
@@ -272,49 +246,36 @@ def mollifier():
 
 def speed_table(bench):
     """What the kernel's score costs, beside a re-statement of the published algorithm."""
-    ours, theirs, quicker = "loupe", "re-statement", "re-statement with exp2"
-    found = {}
+    rows = {}
     for row in bench["rows"]:
         if row["task"] == "The kernel's score":
-            found.setdefault((tuple(row["shape"]), row["noise"]), {})[row["method"]] = row
-    rows = []
-    for (shape, noise), by in found.items():
-        times = [f"{by[name]['ms']:.1f}" for name in (ours, theirs, quicker)]
-        errors = [f"{by[name]['largest error of sigma |score|']:.0e}" for name in (ours, theirs)]
-        rows.append((" × ".join(map(str, shape)), noise, *times, *errors))
+            rows.setdefault((" × ".join(map(str, row["shape"])), row["noise"]), {})[row["method"]] = row
+    ours, theirs, quicker = "loupe", "re-statement", "re-statement with exp2"
+    cells = [
+        (*case, *(f"{by[name]['ms']:.1f}" for name in (ours, theirs, quicker)),
+         *(f"{by[name]['largest error of sigma |score|']:.0e}" for name in (ours, theirs)))
+        for case, by in rows.items()
+    ]  # fmt: skip
     head = ("shape", "noise", "ours, ms", "re-statement, ms", "with exp2, ms", "our error", "its error")
-    return table(head, rows, numeric=True)
+    return table(head, cells, numeric=True)
 
 
 def network_table(bench):
     """Images a second in a training step of two U-Nets of equal size."""
-    rows = [
-        (
-            row["network"],
-            row["layout"],
-            row["method"],
-            f"{row['parameters']:,}",
-            f"{row['step, images a second']:,.0f}",
-        )
-        for row in bench["rows"]
-        if row["task"] == "U-Nets"
-    ]
-    return table(("configuration", "layout", "U-Net", "parameters", "images a second"), rows, numeric=False)
+    return bench_table(
+        bench, "U-Nets",
+        {"configuration": "{network}", "layout": "{layout}", "U-Net": "{method}", "parameters": "{parameters:,}",
+         "images a second": "{step, images a second:,.0f}"},
+    )  # fmt: skip
 
 
 def kernel_share(bench):
     """The share of noising and the kernel's score in a training step."""
-    rows = [
-        (
-            row["network"],
-            *(f"{row[key]:.2f}" for key in ("noising, ms", "kernel score, ms", "step, ms")),
-            f"{100 * row['share of noising and score']:.1f} %",
-        )
-        for row in bench["rows"]
-        if row["task"] == "The kernel in a training step"
-    ]
-    head = ("configuration", "noising, ms", "kernel's score, ms", "step, ms", "share of both")
-    return table(head, rows, numeric=True)
+    return bench_table(
+        bench, "The kernel in a training step",
+        {"configuration": "{network}", "noising, ms": "{noising, ms:.2f}", "kernel's score, ms": "{kernel score, ms:.2f}",
+         "step, ms": "{step, ms:.2f}", "share of both": "{share of noising and score:.1%}"},
+    )  # fmt: skip
 
 
 def series_table():
@@ -334,24 +295,16 @@ def series_table():
 def mosaic(images, columns=COLUMNS, gap=1):
     """Images (n, C, H, W) of uint8 in rows, with white gaps: (height, width) or (height, width, 3)."""
     images = np.moveaxis(np.asarray(images), 1, -1)
-    n, height, width, channels = images.shape
-    rows = -(-n // columns)
-    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, np.uint8)
-    for k, image in enumerate(images):
-        top, left = k // columns * (height + gap), k % columns * (width + gap)
-        sheet[top : top + height, left : left + width] = image
+    images = np.pad(images, ((0, -len(images) % columns), (0, gap), (0, gap), (0, 0)), constant_values=255)
+    _, height, width, channels = images.shape
+    rows = images.reshape(-1, columns, height, width, channels).swapaxes(1, 2)
+    sheet = rows.reshape(-1, columns * width, channels)[:-gap, :-gap]
     return sheet[..., 0] if channels == 1 else sheet
 
 
 def thumbnail(chapter, target):
     """Images that came out of noise between walls, four in a row."""
     images = chapter.stored["images_reflected"].first["fold"]
-    images = images[: 10 * (len(images) // 10)].reshape(-1, 10, *images.shape[1:])
-    first, second = images[:2]
-    grid = mosaic(np.concatenate([first[:4], first[4:8], second[:4]]), columns=4)
-    sheet = plt.figure(figsize=(6.4, 4.8), layout="none")
-    axes = sheet.add_axes((0.02, 0.02, 0.96, 0.96))
-    axes.imshow(grid, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    axes.axis("off")
-    sheet.savefig(target, dpi=100, facecolor="white", metadata={"Software": None})
-    plt.close(sheet)
+    grid = mosaic(np.concatenate([images[:8], images[10:14]]), columns=4)
+    with thumbnail_axes(target) as axes:
+        axes.imshow(grid, cmap="gray", vmin=0, vmax=255, interpolation="nearest")

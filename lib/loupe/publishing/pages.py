@@ -269,12 +269,17 @@ def _loop_costs(measured: dict) -> str:
 
 def api() -> str:
     """Autodoc directives for the public rooms."""
-    parts = []
+    parts, shown = [], []
     for title, modules in API.items():
         parts.append(f"## {title}\n")
         for module, names in modules.items():
+            found = import_module(module)
+            members = names.split(", ") if names else found.__all__ if hasattr(found, "__all__") else []
+            again = [name for name in members if any(getattr(found, name) is one for one in shown)]
+            shown += [getattr(found, name) for name in members]
             parts.append(
-                f"```{{eval-rst}}\n.. automodule:: {module}\n   :members: {names}\n   :show-inheritance:\n```\n"
+                f"```{{eval-rst}}\n.. automodule:: {module}\n   :members: {names}\n"
+                f"   :exclude-members: {', '.join(again)}\n   :show-inheritance:\n```\n"
             )
     return "\n".join(parts)
 

@@ -33,7 +33,7 @@ MEASURED = {
     },
     "frechet_mean": ("batch_rows", "graph_rows"),
     "ph_dimension": ("h0_rows", "estimator_rows", "distance_rows"),
-    "training": ("loop_rows",),
+    "training": ("loop_rows", "precision_rows"),
 }
 PEERS = {  # what only some installations have
     "reflected_diffusion": ("diffusers",),

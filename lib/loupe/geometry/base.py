@@ -240,9 +240,8 @@ class Manifold:
     def check_shape(self, shape):
         """Refuse a shape that does not end with that of a point, with a ValueError."""
         if self.event_shape not in (None, tuple(shape[-self.ndim :])):
-            raise ValueError(
-                f"points of {self!r} must have shape (..., {str(self.event_shape)[1:]}, got {shape}"
-            )
+            wanted = ", ".join(map(str, self.event_shape))
+            raise ValueError(f"points of {self!r} must have shape (..., {wanted}), got {shape}")
 
     def sound(self, *points, vectors=()):
         """The points, once they are seen to be on the manifold and to have as many coordinates as the vectors.

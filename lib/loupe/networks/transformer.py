@@ -196,7 +196,7 @@ class Transformer(nn.Module):
         return out.view(*batch, L, self.states)
 
     def _check_tokens(self, tokens):
-        if not (readable() and tokens.device.type == "cpu" and tokens.numel()):
+        if not (readable(tokens) and tokens.device.type == "cpu" and tokens.numel()):
             return
         low, high = (bound.item() for bound in tokens.aminmax())
         if low < 0 or high >= self.states:

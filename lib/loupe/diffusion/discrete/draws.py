@@ -92,7 +92,7 @@ def sharpened(logits, temperature=1.0, top_p=1.0):
     )
     _check_sharpness(temperature, top_p)
     logs = (logits / temperature).log_softmax(-1)
-    if readable() and (top_p == 1).all():
+    if readable(top_p) and (top_p == 1).all():
         return logs
     ordered, order = logs.sort(dim=-1, descending=True, stable=True)
     before = pad(ordered.exp().cumsum(-1)[..., :-1], (1, 0))  # what more probable states sum to
@@ -117,7 +117,7 @@ def sharpness(temperature, top_p, batch, device="cpu"):
 
 
 def _check_sharpness(temperature, top_p):
-    if not readable():
+    if not readable(temperature, top_p):
         return
     if not ((temperature > 0) & (temperature < torch.inf)).all():
         raise ValueError(

@@ -101,7 +101,7 @@ class Graph:
         """Raise ValueError unless all of ``x`` are numbers from 0 to ``states - 1``."""
         if x.dtype != torch.int64:
             raise ValueError(f"{name} must be of int64, got {x.dtype}: convert whole numbers with .long()")
-        low, high = x.aminmax() if x.numel() and readable() else (0, 0)
+        low, high = x.aminmax() if x.numel() and readable(x) else (0, 0)
         if low < 0 or high >= states:
             hint = f" ({self.tokens} is the mask)" if states == self.tokens < self.states else ""
             raise ValueError(f"{name} must be from 0 to {states - 1}, got {int(low)} to {int(high)}{hint}")
@@ -121,7 +121,7 @@ class Graph:
         of_shape("x0", x0, x.shape)
         self.check_score(log_score, x)
         noise = noise_like(total_noise, x)
-        if readable() and not (noise > 0).all():
+        if readable(noise) and not (noise > 0).all():
             raise ValueError(
                 f"score entropy is infinite without noise: total_noise must be above 0, got {noise.min().item():g}"
             )
@@ -371,7 +371,7 @@ class Uniform(Graph):
 def noise_like(noise, x):
     """``noise (...)``, one for all or one for each sequence, as float64 in the shape of ``x (..., L)``."""
     noise = torch.as_tensor(noise, dtype=torch.float64, device=x.device)
-    if readable() and not (noise >= 0).all():
+    if readable(noise) and not (noise >= 0).all():
         raise ValueError(f"noise must be at least 0, got {noise.min().item():g}")
     if noise.dim() and noise.shape not in (x.shape[:-1], (1,)):
         raise ValueError(

@@ -76,6 +76,6 @@ class LogLinearNoise:
 
 def _times(t):
     t = torch.as_tensor(t, dtype=torch.float64)
-    if readable() and t.numel() and not (t.min() >= 0 and t.max() <= 1):
+    if readable(t) and t.numel() and not (t.min() >= 0 and t.max() <= 1):
         raise ValueError(f"times must lie between 0 and 1, got {t.min().item():g} to {t.max().item():g}")
     return t

@@ -224,7 +224,7 @@ def cosine_sums(x, x0, sigma):
 def _by_size(images, cosines, x, x0, sigma):
     """Each row by the series that suits its sigma."""
     reach = REACH[x.dtype]
-    if x.device.type != "cpu" or not readable():
+    if x.device.type != "cpu" or not readable(x, x0, sigma):
         # To sort rows would wait for the GPU, which has time for both series; and a transform cannot.
         row = per_row(sigma, x)
         fine = images(x, x0, row.clamp(max=BALANCE), reach)
@@ -258,7 +258,7 @@ def check_cube(x, name):
     if not torch.is_floating_point(x):
         hint = ": divide by 255" if x.dtype == torch.uint8 else ""
         raise ValueError(f"{name} must hold floating-point numbers in [0, 1], got {x.dtype}{hint}")
-    if x.device.type == "cpu" and x.numel() and readable():
+    if x.device.type == "cpu" and x.numel() and readable(x):
         low, high = (value.item() for value in x.detach().aminmax())
         if not (low >= 0 and high <= 1):
             raise ValueError(f"{name} must lie in the cube: expects [0, 1], got {low:g} to {high:g}")
@@ -277,7 +277,7 @@ def checked_sigma(sigma, x, each=False):
         raise ValueError(
             f"sigma must be one number or have shape {tuple(rows)}{more}, got {tuple(sigma.shape)}"
         )
-    if sigma.device.type == "cpu" and readable() and not ((sigma > 0) & sigma.isfinite()).all():
+    if sigma.device.type == "cpu" and readable(sigma) and not ((sigma > 0) & sigma.isfinite()).all():
         worst = sigma[~((sigma > 0) & sigma.isfinite())][0].item()
         raise ValueError(f"sigma must be above 0 and finite, got {worst:g}")
     return sigma

@@ -130,7 +130,7 @@ def precision_rows(widths, steps):
                 )
                 if method == "float32":
                     exact = losses
-                assert abs(losses[-1] - exact[-1]) < 0.1 * abs(exact[-1]), (case, width, method)
+                assert abs(losses.mean() - exact.mean()) < 0.05 * exact.mean(), (case, width, method)
                 yield {"task": "precision", "device": "cpu", "case": f"{case}, width {width}", "method": method,
                        "ms a step": spent}  # fmt: skip
 

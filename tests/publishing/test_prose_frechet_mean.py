@@ -13,7 +13,7 @@ import loupe
 from loupe.data import load
 from loupe.data.graph_tasks import link_split
 from loupe.experiment.claims import t_interval
-from loupe.experiment.results import stored, stored_at
+from loupe.experiment.results import find, stored_at
 from loupe.geometry.gromov import gromov_delta, hop_distances
 from loupe.papers.frechet_mean.claims import areas
 from loupe.papers.frechet_mean.claims_links import outcomes
@@ -359,7 +359,7 @@ def test_what_is_missing(chapter):
         in TEXT
     )
     for name in ("airport_links", "pubmed_links", "node_classes"):
-        assert stored(chapter, name) is None
+        assert find(chapter, (name,)) is None
 
 
 # --- batch normalisation ------------------------------------------------------------------------------------

@@ -192,18 +192,6 @@ def find(
     return None
 
 
-def stored(chapter: "Chapter", name: str, others: Sequence[str] = ("gpu",)) -> Found | None:
-    """The runs of an experiment, at the chapter's preset or else at the first of ``others`` that has them."""
-    return find(chapter, (name,), (OWN, *others))
-
-
-def stored_together(
-    chapter: "Chapter", names: Sequence[str], others: Sequence[str] = ("gpu",)
-) -> Found | None:
-    """The runs of several experiments by name, all of one preset: the chapter's, or the first of ``others`` with all."""
-    return find(chapter, names, (OWN, *others))
-
-
 def stored_at(chapter: "Chapter", name: str, preset: str) -> Runs | None:
     """The runs of an experiment at this preset and no other; ``None`` where it has none."""
     source = chapter.stored

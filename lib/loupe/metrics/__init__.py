@@ -9,6 +9,7 @@ from loupe.metrics.images import (
 )
 from loupe.metrics.importance import effective_sample_size
 from loupe.metrics.mauve import divergence_area, mauve27
+from loupe.metrics.ngrams import NGramJudge
 from loupe.metrics.rank_correlation import (
     Correlation,
     GranulatedCorrelation,
@@ -19,7 +20,6 @@ from loupe.metrics.rank_correlation import (
     permutation_test,
 )
 from loupe.metrics.text import (
-    NGramJudge,
     bigram_distribution,
     bigram_rate_entropy,
     bigram_total_variation,

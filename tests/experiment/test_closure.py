@@ -210,3 +210,17 @@ def test_an_edit_in_one_room_marks_the_experiments_that_run_it(sources):
     draws = ("loupe.diffusion.discrete.draws", "return ", "return 0 + ")
     assert current_after(sources, *draws, "reflected_diffusion", "images_reflected")
     assert not current_after(sources, *draws, "sedd", "sedd_absorb")
+
+
+def test_an_entry_put_into_the_table_of_another_module_acts():
+    """As a solver enters itself in the list of all: who reaches the module that does so reaches the solver."""
+    sources = {
+        "loupe": "", ROOM: f"from {ROOM}.experiments import measure\n",
+        f"{ROOM}.experiments": "from loupe.table import ALL\nimport loupe.solver\n\n"
+        "def measure(config, seed):\n    return ALL['quick'], loupe.solver.SIZE\n",
+        "loupe.table": "ALL = {}\n",
+        "loupe.solver": "from loupe.table import ALL\n\nSIZE = 1\n\ndef quick():\n    return 2\n\nALL['quick'] = quick\n",
+    }  # fmt: skip
+    before = Closure(sources, "toy", "measure").digests()
+    sources["loupe.solver"] = sources["loupe.solver"].replace("return 2", "return 3")
+    assert Closure(sources, "toy", "measure").digests() != before

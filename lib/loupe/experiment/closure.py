@@ -82,7 +82,7 @@ def parse(name: str, text: str, is_package: bool) -> Module:
             _take_class(module, node, foreign)
         elif isinstance(node, ast.Import | ast.ImportFrom) or _is_text(node):
             continue
-        elif names := _assigned(node):
+        elif (names := _assigned(node)) and not any(name in module.imports for name in names):
             strings = _strings_of(node.value)
             module.homes.update(strings)
             if strings and all(map(_FUNCTION.fullmatch, strings.values())):
@@ -115,7 +115,7 @@ def _is_text(node: ast.stmt) -> bool:
 
 
 def _assigned(node: ast.stmt) -> list[str]:
-    """The names that a plain assignment gives; in ``A["k"] = 1`` A is changed."""
+    """The names that a plain assignment gives; in ``A["k"] = 1`` A is changed, which acts where A is imported."""
     if not isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
         return []
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]

@@ -13,6 +13,7 @@ def shown(monkeypatch):
     """Figures are shown as in a notebook, without pictures, which take time; gives what it is shown."""
     from showing import Shown
 
+    plt.close("all")  # what another file's tests left is not this one's
     seen, png = Shown(), display.png
 
     def picture(sheet):

@@ -143,3 +143,18 @@ def test_a_nice_unit_is_nice_beyond_its_own_session():
     )
     said = subprocess.run((sys.executable, "-c", program), capture_output=True, text=True, check=True).stdout
     assert said.split()[-2:] == ["nice", "7"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has a server of units")
+def test_an_interrupt_while_the_server_imports_ends_nothing(tmp_path):
+    """Ctrl-C reaches every process of the terminal; the server, still importing, is not the one it is for."""
+    (tmp_path / "interrupted.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    program = (
+        "from loupe.experiment import process; process.start_server(['interrupted', 'loupe.papers']); "
+        "one = process._context().Process(target=print, args=('alive',)); one.start(); one.join()"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, sys.path)])}
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert (ended.stdout, ended.stderr) == ("alive\n", "")

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from inspect import signature
-from multiprocessing import connection, forkserver, reduction
+from multiprocessing import connection, forkserver, reduction, resource_tracker
 from pathlib import Path
 from types import ModuleType
 from typing import IO
@@ -176,7 +176,8 @@ def start_server(modules: Iterable[str]) -> None:
         return
     loaded = [name for name in sys.modules if name.startswith("loupe.")]
     context.set_forkserver_preload([*loaded, *modules])
-    with _one_thread_and_no_script():
+    resource_tracker.ensure_running()  # which leaves signals unblocked
+    with _one_thread_and_no_script(), _no_interrupt():
         forkserver.ensure_running()
 
 
@@ -210,6 +211,16 @@ def start(unit: Unit, store: Store, device: str | None, place: Place, code: Mapp
 
 
 @contextmanager
+def _no_interrupt():
+    # The server, still importing, would end with a traceback at a Ctrl-C, which is for this process.
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+
+
+@contextmanager
 def _one_thread_and_no_script():
     # A unit needs nothing of the script that started it, which would be run again where it has no guard.
     script, environment = sys.modules["__main__"], dict(os.environ)
@@ -225,6 +236,7 @@ def _one_thread_and_no_script():
 
 def _main(unit, store, device, work, log, code, environment, held):
     os.setsid()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # what _no_interrupt held
     _nice_as_a_group()
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):

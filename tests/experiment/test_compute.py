@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from toy import ROOM
 
+from loupe.experiment import provenance
 from loupe.experiment.folders import project_root
 from loupe.experiment.process import take_place
 from loupe.experiment.store import Store, read_result
@@ -256,6 +258,38 @@ def test_an_attempt_that_was_too_long_is_remembered(environment):
     output, _ = again.communicate(timeout=60)
     assert "time is up after 0 of 1 units" in output
     assert Path(environment["SLOW_LOG"]).read_text() == "0 begin\n"
+
+
+# --- one after another --------------------------------------------------------------------------------------
+
+
+def test_a_unit_starts_from_what_another_has_stored(environment, monkeypatch):
+    wanted = ("--set", "judged_seeds=[0]")
+    status, _, errors = run(environment, *wanted, "--experiment", "judged")
+    assert status == 1
+    assert errors == (
+        "loupe: trained/judged seed 0 at smoke starts from train seed 0, which is not stored: type "
+        "`loupe compute trained --preset smoke --experiment train` first.\n"
+    )
+    status, _, errors = run(environment, *wanted, "--jobs", "2")
+    assert status == 0, errors
+    results = stored(environment)
+    assert results["judged", 0]["size"] == pytest.approx(abs(results["train", 0]["weight"]).mean())
+    assert results["judged", 0].provenance["earlier"] == {"train": results["train", 0].npz}
+    assert run(environment, *wanted)[1].endswith("are stored at smoke; nothing to compute.\n")
+
+    monkeypatch.syspath_prepend(CHAPTERS)
+    store = Store(*(Path(environment["LOUPE_RESULTS"]) / name for name in ("", "scratch")))
+    room, old = importlib.import_module("trained"), results["train", 0]
+    monkeypatch.setattr(room, "PAPER", SimpleNamespace(slug="trained"))
+    (judged,) = units_of(room, "smoke", {"judged_seeds": [0]}, experiment="judged")
+    (train,) = judged.before()
+    store.write(train, {"weight": 2 * old["weight"]}, settings=old.settings, provenance=old.provenance)
+    assert provenance.standing(judged, store, lambda result: "current") == "other data"
+    status, _, errors = run(environment, *wanted)
+    assert status == 0, errors
+    assert stored(environment)["judged", 0]["size"] == pytest.approx(2 * results["judged", 0]["size"])
+    assert provenance.standing(judged, store, lambda result: "current") == "current"
 
 
 # --- what a person reads ------------------------------------------------------------------------------------

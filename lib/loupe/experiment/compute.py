@@ -23,7 +23,7 @@ from typing import Any
 from loupe.errors import LoupeError, shown
 from loupe.experiment import process, provenance
 from loupe.experiment.folders import StoreError, write_whole
-from loupe.experiment.store import Store, probe_folders, read_result
+from loupe.experiment.store import Result, Store, probe_folders, read_result
 from loupe.experiment.units import Unit, experiments_of
 
 Report = Callable[[str], None]
@@ -112,7 +112,7 @@ def _missing(units: Iterable[Unit], store: Store, recompute: bool, report: Repor
     todo = []
     for unit in units:
         try:
-            found = None if recompute else store.find(unit)
+            found = None if recompute else _stored(unit, store)
         except StoreError as error:
             report(f"{error} Computing it again now.")
             found = None
@@ -120,10 +120,21 @@ def _missing(units: Iterable[Unit], store: Store, recompute: bool, report: Repor
     return todo
 
 
-def _rank(unit: Unit) -> int:
-    """The place of a unit's experiment in the order of its room; units of one rank stay in the order given."""
-    order = list(getattr(unit.room, "PRIORITY", ()))
-    return order.index(unit.experiment) if unit.experiment in order else len(order)
+def _stored(unit: Unit, store: Store) -> Result | None:
+    """The result of a unit, unless it started from results of others that have been replaced since."""
+    found = store.find(unit)
+    return found if found and provenance.same_start(unit, found, store) else None
+
+
+def _rank(unit: Unit) -> tuple[int, int, int]:
+    """The place of a unit in the order of its room: experiments in a group of their own take turns, seed by seed."""
+    order = getattr(unit.room, "PRIORITY", ())
+    for place, group in enumerate(order):
+        if unit.experiment == group:
+            return place, 0, 0
+        if isinstance(group, tuple) and unit.experiment in group:
+            return place, unit.seed, group.index(unit.experiment)
+    return len(order), 0, 0
 
 
 # --- one run ------------------------------------------------------------------------------------------------
@@ -179,13 +190,15 @@ class _Run:
         blocked = False  # by another run
         for unit in list(self.waiting):
             code = codes[_kind(unit)]
-            if len(self.running) == self.jobs or not self.in_time(unit, code):
+            if len(self.running) == self.jobs or self.too_early(unit) or not self.in_time(unit, code):
                 continue
             if (place := process.take_place(unit, self.store, code)) is None:
                 blocked = True
                 continue
             self.waiting.remove(unit)
-            found = None if self.recompute else self.store.readable(unit)
+            found = None
+            with suppress(StoreError):
+                found = None if self.recompute else _stored(unit, self.store)
             if found is not None:
                 place.leave(done=True)
                 seconds = found.provenance.get("seconds", 0.0)
@@ -194,6 +207,11 @@ class _Run:
             one = process.start(unit, self.store, self.device, place, code)
             self.running.append(_Attempt(unit, place, one, time.monotonic()))
         return blocked
+
+    def too_early(self, unit: Unit) -> bool:
+        """Whether what the unit starts from is still to be computed."""
+        ahead = [*self.waiting, *(one.unit for one in self.running)]
+        return any(one in ahead for one in unit.before())
 
     def in_time(self, unit: Unit, code: Mapping[str, str]) -> bool:
         """Whether to start a unit, as far as earlier ones and earlier attempts tell."""

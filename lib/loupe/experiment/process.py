@@ -29,7 +29,7 @@ from typing import IO
 from loupe.errors import CheckpointError, LoupeError
 from loupe.experiment import provenance
 from loupe.experiment.folders import cannot_write, project_root
-from loupe.experiment.store import Store
+from loupe.experiment.store import Result, Store, compute_command
 from loupe.experiment.units import Reading, Unit, experiments_of
 
 # The exit status that says: remove the unit's checkpoints and start it again.
@@ -56,8 +56,10 @@ def run_unit(unit: Unit, store: Store, device: str, work: Path, code: Mapping[st
     function = experiments_of(unit.room)[unit.experiment]
     reading, cost = Reading(unit.config), {}
     commit = provenance.commit(project_root())
-    wants = {"work": work} if "work" in signature(function).parameters else {}
-    resumed = bool(wants) and any(work.iterdir())
+    earlier = Earlier(unit, store, reading)
+    given = {"work": work, "earlier": earlier}
+    wants = {name: given[name] for name in given if name in signature(function).parameters}
+    resumed = "work" in wants and any(work.iterdir())
     os.environ["LOUPE_UNIT"] = f"{unit} with settings {unit.config.digest()}"  # written into its checkpoints
     with provenance.only_named_data(code), provenance.measured(cost):
         values = function(reading, seed=unit.seed, device=device, **wants)
@@ -67,6 +69,7 @@ def run_unit(unit: Unit, store: Store, device: str, work: Path, code: Mapping[st
         "commit": commit,
         "code": dict(code),
         "data": provenance.data_read(),
+        **({"earlier": earlier.read} if earlier.read else {}),
         "versions": provenance.versions(),
         "hardware": provenance.hardware(device),
         "device": device,
@@ -75,6 +78,39 @@ def run_unit(unit: Unit, store: Store, device: str, work: Path, code: Mapping[st
     if (processes := int(os.environ.get("WORLD_SIZE", 1))) > 1:
         made_by["processes"] = processes  # and the cost is that of the first
     return store.write(unit, values, settings=reading.settings_read(), provenance=made_by)
+
+
+class Earlier(Mapping):
+    """The stored results that an experiment starts from, by name; it keeps the files of those that were read.
+
+    Raises
+    ------
+    LoupeError
+        If one is missing; the sentence names the command that makes it.
+    """
+
+    def __init__(self, unit: Unit, store: Store, reading: Reading):
+        self._units = {one.experiment: one for one in unit.before()}
+        self._unit, self._store, self._reading = unit, store, reading
+        self.read: dict[str, str] = {}
+
+    def __getitem__(self, name: str) -> Result:
+        unit = self._units[name]
+        if (result := self._store.find(unit)) is None:
+            raise LoupeError(
+                f"{self._unit} starts from {name} seed {unit.seed}, which is not stored: type "
+                f"`{compute_command(unit)} --experiment {name}` first."
+            )
+        for field in result.settings:  # what it depends on, this one does
+            getattr(self._reading, field)
+        self.read[name] = result.npz
+        return result
+
+    def __iter__(self):
+        return iter(self._units)
+
+    def __len__(self):
+        return len(self._units)
 
 
 @contextmanager
@@ -176,9 +212,10 @@ def start_server(modules: Iterable[str]) -> None:
         return
     loaded = [name for name in sys.modules if name.startswith("loupe.")]
     context.set_forkserver_preload([*loaded, *modules])
-    resource_tracker.ensure_running()  # which leaves signals unblocked
-    with _one_thread_and_no_script(), _no_interrupt():
-        forkserver.ensure_running()
+    with _one_thread_and_no_script():
+        resource_tracker.ensure_running()  # the server would start it, and that leaves signals unblocked
+        with _no_interrupt():
+            forkserver.ensure_running()
 
 
 class _Held:

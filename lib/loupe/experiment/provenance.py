@@ -225,7 +225,20 @@ def standing_result(unit: Unit, store: Store, origin: Callable[[Result], str]) -
         result = store.find(unit)
     except StoreError:
         return DAMAGED, None
-    return (MISSING if result is None else origin(result)), result
+    if result is None:
+        return MISSING, None
+    word = origin(result)
+    if word == CURRENT and not same_start(unit, result, store):
+        word = OTHER_DATA
+    return word, result
+
+
+def same_start(unit: Unit, result: Result, store: Store) -> bool:
+    """Whether the results of others that it started from are still those that are stored."""
+    if not (read := result.provenance.get("earlier")):
+        return True
+    today = {one.experiment: store.readable(one) for one in unit.before()}
+    return all(today.get(name) and today[name].npz == npz for name, npz in read.items())
 
 
 def standing(unit: Unit, store: Store, origin: Callable[[Result], str]) -> str:

@@ -162,12 +162,16 @@ class Reading:
 # --- units -------------------------------------------------------------------------------------------------
 
 
-def experiment(function: Callable | None = None, *, seeds: str = "seeds") -> Callable:
+def experiment(
+    function: Callable | None = None, *, seeds: str = "seeds", after: tuple[str, ...] = ()
+) -> Callable:
     """Mark a function ``f(config, *, seed, device)`` of a paper's room as one of its experiments.
 
     The function returns a dictionary of NumPy arrays, numbers and strings: all that its figures and claims need.
     One with a further argument ``work`` is given a folder of its own for checkpoints: after an interruption it finds
-    there what it left, as long as neither its settings nor the package have changed.
+    there what it left, as long as neither its settings nor the package have changed. One that starts from what others
+    have stored, such as trained networks, names them in ``after`` and takes a further argument ``earlier``: their
+    results at its own seed, by name.
 
     Parameters
     ----------
@@ -176,10 +180,12 @@ def experiment(function: Callable | None = None, *, seeds: str = "seeds") -> Cal
     seeds
         The field of the chapter's ``Config`` that lists this experiment's seeds. An empty list means that the
         experiment is not run at that preset.
+    after
+        The experiments whose results it starts from.
     """
 
     def mark(function: Callable) -> Callable:
-        function.seeds_field = seeds
+        function.seeds_field, function.after = seeds, after
         return function
 
     return mark if function is None else mark(function)
@@ -214,6 +220,14 @@ class Unit:
     def __str__(self) -> str:
         return f"{self.slug}/{self.experiment} seed {self.seed} at {self.preset}"
 
+    def before(self) -> list["Unit"]:
+        """The units that it starts from: of the experiments that it comes after, at its own seed."""
+        experiments, room = experiments_of(self.room), self.room
+        return [
+            _unit(room, self.preset, self.config, experiments, name, self.seed)
+            for name in experiments[self.experiment].after
+        ]
+
 
 def resolve_config(room: ModuleType, preset: str, overrides: Mapping[str, Any] | None = None) -> Preset:
     """The configuration of a preset with overrides applied; unknown names are refused in one sentence."""
@@ -242,12 +256,18 @@ def units_of(
         raise LoupeError(
             f"seed {shown(seed)} is refused: give a whole number from 0 to 4294967295, or none for the preset's seeds."
         )
-    slug, exact = room.PAPER.slug, preset != "smoke" and config == room.PRESETS[preset]
+    slug = room.PAPER.slug
     if experiment is not None and experiment not in experiments:
         raise LoupeError(f"{slug} has no experiment {shown(experiment)}: it has {', '.join(experiments)}.")
     units = []
     for name in experiments if experiment is None else [experiment]:
         listed = getattr(config, experiments[name].seeds_field)
         for one in listed if seed is None else [seed] * bool(listed):
-            units.append(Unit(slug, preset, name, one, config, exact and one in listed, room.__name__))
+            units.append(_unit(room, preset, config, experiments, name, one))
     return units
+
+
+def _unit(room, preset: str, config: Preset, experiments: dict, name: str, seed: int) -> Unit:
+    exact = preset != "smoke" and config == room.PRESETS[preset]
+    published = exact and seed in getattr(config, experiments[name].seeds_field)
+    return Unit(room.PAPER.slug, preset, name, seed, config, published, room.__name__)

@@ -27,6 +27,8 @@ class Config(Preset):
     """seeds of what trains slowly"""
     wrong_seeds: tuple[int, ...] = ()
     """seeds of what fails"""
+    judged_seeds: tuple[int, ...] = ()
+    """seeds whose networks are judged"""
 
 
 PRESETS = {
@@ -50,6 +52,12 @@ def train(config, *, seed, device, work):
     values = _train(seed, device, work / "run")
     time.sleep(rank)
     return values | {"rank": rank}
+
+
+@experiment(seeds="judged_seeds", after=("train",))
+def judged(config, *, seed, device, earlier):
+    """Starts from the network that ``train`` has stored."""
+    return {"size": float(abs(earlier["train"]["weight"]).mean())}
 
 
 @experiment(seeds="patient_seeds")

@@ -84,7 +84,7 @@ def figures_of(*modules):
 def assert_shown(draw, chapter, shown):
     """A figure is drawn from what is stored, and says of which preset and how many seeds that is."""
     block = draw(chapter)
-    needed = find(chapter, draw.names, draw.presets) if hasattr(draw, "names") else None
+    needed = find(chapter, draw.names, draw.presets, draw.partial) if hasattr(draw, "names") else None
     preset = needed.preset if needed else chapter.preset
     if block is None:
         ending = re.search(ENDING, shown.caption)

@@ -23,7 +23,11 @@ def chapter_of(found, preset="cpu", **others):
     room = types.SimpleNamespace(PRESETS=PRESETS)
     config = PRESETS[preset].override({"systems": 27})
     return types.SimpleNamespace(
-        preset=preset, stored=FakeStored.of(found, preset, **others), config=config, room=room
+        preset=preset,
+        stored=FakeStored.of(found, preset, **others),
+        config=config,
+        room=room,
+        recompute=False,
     )
 
 
@@ -41,6 +45,7 @@ A, B = {"a": runs(0)}, {"b": runs(0, 1)}
         ("ab", A, {"gpu": B}, (OWN, "gpu"), None, None),
         ("ab", {}, {"gpu": A, "paper": B}, (OWN, "gpu", "paper"), None, None),
         ("a", {}, {"paper": A}, (OWN, "gpu"), None, None),
+        ("a", A, {"gpu": A}, None, "gpu", PRESETS["gpu"].systems),
     ],
 )
 def test_runs_are_of_one_preset_the_first_that_has_them_all(names, own, others, presets, preset, systems):

@@ -30,6 +30,11 @@ class Block:
     def __str__(self) -> str:
         return self.text
 
+    def folded(self, title: str) -> "Block":
+        """The same below a line to click on: for what only some readers want to see."""
+        html = f'<details class="loupe-fold"><summary>{escape(title)}</summary>{self.html}</details>'
+        return Block(f"{title}\n\n{self.text}", html)
+
 
 @dataclass(frozen=True)
 class CardItem:
@@ -148,10 +153,11 @@ def _content(cell: str) -> str:
     return f"<b>{escape(cell)}</b>" if isinstance(cell, Strong) else escape(cell)
 
 
-def _row(cells: Iterable[tuple[str, str]]) -> str:
+def _row(cells: Iterable[tuple[str, str]], name: str = "") -> str:
     # The label is shown beside the content where a phone turns rows into blocks.
     inner = [f'<td data-label="{escape(label)}">{content}</td>' for label, content in cells]
-    return f"<tr>{''.join(inner)}</tr>"
+    place = f' id="{escape(name)}"' if name else ""
+    return f"<tr{place}>{''.join(inner)}</tr>"
 
 
 def setting(value: Any) -> str:
@@ -233,18 +239,18 @@ def ledger(columns: dict[str, list[dict[str, Any]]], here: str) -> Block:
 def verdict_html(verdict: str, href: str = "") -> str:
     """A verdict as mark, word and colour, linked to the paragraph that earns it."""
     inner = f'<span class="mark" aria-hidden="true">{MARKS[verdict]}</span> {verdict}'
-    kind = _class(verdict)
+    kind = verdict_class(verdict)
     return f'<a class="{kind}" href="{href}">{inner}</a>' if href else f'<span class="{kind}">{inner}</span>'
 
 
-def _class(verdict: str) -> str:
+def verdict_class(verdict: str) -> str:
     """The style of a verdict: ``verdict not-tested`` for "not tested here"."""
     return f"verdict {verdict.removesuffix(' here').replace(' ', '-')}"
 
 
 def mark_html(verdict: str) -> str:
     """The coloured mark of a verdict, for where the words stand elsewhere."""
-    return f'<span class="{_class(verdict)}">{MARKS[verdict]}</span>'
+    return f'<span class="{verdict_class(verdict)}">{MARKS[verdict]}</span>'
 
 
 def tally(verdicts: Sequence[str]) -> str:
@@ -285,7 +291,7 @@ def _ledger_row(claim: dict[str, Any], ours: dict[str, dict[str, Any]], presets:
         ("criterion", f"{escape(claim['criterion'])} <span class=\"kind\">{escape(claim['kind'])}</span>"),
         ("verdict", verdicts),
     ]  # fmt: skip
-    return _row(cells)
+    return _row(cells, f"ledger-{claim['id'].lower()}")
 
 
 def _measures_html(claim: dict[str, Any]) -> str:

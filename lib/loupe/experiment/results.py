@@ -72,6 +72,11 @@ class Stored(Mapping):
             raise MissingResultError(self._missing(missing))
         return Runs(tuple(results.values()))
 
+    def those_there(self, experiment: str) -> Runs | None:
+        """The runs at the seeds that have been computed so far; ``None`` before the first."""
+        found = [self.store.find(unit) for unit in self.units(experiment)]
+        return Runs(tuple(one for one in found if one)) if any(found) else None
+
     def _missing(self, units: list[Unit]) -> str:
         first, seeds = units[0], ", ".join(str(unit.seed) for unit in units)
         return (
@@ -136,6 +141,9 @@ def distinct(values: Iterable[str]) -> list[str]:
 OWN = "own"
 """The preset that a chapter is opened at, in an order of presets."""
 
+PUBLISHED_PRESETS = ("gpu", "cpu")
+"""The presets that a page may be told from, the largest first."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -179,26 +187,36 @@ class Found:
 
 
 def find(
-    chapter: "Chapter", names: Sequence[str], presets: Sequence[str] = (OWN, "gpu", "cpu")
+    chapter: "Chapter", names: Sequence[str], presets: Sequence[str] | None = None, partial: bool = False
 ) -> Found | None:
     """The runs of experiments, all of one preset: the first of ``presets`` that has them all; ``None`` if none has.
 
-    ``found.runs`` are the runs themselves where there is one name, and by name where there are several.
+    By default the largest preset comes first, unless the chapter was opened to compute or at settings of its own. With
+    ``partial`` a preset counts as soon as it has one seed of each. ``found.runs`` are the runs themselves where there
+    is one name, and by name where there are several.
     """
+    presets = presets or ((OWN, *PUBLISHED_PRESETS) if _is_own(chapter) else PUBLISHED_PRESETS)
     for preset in dict.fromkeys(chapter.preset if name == OWN else name for name in presets):
-        runs = {name: stored_at(chapter, name, preset) for name in names}
+        runs = {name: stored_at(chapter, name, preset, partial) for name in names}
         if None not in runs.values():
             return Found(runs if len(names) > 1 else runs[names[0]], preset, chapter)
     return None
 
 
-def stored_at(chapter: "Chapter", name: str, preset: str) -> Runs | None:
-    """The runs of an experiment at this preset and no other; ``None`` where it has none."""
+def _is_own(chapter: "Chapter") -> bool:
+    """Whether a chapter was opened for results of its own, rather than to be read."""
+    stored = chapter.stored
+    asked = chapter.recompute or stored.overrides or stored.seed is not None
+    return bool(asked or chapter.preset not in PUBLISHED_PRESETS)
+
+
+def stored_at(chapter: "Chapter", name: str, preset: str, partial: bool = False) -> Runs | None:
+    """The runs of an experiment at this preset and no other; ``None`` where it has none, or too few."""
     source = chapter.stored
     if preset != chapter.preset:
         source = replace(source, preset=preset, overrides={}, seed=None)
     try:
-        return source[name]
+        return source.those_there(name) if partial else source[name]
     except StoreError:
         raise  # damaged is not missing
     except LoupeError:
@@ -218,6 +236,19 @@ def judge_all(stored: Stored, claims: Iterable[judging.Claim] | None = None) -> 
     """Judge claims on what is stored; all the claims of the chapter unless some are given."""
     claims = stored.room.CLAIMS if claims is None else claims
     return [judging.judge(claim, stored.preset, stored) for claim in claims]
+
+
+def leading_verdicts(stored: Stored) -> list[judging.Judgement]:
+    """Each claim as it stands at the largest preset at which it has been judged; else at the chapter's own."""
+    presets = [name for name in reversed(folders.PRESET_NAMES) if name != "smoke"]
+    presets = [name for name in presets if name == stored.preset or not stored.overrides]
+    each = [judge_all(replace(stored, preset=name, seed=None)) for name in presets]
+    own = judge_all(stored)
+    judged = [
+        [one for one in judgements if one.verdict != judging.NOT_TESTED]
+        for judgements in zip(*each, strict=True)
+    ]
+    return [found[0] if found else here for found, here in zip(judged, own, strict=True)]
 
 
 def write_ledger(room: ModuleType, preset: str, store: Store) -> list[judging.Judgement]:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from loupe.experiment.render import Block, table
-from loupe.experiment.results import OWN, absent, find
+from loupe.experiment.results import absent, find
 from loupe.plotting import show
 
 
@@ -33,7 +33,7 @@ class Picture(NamedTuple):
 
 
 def drawn_from(
-    *names: str, what: str, presets: Sequence[str] = (OWN, "gpu", "cpu"), seeds: str = "all"
+    *names: str, what: str, presets: Sequence[str] | None = None, seeds: str = "all", partial: bool = False
 ) -> Callable:
     """Give a figure, a table or a widget the stored runs that it is drawn from.
 
@@ -44,10 +44,12 @@ def drawn_from(
     what
         What has to be computed for it, as in "prediction of people has not been computed yet".
     presets
-        Where runs are looked for, in this order; ``OWN`` is the preset that the chapter is opened at.
+        Where runs are looked for, in this order; by default as :func:`loupe.experiment.results.find` does.
     seeds
         What the caption says after the preset: ``"all"`` how many seeds there are, ``"first"`` the first one, for
         pictures of one run, and ``""`` nothing, where chance plays no part.
+    partial
+        Draw from the seeds that are there, where others have not been computed yet.
 
     Returns
     -------
@@ -60,7 +62,7 @@ def drawn_from(
     def decorate(draw: Callable) -> Callable:
         @wraps(draw)
         def drawn(chapter, *args, **options):
-            found = find(chapter, names, presets)
+            found = find(chapter, names, presets, partial)
             if found is None:
                 return absent(what)
             made = draw(found, *args, **options)
@@ -69,7 +71,7 @@ def drawn_from(
             said = {"all": f", {found.seeds}", "first": f", seed {found.first_seed}", "": ""}[seeds]
             return show(made.sheet, alt=made.alt, caption=f"{made.caption} Preset `{found.preset}`{said}.")
 
-        drawn.names, drawn.presets = names, presets
+        drawn.names, drawn.presets, drawn.partial = names, presets, partial
         return drawn
 
     return decorate

@@ -12,11 +12,11 @@ from typing import Any
 from loupe.errors import LoupeError, shortened
 from loupe.experiment.claims import ledger_json
 from loupe.experiment.folders import StoreError, project_root, show_path, write_whole
-from loupe.experiment.results import Stored, judge_all, write_ledger
+from loupe.experiment.results import PUBLISHED_PRESETS, Stored, judge_all, write_ledger
 from loupe.experiment.store import Store, compute_command
-from loupe.papers import find_paper, load_room
+from loupe.papers import find_paper, load_room, open_chapter
+from loupe.publishing import prose
 
-PUBLISHED_PRESETS = ("gpu", "cpu")
 PARAMETERS = ("preset", "seed", "recompute", "overrides")
 
 
@@ -103,7 +103,8 @@ def _digest(stored: Stored) -> str:
 def publish_notebook(slug: str) -> tuple[str, str, bool]:
     """Execute a chapter at the highest preset whose results are complete, and write it back.
 
-    The preset becomes the literal in the notebook's parameters cell. An identical re-run changes no byte.
+    The preset becomes the literal in the notebook's parameters cell, and the numbers and verdicts in its paragraphs
+    are filled in. An identical re-run changes no byte.
 
     Returns
     -------
@@ -116,12 +117,7 @@ def publish_notebook(slug: str) -> tuple[str, str, bool]:
     draft = project_root() / ".loupe" / "publish" / path.name
     notebook = read_notebook(path)
     set_preset(notebook, preset)
-    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    unlabelled = [claim.anchor for claim in room.CLAIMS if f"({claim.anchor})=" not in text]
-    if unlabelled:
-        raise LoupeError(
-            f"{path.name} has no paragraph labelled ({unlabelled[0]})=, to which the ledger links."
-        )
+    prose.fill(notebook, open_chapter(slug, preset=preset))
     write_whole(draft, notebook_bytes(notebook))
     execute(draft, draft)
     content = notebook_bytes(clean(read_notebook(draft)))

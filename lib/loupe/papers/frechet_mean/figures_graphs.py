@@ -3,7 +3,7 @@
 import numpy as np
 
 from loupe.experiment.render import Block, score_table
-from loupe.experiment.results import OWN, find
+from loupe.experiment.results import find
 from loupe.papers.drawing import Picture, drawn_from
 from loupe.papers.frechet_mean.claims_links import outcome, outcomes, scores
 from loupe.papers.frechet_mean.figures import draw_runs, graph_name
@@ -14,7 +14,6 @@ RANK = {"Fréchet": 0, "HGCN": 1, "HNN": 2, "GCN": 3, "MLP": 4}
 
 LINKS = ("disease_links", "airport_links", "cora_links", "pubmed_links")
 AVERAGES = {"HGCN": "tangent average (HGCN)", "Fréchet": "Fréchet mean"}
-FULLEST = ("gpu", OWN)  # the runs at full length where they exist
 
 REPORTED = {
     "disease_lp": {"MLP": "72.6 ± 0.6", "GCN": "64.7 ± 0.5", "HNN": "75.1 ± 0.3", "HGCN": "90.8 ± 0.3"},
@@ -53,10 +52,10 @@ def training(found):
 
 def _computed(chapter):
     """The fullest runs of link prediction on each graph that has any."""
-    return [found for name in LINKS if (found := find(chapter, (name,), FULLEST))]
+    return [found for name in LINKS if (found := find(chapter, (name,)))]
 
 
-@drawn_from("disease_links", what="link prediction", presets=FULLEST)
+@drawn_from("disease_links", what="link prediction")
 def link_table(found):
     """Test AUC of each method and graph that has been computed, by both rules, beside the reported numbers."""
     rows = []
@@ -73,7 +72,7 @@ def link_table(found):
     return score_table(head, rows, digits=1)
 
 
-@drawn_from("disease_links", what="link prediction", presets=FULLEST)
+@drawn_from("disease_links", what="link prediction")
 def bars(found):
     """F5: test AUC of each method on each graph."""
     computed = _computed(found.chapter)
@@ -132,13 +131,13 @@ def feature_sentence(found):
     return Block(text, markdown=text)
 
 
-@drawn_from("disease_links", what="the comparison of features", presets=FULLEST)
+@drawn_from("disease_links", what="the comparison of features")
 def sizes_table(plain):
     """Beyond the paper: both aggregations on features of other sizes, and without the one that gives the edges away."""
     cases = [("as they are", plain, "")]
-    if scaled := find(plain.chapter, ("feature_sizes",), FULLEST):
+    if scaled := find(plain.chapter, ("feature_sizes",)):
         cases += [(f"all times {scale:g}", scaled, f"{scale:g} ") for scale in scaled.runs.first["scales"]]
-    if without := find(plain.chapter, ("without_position",), FULLEST):
+    if without := find(plain.chapter, ("without_position",)):
         cases.append(("without that one", without, ""))
     rows = [
         (words, *(scores(one.runs, method, patience=False, prefix=prefix) for method in AVERAGES),

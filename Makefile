@@ -57,8 +57,8 @@ serve: book ## build the site and open it in a browser
 test: $(READY) ## run all tests and say what was not run, and why
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
-lint: $(READY) ## check style and the floors of the house
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+lint: $(READY) ## check style, English and the floors of the house
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/python workflow/english.py
 
 reproduce: $(READY) ## compute, publish and render what is out of date: PRESET=cpu CHAPTERS="..."; SEEDS="..." computes only
 	@$(BIN)/snakemake --profile "$$LOUPE_PROFILE" $${LOUPE_JOBS:+--cores "$$LOUPE_JOBS"} \

@@ -248,11 +248,6 @@ def verdict_class(verdict: str) -> str:
     return f"verdict {verdict.removesuffix(' here').replace(' ', '-')}"
 
 
-def mark_html(verdict: str) -> str:
-    """The coloured mark of a verdict, for where the words stand elsewhere."""
-    return f'<span class="{verdict_class(verdict)}">{MARKS[verdict]}</span>'
-
-
 def tally(verdicts: Sequence[str]) -> str:
     """How many verdicts of each kind there are: ``● 5  ◐ 1  ○ 4``."""
     marks = [MARKS[verdict] for verdict in verdicts]

@@ -13,11 +13,12 @@ from loupe.errors import LoupeError
 from loupe.experiment.chapter import Chapter
 from loupe.experiment.claims import judge
 from loupe.experiment.folders import PRESET_NAMES, at_release, project_root, read_history, show_path
-from loupe.experiment.render import MARKS, mark_html, source, table, verdict_html
-from loupe.experiment.results import Runs, Stored
+from loupe.experiment.render import MARKS, source, table, verdict_class, verdict_html
+from loupe.experiment.results import Runs, Stored, leading_verdicts
 from loupe.experiment.store import Store
 from loupe.papers import PAPERS, THEMES, Paper, load_room, open_chapter
 from loupe.publishing.notebooks import notebook_file, parameters_cell, read_notebook
+from loupe.publishing.status import status
 
 # The doors of the package in the order of a reader's interest; no names means all that the module gives.
 API = {
@@ -79,6 +80,7 @@ def generate(folder: Path) -> None:
             _thumbnail(paper, folder)
     (folder / "cards.md").write_text(cards(), encoding="utf-8")
     (folder / "scoreboard.md").write_text(scoreboard(), encoding="utf-8")
+    (folder / "status.md").write_text(status(), encoding="utf-8")
     (folder / "data.md").write_text(data_table(), encoding="utf-8")
     (folder / "api.md").write_text(api(), encoding="utf-8")
     for name, text in training().items():
@@ -149,21 +151,28 @@ def cards() -> str:
 
 
 def _tile(paper: Paper) -> str:
-    words = f'<span class="question">{escape(paper.question)}</span><span class="venue">{paper.venue}</span>'
+    words = (
+        f'<span class="short">{escape(paper.short)}</span><span class="question">{escape(paper.question)}</span>'
+        f'<span class="venue">{paper.venue}</span>'
+    )
     if paper.planned:
         return f'<div class="loupe-tile planned">{words}<span class="marks">planned</span></div>'
     picture = f'<img src="../_static/thumbnails/{paper.slug}.png" alt="" width="640" height="480">'
-    marks = _marks(ledgers_today(paper.slug, Store.default()).get(shown_preset(paper.slug), []))
-    return f'<a class="loupe-tile" href="../notebooks/{paper.slug}.html">{picture}{words}{marks}</a>'
+    verdicts = [
+        one.verdict for one in leading_verdicts(Stored(load_room(paper.slug), "cpu", Store.default()))
+    ]
+    return f'<a class="loupe-tile" href="../notebooks/{paper.slug}.html">{picture}{words}{_bar(verdicts)}</a>'
 
 
-def _marks(claims: list[dict]) -> str:
-    verdicts = [claim["verdict"] for claim in claims]
-    spoken = (
-        ", ".join(f"{verdicts.count(word)} {word}" for word in MARKS if word in verdicts) or "not judged yet"
+def _bar(verdicts: list[str]) -> str:
+    """A bar of the chapter's verdicts, as long as there are claims of each kind."""
+    counts = {word: verdicts.count(word) for word in MARKS if word in verdicts}
+    spoken = ", ".join(f"{count} {word}" for word, count in counts.items())
+    parts = "".join(
+        f'<span class="{verdict_class(word)}" style="flex:{count}">{MARKS[word]} {count}</span>'
+        for word, count in counts.items()
     )
-    shown = " ".join(mark_html(verdict) for verdict in sorted(verdicts, key=list(MARKS).index))
-    return f'<span class="marks" role="img" aria-label="{spoken}" title="{spoken}">{shown}</span>'
+    return f'<span class="bar" role="img" aria-label="{spoken}" title="{spoken}">{parts}</span>'
 
 
 def scoreboard() -> str:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from loupe.errors import LoupeError
 from loupe.experiment.folders import project_root, show_path, write_whole
+from loupe.papers import find_paper
 from loupe.publishing import pages
+from loupe.publishing.extras import add_extras, with_buttons
 from loupe.publishing.notebooks import (
     clean,
     execute,
@@ -118,10 +120,11 @@ def _assemble(root: Path, source: Path, chapters: list[Path]) -> Path:
     for name in ("_config.yml", "_toc.yml"):
         shutil.copy(root / name, source)
     shutil.copytree(root / "book", source / "book")
+    book = with_buttons(source / "_config.yml")
     for path in chapters:
-        write_whole(
-            source / "notebooks" / path.name, notebook_bytes(fold_captions(clean(read_notebook(path))))
-        )
+        notebook = fold_captions(clean(read_notebook(path)))
+        add_extras(notebook, find_paper(path.stem), book)
+        write_whole(source / "notebooks" / path.name, notebook_bytes(notebook))
     pages.generate(source / "book" / "_generated")
     _copy_mathjax(source / "_extra" / "_mathjax")
     return source

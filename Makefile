@@ -54,8 +54,8 @@ serve: book ## build the site and open it in a browser
 	@$(BIN)/python -m webbrowser -t "http://localhost:$$LOUPE_PORT/" & \
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html -- "$$LOUPE_PORT"
 
-test: $(READY) ## run all tests and say what was not run, and why
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+test: $(READY) ## run all tests and say what was not run, and why; CHAPTERS="egno book methods" runs some
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --parts "$$LOUPE_CHAPTERS"
 
 lint: $(READY) ## check style, English and the floors of the house
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/python workflow/english.py

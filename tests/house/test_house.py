@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from loupe.experiment.folders import PRESET_NAMES, project_root
 from loupe.papers import PAPERS, THEMES, load_room
@@ -97,3 +98,15 @@ def test_every_room_is_on_the_api_page():
     listed = {module.split(".")[1] for modules in API.values() for module in modules}
     rooms = {path.name for path in (ROOT / "lib" / "loupe").iterdir() if (path / "__init__.py").exists()}
     assert rooms - {"publishing", "cli"} == listed
+
+
+def test_every_part_has_its_job(parts_of):
+    """`make test CHAPTERS=...` sorts the tests into parts, and the hosted workflow has a job for each."""
+    workflow = yaml.safe_load((ROOT / ".github/workflows/book.yml").read_text())
+    assert set(workflow["jobs"]["test"]["strategy"]["matrix"]["part"]) == {*WRITTEN, "methods", "book"}
+    assert parts_of(f"notebooks/{WRITTEN[0]}.ipynb::Cell 3") == {WRITTEN[0]}
+    assert parts_of("tests/publishing/test_notebooks.py::test_parameters[sedd]") == {"sedd"}
+    assert parts_of("tests/book/test_site.py::test_one_search_box") == {"book"}
+    assert parts_of("tests/geometry/test_laws.py::test_laws[Sphere]") == {"methods"}
+    asked = run(sys.executable, "-m", "pytest", "--collect-only", "-q", "--parts", "egnos", "tests/house")
+    assert "CHAPTERS=egnos is no part of the tests: choose among frechet_mean" in asked.stderr

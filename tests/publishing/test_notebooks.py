@@ -14,9 +14,7 @@ from loupe.publishing import notebooks as nb
 
 PUBLISHED = sorted((project_root() / "notebooks").glob("*.ipynb"))
 ORDER = (
-    "What the paper claims",
     "## The ledger",
-    "## Beyond the paper",
     "## Limitations",
     "## Exercises",
     "## References",

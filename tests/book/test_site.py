@@ -11,9 +11,11 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+import yaml
 
 from loupe.experiment.folders import project_root
 from loupe.papers import PAPERS
+from loupe.publishing.extras import with_buttons
 from loupe.publishing.site import build_site
 
 ROOT = project_root()
@@ -56,7 +58,7 @@ def pages(site):
 
 
 def test_every_page_is_there(site):
-    names = ["index", "book/index", "book/how_to_run", "book/training", "book/notation", "book/scoreboard",
+    names = ["index", "book/index", "book/how_to_run", "book/training", "book/notation", "book/scoreboard", "book/status",
              "book/architecture", "book/api", "book/references", "search",
              *(f"notebooks/{p.slug}" for p in PAPERS.values() if not p.planned)]  # fmt: skip
     assert [name for name in names if not (site / f"{name}.html").exists()] == []
@@ -176,6 +178,7 @@ READ = [
     "book/training",
     "book/notation",
     "book/scoreboard",
+    "book/status",
     "book/api",
     *CHAPTERS,
 ]
@@ -194,6 +197,61 @@ def test_a_browser_without_a_network_reads_the_page(site, tmp_path, name):
         assert "\\widehat" not in re.sub(
             r"<(script|mjx-container|annotation).*?</\1>", "", dom, flags=re.DOTALL
         )
+
+
+def probed(site, tmp_path, name, more=""):
+    """What probe.js says of a page at two widths, light and dark; ``more`` is added to the page's text first."""
+    page, wrapper = site / f"{name}.html", site / "probe.html"
+    copy = page.with_name("probed.html")
+    copy.write_text(page.read_text().replace("</article>", f"{more}</article>", 1))
+    script = (ROOT / "tests" / "book" / "probe.js").read_text()
+    wrapper.write_text(f'<body><script>const PAGE = "{copy.relative_to(site)}"; {script}</script></body>')
+    try:
+        dom, _, _ = browse(wrapper, tmp_path, "--virtual-time-budget=60000")
+    finally:
+        wrapper.unlink()
+        copy.unlink()
+    return json.loads(html.unescape(re.search(r'data-report="([^"]*)"', dom).group(1)))
+
+
+@needs_browser
+@pytest.mark.parametrize("name", READ)
+def test_a_page_fits_its_width_and_can_be_read_light_and_dark(site, tmp_path, name):
+    report = probed(site, tmp_path, name)
+    assert len(report) == 4
+    for setting, found in report.items():
+        assert found == {"wide": [], "pale": []}, setting
+
+
+@needs_browser
+def test_what_is_too_wide_or_too_pale_is_seen(site, tmp_path):
+    faults = '<p style="width: 900px">wide</p><p style="color: #777; background: #888">pale</p>'
+    report = probed(site, tmp_path, "book/status", faults)
+    assert all("pale" in found["pale"][0] for found in report.values())
+    assert [bool(found["wide"]) for found in report.values()] == [True, False] * 2
+
+
+def test_search_engines_and_the_search_page_find_the_methods(site):
+    index = (site / "searchindex.js").read_text()
+    for word in ("frechet", "elbo", "nfe", "egnn", "phdim"):
+        assert f'"{word}":' in index
+    for paper in PAPERS.values():
+        if not paper.planned:
+            text = html.unescape((site / "notebooks" / f"{paper.slug}.html").read_text())
+            assert f'content="{paper.about}" name="description"' in text
+            assert 'property="og:image"' in text
+            assert f"@incollection{{loupe_{paper.slug}," in re.sub(r"<[^>]*>", "", text)
+            assert f"{paper.short}: {paper.question}" in text  # in the side bar
+
+
+@pytest.mark.parametrize(("url", "buttons"), [("", False), ("https://github.com/someone/loupe", True)])
+def test_buttons_appear_with_the_address_of_the_repository(tmp_path, url, buttons):
+    config = tmp_path / "_config.yml"
+    config.write_text((ROOT / "_config.yml").read_text().replace('url: ""', f'url: "{url}"'))
+    book = with_buttons(config)
+    assert ("launch_buttons" in book) == buttons
+    assert yaml.safe_load(config.read_text()) == book
+    assert book["sphinx"]["config"]["html_theme_options"]["use_source_button"] == buttons
 
 
 @needs_browser

@@ -4,6 +4,7 @@ import inspect
 import signal
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import torch
 
 from loupe.errors import LoupeError
 from loupe.experiment.units import experiments_of
+from loupe.metrics import NGramJudge
 from loupe.papers import sedd as room
 from loupe.papers.sedd import PRESETS, experiments_text
 from loupe.papers.sedd.experiments_text import METHODS
+from loupe.papers.sedd.ngram_filling import fill
 
 TINY = PRESETS["smoke"].override(
     {
@@ -151,6 +154,23 @@ def test_the_same_seed_gives_the_same_numbers_and_another_others(trained):
     one, two = (trained("SEDD uniform", folder=folder)["bits_valid"] for folder in ("one", "two"))
     assert np.array_equal(one, two)
     assert not np.array_equal(one, trained("SEDD uniform", seed=1)["bits_valid"])
+
+
+def test_gaps_filled_by_counting_have_the_distribution_of_all_that_could_stand_there():
+    rng = np.random.default_rng(0)
+    model = NGramJudge(np.where(rng.random(900) < 0.4, np.arange(900) % 3, 0), symbols=3, order=3)
+    text, every = rng.integers(3, size=12), np.array(list(product(range(3), repeat=3)))
+    whole = np.tile(text[:9], (27, 1))  # order - 1 characters after the gap are all that matters
+    whole[:, 4:7] = every
+    chances = 2 ** -model.bits(whole).sum(-1)
+    chances /= chances.sum()
+    texts = np.tile(text, (4000, 1))
+    tokens, bits = fill(model, texts, 4, 3, rng)
+    assert np.allclose(bits, -np.log2(chances[text[4:7] @ [9, 3, 1]]) / 3, rtol=1e-5)
+    assert np.array_equal(np.delete(tokens, [4, 5, 6], axis=1), np.delete(texts, [4, 5, 6], axis=1))
+    found = np.bincount(tokens[:, 4:7] @ [9, 3, 1], minlength=27) / len(tokens)
+    # Three times the total variation that so many draws have on average.
+    assert abs(found - chances).sum() / 2 < 3 * np.sqrt(chances / (2 * np.pi * len(tokens))).sum()
 
 
 def test_held_out_sequences_come_from_all_over_the_text():

@@ -37,20 +37,17 @@ PAPER = PAPERS["sedd"]
 # What is computed first where time is short; those in brackets take turns seed by seed, the rest follows.
 PRIORITY = (
     "counted",
-    ("sedd_absorb", "autoregressive", "sedd_uniform", "mdlm", "d3pm", "judge"),
-    ("time_free", "constant_noise"),
     (
-        "samples_absorb",
-        "samples_uniform",
-        "samples_autoregressive",
-        "samples_time_free",
-        "judged",
-        "infilling",
+        "sedd_absorb", "autoregressive", "sedd_uniform", "mdlm", "d3pm", "judge", "time_free", "samples_absorb",
+        "samples_uniform", "samples_autoregressive", "samples_time_free", "judged", "infilling",
     ),
-    "concrete_score",
+    "counted_infilling",
+    "identities",
+    "oracle_samplers",
+    ("constant_noise", "concrete_score"),
     "long_absorb",
     "long_autoregressive",
-)
+)  # fmt: skip
 
 __all__ = [
     "CLAIMS",

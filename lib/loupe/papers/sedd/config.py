@@ -159,8 +159,9 @@ class Config(Preset):
             raise ValueError(
                 f"infill must leave a token on each side, got {self.infill} of {self.length} tokens"
             )
-        if not set(self.sample_seeds) <= set(self.seeds):
-            raise ValueError(f"sample_seeds must be among seeds {self.seeds}, got {self.sample_seeds}")
+        for name in ("seeds", "extra_seeds"):
+            if not set(self.sample_seeds) <= set(listed := getattr(self, name)):
+                raise ValueError(f"sample_seeds must be among {name} {listed}, got {self.sample_seeds}")
         return self
 
 

@@ -1,6 +1,7 @@
 """What the trained networks write and fill in, and how that is judged: all from stored networks and stored texts."""
 
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -24,12 +25,23 @@ from loupe.metrics import (
     mauve27,
     token_entropies,
 )
-from loupe.papers.sedd.experiments_text import BITS, characters, held_out_texts, network
+from loupe.papers.sedd.experiments_text import BITS, METHODS, characters, held_out_texts, load_weights
 from loupe.papers.sedd.ngram_filling import fill
 
 WRITERS = ("samples_absorb", "samples_uniform", "samples_time_free", "samples_autoregressive")
 MASKS = (Absorbing(27), LogLinearNoise())
 RANDOM = (Uniform(27), GeometricNoise())
+
+
+def network(result, config=None):
+    """The trained network of a stored result, in evaluation mode: a score, or of D3PM and autoregressive ones logits.
+
+    It has the sizes of ``config``; by default those with which the result was made.
+    """
+    config = SimpleNamespace(**result.settings) if config is None else config
+    built = METHODS[result["method"]].network(config, int(result["vocabulary"]), 0)
+    load_weights(built, torch.from_numpy(result["weights"]))
+    return built.eval().requires_grad_(False)
 
 
 # --- writing ------------------------------------------------------------------------------------------------

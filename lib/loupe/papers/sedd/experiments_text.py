@@ -1,7 +1,7 @@
 """What the chapter trains: one network after another on the same text, in the same number of steps.
 
-What is stored of a network is enough to go on from: its averaged weights, see :func:`network`. Sampling, infilling and
-judging are experiments of their own.
+What is stored of a network is enough to go on from, its averaged weights. Sampling, infilling and judging are experiments
+of their own, in another module: an edit there does not put the training out of date.
 """
 
 from collections.abc import Callable
@@ -202,14 +202,8 @@ METHODS = {
 # --- training -----------------------------------------------------------------------------------------------
 
 
-def network(result, config):
-    """The trained network of a stored result, in evaluation mode: a score, or of D3PM and autoregressive ones logits."""
-    built = METHODS[result["method"]].network(config, int(result["vocabulary"]), 0)
-    _load(built, torch.from_numpy(result["weights"]))
-    return built.eval().requires_grad_(False)
-
-
-def _load(network, weights):
+def load_weights(network, weights):
+    """Put flat weights of any precision into a network."""
     with torch.no_grad():
         vector_to_parameters(weights.float(), network.parameters())
 
@@ -264,7 +258,7 @@ def _trained(config, name, seed, device, work, part="writers", steps=None):
         precision=settings.precision, device=device, hooks=[curve], checkpoint=work / "run.pt",
     )  # fmt: skip
     weights = parameters_to_vector(run.average.parameters()).half()
-    _load(run.average, weights)
+    load_weights(run.average, weights)
     found = {
         "method": name,
         "vocabulary": tokens,

@@ -213,6 +213,18 @@ def test_sharpened_autoregressive_samples(temperature, top_p):
     assert_drawn_from(sample_autoregressive(net, (DRAWS, 3), 3, **options).tokens, law)
 
 
+@pytest.mark.parametrize("given", [None, torch.tensor([2, 0, 1])])
+def test_a_cache_of_keys_and_values_changes_no_text(given):
+    net = Transformer(4, width=8, heads=2, blocks=2, condition=0, causal=True)
+    torch.nn.init.normal_(net.head.weight, generator=generator())
+    one, two = (
+        sample_autoregressive(net, (50, 9), 3, generator=generator(), given=given, cached=cached)
+        for cached in (False, True)
+    )  # fmt: skip
+    assert torch.equal(one.tokens, two.tokens)
+    assert torch.equal(one.evaluations, two.evaluations)
+
+
 @both
 def test_each_sequence_has_its_own_and_ones_change_nothing(graph, noise):
     truth, half = Enumeration(LAW, graph), torch.arange(2 * DRAWS) < DRAWS

@@ -201,15 +201,15 @@ def current_after(sources, module, old, new, slug, experiment):
 
 def test_an_edit_in_one_room_marks_the_experiments_that_run_it(sources):
     """Three edits that an earlier rule missed, or flagged far too widely."""
-    helper = ("loupe.papers.sedd.experiments_samples", "model.bits_per_character(tokens)", "0")
-    assert not current_after(sources, *helper, "sedd", "sedd_absorb")
-    assert current_after(sources, *helper, "sedd", "identities")
+    helper = ("loupe.papers.sedd.experiments_samples", "first.bits_per_character(tokens)", "0")
+    assert not current_after(sources, *helper, "sedd", "judged")
+    assert current_after(sources, *helper, "sedd", "sedd_absorb")
     unused = ("loupe.training.trajectory", "return ", "return 0 + ")
     assert current_after(sources, *unused, "sedd", "sedd_absorb")
     assert not current_after(sources, *unused, "ph_dimension", "gap_grid")
     draws = ("loupe.diffusion.discrete.draws", "return ", "return 0 + ")
     assert current_after(sources, *draws, "reflected_diffusion", "images_reflected")
-    assert not current_after(sources, *draws, "sedd", "sedd_absorb")
+    assert not current_after(sources, *draws, "sedd", "samples_absorb")
 
 
 def test_an_entry_put_into_the_table_of_another_module_acts():

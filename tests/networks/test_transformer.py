@@ -82,6 +82,20 @@ def test_a_causal_network_sees_no_future():
 # ---- noise
 
 
+@pytest.mark.parametrize("pieces", [[7], [1] * 7, [3, 1, 3], [2, 5]])
+def test_a_cache_changes_nothing(pieces):
+    net, cache = network(condition=0, causal=True), {}
+    found = [net(part, cache=cache) for part in TOKENS.split(pieces, dim=-1)]
+    torch.testing.assert_close(torch.cat(found, dim=1), net(TOKENS), rtol=1e-12, atol=1e-12)
+    assert len(cache) == len(net.blocks)
+
+
+@pytest.mark.parametrize(("causal", "padding"), [(False, None), (True, torch.zeros(3, 7, dtype=torch.bool))])
+def test_a_cache_that_makes_no_sense_is_refused(causal, padding):
+    with pytest.raises(ValueError, match="a cache is for a causal network"):
+        network(condition=0, causal=causal)(TOKENS, padding=padding, cache={})
+
+
 def test_noise_features_by_definition():
     found = noise_features(NOISE)
     assert found.shape == (3, 256)
@@ -119,6 +133,14 @@ def test_blocks_start_as_the_identity():
     net(TOKENS, NOISE).square().sum().backward()
     assert net.blocks[0].modulation.linear.weight.grad.abs().max() > 0
     assert net.blocks[0].qkv.weight.grad.abs().max() == 0
+
+
+def test_gates_that_start_closed_make_blocks_the_identity():
+    net = network(random=False, condition=0, gate=0.0)
+    with torch.no_grad():
+        net.head.weight.normal_(generator=generator())
+    h = torch.nn.functional.layer_norm(net.embedding(TOKENS), (16,))
+    torch.testing.assert_close(net(TOKENS), h @ net.head.weight.T, rtol=1e-12, atol=1e-12)
 
 
 def test_without_a_condition_gates_start_open():

@@ -8,7 +8,7 @@ from fakes import FakeResult
 
 from loupe.experiment import claims as judging
 from loupe.experiment.results import Runs
-from loupe.papers.sedd import CLAIMS, PRESETS, experiments
+from loupe.papers.sedd import CLAIMS, PRESETS, claims, experiments
 from loupe.papers.sedd.claims import IGNORANT
 
 REPRODUCED, PARTLY, NOT = judging.REPRODUCED, judging.PARTLY, judging.NOT_REPRODUCED
@@ -173,14 +173,28 @@ def test_a_ratio_that_ignorance_cannot_reach_is_not_tested(ours, tested):
 # --- samples ------------------------------------------------------------------------------------------------
 
 
+STEPS = np.array([4, 8, 16, 32, 64])
+
+
+def judged_texts(seeds=3, **bits):
+    """Runs of writers, of texts of 32 characters, and of their judge: bits (rows,) by writer, with some noise."""
+    found, rng, judges = {}, np.random.default_rng(0), [{} for _ in range(seeds)]
+    for name, values in bits.items():
+        rows = np.asarray(values, dtype=float)
+        run = {
+            "steps": STEPS[: len(rows)], "method": np.full(len(rows), "tweedie"), "race": np.full(len(rows), ""),
+            "temperature": np.ones(len(rows)), "top_p": np.ones(len(rows)), "tokens": np.zeros((len(rows), 9, 32)),
+        }  # fmt: skip
+        found[f"samples_{name}"] = runs_of(*[run] * seeds)
+        for one in judges:
+            one[f"{name}_network"] = rows[:, None] + 0.01 * rng.standard_normal((len(rows), 9))
+    return found | {"judged": runs_of(*judges)}
+
+
 def writing(gap, behind=0.0, seeds=3):
     """SEDD's texts cost so many bits more than autoregressive ones, and its likelihood is so far behind."""
     found = trained(seeds, sedd_absorb=2.0, autoregressive=2.0 - behind)
-    for k, (ours, theirs) in enumerate(zip(found["sedd_absorb"], found["autoregressive"], strict=True)):
-        ours |= {"sample_steps": np.array([4, 8]), "tweedie 4 bits": np.full(5, 9.0)}
-        ours["tweedie 8 bits"] = np.full(5, 5 + gap + 0.01 * k)
-        theirs["autoregressive bits"] = np.full(5, 5.0)
-    return found
+    return found | judged_texts(seeds, absorb=[9.0, 5 + gap], autoregressive=[5.0, 9.0])
 
 
 @pytest.mark.parametrize(
@@ -230,31 +244,55 @@ def test_tweedie_is_judged_at_every_number_of_steps(masks, uniform, expected):
     assert judged("C11", oracle_samplers=samplers(np.array(masks), np.array(uniform))).verdict == expected
 
 
-def test_one_seed_of_texts_decides_nothing():
-    rng, found = np.random.default_rng(0), trained(1)
-    for name, gain in (("sedd_absorb", 1.0), ("sedd_uniform", 0.1)):
-        run = found[name].first
-        run |= {
-            "sample_steps": np.array([4, 8, 16, 32]),
-            "held out bits": np.ones(9),
-            "tweedie 4 tokens": np.ones((9, 16)),
-        }
-        for k, n in enumerate(run["sample_steps"]):
-            run[f"tweedie {n} bits"] = 9 - gain * k + 0.1 * rng.standard_normal(9)
-            run[f"tweedie {n} bigrams"] = 0.5 - 0.1 * k
-    judgement = judged("C9", **found)
-    assert judgement.verdict == OPEN
-    assert all(one.open for one in judgement.measures)
-    gap = judgement.measures[-1]
-    assert gap.value == pytest.approx(0.2 - 2.0, abs=0.2)  # from 4 to 16 steps, the length
-    assert 0.05 < gap.high - gap.low < 0.5
+@pytest.mark.parametrize(
+    ("absorb", "uniform", "seeds", "expected"),
+    [
+        (6 - 0.5 * np.arange(5), [6, 5.5, 5.3, 5.25, 5.2], 3, REPRODUCED),
+        (6 - 0.5 * np.arange(5), [6, 5.5, 5.3, 5.25, 5.2], 1, OPEN),
+        (6 - 0.5 * np.arange(5), 6 - 0.9 * np.arange(5), 3, PARTLY),  # uniform noise gains more
+        ([6, 4, 3.9, 3.8, 3.8], [6, 5.9, 5.9, 5.9, 5.9], 3, PARTLY),  # no line
+        ([6, 5, 5.5, 5.2, 3], [6, 5.5, 5.3, 5.25, 5.2], 3, NOT),
+        ([6, 5.5, 5, 4.5, 9], [6, 5.5, 5.3, 5.25, 9], 3, REPRODUCED),  # beyond the length nothing is asked
+    ],
+)
+def test_more_steps_are_judged_up_to_the_length(absorb, uniform, seeds, expected):
+    found = judged("C9", **judged_texts(seeds, absorb=absorb, uniform=uniform))
+    assert found.verdict == expected
 
 
-def test_a_question_that_the_paper_does_not_ask_is_withdrawn():
-    better = {"infill_bits_both": np.full(9, 2.0), "infill_bits_before": np.full(9, 3.0)}
-    found = judged("C12", sedd_absorb=runs_of(better))
-    assert (found.verdict, found.measures) == (OPEN, ())
-    assert "another infilling method" in found.reason
+def test_only_texts_of_the_options_asked_for_count():
+    found = judged_texts(absorb=[6, 5, 4, 3, 2])
+    run = found["samples_absorb"].first
+    run["temperature"], run["race"] = np.array([1, 0.9, 1, 1, 1]), np.array(["", "", "float16", "", ""])
+    assert list(claims.texts(found, "absorb")[0]) == [4, 32, 64]
+    steps, bits = claims.texts(found, "absorb", temperature=0.9)
+    assert (list(steps), bits.shape) == ([8], (3, 1))
+    assert bits[0, 0] == pytest.approx(5, abs=0.1)
+
+
+def infilled(counts=2.5, seeds=3, **bits):
+    levels = {"bits_both": 1.5, "bits_before": 2.6, "bits_autoregressive": 2.0, "both_network": 2.0,
+              "before_network": 2.5, "nucleus_network": 2.2} | bits  # fmt: skip
+    runs = [
+        {name: level + 0.002 * k * len(name) + np.zeros(9) for name, level in levels.items()}
+        for k in range(seeds)
+    ]
+    return {"infilling": runs_of(*runs), "counted_infilling": runs_of({"bits": np.full(9, counts)})}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, REPRODUCED),
+        ({"seeds": 2}, OPEN),
+        ({"bits_autoregressive": 1.2}, NOT),
+        ({"counts": 1.2}, PARTLY),
+        ({"nucleus_network": 1.7}, PARTLY),
+        ({"bits_before": 1.9}, OPEN),  # the left side alone would do
+    ],
+)
+def test_infilling_is_compared_with_what_else_fills_gaps(change, expected):
+    assert judged("C12", **infilled(**change)).verdict == expected
 
 
 @pytest.mark.parametrize(
@@ -264,8 +302,8 @@ def test_evaluations_are_those_expected(factor, cached, expected):
     steps, length = np.array([8, 64]), 32
     wanted = steps * (1 - (1 - 1 / steps) ** length) if cached else steps + 1
     asked = factor * wanted[:, None] * (1 + 0.01 * np.sin(np.arange(50)))
-    runs = runs_of({"sample_steps": steps, "evaluations": asked, "length": length})
-    found = judged("C15", time_free=runs)
+    run = {"steps": np.append(steps, 0), "evaluations": np.vstack([asked, asked[:1]])}
+    found = judged("C15", samples_time_free=runs_of(run | {"tokens": np.zeros((3, 50, length))}))
     assert found.verdict == expected
     assert all(one.control.value not in one.accepts for one in found.measures)
 

@@ -68,18 +68,23 @@ def test_learning_curves_are_those_of_every_seed(chapter, stored, shown):
     lines, run = shown.lines(), stored["counted"].first
     for name, experiment in EXPERIMENTS.items():
         assert np.array_equal(lines[name].get_xdata(), stored[experiment].first["curve_steps"])
-        assert lines[name].get_ydata() == pytest.approx(stored[experiment]["curve_bits"].mean(0))
+        assert lines[name].get_ydata() == pytest.approx(stored[experiment]["curve_strict"].mean(0))
     thin = len(shown.sheet.axes[0].lines) - len(lines)
     assert thin == sum(len(stored[one]) for one in EXPERIMENTS.values() if len(stored[one]) > 1)
-    for what, key in (("characters", "letters"), ("pairs", "pairs")):
-        assert lines[f"{what} counted, {run[key]:.2f}"].get_ydata()[0] == run[key]
-    assert 0 < run["pairs"] < run["letters"] < np.log2(27)
+    levels = run["bits_valid"].mean(-1)
+    for order in (1, 2, 5):
+        level = levels[list(run["orders"]).index(order)]
+        assert lines[f"{order}-grams, {level:.2f}"].get_ydata()[0] == level
+    assert (np.diff(levels) < 0).all()
+    assert levels[0] < np.log2(27)
 
 
 @pytest.mark.parametrize("change", [0.0, 9.0])
 def test_what_leaves_the_panel_is_named(change, chapter):
     found = find(chapter, (*EXPERIMENTS.values(), "counted"))
-    higher = with_first(found, "concrete_score", lambda run: run | {"curve_bits": run["curve_bits"] + change})
+    higher = with_first(
+        found, "concrete_score", lambda run: run | {"curve_strict": run["curve_strict"] + change}
+    )
     caption = figures_text.curves.__wrapped__(higher).caption
     assert ("Above the panel at the end: concrete score." in caption) == bool(change)
 

@@ -1,20 +1,23 @@
 """The glue of the chapter: how networks are trained and judged, at any scale, and what its settings refuse."""
 
 import inspect
-import re
+import signal
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from loupe import open_chapter
 from loupe.errors import LoupeError
+from loupe.experiment.units import experiments_of
+from loupe.metrics import NGramJudge
 from loupe.papers import sedd as room
 from loupe.papers.sedd import PRESETS, experiments_text
 from loupe.papers.sedd.experiments_text import METHODS
+from loupe.papers.sedd.ngram_filling import fill
 
 TINY = PRESETS["smoke"].override(
     {
@@ -24,31 +27,54 @@ TINY = PRESETS["smoke"].override(
         "blocks": 1,
         "length": 16,
         "infill": 4,
+        "characters": 20_000,
+        "judge_characters": 20_000,
+        "sample_steps": [2, 3],
+        "orders": 1,
     }
 )
 SMALL = TINY.override(
     {
-        "oracle_sequences": 100, "oracle_steps": [2, 4, 16], "characters": 20_000, "judge_characters": 20_000,
-        "sequences": 20, "curve_sequences": 4, "sample_steps": [2, 3, 4], "orders": 1,
+        "oracle_sequences": 100,
+        "oracle_steps": [2, 4, 16],
+        "sequences": 20,
+        "curve_sequences": 4,
+        "long_seeds": [0],
+        "long_steps": 8,
     }
-)  # fmt: skip
-EXPERIMENTS = [name for name in room.__all__ if name.islower()]
+)
+EXPERIMENTS = experiments_of(room)
 LOG27 = np.log2(27)
 
 
 @pytest.fixture
 def trained(tmp_path):
-    return lambda name, config=TINY, seed=0: experiments_text._train(
-        config, name, seed, "cpu", tmp_path / name
-    )
+    def train(name, config=TINY, seed=0, folder="run", **options):
+        work = tmp_path / folder / f"{name} {seed}"
+        work.mkdir(parents=True, exist_ok=True)
+        return experiments_text._trained(config, name, seed, "cpu", work, **options)
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """What every experiment gives at a tiny size, each from what those before it gave."""
+    found = {}
+    for name in sorted(EXPERIMENTS, key=lambda name: (len(EXPERIMENTS[name].after), name == "judged")):
+        wants = inspect.signature(EXPERIMENTS[name]).parameters
+        given = {"work": tmp_path_factory.mktemp(name), "earlier": found}
+        given = {one: given[one] for one in given if one in wants}
+        found[name] = EXPERIMENTS[name](SMALL, seed=0, device="cpu", **given)
+    return found
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_trains_and_is_judged_on_all_texts(trained, name):
-    result = trained(name).result
+    result = trained(name)
     assert result["method"] == name
     assert len(result["loss"]) == TINY.training.steps
-    assert list(result["curve_steps"]) == [3, 6]
+    assert list(result["curve_steps"]) == [1, 6]
     assert list(result["texts"]) == ["valid"]
     for key in ("bits_valid", "strict_valid"):
         assert result[key].shape == (TINY.sequences,)
@@ -56,46 +82,95 @@ def test_every_method_trains_and_is_judged_on_all_texts(trained, name):
     assert (result["strict_valid"] >= result["bits_valid"] - 1e-12).all()
 
 
-def kinds(names):
-    """Names without their numbers, and those of all texts as one."""
-    return {re.sub(r"\d+ ", "n ", re.sub("^(bits|strict)_.*", r"\1", name)) for name in names}
-
-
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_an_experiment_gives_what_is_stored_of_it(experiment, tmp_path):
-    """At any scale, and all of it finite but for Euler's steps that are too long."""
-    run = getattr(room, experiment)
-    work = {"work": tmp_path} if "work" in inspect.signature(run).parameters else {}
-    found, stored = run(SMALL, seed=0, device="cpu", **work), open_chapter("sedd", preset="cpu").stored
-    assert kinds(found) == kinds(stored[experiment].first)
-    rows = {name: np.asarray(each) for name, each in found.items() if np.asarray(each).dtype.kind == "f"}
-    assert {name for name, each in rows.items() if not np.isfinite(each).all()} <= {
-        "euler",
-        "bits",
-        "bits_error",
-        "distances",
-    }
+def test_an_experiment_gives_finite_numbers(experiment, stored):
+    """All but those of Euler's steps that are too long."""
+    rows = {name: np.asarray(each) for name, each in stored[experiment].items()}
+    assert {
+        name for name, each in rows.items() if each.dtype.kind == "f" and not np.isfinite(each).all()
+    } <= {"euler", "bits", "bits_error", "distances"}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_stored_network_gives_the_bits_that_are_stored_with_it(trained, name):
+    result = trained(name)
+    again = room.network(result, TINY)
+    x0 = experiments_text.held_out_texts(TINY)["valid"]
+    draws = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        bits = (
+            METHODS[name].bound(TINY, 27, again, x0, TINY.times, draws)[1]
+            * experiments_text.BITS
+            / TINY.length
+        )
+    assert np.array_equal(bits.double().numpy(), result["strict_valid"])
+    assert result["weights"].dtype == np.float16
+
+
+def test_weights_are_stored_at_the_seeds_that_write(trained):
+    assert "weights" not in trained("SEDD absorb", TINY.override({"sample_seeds": []}))
+
+
+def test_judges_learn_from_text_that_no_other_network_sees():
+    ours, theirs = (experiments_text.characters(TINY, part) for part in ("writers", "judges"))
+    whole = experiments_text.load(TINY.text, split="train").ids
+    assert np.array_equal(ours, whole[: TINY.characters])
+    assert np.array_equal(theirs, whole[TINY.characters :][: TINY.judge_characters])
+    assert len(ours) == TINY.characters
+    assert len(theirs) > 0
+
+
+def test_a_longer_run_takes_more_steps(trained):
+    assert trained("autoregressive", steps=9)["steps"] == 9
+
+
+def test_evaluations_are_evenly_spaced_in_the_logarithm_of_the_step():
+    steps = np.array(experiments_text.curve_steps(PRESETS["gpu"].training))
+    assert (steps[0], steps[-1], len(steps)) == (15, 15_000, 30)
+    assert np.allclose(steps[1:] / steps[:-1], 1000 ** (1 / 29), rtol=0.03)
+
+
+def test_an_interrupted_run_goes_on_to_the_same(trained, monkeypatch):
+    straight, measure = trained("SEDD absorb", seed=0), experiments_text._excess
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            experiments_text, "_excess", lambda *each: signal.raise_signal(signal.SIGINT) or measure(*each)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            trained("SEDD absorb", seed=0, folder="again")
+    again = trained("SEDD absorb", seed=0, folder="again")
+    for key in ("weights", "loss", "curve_bits", "curve_steps"):
+        assert np.array_equal(again[key], straight[key])
 
 
 @pytest.mark.parametrize("name", ["SEDD absorb", "MDLM", "time-free", "autoregressive", "D3PM"])
 def test_training_starts_at_equally_likely_tokens(trained, name):
-    first = trained(name, TINY.override({"training.batch": 256})).result["loss"][0]
+    first = trained(name, TINY.override({"training.batch": 256}))["loss"][0]
     # D3PM spends one of 28 equal parts on the mask.
     assert first == pytest.approx(np.log2(28) if name in ("D3PM", "autoregressive") else LOG27, abs=0.25)
 
 
-def test_the_same_seed_gives_the_same_numbers_and_another_others(trained, tmp_path):
-    one, two = (
-        experiments_text._train(TINY, "SEDD uniform", seed, "cpu", tmp_path / str(k)).result["bits_valid"]
-        for k, seed in enumerate((0, 0))
-    )
-    other = experiments_text._train(TINY, "SEDD uniform", 1, "cpu", tmp_path / "2").result["bits_valid"]
+def test_the_same_seed_gives_the_same_numbers_and_another_others(trained):
+    one, two = (trained("SEDD uniform", folder=folder)["bits_valid"] for folder in ("one", "two"))
     assert np.array_equal(one, two)
-    assert not np.array_equal(one, other)
+    assert not np.array_equal(one, trained("SEDD uniform", seed=1)["bits_valid"])
 
 
-def test_methods_are_judged_on_the_same_sequences(trained):
-    assert torch.equal(trained("SEDD absorb").held_out, trained("autoregressive").held_out)
+def test_gaps_filled_by_counting_have_the_distribution_of_all_that_could_stand_there():
+    rng = np.random.default_rng(0)
+    model = NGramJudge(np.where(rng.random(900) < 0.4, np.arange(900) % 3, 0), symbols=3, order=3)
+    text, every = rng.integers(3, size=12), np.array(list(product(range(3), repeat=3)))
+    whole = np.tile(text[:9], (27, 1))  # order - 1 characters after the gap are all that matters
+    whole[:, 4:7] = every
+    chances = 2 ** -model.bits(whole).sum(-1)
+    chances /= chances.sum()
+    texts = np.tile(text, (4000, 1))
+    tokens, bits = fill(model, texts, 4, 3, rng)
+    assert np.allclose(bits, -np.log2(chances[text[4:7] @ [9, 3, 1]]) / 3, rtol=1e-5)
+    assert np.array_equal(np.delete(tokens, [4, 5, 6], axis=1), np.delete(texts, [4, 5, 6], axis=1))
+    found = np.bincount(tokens[:, 4:7] @ [9, 3, 1], minlength=27) / len(tokens)
+    # Three times the total variation that so many draws have on average.
+    assert abs(found - chances).sum() / 2 < 3 * np.sqrt(chances / (2 * np.pi * len(tokens))).sum()
 
 
 def test_held_out_sequences_come_from_all_over_the_text():
@@ -154,12 +229,12 @@ write_blocks(documents, path, length=16, end=words.end, vocabulary=words.size)
 room.load = lambda name, split: PackedText(open_blocks(path), words, name, split)
 config = PRESETS["paper"].override({
     "text": "openwebtext", "zero_shot": [], "length": 16, "width": 16, "heads": 2, "blocks": 1, "condition": 8,
-    "curve_sequences": 4, "curve_times": 2, "sequences": 20, "times": 2, "infill": 4, "training": {
+    "curve_sequences": 4, "curve_times": 2, "sequences": 20, "times": 2, "infill": 4, "sample_seeds": [], "training": {
         "steps": 12, "batch": 16, "accumulate": accumulate, "learning_rate": 1e-2, "warmup": 2, "ema": 0.9,
         "evaluations": 2, "precision": "32-true", "compile": False,
     },
 })
-found = room._train(config, "SEDD absorb", 0, "cpu", work).result
+found = room._trained(config, "SEDD absorb", 0, "cpu", work)
 if rank == 0:
     np.savez(work / "found.npz", loss=found["loss"], bits=found["bits_valid"])
 """

@@ -46,10 +46,10 @@ def noise_features(noise):
 class Modulation(nn.Module):
     """Shift, scale and gate for parts of a block: linear in the condition, or learnt numbers where there is none.
 
-    Linear ones start at 0, so that a block is the identity at first; without a condition gates start at 1.
+    Linear ones start at 0, so that a block is the identity at first; without a condition gates start at ``gate``.
     """
 
-    def __init__(self, width, condition, parts):
+    def __init__(self, width, condition, parts, gate=1.0):
         super().__init__()
         self.parts = parts
         if condition:
@@ -57,7 +57,7 @@ class Modulation(nn.Module):
             nn.init.zeros_(self.linear.weight)
             nn.init.zeros_(self.linear.bias)
         else:
-            gates = torch.tensor([[0.0], [0.0], [1.0]]).repeat(-(-parts // 3), 1)[:parts]
+            gates = torch.tensor([[0.0], [0.0], [gate]]).repeat(-(-parts // 3), 1)[:parts]
             self.constant = nn.Parameter(gates.repeat(1, width).flatten())
 
     def forward(self, condition):
@@ -70,10 +70,10 @@ class Modulation(nn.Module):
 class Block(nn.Module):
     """Attention, then a layer at each position; each added to what came in, behind a gate."""
 
-    def __init__(self, width, heads, condition, rate, causal):
+    def __init__(self, width, heads, condition, rate, causal, gate=1.0):
         super().__init__()
         self.heads, self.rate, self.causal = heads, rate, causal
-        self.modulation = Modulation(width, condition, 6)
+        self.modulation = Modulation(width, condition, 6, gate)
         self.norm1 = nn.LayerNorm(width, bias=False)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
         self.out = nn.Linear(width, width, bias=False)
@@ -81,21 +81,27 @@ class Block(nn.Module):
         self.widen = nn.Linear(width, 4 * width)
         self.narrow = nn.Linear(4 * width, width)
 
-    def forward(self, x, condition, angles, seen=None):
-        """``x (B, L, width)`` to the same shape; ``seen`` says which positions (last axis) each of them may look at."""
+    def forward(self, x, condition, angles, seen=None, kept=None):
+        """``x (B, L, width)`` to the same shape; ``seen`` says which positions (last axis) each of them may look at.
+
+        ``kept`` has the keys and values of earlier positions, and gets those of these.
+        """
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)
-        h = self._attention(torch.addcmul(shift1, self.norm1(x), 1 + scale1), angles, seen)
+        h = self._attention(torch.addcmul(shift1, self.norm1(x), 1 + scale1), angles, seen, kept)
         x = torch.addcmul(x, gate1, dropout(h, self.rate, self.training))
         h = torch.addcmul(shift2, self.norm2(x), 1 + scale2)
         h = self.narrow(gelu(self.widen(h), approximate="tanh"))
         return torch.addcmul(x, gate2, dropout(h, self.rate, self.training))
 
-    def _attention(self, h, angles, seen):
+    def _attention(self, h, angles, seen, kept):
         B, L, width = h.shape
         qkv = self.qkv(h).view(B, L, 3 * self.heads, width // self.heads)
         turning, v = qkv.split([2 * self.heads, self.heads], dim=2)
         q, k = rotated(turning, *angles).to(v.dtype).chunk(2, dim=2)
         q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+        if kept is not None:
+            k, v = (torch.cat([*kept.get(name, ()), part], dim=2) for name, part in (("k", k), ("v", v)))
+            kept |= {"k": [k], "v": [v]}
         h = scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=self.causal and seen is None)
         return self.out(h.transpose(1, 2).reshape(B, L, width))
 
@@ -121,6 +127,9 @@ class Transformer(nn.Module):
         seen lead astray.
     seed : int
         Of the initial weights. The output starts at 0.
+    gate : float
+        Where the gates of the blocks start in a network without noise: at 0 each block is the identity at first, as it
+        is in a network with noise.
 
     Raises
     ------
@@ -129,7 +138,18 @@ class Transformer(nn.Module):
     """
 
     def __init__(
-        self, states, *, width, heads, blocks, condition=128, rate=0.0, causal=False, length=None, seed=0
+        self,
+        states,
+        *,
+        width,
+        heads,
+        blocks,
+        condition=128,
+        rate=0.0,
+        causal=False,
+        length=None,
+        seed=0,
+        gate=1.0,
     ):
         super().__init__()
         sizes = {"states": states, "width": width, "heads": heads, "blocks": blocks}
@@ -147,7 +167,9 @@ class Transformer(nn.Module):
                 self.noise = nn.Sequential(
                     nn.Linear(FREQUENCIES, condition), nn.SiLU(), nn.Linear(condition, condition)
                 )
-            self.blocks = nn.ModuleList(Block(width, heads, condition, rate, causal) for _ in range(blocks))
+            self.blocks = nn.ModuleList(
+                Block(width, heads, condition, rate, causal, gate) for _ in range(blocks)
+            )
             self.norm = nn.LayerNorm(width, bias=False)
             self.modulation = Modulation(width, condition, 2)
             self.head = nn.Linear(width, states)
@@ -155,7 +177,7 @@ class Transformer(nn.Module):
         nn.init.zeros_(self.head.bias)
         self._angles = {}
 
-    def forward(self, tokens, noise=None, padding=None):
+    def forward(self, tokens, noise=None, padding=None, cache=None):
         """Outputs (..., L, states).
 
         Parameters
@@ -165,19 +187,22 @@ class Transformer(nn.Module):
             Total noise, for a network that takes it.
         padding : torch.Tensor of bool, shape (..., L), optional
             True where there is no token: nothing looks there, and the output is of no use.
+        cache : dict, optional
+            For a causal network: what it keeps of the tokens before these (empty at first), and to which it adds.
 
         Raises
         ------
         ValueError
             For tokens that are no states of the network (looked at on the CPU only: elsewhere it would stop the
-            device), missing noise, or a padding of another shape.
+            device), missing noise, a padding of another shape, or a cache with padding or in a network that is not causal.
         """
         batch, L = tokens.shape[:-1], tokens.shape[-1]
         self._check_tokens(tokens)
         tokens = tokens.reshape(-1, L)
-        if self.length is not None and self.length < L:
+        past = cache[0]["k"][0].shape[2] if cache else 0
+        if self.length is not None and self.length < past + L:
             warnings.warn(
-                f"sequences of {L} tokens are longer than the {self.length} of training: expect worse",
+                f"sequences of {past + L} tokens are longer than the {self.length} of training: expect worse",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -188,9 +213,14 @@ class Transformer(nn.Module):
                 raise ValueError("this network is told the noise: call it with tokens and total noise (B,)")
             noise = torch.as_tensor(noise, device=x.device).expand(batch).reshape(-1)
             condition = silu(self.noise(noise_features(noise).to(x.dtype)))
-        angles, seen = self._rotary(L, x), self._seen(padding, batch, L)
-        for block in self.blocks:
-            x = block(x, condition, angles, seen)
+        angles, seen = self._rotary(past + L, x), self._seen(padding, batch, L)
+        if cache is not None:
+            if padding is not None or not self.causal:
+                raise ValueError("a cache is for a causal network, and for tokens without padding")
+            angles = [each[past:] for each in angles]
+            seen = torch.ones(L, past + L, dtype=torch.bool, device=x.device).tril(past)
+        for k, block in enumerate(self.blocks):
+            x = block(x, condition, angles, seen, None if cache is None else cache.setdefault(k, {}))
         shift, scale = self.modulation(condition)
         out = self.head(torch.addcmul(shift, self.norm(x), 1 + scale))
         return out.view(*batch, L, self.states)

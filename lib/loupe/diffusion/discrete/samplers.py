@@ -247,7 +247,16 @@ def first_hitting(
 
 
 def sample_autoregressive(
-    network, shape, start, *, generator=None, device="cpu", given=None, temperature=1.0, top_p=1.0
+    network,
+    shape,
+    start,
+    *,
+    generator=None,
+    device="cpu",
+    given=None,
+    temperature=1.0,
+    top_p=1.0,
+    cached=False,
 ):
     """Texts of a causal network, one token after the other, from its own probabilities.
 
@@ -262,6 +271,9 @@ def sample_autoregressive(
         As for :func:`sample`.
     given : torch.Tensor of int64, shape (m,) or (B, m), optional
         The first tokens.
+    cached : bool
+        Keep keys and values of earlier tokens, with a network that takes ``cache=`` as
+        :class:`~loupe.networks.transformer.Transformer` does: each token is then computed once.
 
     Returns
     -------
@@ -277,11 +289,12 @@ def sample_autoregressive(
             )
         given = given.to(device).long()
         x = given.reshape(-1, given.shape[-1]).expand(shape[0], -1)
-    asked = 0
+    asked, kept = 0, {"cache": {}} if cached else {}
     with torch.no_grad():
         while x.shape[1] < shape[1]:
-            logits = network(pad(x, (1, 0), value=start))
-            of_shape("the logits", logits, (shape[0], x.shape[1] + 1, max(start, logits.shape[-1])))
+            latest = x[:, -1:] if cached and asked else pad(x, (1, 0), value=start)
+            logits = network(latest, **kept)
+            of_shape("the logits", logits, (*latest.shape, max(start, logits.shape[-1])))
             logits = logits[:, -1, :start]
             uniform = torch.rand(shape[0], generator=generator, device=device, dtype=torch.float64)
             law = sharpened(logits.double(), *sharp).exp() if sharp else logits.double().softmax(-1)

@@ -28,7 +28,7 @@ class TextTraining(Training):
     ema: float = Field(0.9999, ge=0, lt=1)
     """decay of the moving average of the weights, which is evaluated"""
     evaluations: int = Field(130, ge=1)
-    """evaluations over the whole run, evenly spaced"""
+    """evaluations over the whole run, at steps evenly spaced in their logarithm"""
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
     """precision of the forward pass; 32-true is that of the weights"""
     compile: bool = True
@@ -42,13 +42,19 @@ class Config(Preset):
     """seed of experiments that repeat inside themselves, or are identities"""
 
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
-    """seeds of SEDD with both graphs, D3PM and the autoregressive network: of weights, crops and noise"""
+    """seeds of SEDD with both graphs, D3PM, MDLM and the autoregressive network: of weights, crops and noise"""
 
     extra_seeds: tuple[int, ...] = (0, 1, 2)
-    """seeds of MDLM, of the network without time, and of concrete score matching"""
+    """seeds of the network without time, of its control, and of concrete score matching"""
 
-    sample_seeds: tuple[int, ...] = (0,)
-    """those of the seeds whose networks also write text"""
+    sample_seeds: tuple[int, ...] = (0, 1, 2)
+    """those of the seeds whose weights are stored: they write text, and have a judge each"""
+
+    long_seeds: tuple[int, ...] = ()
+    """seeds of the two networks that are trained for more steps"""
+
+    long_steps: int = Field(5_000_000, ge=1)
+    """steps of those"""
 
     toy_problems: int = Field(20, ge=2)
     """random distributions over all short texts on which identities are checked"""
@@ -114,7 +120,7 @@ class Config(Preset):
     """texts that no network has seen anything like"""
 
     judge_characters: int | None = Field(None, ge=1000)
-    """characters of the text from which the judge of samples counts; all by default"""
+    """characters after those, from which judges of samples learn; by default the same text as the others"""
 
     samples: int = Field(1000, ge=20)
     """texts that each sampler writes"""
@@ -126,7 +132,16 @@ class Config(Preset):
     """numbers of steps of the samplers"""
 
     race_steps: int = Field(1024, ge=1)
-    """steps of samples drawn in fewer digits"""
+    """steps of samples that are sharpened, drawn in fewer digits, or fill a gap"""
+
+    temperatures: tuple[float, ...] = (0.9, 0.8, 0.7)
+    """temperatures of sharpened samples"""
+
+    nuclei: tuple[float, ...] = (0.95, 0.9, 0.8)
+    """probabilities of the nucleus of others"""
+
+    infill_top_p: float = Field(0.95, gt=0, le=1)
+    """that of the autoregressive network where a gap is filled"""
 
     infill: int = Field(64, ge=1)
     """tokens in the middle of a sequence that are to be filled in"""
@@ -144,36 +159,33 @@ class Config(Preset):
             raise ValueError(
                 f"infill must leave a token on each side, got {self.infill} of {self.length} tokens"
             )
-        if not set(self.sample_seeds) <= set(self.seeds):
-            raise ValueError(f"sample_seeds must be among seeds {self.seeds}, got {self.sample_seeds}")
+        for name in ("seeds", "extra_seeds"):
+            if not set(self.sample_seeds) <= set(listed := getattr(self, name)):
+                raise ValueError(f"sample_seeds must be among {name} {listed}, got {self.sample_seeds}")
         return self
 
 
 PAPER_SETTINGS = Config()
 GPU = PAPER_SETTINGS.override(
     {
-        "seeds": [0], "extra_seeds": [0], "oracle_sequences": 10_000, "text": "novels27",
-        "width": 512, "heads": 8, "blocks": 8, "dropout": 0.0,
+        "long_seeds": [0], "long_steps": 60_000, "oracle_sequences": 10_000,
+        "text": "novels27", "characters": 4_000_000, "judge_characters": 4_000_000,
+        "length": 64, "width": 96, "heads": 4, "blocks": 3, "condition": 32, "dropout": 0.0,
         "training": {
-            "steps": 2000, "batch": 256, "learning_rate": 6e-4, "beta2": 0.99, "warmup": 100, "schedule": "linear",
-            "cooldown": 0.3, "ema": 0.995, "evaluations": 10,
+            "steps": 15_000, "batch": 32, "learning_rate": 2e-3, "beta2": 0.99, "warmup": 100, "schedule": "linear",
+            "cooldown": 0.3, "ema": 0.999, "evaluations": 30, "precision": "32-true", "compile": False,
         },
-        "times": 64, "samples": 512, "sample_steps": [16, 32, 64, 128, 256, 512, 1024], "race_steps": 256,
+        "times": 32,
+        # The Penn Treebank may not be passed on.
+        "zero_shot": ["zs_wikitext2", "zs_shakespeare", "zs_state_union"],
+        "samples": 512, "sample_batch": 64, "sample_steps": [4, 8, 16, 32, 64, 128, 256], "race_steps": 64, "infill": 16,
     }
 )  # fmt: skip
 CPU = GPU.override(
     {
-        "toy_problems": 10, "oracle_steps": [2, 4, 8, 16], "seeds": [0, 1, 2],
-        "characters": 5_000_000, "judge_characters": 5_000_000,
-        "length": 64, "width": 96, "heads": 4, "blocks": 3, "condition": 32,
-        "training": {
-            "steps": 300, "batch": 32, "learning_rate": 2e-3, "warmup": 50, "ema": 0.99, "evaluations": 12,
-            "precision": "32-true", "compile": False,
-        },
-        "curve_sequences": 64, "curve_times": 4, "sequences": 256, "times": 16,
-        # The Penn Treebank may not be passed on.
-        "zero_shot": ["zs_wikitext2", "zs_shakespeare", "zs_state_union"],
-        "samples": 128, "sample_batch": 64, "sample_steps": [4, 8, 16, 32, 64, 128, 256], "race_steps": 64, "infill": 16,
+        "toy_problems": 10, "oracle_steps": [2, 4, 8, 16], "extra_seeds": [0], "sample_seeds": [0], "long_seeds": [],
+        "training": {"steps": 300, "warmup": 50, "ema": 0.99, "evaluations": 12},
+        "curve_sequences": 64, "curve_times": 4, "sequences": 256, "times": 16, "samples": 128,
     }
 )  # fmt: skip
 SMOKE = CPU.override(

@@ -1,17 +1,23 @@
-"""What the trained networks write, and how that is judged: by a 5-gram model, beside the entropy of what they wrote."""
+"""What the trained networks write and fill in, and how that is judged: all from stored networks and stored texts."""
+
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 
-from loupe.data import load
 from loupe.diffusion.discrete import (
     Absorbing,
+    GeometricNoise,
     LogLinearNoise,
+    Uniform,
     any_order_nats,
+    autoregressive_nats,
     first_hitting,
     sample,
     sample_autoregressive,
 )
+from loupe.experiment import experiment
 from loupe.metrics import (
     NGramJudge,
     bigram_distribution,
@@ -19,132 +25,237 @@ from loupe.metrics import (
     mauve27,
     token_entropies,
 )
+from loupe.papers.sedd.experiments_text import BITS, METHODS, characters, held_out_texts, load_weights
+from loupe.papers.sedd.ngram_filling import fill
 
-RACES = {"float16": torch.float16, "float32": torch.float32, "float64": torch.float64}
+WRITERS = ("samples_absorb", "samples_uniform", "samples_time_free", "samples_autoregressive")
+MASKS = (Absorbing(27), LogLinearNoise())
+RANDOM = (Uniform(27), GeometricNoise())
 
 
-def samples_of_scores(config, trained, graph, noise, methods, races=False):
-    """Texts of a score network at each number of steps; with ``races``, also drawn in fewer digits."""
-    graph, judge = graph(trained.tokens), _judge(config)
-    found = {"sample_steps": np.array(config.sample_steps), "sample_methods": np.array(methods)}
-    found["race_steps"] = config.race_steps
-    runs = {
-        f"{method} {n}": {"steps": n, "method": method} for method in methods for n in config.sample_steps
+def network(result, config=None):
+    """The trained network of a stored result, in evaluation mode: a score, or of D3PM and autoregressive ones logits.
+
+    It has the sizes of ``config``; by default those with which the result was made.
+    """
+    config = SimpleNamespace(**result.settings) if config is None else config
+    built = METHODS[result["method"]].network(config, int(result["vocabulary"]), 0)
+    load_weights(built, torch.from_numpy(result["weights"]))
+    return built.eval().requires_grad_(False)
+
+
+# --- writing ------------------------------------------------------------------------------------------------
+
+
+@experiment(seeds="sample_seeds", after=("sedd_absorb",))
+def samples_absorb(config, *, seed, device, earlier):
+    """Texts of SEDD with masks: at each number of steps, sharpened, and drawn in fewer digits."""
+    score, steps = network(earlier["sedd_absorb"], config).to(device), config.race_steps
+    runs = [{"steps": n} for n in config.sample_steps]
+    runs += [{"steps": steps, "temperature": t} for t in config.temperatures]
+    runs += [{"steps": steps, "top_p": p} for p in config.nuclei]
+    runs += [{"steps": steps, "race": getattr(torch, digits)} for digits in ("float16", "float32", "float64")]
+    return _written(config, seed, device, sample, runs, score, *MASKS) | _path(
+        config, seed, device, score, *MASKS
+    )
+
+
+@experiment(seeds="sample_seeds", after=("sedd_uniform",))
+def samples_uniform(config, *, seed, device, earlier):
+    """Texts of SEDD with uniform noise, in both kinds of steps."""
+    score = network(earlier["sedd_uniform"], config).to(device)
+    runs = [{"steps": n, "method": method} for method in ("tweedie", "euler") for n in config.sample_steps]
+    found = _written(config, seed, device, sample, runs, score, *RANDOM)
+    return found | _path(config, seed, device, score, *RANDOM)
+
+
+@experiment(seeds="sample_seeds", after=("time_free",))
+def samples_time_free(config, *, seed, device, earlier):
+    """Texts of a network without time, which is evaluated only after a change; last, without any grid of times."""
+    score, (graph, noise) = network(earlier["time_free"], config).to(device), MASKS
+    runs = [{"steps": n, "cached": True} for n in config.sample_steps]
+    found = _written(config, seed, device, sample, runs, score, graph, noise)
+    last = _written(config, seed, device, first_hitting, [{}], score, graph)
+    return {name: np.concatenate([found[name], last[name]]) for name in found}
+
+
+@experiment(seeds="sample_seeds", after=("autoregressive",))
+def samples_autoregressive(config, *, seed, device, earlier):
+    """Texts of the autoregressive network: as it is, at lower temperatures, and from a nucleus; last, without a cache."""
+    causal = network(earlier["autoregressive"], config).to(device)
+    runs = [{"cached": True}, *({"cached": True, "temperature": t} for t in config.temperatures)]
+    runs += [{"cached": True, "top_p": p} for p in config.nuclei] + [{}]
+    return _written(config, seed, device, sample_autoregressive, runs, causal, start=27)
+
+
+def _written(config, seed, device, sampler, runs, *arguments, **options):
+    """One row for each run: its options, texts ``(rows, samples, L)``, and what they cost."""
+    rows = [_texts(config, seed, device, sampler, *arguments, **options, **run) for run in runs]
+    tokens, evaluations, seconds = zip(*rows, strict=True)
+    kinds = {"steps": 0, "method": "tweedie", "temperature": 1.0, "top_p": 1.0, "race": "", "cached": False}
+    named = [run | {"race": str(run.get("race", "")).removeprefix("torch.")} for run in runs]
+    return {
+        **{name: np.array([run.get(name, usual) for run in named]) for name, usual in kinds.items()},
+        "tokens": np.stack(tokens),
+        "evaluations": np.stack(evaluations),
+        "seconds": np.array(seconds),  # of CPU time for a text
     }
-    if races:
-        runs |= {f"race {name}": {"steps": config.race_steps, "race": dtype} for name, dtype in RACES.items()}
-    for name, options in runs.items():
-        tokens, _ = _written(config, trained, sample, graph, noise, **options)
-        found |= _judged(name, tokens, judge)
-    held_out = _judged("held out", _stored(trained.held_out[: config.samples]), judge)
-    return found | held_out | _path(config, trained, graph, noise)
 
 
-def samples_of_denoiser(config, trained, noise):
-    """Texts of a network without time: what the cache saves, and the sampler that needs no grid."""
-    graph, judge = Absorbing(trained.tokens), _judge(config)
-    found, counts = {"sample_steps": np.array(config.sample_steps)}, []
-    for steps in config.sample_steps:
-        tokens, evaluations = _written(config, trained, sample, graph, noise, steps=steps, cached=True)
-        found |= _judged(f"tweedie {steps}", tokens, judge)
-        counts.append(evaluations)
-    found |= {"evaluations": np.stack(counts), "length": config.length}
-    return found | _judged("first hitting", _written(config, trained, first_hitting, graph)[0], judge)
+def _texts(config, seed, device, sampler, *arguments, **options):
+    """Tokens ``(samples, L)``, network evaluations ``(samples,)``, and seconds for a text, written batch by batch."""
+    generator, begin = torch.Generator(device).manual_seed(seed), time.process_time()
+    sizes = [
+        min(config.sample_batch, config.samples - k) for k in range(0, config.samples, config.sample_batch)
+    ]
+    written = [
+        sampler(*arguments, shape=(n, config.length), generator=generator, device=device, **options)
+        for n in sizes
+    ]
+    seconds = (time.process_time() - begin) / config.samples
+    tokens = torch.cat([each.tokens for each in written])
+    evaluations = torch.cat([each.evaluations for each in written])
+    return _stored(tokens), evaluations.cpu().numpy().astype(np.int32), seconds
 
 
-def samples_autoregressive(config, trained):
-    """Texts of the causal network, as it is and without any change of temperature."""
-    tokens, _ = _written(config, trained, sample_autoregressive, start=trained.tokens)
-    return _judged("autoregressive", tokens, _judge(config))
-
-
-def fills(config, trained):
-    """C12: the middle of held-out texts, judged and written anew with one side given, and with both."""
-    graph, noise = Absorbing(trained.tokens), LogLinearNoise()
-    x0 = trained.held_out[: config.samples]
-    start = (config.length - config.infill) // 2
-    place = torch.arange(config.length, device=x0.device)
-    middle, after = (place >= start) & (place < start + config.infill), place >= start + config.infill
-    generator = torch.Generator(x0.device).manual_seed(trained.seed)
-
-    def bits(hidden):
-        # The same orders for one side and for both.
-        generator = torch.Generator(x0.device).manual_seed(trained.seed)
-        draws = [
-            torch.cat([
-                any_order_nats(trained.network, part, graph, middle, hidden, generator=generator)
-                for part in x0.split(config.sample_batch)
-            ])
-            for _ in range(config.orders)
-        ]  # fmt: skip
-        return torch.stack(draws).mean(0).cpu().double().numpy() / (np.log(2) * config.infill)
-
-    with torch.no_grad():
-        found = {"infill_bits_both": bits(None), "infill_bits_before": bits(after)}
-    found["infill_place"] = middle.cpu().numpy()
-    for sides, given in (("both", ~middle), ("before", place < start)):
-        where = given.nonzero().squeeze(1)
-        tokens = torch.cat([
-            sample(
-                trained.network, graph, noise, tuple(part.shape), steps=config.race_steps,
-                given=(where, part[:, where]), generator=generator, device=trained.device,
-            ).tokens
-            for part in x0.split(config.sample_batch)
-        ])  # fmt: skip
-        # After the middle the text of the page is compared, whether it was given or not.
-        tokens = torch.where(after, x0, tokens)
-        found[f"infill_tokens_{sides}"] = _stored(tokens)
-    found["infill_truth"] = _stored(x0)
-    # Middles with the three characters on either side, so that groups of four see the joints; the yardstick is the
-    # middle of another text.
-    window = slice(max(0, start - 3), start + config.infill + 3)
-    strangers = _stored(torch.where(middle, x0.roll(1, 0), x0))
-    written = {"both": found["infill_tokens_both"], "before": found["infill_tokens_before"]}
-    for name, tokens in (written | {"strangers": strangers}).items():
-        truth = found["infill_truth"][:, window]
-        found[f"infill_mauve_{name}"] = mauve27(truth, tokens[:, window], seed=trained.seed)
-    return found
-
-
-def _written(config, trained, sampler, *arguments, **options):
-    """Tokens ``(samples, L)`` of uint8 and network evaluations ``(samples,)``, written batch by batch."""
-    generator = torch.Generator(trained.device).manual_seed(trained.seed)
-    tokens, evaluations = [], []
-    for start in range(0, config.samples, config.sample_batch):
-        shape = (min(config.sample_batch, config.samples - start), config.length)
-        written = sampler(
-            trained.network, *arguments, shape=shape, generator=generator, device=trained.device, **options
-        )
-        tokens.append(_stored(written.tokens))
-        evaluations.append(written.evaluations.cpu().numpy())
-    return np.concatenate(tokens), np.concatenate(evaluations)
-
-
-def _path(config, trained, graph, noise):
+def _path(config, seed, device, score, graph, noise):
     """Every state of three texts on their way, noise first, for the page."""
-    states = []
-    generator = torch.Generator(trained.device).manual_seed(trained.seed + 1)
+    states, generator = [], torch.Generator(device).manual_seed(seed + 1)
     sample(
-        trained.network, graph, noise, (3, config.length), steps=config.race_steps, generator=generator,
-        device=trained.device, watch=lambda k, x: states.append(_stored(x)),
+        score, graph, noise, (3, config.length), steps=config.race_steps, generator=generator, device=device,
+        watch=lambda k, x: states.append(_stored(x)),
     )  # fmt: skip
     return {"path": np.stack(states, axis=1)}
 
 
-def _judge(config):
-    text = load(config.text, split="train", characters=config.judge_characters)
-    return NGramJudge(text.ids), bigram_distribution(text.ids)
+# --- judging ------------------------------------------------------------------------------------------------
 
 
-def _judged(name, tokens, judge):
-    """Bits per character under the judge, entropy and distance of bigrams, of texts ``(n, L)``."""
-    model, pairs = judge
-    return {
-        f"{name} tokens": tokens,
-        f"{name} bits": model.bits_per_character(tokens),
-        f"{name} entropy": token_entropies(tokens),
-        f"{name} bigrams": bigram_total_variation(tokens, pairs),
+@experiment(seeds="sample_seeds", after=(*WRITERS, "judge"))
+def judged(config, *, seed, device, earlier):
+    """Bits per character of all written texts under two judges that learnt from other text, entropy, and bigrams."""
+    second, ids = network(earlier["judge"], config).to(device), characters(config, "judges")
+    first, pairs = NGramJudge(ids), bigram_distribution(ids)
+    texts = {name.removeprefix("samples_"): earlier[name]["tokens"] for name in WRITERS}
+    texts["held_out"] = held_out_texts(config)["valid"][None, : config.samples].numpy()
+    found = {}
+    for name, tokens in texts.items():
+        found[f"{name}_ngrams"] = first.bits_per_character(tokens)
+        found[f"{name}_network"] = np.stack([_causal_bits(config, second, each).mean(-1) for each in tokens])
+        found[f"{name}_entropy"] = token_entropies(tokens)
+        found[f"{name}_bigrams"] = np.array([bigram_total_variation(each, pairs) for each in tokens])
+    return found
+
+
+def _causal_bits(config, causal, tokens):
+    """Bits of each character ``(n, L)`` under an autoregressive network, given those before it."""
+    device = next(causal.parameters()).device
+    parts = torch.from_numpy(np.asarray(tokens, dtype=np.int64)).to(device).split(config.sample_batch)
+    with torch.no_grad():
+        return (
+            BITS * torch.cat([autoregressive_nats(causal, part, 27) for part in parts]).cpu().double().numpy()
+        )
+
+
+# --- filling in ---------------------------------------------------------------------------------------------
+
+
+@experiment(seeds="sample_seeds", after=("sedd_absorb", "autoregressive", "judge"))
+def infilling(config, *, seed, device, earlier):
+    """C12: the middle of held-out texts, judged and written anew, from both sides and from the left."""
+    score, causal, second = (
+        network(earlier[name], config).to(device) for name in ("sedd_absorb", "autoregressive", "judge")
+    )
+    x0 = held_out_texts(config)["valid"][: config.samples].to(device)
+    before, middle, after = sides(config, device)
+    bits = {
+        "both": _any_order_bits(config, seed, score, x0, middle, None),
+        "before": _any_order_bits(config, seed, score, x0, middle, after),
+        "autoregressive": _causal_bits(config, causal, x0.cpu())[:, middle.cpu().numpy()].mean(-1),
     }
+    texts = {
+        "both": _infilled(config, seed, score, x0, before | after),
+        "before": _infilled(config, seed, score, x0, before),
+        "autoregressive": _continued(config, seed, causal, x0, before | middle, 1.0),
+        "nucleus": _continued(config, seed, causal, x0, before | middle, config.infill_top_p),
+        "strangers": x0.roll(1, 0),
+    }
+    # What stands outside the middle is that of the page.
+    texts = {name: _stored(torch.where(middle, tokens, x0)) for name, tokens in texts.items()}
+    return {f"bits_{name}": each for name, each in bits.items()} | _seen(
+        config, seed, second, texts, _stored(x0), middle
+    )
+
+
+def sides(config, device="cpu"):
+    """Where a text stands before, in, and after the gap in its middle: three masks ``(L,)``."""
+    place, start = torch.arange(config.length, device=device), (config.length - config.infill) // 2
+    return place < start, (place >= start) & (place < start + config.infill), place >= start + config.infill
+
+
+def _any_order_bits(config, seed, score, x0, middle, hidden):
+    """Bits per character of the true middle: the bound, in the same orders whatever is hidden."""
+    generator = torch.Generator(x0.device).manual_seed(seed)
+    with torch.no_grad():
+        draws = [
+            torch.cat([
+                any_order_nats(score, part, MASKS[0], middle, hidden, generator=generator)
+                for part in x0.split(config.sample_batch)
+            ])
+            for _ in range(config.orders)
+        ]  # fmt: skip
+    return BITS * torch.stack(draws).mean(0).cpu().double().numpy() / config.infill
+
+
+def _infilled(config, seed, score, x0, given):
+    generator, where = torch.Generator(x0.device).manual_seed(seed), given.nonzero().squeeze(1)
+    return torch.cat([
+        sample(
+            score, *MASKS, tuple(part.shape), steps=config.race_steps, given=(where, part[:, where]),
+            generator=generator, device=x0.device,
+        ).tokens
+        for part in x0.split(config.sample_batch)
+    ])  # fmt: skip
+
+
+def _continued(config, seed, causal, x0, until, top_p):
+    """Texts up to the end of the middle, continued from what stands before it; what follows is left as it is."""
+    generator, stop = torch.Generator(x0.device).manual_seed(seed), int(until.sum())
+    parts = x0.split(config.sample_batch)
+    written = [
+        sample_autoregressive(
+            causal, (len(part), stop), 27, given=part[:, : stop - config.infill], generator=generator, top_p=top_p,
+            device=x0.device, cached=True,
+        ).tokens
+        for part in parts
+    ]  # fmt: skip
+    return torch.cat([torch.cat([new, part[:, stop:]], 1) for new, part in zip(written, parts, strict=True)])
+
+
+def _seen(config, seed, second, texts, truth, middle):
+    """The texts, how they fit the page under the second judge, characters that are right, and MAUVE-27 at the joints."""
+    place = np.flatnonzero(middle.cpu().numpy())
+    # The middle with three characters on either side, so that groups of four see the joints.
+    window = slice(max(0, place[0] - 3), place[-1] + 4)
+    found = {"truth": truth, "truth_network": _causal_bits(config, second, truth).mean(-1), "place": place}
+    for name, tokens in texts.items():
+        found |= {
+            f"{name}_tokens": tokens,
+            f"{name}_network": _causal_bits(config, second, tokens).mean(-1),
+            f"{name}_right": (tokens == truth)[:, place].mean(-1),
+            f"{name}_mauve": mauve27(truth[:, window], tokens[:, window], seed=seed),
+        }
+    return found
+
+
+@experiment(seeds="one_seed")
+def counted_infilling(config, *, seed, device):
+    """The trivial row of C12: 5-grams of the text to learn fill the middle, exactly, from both sides."""
+    x0 = held_out_texts(config)["valid"][: config.samples].numpy()
+    place = np.flatnonzero(sides(config)[1].numpy())
+    model = NGramJudge(characters(config, "writers"))
+    tokens, bits = fill(model, x0, place[0], len(place), np.random.default_rng(seed))
+    return {"bits": bits, "tokens": tokens.astype(np.uint8), "right": (tokens == x0)[:, place].mean(-1)}
 
 
 def _stored(tokens):

@@ -1,4 +1,8 @@
-"""What the chapter trains: one network after another on the same text, in the same number of steps."""
+"""What the chapter trains: one network after another on the same text, in the same number of steps.
+
+What is stored of a network is enough to go on from, its averaged weights. Sampling, infilling and judging are experiments
+of their own, in another module: an edit there does not put the training out of date.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,6 +10,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from loupe.data import load
 from loupe.data.token_blocks import BlockBatches, Crops, PackedText, blocks
@@ -26,72 +31,76 @@ from loupe.diffusion.discrete import (
 )
 from loupe.experiment import experiment
 from loupe.networks.transformer import Transformer
-from loupe.papers.sedd.experiments_samples import (
-    fills,
-    samples_autoregressive,
-    samples_of_denoiser,
-    samples_of_scores,
-)
-from loupe.training import train
+from loupe.training import evaluating, fit
 
 BITS = 1 / np.log(2)
+KINDS = ("bits", "strict")  # as published, and with all parts of the bound
 
 
 @experiment
 def sedd_absorb(config, *, seed, device, work):
-    """SEDD with masks: trained, judged, and at some seeds made to write."""
-
-    def write(trained):
-        found = samples_of_scores(config, trained, Absorbing, LogLinearNoise(), ("tweedie",), races=True)
-        return found | fills(config, trained)
-
-    return _result(config, "SEDD absorb", seed, device, work, write)
+    """SEDD with masks."""
+    return _trained(config, "SEDD absorb", seed, device, work)
 
 
 @experiment
 def sedd_uniform(config, *, seed, device, work):
     """SEDD with uniform tokens for noise."""
-    graph, noise, methods = Uniform, GeometricNoise(), ("tweedie", "euler")
-    return _result(config, "SEDD uniform", seed, device, work,
-                   lambda trained: samples_of_scores(config, trained, graph, noise, methods))  # fmt: skip
+    return _trained(config, "SEDD uniform", seed, device, work)
 
 
 @experiment
 def autoregressive(config, *, seed, device, work):
     """The same network with a causal mask and no time."""
-    return _result(config, "autoregressive", seed, device, work,
-                   lambda trained: samples_autoregressive(config, trained))  # fmt: skip
+    return _trained(config, "autoregressive", seed, device, work)
 
 
 @experiment
 def d3pm(config, *, seed, device, work):
     """D3PM with masks, on the network of SEDD."""
-    return _result(config, "D3PM", seed, device, work)
+    return _trained(config, "D3PM", seed, device, work)
 
 
-@experiment(seeds="extra_seeds")
+@experiment
 def mdlm(config, *, seed, device, work):
     """MDLM: the masked cross-entropy, on the network of SEDD."""
-    return _result(config, "MDLM", seed, device, work)
+    return _trained(config, "MDLM", seed, device, work)
+
+
+@experiment(seeds="sample_seeds")
+def judge(config, *, seed, device, work):
+    """The second judge of samples: the autoregressive network on text that no other network sees."""
+    return _trained(config, "autoregressive", seed, device, work, part="judges")
 
 
 @experiment(seeds="extra_seeds")
 def time_free(config, *, seed, device, work):
-    """The same without time, as in RADD: what a network need not know, and what that is good for."""
-    return _result(config, "time-free", seed, device, work,
-                   lambda trained: samples_of_denoiser(config, trained, LogLinearNoise()))  # fmt: skip
+    """MDLM on a network without time, as in RADD."""
+    return _trained(config, "time-free", seed, device, work)
+
+
+@experiment(seeds="extra_seeds")
+def constant_noise(config, *, seed, device, work):
+    """The control of ``time_free``: MDLM's own network, at one noise level always."""
+    return _trained(config, "constant noise", seed, device, work)
 
 
 @experiment(seeds="extra_seeds")
 def concrete_score(config, *, seed, device, work):
     """C8: concrete score matching, the loss before score entropy, on the network of SEDD."""
-    return _result(config, "concrete score", seed, device, work)
+    return _trained(config, "concrete score", seed, device, work)
 
 
-def _result(config, name, seed, device, work, write=None):
-    """What is stored of a method, with texts at the seeds that write."""
-    trained = _train(config, name, seed, device, work)
-    return trained.result | (write(trained) if write and seed in config.sample_seeds else {})
+@experiment(seeds="long_seeds")
+def long_absorb(config, *, seed, device, work):
+    """SEDD with masks for more steps."""
+    return _trained(config, "SEDD absorb", seed, device, work, steps=config.long_steps)
+
+
+@experiment(seeds="long_seeds")
+def long_autoregressive(config, *, seed, device, work):
+    """The autoregressive network for as many steps."""
+    return _trained(config, "autoregressive", seed, device, work, steps=config.long_steps)
 
 
 # --- methods ------------------------------------------------------------------------------------------------
@@ -111,6 +120,19 @@ def _transformer(config, states, seed, **options):
         states, width=config.width, heads=config.heads, blocks=config.blocks, rate=config.dropout,
         length=config.length, seed=seed, **{"condition": config.condition} | options,
     )  # fmt: skip
+
+
+class ConstantNoise(torch.nn.Module):
+    """A network that gets the noise level at which half the tokens are masked, whatever the level is."""
+
+    condition = 0  # it needs no noise
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x, noise=None, **options):
+        return self.network(x, np.log(2), **options)
 
 
 def _diffusion(graph, noise, wrap, loss, **options):
@@ -161,7 +183,10 @@ METHODS = {
     "SEDD absorb": _diffusion(*_MASKED, ScoreNetwork, score_entropy_loss),
     "SEDD uniform": _diffusion(Uniform, GeometricNoise(), ScoreNetwork, score_entropy_loss),
     "MDLM": _diffusion(*_MASKED, Denoiser, masked_cross_entropy),
-    "time-free": _diffusion(*_MASKED, Denoiser, masked_cross_entropy, condition=0),
+    "time-free": _diffusion(*_MASKED, Denoiser, masked_cross_entropy, condition=0, gate=0.0),
+    "constant noise": _diffusion(
+        *_MASKED, lambda network, chain: Denoiser(ConstantNoise(network), chain), masked_cross_entropy
+    ),
     "concrete score": _diffusion(*_MASKED, ScoreNetwork, concrete_score_loss),
     "D3PM": Method(
         lambda config, tokens, seed: _transformer(config, tokens + 1, seed), _d3pm_nats, _d3pm_bound
@@ -177,22 +202,39 @@ METHODS = {
 # --- training -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Writer:
-    """A trained network, and what is known of it."""
-
-    network: torch.nn.Module  # the moving average, in evaluation mode
-    tokens: int
-    device: str
-    seed: int
-    held_out: torch.Tensor  # (n, L), the sequences on which it was judged
-    result: dict
+def load_weights(network, weights):
+    """Put flat weights of any precision into a network."""
+    with torch.no_grad():
+        vector_to_parameters(weights.float(), network.parameters())
 
 
-def _train(config, name, seed, device, work):
+class _Curve:
+    """A hook that evaluates the average at given steps."""
+
+    def __init__(self, steps, measure):
+        self.steps, self.measure, self.rows = set(steps), measure, []
+
+    def __call__(self, run):
+        if run.step in self.steps:
+            with evaluating(run.average) as network:
+                self.rows.append({"steps": run.step} | self.measure(network))
+
+    def state_dict(self):
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state):
+        self.rows = state["rows"]
+
+
+def _trained(config, name, seed, device, work, part="writers", steps=None):
+    """Train a method's network, and judge it on held-out texts as it is stored, in half precision."""
     method, settings = METHODS[name], config.training
-    batches, tokens = _training_text(config, seed)
+    settings = settings.model_copy(update={"steps": steps or settings.steps})
+    batches, tokens = training_text(config, part, seed)
     texts = {split: each.to(device) for split, each in held_out_texts(config).items()}
+    built = method.network(config, tokens, seed).to(device)
+    if settings.compile:
+        built.compile()
 
     def loss(network, batch, generator):
         return method.loss(config, tokens, network, batch[0], generator).mean() / config.length
@@ -201,30 +243,50 @@ def _train(config, name, seed, device, work):
         generator = torch.Generator(device).manual_seed(seed)
         return method.bound(config, tokens, network, x0, times, generator)
 
-    def evaluate(network):
+    def measure(network):
         few = texts["valid"][: config.curve_sequences]
-        bits = BITS * float(nats(network, few, config.curve_times)[0].mean()) / config.length
-        return {"bits": bits} | (_excess(network, tokens, few, seed) if name == "SEDD absorb" else {})
+        found = nats(network, few, config.curve_times)
+        bits = {
+            kind: float(BITS * each.mean()) / config.length for kind, each in zip(KINDS, found, strict=True)
+        }
+        return bits | (_excess(network, tokens, few, seed) if name == "SEDD absorb" else {})
 
-    trained = train(
-        method.network(config, tokens, seed), loss, batches, settings, seed=seed, device=device, work=work / "run",
-        evaluate=evaluate,
+    curve = _Curve(curve_steps(settings), measure)
+    run = fit(
+        built, loss, batches, settings.new_optimizer(built.parameters()), steps=settings.steps, seed=seed,
+        schedule=settings.schedule_factor(), clip=settings.clip, ema=settings.ema, accumulate=settings.accumulate,
+        precision=settings.precision, device=device, hooks=[curve], checkpoint=work / "run.pt",
     )  # fmt: skip
-    result = {
+    weights = parameters_to_vector(run.average.parameters()).half()
+    load_weights(run.average, weights)
+    found = {
         "method": name,
-        "parameters": trained.parameters,
+        "vocabulary": tokens,
+        "parameters": len(weights),
         "steps": settings.steps,
         "tokens_seen": settings.steps * settings.batch * config.length,
-        "loss": BITS * trained.losses.astype(np.float64),
-        "curve_steps": trained.history["step"],
-        **{f"curve_{key}": trained.history[key] for key in ("bits", "excess") if key in trained.history},
+        "loss": _means(BITS * run.losses.cpu().numpy()),
         "texts": np.array(list(texts)),
-    }
+    } | {f"curve_{key}": np.array([row[key] for row in curve.rows]) for key in curve.rows[0]}
+    if seed in config.sample_seeds:
+        found["weights"] = weights.cpu().numpy()
     with torch.no_grad():
         for split, x0 in texts.items():
-            for kind, each in zip(("bits", "strict"), nats(trained.network, x0, config.times), strict=True):
-                result[f"{kind}_{split}"] = BITS * each.cpu().double().numpy() / config.length
-    return Writer(trained.network, tokens, device, seed, texts["valid"], result)
+            for kind, each in zip(KINDS, nats(run.average, x0, config.times), strict=True):
+                found[f"{kind}_{split}"] = BITS * each.cpu().double().numpy() / config.length
+    return found
+
+
+def curve_steps(settings):
+    """The steps of evaluations, evenly spaced in their logarithm: from a thousandth of the run to its end."""
+    steps = np.geomspace(max(1, settings.steps / 1000), settings.steps, settings.evaluations)
+    return np.unique(steps.round().astype(int)).tolist()
+
+
+def _means(losses, most=300):
+    """Means of groups of equally many steps, at most so many."""
+    size = -(-len(losses) // most)
+    return losses[: len(losses) // size * size].reshape(-1, size).mean(1)
 
 
 def _excess(network, tokens, x0, seed):
@@ -237,19 +299,26 @@ def _excess(network, tokens, x0, seed):
         scores = network(x, total)[..., :tokens].double()
     log_c = (scores.logsumexp(-1) + torch.expm1(total).log().unsqueeze(-1)).masked_fill(x != graph.mask, 0)
     each = (rate / torch.expm1(total)).unsqueeze(-1) * (torch.expm1(log_c) - log_c)
-    return {"excess": BITS * float(each.mean())}
+    return {"excess": float(BITS * each.mean())}
 
 
 # --- text ---------------------------------------------------------------------------------------------------
 
 
-def _training_text(config, seed):
-    """Batches of a text, and how many different tokens it has."""
+def characters(config, part):
+    """Ids of the text that writers learn from, or of what follows it, for judges; of all of it without a limit."""
+    ours, theirs = config.characters, config.judge_characters
+    ids = load(config.text, split="train", characters=ours and ours + (theirs or 0)).ids
+    return ids[ours:] if theirs and part == "judges" else ids[:ours]
+
+
+def training_text(config, part, seed):
+    """Batches of the text for writers or for judges, and how many different tokens it has."""
     if config.text in ("lm1b", "openwebtext"):
         packed = load(config.text, split="train")
         return BlockBatches(packed.ids, size=config.training.batch, seed=seed), packed.vocabulary.size
-    text = load(config.text, split="train", characters=config.characters)
-    return Crops(text.ids, length=config.length, size=config.training.batch, seed=seed), 27
+    ids = characters(config, part)
+    return Crops(ids, length=config.length, size=config.training.batch, seed=seed), 27
 
 
 def held_out_texts(config):

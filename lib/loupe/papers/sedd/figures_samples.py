@@ -9,7 +9,7 @@ from loupe.diffusion.discrete.samplers import LAST_TIME
 from loupe.experiment.render import Block, score_table
 from loupe.experiment.results import absent
 from loupe.papers.drawing import Picture, drawn_from
-from loupe.papers.sedd.claims import expected_evaluations, quality
+from loupe.papers.sedd.claims import expected_evaluations
 from loupe.papers.sedd.figures import METHODS
 from loupe.papers.sedd.figures_text import interval, style, words
 from loupe.plotting import MUTED, SERIES, TRUTH, figure, log_axis, reverse_path
@@ -17,6 +17,14 @@ from loupe.plotting import MUTED, SERIES, TRUTH, figure, log_axis, reverse_path
 MONO = "font-family:var(--pst-font-family-monospace,monospace);white-space:pre-wrap;overflow-wrap:anywhere"
 QUIET, COLOURED = "var(--loupe-quiet,#56616f)", "var(--loupe-accent,#0f766e)"
 WRITERS = ("sedd_absorb", "sedd_uniform", "autoregressive")
+
+
+def quality(run, method="tweedie"):
+    """Judge's bits per character and distance of bigrams at each number of steps."""
+    steps = run["sample_steps"]
+    return tuple(
+        np.array([np.mean(run[f"{method} {n} {what}"]) for n in steps]) for what in ("bits", "bigrams")
+    )
 
 
 def from_texts(*names):

@@ -10,8 +10,8 @@ PROFILE ?= workflow/profiles/local
 PORT ?= 8000
 WITHIN ?= 165m
 PACK ?= results-gpu.zip
-# The chapters of `make long` and `make gpu`; sedd joins them when its networks are redesigned.
-LONG ?= egno frechet_mean ph_dimension reflected_diffusion
+# The chapters of `make long` and `make gpu`.
+LONG ?= sedd egno frechet_mean ph_dimension reflected_diffusion
 
 # What people type reaches the shell as values of its variables, unread, and never as a part of a command.
 export LOUPE_PYTHON := $(value PYTHON)

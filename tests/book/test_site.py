@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from matplotlib.image import imread
 
 from loupe.experiment.folders import project_root
 from loupe.papers import PAPERS
@@ -194,6 +195,18 @@ def test_a_browser_without_a_network_reads_the_page(site, tmp_path, name):
         assert "\\widehat" not in re.sub(
             r"<(script|mjx-container|annotation).*?</\1>", "", dom, flags=re.DOTALL
         )
+
+
+@needs_browser
+@pytest.mark.parametrize("name", ["book/index", *CHAPTERS])
+def test_dark_pages_have_no_white_areas(site, tmp_path, name):
+    shot = tmp_path / "page.png"
+    dark = ("--blink-settings=preferredColorScheme=0", "--window-size=1280,12000", f"--screenshot={shot}")
+    browse(site / f"{name}.html", tmp_path, *dark)
+    pixels = imread(shot)[..., :3].min(-1)
+    blocks = pixels[: len(pixels) // 20 * 20].reshape(len(pixels) // 20, 20, -1, 20)
+    assert (blocks.max((1, 3)) < 0.2).mean() > 0.5
+    assert (blocks.min((1, 3)) > 0.75).sum() == 0
 
 
 @needs_browser

@@ -152,7 +152,7 @@ def _tile(paper: Paper) -> str:
     words = f'<span class="question">{escape(paper.question)}</span><span class="venue">{paper.venue}</span>'
     if paper.planned:
         return f'<div class="loupe-tile planned">{words}<span class="marks">planned</span></div>'
-    picture = f'<img src="../_static/thumbnails/{paper.slug}.png" alt="" width="640" height="480">'
+    picture = f'<img src="../_static/thumbnails/{paper.slug}.svg" alt="" width="640" height="480">'
     marks = _marks(ledgers_today(paper.slug, Store.default()).get(shown_preset(paper.slug), []))
     return f'<a class="loupe-tile" href="../notebooks/{paper.slug}.html">{picture}{words}{marks}</a>'
 
@@ -286,6 +286,6 @@ def api() -> str:
 
 def _thumbnail(paper: Paper, folder: Path) -> None:
     figures = import_module(f"loupe.papers.{paper.slug}.figures")
-    target = folder.parent / "_static" / "thumbnails" / f"{paper.slug}.png"
+    target = folder.parent / "_static" / "thumbnails" / f"{paper.slug}.svg"
     target.parent.mkdir(parents=True, exist_ok=True)
     figures.thumbnail(open_chapter(paper.slug, preset=shown_preset(paper.slug)), target)

@@ -15,7 +15,6 @@ from loupe.publishing import pages
 from loupe.publishing.notebooks import (
     clean,
     execute,
-    fold_captions,
     notebook_bytes,
     quiet_environment,
     read_notebook,
@@ -119,9 +118,7 @@ def _assemble(root: Path, source: Path, chapters: list[Path]) -> Path:
         shutil.copy(root / name, source)
     shutil.copytree(root / "book", source / "book")
     for path in chapters:
-        write_whole(
-            source / "notebooks" / path.name, notebook_bytes(fold_captions(clean(read_notebook(path))))
-        )
+        write_whole(source / "notebooks" / path.name, notebook_bytes(clean(read_notebook(path))))
     pages.generate(source / "book" / "_generated")
     _copy_mathjax(source / "_extra" / "_mathjax")
     return source

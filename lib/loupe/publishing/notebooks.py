@@ -203,31 +203,6 @@ def clean(notebook):
     return notebook
 
 
-def fold_captions(notebook):
-    """Move alt texts and captions, shown as outputs in a notebook, to where the site's renderer looks for them."""
-    for cell in notebook.cells:
-        if cell.cell_type != "code":
-            continue
-        captions = [
-            output for output in cell.outputs if output.get("metadata", {}).get("loupe", {}).get("caption")
-        ]
-        images = [output for output in cell.outputs if "image/png" in output.get("data", {})]
-        if len(images) > 1 or len(captions) != len(images):
-            raise LoupeError(
-                f"cell {cell.id} shows {len(images)} pictures with {len(captions)} captions; one of each a cell."
-            )
-        if not images:
-            continue
-        about = images[0].metadata["image/png"]
-        caption = captions[0].data["text/markdown"].strip().strip("*")
-        cell.metadata["mystnb"] = {
-            "image": {"alt": about["alt"], "width": f"{about['width']}px"},
-            "figure": {"caption": caption, "align": "left"},
-        }
-        cell.outputs = [output for output in cell.outputs if output not in captions]
-    return notebook
-
-
 def quiet_environment() -> None:
     """Keep kernels from writing outside the checkout."""
     home = project_root() / ".loupe" / "jupyter"

@@ -157,7 +157,7 @@ def _tile(paper: Paper) -> str:
     )
     if paper.planned:
         return f'<div class="loupe-tile planned">{words}<span class="marks">planned</span></div>'
-    picture = f'<img src="../_static/thumbnails/{paper.slug}.png" alt="" width="640" height="480">'
+    picture = f'<img src="../_static/thumbnails/{paper.slug}.svg" alt="" width="640" height="480">'
     verdicts = [
         one.verdict for one in leading_verdicts(Stored(load_room(paper.slug), "cpu", Store.default()))
     ]
@@ -295,6 +295,6 @@ def api() -> str:
 
 def _thumbnail(paper: Paper, folder: Path) -> None:
     figures = import_module(f"loupe.papers.{paper.slug}.figures")
-    target = folder.parent / "_static" / "thumbnails" / f"{paper.slug}.png"
+    target = folder.parent / "_static" / "thumbnails" / f"{paper.slug}.svg"
     target.parent.mkdir(parents=True, exist_ok=True)
     figures.thumbnail(open_chapter(paper.slug, preset=shown_preset(paper.slug)), target)

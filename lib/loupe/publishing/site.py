@@ -17,7 +17,6 @@ from loupe.publishing.extras import add_extras, with_buttons
 from loupe.publishing.notebooks import (
     clean,
     execute,
-    fold_captions,
     notebook_bytes,
     quiet_environment,
     read_notebook,
@@ -122,7 +121,7 @@ def _assemble(root: Path, source: Path, chapters: list[Path]) -> Path:
     shutil.copytree(root / "book", source / "book")
     book = with_buttons(source / "_config.yml")
     for path in chapters:
-        notebook = fold_captions(clean(read_notebook(path)))
+        notebook = clean(read_notebook(path))
         add_extras(notebook, find_paper(path.stem), book)
         write_whole(source / "notebooks" / path.name, notebook_bytes(notebook))
     pages.generate(source / "book" / "_generated")

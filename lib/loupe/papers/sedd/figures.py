@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from matplotlib import colormaps
 from matplotlib.patches import Rectangle
 
 from loupe.data.text import ALPHABET, encode
@@ -11,7 +10,19 @@ from loupe.experiment.render import Block, table
 from loupe.papers.drawing import Picture, drawn_from
 from loupe.papers.sedd.claims_reported import LM1B, TEXT8, ZERO_SHOT, ZERO_SHOT_SETS
 from loupe.papers.sedd.experiments import SAMPLER_STEPS
-from loupe.plotting import GRID, INK, MUTED, ORDERED, SERIES, TRUTH, figure, log_axis, show, thumbnail_axes
+from loupe.plotting import (
+    GRID,
+    GROUND,
+    INK,
+    MUTED,
+    SERIES,
+    TRUTH,
+    figure,
+    log_axis,
+    shades,
+    show,
+    thumbnail_axes,
+)
 
 SENTENCE = "each letter is lost at a time of its own"
 RANK = {
@@ -47,7 +58,7 @@ def corruption():
     for axes, (title, graph, noise, colour) in zip(panels, kinds, strict=True):
         states = _corrupted(graph, noise, times)
         for row, (t, state) in enumerate(zip(times, states, strict=True)):
-            axes.text(-0.9, row, f"{t:g}", ha="right", va="center", fontsize=8.5)
+            axes.text(-0.9, row, f"{t:g}", ha="right", va="center")
             for column, (token, truth) in enumerate(zip(state, states[0], strict=True)):
                 changed = token != truth
                 if changed:
@@ -55,12 +66,12 @@ def corruption():
                         Rectangle((column - 0.5, row - 0.44), 1, 0.88, color=colour, alpha=0.22, linewidth=0)
                     )
                 if token < 27:
-                    axes.text(column, row, ALPHABET[token], family="DejaVu Sans Mono", fontsize=9, ha="center",
+                    axes.text(column, row, ALPHABET[token], family="DejaVu Sans Mono", ha="center",
                               va="center", color=colour if changed else INK)  # fmt: skip
         axes.set(xlim=(-0.6, len(SENTENCE) - 0.4), ylim=(len(times) - 0.4, -0.6))
         axes.set_title(title)
         axes.axis("off")
-        axes.text(-2.9, (len(times) - 1) / 2, "time", ha="right", va="center", rotation=90, fontsize=9)
+        axes.text(-3.4, (len(times) - 1) / 2, "time", ha="right", va="center", rotation=90)
     show(
         sheet,
         alt="A sentence of forty characters at six times from 0 to 1. Above, more and more of them become blank tinted "
@@ -96,7 +107,7 @@ def schedules():
         panels[2].plot(t[1:], weight, line, color=colour)
     panels[0].set(ylabel="total noise", title="One starts early, the other late")
     panels[1].set(ylabel="share of tokens hit", title="Masks come at an even pace")
-    panels[2].set(ylabel="weight of a score in the loss", title="Scores count most when few are hit")
+    panels[2].set(ylabel="weight in the loss", title="Scores count most when few are hit")
     for axes in panels[[0, 2]]:
         log_axis(axes, "y")
     panels[0].set_yticks([1e-4, 1e-2, 1], ["0.0001", "0.01", "1"])
@@ -186,7 +197,7 @@ def steps_of_exact_score(found):
             curves = distances[:, k, m]
             axes.plot(SAMPLER_STEPS, curves.T, line, color=colour, linewidth=0.5, alpha=0.3)
             axes.plot(SAMPLER_STEPS, np.median(curves, axis=0), line, color=colour, marker=marker, label=label,
-                      markerfacecolor="white" if m else colour)  # fmt: skip
+                      markerfacecolor=GROUND if m else colour)  # fmt: skip
         title = ("Masks: ", "Uniform: ")[k] + _ahead(np.median(distances[:, k], axis=0))
         axes.set(xlabel="steps", title=title)
         axes.legend(loc="lower left")
@@ -226,7 +237,7 @@ def oracle(found):
         label, line, marker = METHODS[method]
         colour = MUTED if twins else (MASKS, UNIFORM)[column]
         style = {"color": colour, "linestyle": ":" if twins else line, "marker": "D" if twins else marker,
-                 "markerfacecolor": "white" if method == "euler" else colour,
+                 "markerfacecolor": GROUND if method == "euler" else colour,
                  "label": "log-linear, both" if twins else f"{noise}, {label}"}  # fmt: skip
         done = np.isfinite(surplus[k])
         panels[0, column].plot(steps[done], run["distances"][k][done], **style)
@@ -239,9 +250,7 @@ def oracle(found):
         panels[1, column].legend(loc="upper center", bbox_to_anchor=(0.5, -0.24), borderpad=0)
         log_axis(panels[1, column], "x")
         panels[1, column].set_xticks(steps, [str(n) for n in steps])
-    panels[0, 0].annotate(
-        "floor", (steps[0], run["floor"]), xytext=(0, 3), textcoords="offset points", fontsize=8.5
-    )
+    panels[0, 0].annotate("floor", (steps[0], run["floor"]), xytext=(0, 3), textcoords="offset points")
     log_axis(panels[0, 0], "y")
     if np.nanmin(surplus) > 0:
         log_axis(panels[1, 0], "y")
@@ -322,7 +331,7 @@ def thumbnail(chapter, target):
     path = run["path"][0][:, :columns]
     path = path[np.linspace(0, len(path) - 1, rows).round().astype(int)]
     fixed = (path < 27).argmax(axis=0)
-    colours = colormaps[ORDERED](np.linspace(0, 0.92, rows))
+    colours = shades(rows)
     with thumbnail_axes(target) as axes:
         for row, column in np.ndindex(path.shape):
             token, new = path[row, column], row == fixed[column]
@@ -332,5 +341,5 @@ def thumbnail(chapter, target):
                 axes.add_patch(Rectangle(corner, side, side, color=colour, linewidth=0))
             if token < 27:
                 axes.text(column, row + 0.02, ALPHABET[token], family="DejaVu Sans Mono", fontsize=17, weight="bold",
-                          ha="center", va="center", color="white" if new else colours[fixed[column]])  # fmt: skip
+                          ha="center", va="center", color=GROUND if new else colours[fixed[column]])  # fmt: skip
         axes.set(xlim=(-0.6, columns - 0.4), ylim=(rows - 0.4, -0.6))

@@ -12,7 +12,7 @@ from loupe.papers.drawing import Picture, drawn_from
 from loupe.papers.sedd.claims import expected_evaluations
 from loupe.papers.sedd.figures import METHODS
 from loupe.papers.sedd.figures_text import interval, style, words
-from loupe.plotting import MUTED, SERIES, TRUTH, figure, log_axis, reverse_path
+from loupe.plotting import BLACK, MUTED, SERIES, TRUTH, figure, log_axis, reverse_path
 
 MONO = "font-family:var(--pst-font-family-monospace,monospace);white-space:pre-wrap;overflow-wrap:anywhere"
 QUIET, COLOURED = "var(--loupe-quiet,#56616f)", "var(--loupe-accent,#0f766e)"
@@ -186,8 +186,9 @@ def evaluations(found, run):
     axes.errorbar(steps, counts.mean(axis=1), 1.96 * counts.std(axis=1, ddof=1) / counts.shape[1] ** 0.5, capsize=2,
                   **style("time-free") | {"linestyle": "none"}, label="with the cache")  # fmt: skip
     axes.axhline(length, color=MUTED, linewidth=0.8, linestyle=":")
-    axes.annotate(f"{length} characters of a text", (steps[0], length), xytext=(0, 3), textcoords="offset points",
-                  fontsize=8.5)  # fmt: skip
+    axes.annotate(
+        f"{length} characters of a text", (steps[0], length), xytext=(0, 3), textcoords="offset points"
+    )
     log_axis(axes, "xy")
     axes.set_xticks(steps, [str(n) for n in steps])
     axes.set(
@@ -224,10 +225,10 @@ def races(found, run):
         low, high = (means - halves).min(), (means + halves).max()
         if low - 1.5 * (high - low) < real < high + 1.5 * (high - low):
             axes.axhline(real, **TRUTH)
-            axes.errorbar(len(drawn), real, half, capsize=3, marker="s", markersize=6, color="black")
+            axes.errorbar(len(drawn), real, half, capsize=3, marker="s", markersize=6, color=BLACK)
         else:  # far away it would leave no room for what is compared
             axes.annotate(f"{real:.2f}\n" + ("↓" if real < low else "↑"), (len(drawn), low), ha="center",
-                          va="bottom", color="black")  # fmt: skip
+                          va="bottom", color=BLACK)  # fmt: skip
         axes.grid(False, axis="x")
         axes.set_ylabel(label)
     few, many = (interval(run[f"race {digits} bits"]) for digits in ("float16", "float64"))

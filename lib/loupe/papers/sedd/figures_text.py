@@ -9,7 +9,7 @@ from loupe.papers.drawing import Picture, drawn_from
 from loupe.papers.sedd.claims import bits
 from loupe.papers.sedd.claims_reported import TEXT8
 from loupe.papers.sedd.figures import RANK
-from loupe.plotting import SERIES, TRUTH, figure, log_axis
+from loupe.plotting import GRID, GROUND, SERIES, TRUTH, figure, log_axis
 
 EXPERIMENTS = {name: name.replace(" ", "_").replace("-", "_").lower() for name in RANK}
 REPORTED = {
@@ -44,7 +44,7 @@ def style(name, hollow=False):
     rank, other = SERIES[RANK[name]], name == "concrete score"
     return {
         "color": rank.colour, "marker": "P" if other else rank.marker, "linestyle": ":" if other else "-",
-        "markerfacecolor": "white" if hollow else rank.colour,
+        "markerfacecolor": GROUND if hollow else rank.colour,
     }  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def zero_shot(found):
     axes.set_yticks(range(len(texts)), [TEXTS.get(text, text) for text in texts])
     axes.set_ylim(len(texts) - 0.4, -0.6)
     for k in range(len(texts) - 1):
-        axes.axhline(k + 0.5, color="#e5e7eb", linewidth=0.8)
+        axes.axhline(k + 0.5, color=GRID, linewidth=0.8)
     axes.grid(False, axis="y")
     axes.tick_params(axis="y", length=0)
     orders = {

@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from loupe.plotting.display import png
+from loupe.plotting.vector import data_address, svg
 from loupe.plotting.widgets.fragment import Fragment, assembled, check_words, choice, controls, line
 
 MIDDLE, REACH, STEPS = (240, 200), 186, 1000
@@ -213,11 +213,12 @@ def _frames(frames) -> Iterator[Frame]:
 def _html(picture) -> str:
     if isinstance(picture, str):
         return picture if picture.startswith("<") else f"<pre>{escape(picture)}</pre>"
-    kind = ""
     if isinstance(picture, Figure):
-        content = png(picture)
+        source = data_address(svg(picture))
         plt.close(picture)
-    elif isinstance(picture, bytes):
+        return f'<img alt="" src="{source}">'
+    kind = ""
+    if isinstance(picture, bytes):
         content = picture
     else:
         pixels = np.asarray(picture)

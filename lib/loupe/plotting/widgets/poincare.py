@@ -21,10 +21,10 @@ LETTER = 19
 """How far the letter of a point stands from it."""
 
 AVERAGES = {
-    "Fréchet mean": ("#0f766e", "M-7.5 0A7.5 7.5 0 1 1 7.5 0A7.5 7.5 0 1 1-7.5 0Z"),
-    "tangent mean": ("#c2410c", "M-5.5-5.5H5.5V5.5H-5.5Z"),
-    "Einstein midpoint": ("#1d4ed8", "M0-7L6.2 4.6H-6.2Z"),
-    "Euclidean mean": ("#a16207", "M0-6L6 0L0 6L-6 0Z"),
+    "Fréchet mean": ("var(--lw-accent)", "M-7.5 0A7.5 7.5 0 1 1 7.5 0A7.5 7.5 0 1 1-7.5 0Z"),
+    "tangent mean": ("var(--lw-second)", "M-5.5-5.5H5.5V5.5H-5.5Z"),
+    "Einstein midpoint": ("var(--lw-third)", "M0-7L6.2 4.6H-6.2Z"),
+    "Euclidean mean": ("var(--lw-fourth)", "M0-6L6 0L0 6L-6 0Z"),
 }
 """The averages that can be shown, in order of drawing: colour, and marker around (0, 0).
 
@@ -101,7 +101,7 @@ def _disk(points: np.ndarray, averages: dict[str, np.ndarray], alt: str) -> str:
         for letter, point, (x, y) in zip("ABC", points, _labels(points), strict=True)
     )
     return (
-        f'<svg class="lp-disk lw-panel" viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="{escape(alt)}">'
+        f'<svg class="lp-disk" viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="{escape(alt)}">'
         f'<circle class="lp-boundary" cx="{CENTRE}" cy="{CENTRE}" r="{SCALE}"/><g class="lp-rings">{rings}'
         f'<path d="M{CENTRE - 4} {CENTRE}h8M{CENTRE} {CENTRE - 4}v8"/>{numbers}</g>'
         f'<g class="lp-arcs">{arcs}</g><g class="lp-marks">{marks}</g>{handles}</svg>'

@@ -73,7 +73,7 @@ def reverse_path(paths, times, *, title: str, alt: str) -> Fragment:
         ]
         rows = sorted({shown[round(quarter * (len(shown) - 1) / 4)] for quarter in QUARTERS})
         above = "".join(
-            f'<p class="lr-step">{words[k]}</p><div class="lr-text lw-panel" role="img" '
+            f'<p class="lr-step">{words[k]}</p><div class="lr-text" role="img" '
             f'aria-label="{escape(_said(alt, text[k]))}">{_blocks(text, fixed, k)}</div>'
             for k in rows
         )

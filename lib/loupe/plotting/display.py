@@ -91,9 +91,9 @@ def thumbnail_axes(target: Path) -> Iterator[Axes]:
             axes = sheet.add_axes((0.02, 0.02, 0.96, 0.96))
             axes.axis("off")
             yield axes
-            target.write_text(svg(sheet), encoding="utf-8")
             white = {"dpi": 100, "facecolor": "white", "metadata": {"Software": None}}
             sheet.savefig(target.with_suffix(".png"), **white)  # sites that show links take no SVG
+            target.write_text(svg(sheet), encoding="utf-8")
         finally:
             plt.close(sheet)
 

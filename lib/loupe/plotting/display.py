@@ -85,8 +85,8 @@ def thumbnail_axes(target: Path) -> Iterator[Axes]:
     matplotlib.axes.Axes
         Axes that fill the picture, switched off.
     """
-    with plt.rc_context(STYLE):
-        sheet = plt.figure(figsize=(6.4, 4.8), layout="none")
+    with plt.rc_context(STYLE | {"figure.constrained_layout.use": False}):
+        sheet = plt.figure(figsize=(6.4, 4.8))
         try:
             axes = sheet.add_axes((0.02, 0.02, 0.96, 0.96))
             axes.axis("off")

@@ -152,10 +152,10 @@ def _compute_and_mark(mark, slugs, preset, experiment, seed, overrides, device, 
     from pathlib import Path
 
     from loupe.experiment.compute import compute
-    from loupe.experiment.provenance import identity, write_mark
     from loupe.experiment.store import Store
     from loupe.experiment.units import units_of
     from loupe.papers import load_room
+    from loupe.publishing.reproduce import identity, write_mark
 
     store, units = Store.default(), []
     for slug in slugs:
@@ -348,9 +348,9 @@ def summary(
     ] = None,
 ) -> None:
     """Show what the stored results took, by experiment, and how the claims stand."""
-    from loupe.experiment.results import COST_HEAD, summary
     from loupe.experiment.store import Store
     from loupe.papers import PAPERS, load_room
+    from loupe.publishing.reproduce import COST_HEAD, summary
 
     store = Store.default()
     table = new_table(*COST_HEAD[:2])

@@ -1,11 +1,9 @@
 """What made a result: code, data, versions, hardware, time and memory; and what is out of date by that.
 
 The code is identified by digests of what the experiment can reach in the package; see :mod:`loupe.experiment.closure`.
-A result whose digests differ today was made by "other code". Marks tell a workflow so by their times: a mark is a small
-file that says which result was there, and is written only when that changes, since git keeps no times to go by.
+A result whose digests differ today was made by "other code".
 """
 
-import hashlib
 import json
 import os
 import platform
@@ -14,7 +12,6 @@ import resource
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -23,9 +20,9 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-from loupe.errors import LoupeError, shortened
+from loupe.errors import LoupeError
 from loupe.experiment import closure
-from loupe.experiment.folders import StoreError, project_root, show_path, write_whole
+from loupe.experiment.folders import StoreError
 from loupe.experiment.store import Result, Store
 from loupe.experiment.units import Unit
 
@@ -244,98 +241,3 @@ def same_start(unit: Unit, result: Result, store: Store) -> bool:
 def standing(unit: Unit, store: Store, origin: Callable[[Result], str]) -> str:
     """How a unit stands, in the word of :func:`standing_result`."""
     return standing_result(unit, store, origin)[0]
-
-
-# --- marks --------------------------------------------------------------------------------------------------
-
-
-def marks_folder(store: Store) -> Path:
-    """Where marks lie: beside the scratch results of the store."""
-    return store.scratch.with_name("reproduce")
-
-
-def mark_file(folder: Path, unit: Unit) -> Path:
-    """The mark of a unit below the folder of marks."""
-    return folder / unit.preset / unit.slug / f"{unit.experiment}-s{unit.seed}.done"
-
-
-def write_mark(path: Path, content: str) -> None:
-    """Write a mark unless it says the same already: its time is that of the last change."""
-    if not path.is_file() or path.read_bytes() != content.encode():
-        write_whole(path, content.encode())
-
-
-def identity(result: Result) -> str:
-    """What the mark of a result says: the digest of its sidecar's content, which holds that of its arrays."""
-    return f"{result.sha256}\n"
-
-
-def mirror(units: Iterable[Unit], store: Store) -> dict[Unit, str]:
-    """Make the marks say how units stand, and return those that are not current, each with its standing.
-
-    The mark of a unit that is out of date is removed, that of a current one written if it is missing or speaks of
-    another result, and left alone otherwise.
-    """
-    folder, origin, todo = marks_folder(store), origin_checker(), {}
-    for unit in units:
-        word, result = standing_result(unit, store, origin)
-        if word == CURRENT:
-            write_mark(mark_file(folder, unit), identity(result))
-        else:
-            todo[unit] = word
-            mark_file(folder, unit).unlink(missing_ok=True)
-    return todo
-
-
-def mirror_chapters(
-    units: dict[str, list[Unit]], preset: str, store: Store, report: Callable[[str], None] = lambda line: None
-) -> None:
-    """Make the marks say how chapters stand before a workflow starts, and report it in a line each.
-
-    Parameters
-    ----------
-    units
-        The wanted units of each chapter at the preset.
-    preset, store
-        What is to be reproduced, and where results lie.
-    report
-        Is given each line.
-    """
-    folder = marks_folder(store) / preset
-    for slug, mine in units.items():
-        todo = mirror(mine, store)
-        counts = ", ".join(f"{count} {word}" for word, count in Counter(todo.values()).items())
-        state = f"{len(todo)} of {len(mine)} units are out of date ({counts})"
-        report(f"{slug} at {preset}: {state if todo else 'every unit is up to date'}")
-        write_mark(folder / slug / "sources", sources_digest(slug))
-        # Snakemake makes no missing input anew while anything made from it is there and newer than the rest.
-        if todo or not store.ledger_file(slug, preset).exists():
-            for later in ("ledger.done", "chapter.done"):
-                (folder / slug / later).unlink(missing_ok=True)
-    (folder / "book.done").unlink(missing_ok=True)  # `loupe book` looks for itself what has changed
-    for log_of_earlier_job in folder.rglob("*.log"):
-        log_of_earlier_job.unlink(missing_ok=True)
-
-
-def sources_digest(slug: str) -> str:
-    """A digest of all that judges and draws a chapter: the package without other papers, and the notebook's cells.
-
-    Outputs and the cell of parameters play no part, since publishing writes them.
-    """
-    package, total = Path(__file__).parents[1], hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        place = path.relative_to(package).parts
-        if len(place) < 3 or place[0] != "papers" or place[1] == slug:
-            total.update("/".join(place).encode() + b"\0" + path.read_bytes())
-    notebook = project_root() / "notebooks" / f"{slug}.ipynb"
-    try:
-        for cell in json.loads(notebook.read_bytes())["cells"]:
-            if "parameters" not in cell["metadata"].get("tags", []):
-                total.update("".join(cell["source"]).encode() + b"\0")
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise LoupeError(
-            f"{show_path(notebook)} is no notebook ({shortened(str(error))}): restore it from git."
-        ) from None
-    return total.hexdigest() + "\n"

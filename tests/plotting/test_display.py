@@ -139,7 +139,9 @@ PAGE = """<style>html {{ color-scheme: {}; background: Canvas }}</style>{}<div>{
 @pytest.mark.parametrize(("scheme", "system"), [("dark", "light"), ("light", "dark"), ("light dark", "dark")])
 def test_figures_and_widgets_follow_the_page_and_leave_no_slab(scheme, system, tmp_path):
     picture = display.image(drawn(300), "words")
-    browser = Browser(tmp_path, PAGE.format(scheme, picture, EXAMPLES["filtration"](title="words", alt="words").html))
+    browser = Browser(
+        tmp_path, PAGE.format(scheme, picture, EXAMPLES["filtration"](title="words", alt="words").html)
+    )
     try:
         browser.ask(
             "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": system}]

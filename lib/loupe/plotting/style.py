@@ -97,6 +97,7 @@ STYLE = {
     "legend.fontsize": "medium",
     "legend.title_fontsize": "medium",
     "legend.handlelength": 1.6,
+    "figure.titlesize": "medium",
     "axes.titleweight": "bold",
     "axes.titlepad": 8,
     "axes.prop_cycle": cycler(color=[rank.colour for rank in SERIES]),

@@ -290,7 +290,7 @@ def _smaller_image(element: ET.Element) -> ET.Element:
     pixels = np.asarray(picture.convert("RGBA"))
     colour = _single_colour(pixels)
     if colour:
-        mask = Image.fromarray(pixels[..., 3]).quantize(8)
+        mask = Image.fromarray(pixels[..., 3]).quantize(4)
         return _behind_mask(element, _png(mask), colour)
     if (pixels[..., 3] == 255).all():
         few = picture.convert("RGB")

@@ -1,8 +1,8 @@
 """Four other estimators of intrinsic dimension, for comparison.
 
-Each needs no more than the distance matrix, so that one matrix serves them all, whatever the ambient
-dimension. They agree with scikit-dimension (the tests hold them to it), which builds nearest-neighbour trees
-on the raw coordinates and takes seconds to import.
+Each needs only the distance matrix, so one matrix is enough for all of them, whatever the ambient dimension. They agree
+with scikit-dimension, which the tests check; that package builds nearest-neighbor trees on the raw coordinates and
+takes seconds to import.
 """
 
 import numpy as np

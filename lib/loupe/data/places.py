@@ -158,7 +158,7 @@ def locate(name, *, form=None, box=True):
         raise DataError(f"There is no form {form!r} of a data set: the forms are 'loupe' and 'public'.")
     if entry.built_in:
         return Location(entry.name, "built in")
-    mirror = mirror_root() if form != "public" else None  # an error if it is not a folder, wherever the set is
+    mirror = mirror_root() if form != "public" else None  # an error if not a folder
     for where, its_form, root_of, files in (
         ("box", "loupe", box_root, [file.path for file in entry.boxed if box]),
         ("mirror", "loupe", lambda: mirror, [file.path for file in entry.files]),

@@ -8,9 +8,7 @@ from torch.nn.functional import silu
 
 from loupe.networks.transformer import FREQUENCIES, noise_features
 
-LOG_SCALE = (
-    250  # scales log noise levels to the frequencies, which were designed for step numbers
-)
+LOG_SCALE = 250  # scales log noise levels to the frequencies, which were designed for step numbers
 WAVES = 32
 LONGEST, SHORTEST = 32.0, 1.0
 

@@ -79,7 +79,7 @@ class Enumeration:
         """``p_t`` of all corrupted sequences, shape (states**d,)."""
         kernel, law = self.kernel(total_noise), self.law
         for _ in range(self.length):
-            law = torch.tensordot(law, kernel, dims=([0], [0]))  # contracts the first axis and appends it corrupted
+            law = torch.tensordot(law, kernel, dims=([0], [0]))  # appends the first axis, corrupted
         return law.flatten()
 
     def conditional(self, total_noise):

@@ -84,9 +84,7 @@ class _ScoreEntropy(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx, inputs, output):
         ctx.save_for_backward(*inputs)
-        ctx.set_materialize_grads(
-            False
-        )  # a tensor of zeros would be as large as the scores
+        ctx.set_materialize_grads(False)  # a tensor of zeros would be as large as the scores
         ctx.kept = output[1]
         if ctx.kept is not None:
             ctx.mark_non_differentiable(ctx.kept)

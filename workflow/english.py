@@ -1,4 +1,4 @@
-"""Find the commonest faults of our English in pages, chapters and docstrings; `make lint` runs this."""
+"""Find the most common faults of our English in pages, chapters and docstrings; `make lint` runs this."""
 
 import ast
 import json
@@ -28,7 +28,7 @@ _MARKS = re.compile("|".join(f"(?P<f{k}>{fault})" for k, fault in enumerate(FAUL
 
 
 def texts() -> Iterator[tuple[str, str]]:
-    """Each text that people read, with where it stands."""
+    """Each text that people read, with its place."""
     for path in [*ROOT.glob("*.md"), *ROOT.glob("book/*.md"), *ROOT.glob("data/*/README.md")]:
         if path.name != "CHANGELOG.md":
             yield from (
@@ -46,7 +46,7 @@ def texts() -> Iterator[tuple[str, str]]:
 
 
 def faults(text: str) -> list[str]:
-    """What is wrong with a text: the words and the advice.
+    """The faults of a text: the words and the advice.
 
     >>> faults("The law of a sample")
     ["'law': write distribution (of a property: identity)"]

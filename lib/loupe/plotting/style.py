@@ -115,7 +115,7 @@ STYLE = {
 
 
 def use_style() -> None:
-    """Take the look of the book for all figures drawn from here on in this process.
+    """Use the style of the book for all figures drawn from now on in this process.
 
     :func:`figure` does this by itself, because matplotlib asks for the settings of titles and legends only
     when they are drawn. Wrap the drawing in ``with matplotlib.rc_context():`` to keep settings of your own.
@@ -135,9 +135,9 @@ def figure(
     height : float, optional
         Inches; by default the panels are 0.68 times as high as wide.
     columns, rows : int
-        How many panels.
+        Number of panels.
     **options
-        What else ``matplotlib.pyplot.subplots`` takes, such as ``sharey=True`` or ``squeeze=False``.
+        Other options of ``matplotlib.pyplot.subplots``, such as ``sharey=True`` or ``squeeze=False``.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Stored pictures: played through time with a slider, or chosen by name, and turned where they are in space.
+"""Stored pictures: played with a slider or chosen by name, and rotated if they are in 3D.
 
-The pictures are made in Python, all of them. The script only puts one of them in the place of another, so no chapter
-needs a script of its own; without the script the still and its line remain.
+All pictures are made in Python. The script only swaps them, so no chapter needs its own script; without the script, the
+still image and its line remain.
 """
 
 import base64

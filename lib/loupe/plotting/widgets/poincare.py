@@ -1,7 +1,7 @@
 """Three points in the Poincaré disk, the averages of them, and how far each average is from the points.
 
 The picture is drawn here, in Python, as SVG. The script only moves what is already there when a point is
-moved, and computes the averages anew; without the script the still remains.
+moved, and recomputes the averages; without the script the still image remains.
 """
 
 import math

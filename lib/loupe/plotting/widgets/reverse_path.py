@@ -1,6 +1,6 @@
-"""Texts on their way from noise to words, with a slider over the steps of discrete diffusion.
+"""Texts from noise to words, with a slider over the steps of discrete diffusion.
 
-The finished text and three states before it stand where no script runs.
+Without a script, the finished text and three earlier states are shown.
 """
 
 import math

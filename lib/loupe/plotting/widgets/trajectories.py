@@ -1,4 +1,4 @@
-"""Trajectories in space that can be turned and followed through time: the truth, and what models predict."""
+"""Trajectories in 3D that can be rotated and followed through time: the truth and model predictions."""
 
 import math
 from dataclasses import asdict, is_dataclass

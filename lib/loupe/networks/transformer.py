@@ -46,7 +46,7 @@ def noise_features(noise):
 class Modulation(nn.Module):
     """Shift, scale and gate for parts of a block: linear in the condition, or learned constants without one.
 
-    Linear ones start at 0, so that a block is the identity at first; without a condition gates start at ``gate``.
+    Linear ones start at 0, so a block starts as the identity; without a condition, gates start at ``gate``.
     """
 
     def __init__(self, width, condition, parts, gate=1.0):
@@ -82,9 +82,9 @@ class Block(nn.Module):
         self.narrow = nn.Linear(4 * width, width)
 
     def forward(self, x, condition, angles, seen=None, kept=None):
-        """``x (B, L, width)`` to the same shape; ``seen`` says which positions (last axis) each of them may look at.
+        """``x (B, L, width)`` to the same shape; ``seen`` marks the positions (last axis) that each may attend to.
 
-        ``kept`` has the keys and values of earlier positions, and gets those of these.
+        ``kept`` holds keys and values of earlier positions; those of the new ones are appended.
         """
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)
         h = self._attention(torch.addcmul(shift1, self.norm1(x), 1 + scale1), angles, seen, kept)

@@ -269,7 +269,7 @@ def products_of_a_step(options, nodes, edges):
 
 
 def product_rows(rows, rounds, small=False):
-    """What share of the machine's rate of products a training step on charges reaches, which has three forwards of them."""
+    """What share of the machine's rate of products a training step on charges reaches, which has three forward of them."""
     count, options, _, _ = CASES[CHARGES]
     options = options | SMALL if small else options
     nodes = count * PARTICLES

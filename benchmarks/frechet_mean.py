@@ -120,12 +120,12 @@ def batch_methods(tolerance):
 
 
 def graph_methods(edges, nodes, tolerance):
-    """The same for the edges of a graph; rows of neighbours are prepared beforehand."""
+    """The same for the edges of a graph; rows of neighbors are prepared beforehand."""
     rows, present = padding(edges, nodes)
 
     def padded(points, weights, curvature):
         filled = weights.new_zeros(present.shape).masked_scatter(present, weights)
-        # Absent neighbours lie at the origin and weigh nothing. The algorithm starts at the first, which is present.
+        # Absent neighbors lie at the origin and weigh nothing. The algorithm starts at the first, which is present.
         return restated_mean(points[rows] * present[..., None], filled, curvature, tolerance=tolerance)
 
     return {
@@ -155,7 +155,7 @@ def check(name, found, right, dtype):
 
 
 def forward_and_backward(methods, problem, rounds):
-    """Milliseconds of each method forwards and backwards, a pair for each."""
+    """Milliseconds of each method forward and backward, a pair for each."""
     inputs, cotangent = problem
     forward = milliseconds({name: lambda run=run: run(*inputs) for name, run in methods.items()}, rounds)
     backward = {}
@@ -203,7 +203,7 @@ def tuned(points, weights, ball, tolerance):
 
 
 def descent_rows(row, problem, right, ours, size, dtype, rounds):
-    """Karcher's flow and gradient descent on geoopt's ball: forwards only."""
+    """Karcher's flow and gradient descent on geoopt's ball: forward only."""
     points, weights = (one.detach() for one in problem[0][:2])
     ball, tolerance = geoopt_ball(CURVATURE, dtype), TOLERANCE[dtype]
     best = tuned(points, weights, ball, tolerance)
@@ -254,7 +254,7 @@ def batch_rows(sizes, rounds):
 
 
 def graph_rows(quick, rounds):
-    """One mean at every node of a graph, of its neighbours and itself."""
+    """One mean at every node of a graph, of its neighbors and itself."""
     edges, nodes = cora(quick)
     for dtype in PRECISIONS:
         row = {

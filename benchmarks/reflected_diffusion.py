@@ -85,7 +85,7 @@ def random_numbers(seed=0):
 
 
 def grey_levels(shape, generator):
-    """Images of random grey levels in [0, 1], black and white among them."""
+    """Images of random gray levels in [0, 1], black and white among them."""
     return torch.randint(256, shape, generator=generator) / 255
 
 

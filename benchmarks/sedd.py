@@ -116,7 +116,7 @@ def both_ways(method, problem):
 
 
 def loss_rows(losses, rounds):
-    """Score entropy forwards and backwards."""
+    """Score entropy forward and backward."""
     for kind, tokens, count, lost in losses:
         exact = loss_problem(kind, tokens, count, lost, torch.float64)
         right, slope = both_ways(loss_methods(kind, exact[0], exact[2])[RESTATED], exact)
@@ -152,7 +152,7 @@ def loss_rows(losses, rounds):
 
 
 def loss_times(methods, problem, rounds):
-    """Milliseconds of each method forwards and backwards, and of the exponential of every score alone.
+    """Milliseconds of each method forward and backward, and of the exponential of every score alone.
 
     All take turns: a busy moment hits all alike.
     """
@@ -197,7 +197,7 @@ def add_memory(rows, losses):
 
 
 def step_problem(tokens, count, share, last):
-    """Graph, normalised log-scores, tokens with a share masked, and the noise that the step takes away."""
+    """Graph, normalized log-scores, tokens with a share masked, and the noise that the step takes away."""
     graph, noise, generator = Absorbing(tokens), LogLinearNoise(), random_numbers()
     k = GRID if last else min(round(GRID * (1 - share)), GRID - 1)
     times = torch.linspace(1, LAST_TIME, GRID + 1, dtype=torch.float64)

@@ -44,7 +44,7 @@ def loss(model, batch, generator):
 
 
 def task(case, data):
-    """A network, its optimiser and its batches."""
+    """A network, its optimizer and its batches."""
     make, _, size, _ = CASES[case]
     torch.manual_seed(0)
     network = make()

@@ -3,7 +3,7 @@
 Where most people start:
 
 - ``loupe.open_chapter`` opens a chapter in a notebook (see :mod:`loupe.papers`);
-- ``loupe.data.load`` gives a data set (see :mod:`loupe.data`);
+- ``loupe.data.load`` gives a dataset (see :mod:`loupe.data`);
 - packages of methods, such as :mod:`loupe.topology`, are imported by name.
 """
 

@@ -50,7 +50,7 @@ def cifar10(paths):
 
 
 def eth_ucy(paths):
-    """ETH-UCY from texts ``SCENE_train.txt`` and ``SCENE_val.txt``: rows of frame, person, x, y in metres."""
+    """ETH-UCY from texts ``SCENE_train.txt`` and ``SCENE_val.txt``: rows of frame, person, x, y in meters."""
     found = {}
     for path in own_files(paths):
         # The authors' folders repeat a scene, with the same rows, for each scene that is left out.

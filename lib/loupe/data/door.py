@@ -112,7 +112,7 @@ class Source:
 
 
 def load(name, *, form=None, **options):
-    """Load a data set from a dependency, the checkout's folder ``data``, the mirror ``LOUPE_DATA``, or the cache.
+    """Load a dataset from a dependency, the checkout's folder ``data``, the mirror ``LOUPE_DATA``, or the cache.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ class FileCheck:
     Attributes
     ----------
     name, file : str
-        The data set and its ``FOLDER/FILE`` (empty if built in).
+        The dataset and its ``FOLDER/FILE`` (empty if built in).
     where : str
         ``"built in"``, ``"box"``, ``"mirror"``, ``"cache"`` or ``"missing"``.
     path : pathlib.Path or None
@@ -218,7 +218,7 @@ def verify(name=None):
     Parameters
     ----------
     name : str, optional
-        One data set; None for the whole catalog.
+        One dataset; None for the whole catalog.
 
     Yields
     ------

@@ -89,7 +89,7 @@ def adopt(name, *paths):
     Parameters
     ----------
     name : str
-        Name of a data set that has a public form with a converter.
+        Name of a dataset that has a public form with a converter.
     *paths : str or pathlib.Path
         The authors' files, or folders that hold them.
 

@@ -292,7 +292,7 @@ def node_inputs(graph, task, training_edges, *, normalise):
     normalise : bool
         Divide each row of features by its sum, before anything is appended (HGCN; off for the disease trees).
         The sum is signed: a row of negative sum changes its sign, and one whose sum is nearly zero becomes
-        large. A row of sum zero becomes zero. Structure is never normalised.
+        large. A row of sum zero becomes zero. Structure is never normalized.
 
     Returns
     -------

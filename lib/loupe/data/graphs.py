@@ -12,7 +12,7 @@ from loupe.data.door import read_arrays
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """An undirected graph with labelled nodes.
+    """An undirected graph with labeled nodes.
 
     Attributes
     ----------

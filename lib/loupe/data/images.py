@@ -19,7 +19,7 @@ class Images:
     Attributes
     ----------
     x_train, x_test : numpy.ndarray
-        uint8, ``(n, height, width)`` if grey, ``(n, height, width, 3)`` if RGB; values 0 to `brightest`.
+        uint8, ``(n, height, width)`` if gray, ``(n, height, width, 3)`` if RGB; values 0 to `brightest`.
     y_train, y_test : numpy.ndarray
         int64 ``(n,)``, index into `classes`.
     classes : tuple of str
@@ -171,7 +171,7 @@ def unit_interval(images, size=None, *, brightest=255):
     Parameters
     ----------
     images : numpy.ndarray
-        uint8, ``(n, H, W)`` if grey, ``(n, H, W, 3)`` if RGB, as of :class:`Images`.
+        uint8, ``(n, H, W)`` if gray, ``(n, H, W, 3)`` if RGB, as of :class:`Images`.
     size : int, optional
         Height and width afterwards; as stored if not given.
     brightest : int

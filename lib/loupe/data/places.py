@@ -23,7 +23,7 @@ class Location:
     Attributes
     ----------
     name : str
-        The data set.
+        The dataset.
     where : str
         ``"built in"``, ``"box"``, ``"mirror"``, ``"cache"`` or ``"missing"``.
     form : str
@@ -47,7 +47,7 @@ def find(name):
     Parameters
     ----------
     name : str
-        Name of a data set.
+        Name of a dataset.
 
     Returns
     -------
@@ -227,7 +227,7 @@ def expected_digest(entry, location, path):
     Parameters
     ----------
     entry : DataSet
-        The data set.
+        The dataset.
     location : Location
         Where it was found.
     path : pathlib.Path
@@ -266,7 +266,7 @@ def digest_fault(entry, location, path, *, fresh=False):
     Parameters
     ----------
     entry : DataSet
-        The data set.
+        The dataset.
     location : Location
         Where it was found.
     path : pathlib.Path

@@ -68,7 +68,7 @@ class Linear(Dynamics):
 class RadialField(Dynamics):
     """RF: predicts the end of the window from forces along lines between points, without hidden features.
 
-    Each layer moves ``x_i`` by ``phi_v(|v_i|) v_i`` and by the mean over neighbours of ``(x_i - x_j) tanh phi(|x_i - x_j|,
+    Each layer moves ``x_i`` by ``phi_v(|v_i|) v_i`` and by the mean over neighbors of ``(x_i - x_j) tanh phi(|x_i - x_j|,
     e_ij)``. After Köhler, Klein and Noé, Equivariant Flows, 2019, plus the velocity term; the tanh keeps distant points
     from being thrown out.
 

@@ -1,6 +1,6 @@
 r"""Small systems of interacting particles, thousands at a time: charges, springs, gravity.
 
-The data sets of [1], [2] and [3] are trajectories of a few particles in three dimensions under forces along the lines
+The datasets of [1], [2] and [3] are trajectories of a few particles in three dimensions under forces along the lines
 between pairs,
 
 .. math:: F_i=\sum_{j\ne i}w_{ij}\,(x_i-x_j),
@@ -176,7 +176,7 @@ def simulate_gravity(
 
 
 def draw_charged(count, particles=5, *, seed=0, legacy_rng=False):
-    r"""Initial states of the charged systems of the published data sets.
+    r"""Initial states of the charged systems of the published datasets.
 
     Charges are 1 or -1, each with probability one half; positions are Gaussian of standard deviation
     :math:`(N/5)^{1/3}`, so that the density does not depend on N; velocities have Gaussian directions and norm 0.5.
@@ -227,7 +227,7 @@ def draw_charged(count, particles=5, *, seed=0, legacy_rng=False):
 
 
 def draw_springs(count, particles=5, *, seed=0):
-    """Initial states of the spring systems of the published data sets.
+    """Initial states of the spring systems of the published datasets.
 
     Each pair is connected with probability one half; positions are Gaussian of standard deviation 0.5; velocities
     have Gaussian directions and norm 0.5.
@@ -259,7 +259,7 @@ def draw_springs(count, particles=5, *, seed=0):
 
 
 def draw_gravity(count, particles=10, *, seed=0):
-    """Initial states of the gravitating systems of the published data sets, for unit masses.
+    """Initial states of the gravitating systems of the published datasets, for unit masses.
 
     Positions and velocities are standard normal, and the mean velocity of each system is subtracted.
 

@@ -90,7 +90,7 @@ def hop_distances(edges, num_nodes, *, sources=None):
 
 
 def search(neighbours, starts, sources):
-    """Distances uint8 (S, N) from a block of sources, given the neighbour lists."""
+    """Distances uint8 (S, N) from a block of sources, given the neighbor lists."""
     columns = np.arange(len(sources))
     seen = np.zeros((len(starts), 64 * -(-len(sources) // 64)), np.uint8)
     seen[sources, columns] = 1
@@ -111,7 +111,7 @@ def search(neighbours, starts, sources):
 
 
 def neighbour_lists(edges, num_nodes):
-    """Each node's neighbours and itself, int64 (2E + N or fewer,), and where each list starts, int64 (N,)."""
+    """Each node's neighbors and itself, int64 (2E + N or fewer,), and where each list starts, int64 (N,)."""
     loops = np.arange(num_nodes)
     nodes = np.concatenate([edges[:, 0], edges[:, 1], loops])
     others = np.concatenate([edges[:, 1], edges[:, 0], loops])
@@ -151,7 +151,7 @@ def gromov_delta(distances, *, samples=None, seed=0):
 
     Notes
     -----
-    HGCN (Chami et al. 2019) compares data sets by the maximum over 50,000 random tuples.
+    HGCN (Chami et al. 2019) compares datasets by the maximum over 50,000 random tuples.
 
     Examples
     --------

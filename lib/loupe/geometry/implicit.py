@@ -67,7 +67,7 @@ def implicit_argmin_vjp(objective, minimiser, params, constraint=None):
     objective : callable
         ``objective(y, *params)`` returns a scalar tensor, twice differentiable.
     minimiser : torch.Tensor of float64, shape (d,)
-        The minimiser for these parameters.
+        The minimizer for these parameters.
     params : sequence of torch.Tensor
     constraint : callable, optional
         ``constraint(y, *params)`` returns a tensor of shape ``(m,)`` that is 0 for feasible ``y``.
@@ -84,7 +84,7 @@ def implicit_argmin_vjp(objective, minimiser, params, constraint=None):
 
     Examples
     --------
-    The minimiser of ``(y - a)**2`` is ``a``.
+    The minimizer of ``(y - a)**2`` is ``a``.
 
     >>> a = torch.tensor([2.0], dtype=torch.float64)
     >>> vjp = implicit_argmin_vjp(lambda y, a: (y - a).square().sum(), a, [a])

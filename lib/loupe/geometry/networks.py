@@ -82,7 +82,7 @@ class ManifoldLinear(nn.Module):
 
 
 def tangent_aggregation(x, edges, manifold):
-    """The average of each node's neighbours in the tangent space of the origin, as in HGCN.
+    """The average of each node's neighbors in the tangent space of the origin, as in HGCN.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def tangent_aggregation(x, edges, manifold):
 
 
 def frechet_aggregation(x, edges, manifold):
-    """The Fréchet mean of each node's neighbours with equal weights; otherwise like :func:`tangent_aggregation`."""
+    """The Fréchet mean of each node's neighbors with equal weights; otherwise like :func:`tangent_aggregation`."""
     tolerance = max(FRECHET_TOLERANCE, 64 * torch.finfo(x.dtype).eps)
     return manifold.inside(graph_frechet_mean(x, edges, manifold=manifold, tolerance=tolerance))
 

@@ -81,7 +81,7 @@ def _lowest(groups, alpha, z, one_plus_square):
 
 
 def midpoint(groups, x, w):
-    """The Einstein midpoint: the centroid on the hyperboloid, normalised."""
+    """The Einstein midpoint: the centroid on the hyperboloid, normalized."""
     square = torch.linalg.vecdot(x, x)
     return _lowest(groups, w / (1 - square), x, 1 + square)
 

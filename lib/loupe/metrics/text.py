@@ -236,7 +236,7 @@ def entropy_of_counts(counts):
 
 
 def bigram_counts(sequences, symbols):
-    """Counts (symbols, symbols) of the pairs of neighbours, or ValueError if there are none."""
+    """Counts (symbols, symbols) of the pairs of neighbors, or ValueError if there are none."""
     ids = checked_sequences("sequences", sequences, symbols)
     if ids.shape[-1] < 2:
         raise ValueError(f"pairs need sequences of at least 2 symbols, got {ids.shape[-1]}")

@@ -126,7 +126,7 @@ def vgg(depth, channels=3, size=32, classes=10, batch_norm=False, dropout=0.5):
         such as MNIST's 28.
     classes : int
     batch_norm : bool
-        Whether each convolution is followed by batch normalisation.
+        Whether each convolution is followed by batch normalization.
     dropout : float
         Share of the inputs of each hidden linear layer that training drops, in [0, 1).
 

@@ -122,7 +122,7 @@ class EGNNLayer(nn.Module):
     """Messages along edges, which move the points and update their features.
 
     With the squared distance ``d = |x_i - x_j|^2`` and edge features ``e_ij``, ``m_ij = phi_m([d, h_i, h_j, e_ij])``;
-    ``x_i`` moves by ``phi_v(h_i) v_i`` and by the mean over neighbours of ``(x_i - x_j) phi_x(m_ij)``, at most 100 in
+    ``x_i`` moves by ``phi_v(h_i) v_i`` and by the mean over neighbors of ``(x_i - x_j) phi_x(m_ij)``, at most 100 in
     each coordinate; ``h_i`` becomes ``phi_h([h_i, sum_j m_ij])``, without a residual connection. Velocities do not
     change. Section 3 of the paper.
 

@@ -1,8 +1,8 @@
-"""One look for all figures: colours, sizes, axes.
+"""One look for all figures: colors, sizes, axes.
 
-A rank in a comparison has one colour and one marker in every chapter (:data:`SERIES`): ours or the paper's
+A rank in a comparison has one color and one marker in every chapter (:data:`SERIES`): ours or the paper's
 method first, the main baseline second, the others after them. Data and truth are black. A figure has no ground of
-its own: on a dark page each of these colours has another value (:data:`DARK`). Colours of words and of lines keep a
+its own: on a dark page each of these colors has another value (:data:`DARK`). Colors of words and of lines keep a
 contrast of at least 4.5 to 1 on both pages.
 """
 

@@ -44,7 +44,7 @@ def circle(n, rng):
 
 
 def sphere(n, rng):
-    """Uniform points on the unit sphere, shape (n, 3): normalised Gaussian vectors."""
+    """Uniform points on the unit sphere, shape (n, 3): normalized Gaussian vectors."""
     points = rng.standard_normal((n, 3))
     return points / np.linalg.norm(points, axis=1, keepdims=True)
 

@@ -41,7 +41,7 @@ def magnitude_weights(distances, scale):
 
     Notes
     -----
-    Similarities of Euclidean and of :func:`loss_distances` are positive definite: one Cholesky factorisation,
+    Similarities of Euclidean and of :func:`loss_distances` are positive definite: one Cholesky factorization,
     :math:`n^3/3` multiply-adds. Where that fails, as it may for other metrics, a symmetric solver takes over.
 
     Examples

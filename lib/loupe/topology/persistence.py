@@ -27,7 +27,7 @@ def h0_lifetimes(points=None, *, distances=None, method="auto"):
         bit. ``linkage``: single linkage of scipy. ``prim``: our own Prim, which from points needs O(n) memory and never
         forms the distance matrix. ``gudhi``: persistent homology of the Rips complex itself. ``alpha``: the alpha
         complex, for points of one to three columns; it is imported only on request because gudhi builds it on CGAL,
-        whose licence is the GPL.
+        whose license is the GPL.
 
     Returns
     -------

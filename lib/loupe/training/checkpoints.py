@@ -27,7 +27,7 @@ class Checkpoint:
     ----------
     path : path or None
     run : Run
-        Its network, optimiser, losses and counters are saved and restored.
+        Its network, optimizer, losses and counters are saved and restored.
     others : sequence
         Losses and callbacks; those with a ``state_dict`` are saved and restored too.
     fabric : lightning_fabric.Fabric

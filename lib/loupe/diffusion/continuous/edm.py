@@ -1,4 +1,4 @@
-"""EDM's parametrisation: a network whose input, output and training target have variance 1 at all noise levels.
+"""EDM's parametrization: a network whose input, output and training target have variance 1 at all noise levels.
 
 References
 ----------

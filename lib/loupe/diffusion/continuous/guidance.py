@@ -1,4 +1,4 @@
-"""Guidance towards a class, and thresholds for predicted data: functions that take a model and return a model.
+"""Guidance toward a class, and thresholds for predicted data: functions that take a model and return a model.
 
 A model is any callable that maps points ``x (B, ...)`` and times or noise levels ``(B,)`` to a score, denoised points
 or noise of the shape of ``x``.

@@ -41,7 +41,7 @@ def _drift(score, sde, x, t, share):
 
 @torch.no_grad()
 def euler_maruyama(drift, diffusion, x, times, *, generator=None, callback=None):
-    """Euler-Maruyama steps of ``dx = drift(x, t) dt + diffusion(t) dw``, forwards or backwards in time.
+    """Euler-Maruyama steps of ``dx = drift(x, t) dt + diffusion(t) dw``, forward or backward in time.
 
     Parameters
     ----------

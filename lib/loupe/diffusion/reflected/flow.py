@@ -55,7 +55,7 @@ def flow(
     steps=None,
     times=None,
 ):
-    r"""Follow :math:`\dot x=-\tfrac12g(t)^2s(x,\sigma_t)` ([1]), backwards from noise by default.
+    r"""Follow :math:`\dot x=-\tfrac12g(t)^2s(x,\sigma_t)` ([1]), backward from noise by default.
 
     For a reflected process the ODE is solved on the unfolded line and folded at the end: a solver's stages may cross a
     wall, but points stay inside.

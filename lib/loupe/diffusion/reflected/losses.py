@@ -83,12 +83,12 @@ def likelihood_bound(score, x0, sde, *, times=20, levels=256, batch=256, generat
     score : callable
         ``(x, sigma)`` to scores.
     x0 : torch.Tensor, shape (n, ...)
-        Grey levels divided by ``levels - 1``.
+        Gray levels divided by ``levels - 1``.
     sde : ReflectedSDE
     times : int
         Stratified times for each point.
     levels : int
-        Grey levels from 0 to 1.
+        Gray levels from 0 to 1.
     batch : int
         Noisy points in one call of the score.
     generator : torch.Generator, optional

@@ -80,7 +80,7 @@ def frame_player(
         hidden has the attribute ``hidden`` in every picture.
     view : pair of float, optional
         The pictures are in space, and can be turned: at first by these degrees, seen from so many degrees above. Places
-        are written ``x|y|z`` in them, in whole numbers, z upwards; they are drawn in an SVG of 480 by 400 units, in
+        are written ``x|y|z`` in them, in whole numbers, z upward; they are drawn in an SVG of 480 by 400 units, in
         which 1000 are the radius of what is seen.
     look : str
         The name of a style sheet of this folder.

@@ -47,7 +47,7 @@ def trajectory_view(
     """Show predicted trajectories of particles over the true ones, in space and through time.
 
     The truth is black: solid lines and filled dots. Predictions have dashed lines and hollow marks in the
-    colours of :data:`loupe.plotting.SERIES`, in the order given. Their mean squared error at the slice shown
+    colors of :data:`loupe.plotting.SERIES`, in the order given. Their mean squared error at the slice shown
     stands under the picture, that over all slices above it.
 
     Parameters

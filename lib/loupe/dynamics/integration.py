@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 PIECE = 15_000
-"""Pairs that are worked on at once: enough to hide the cost of a call, and they stay in the cache."""
+"""Pairs processed at once: enough to hide the cost of a call, few enough for the cache."""
 
 
 def pairs_of(particles):

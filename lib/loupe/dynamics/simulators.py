@@ -28,7 +28,7 @@ from loupe.dynamics.integration import constant, inverse_cubes, pairs_of, simula
 from loupe.dynamics.trajectories import last_frames, uniform_frames  # noqa: F401 - old location
 
 MOST_FORCE = 100.0
-"""Each coordinate of the summed force between charges or springs is cut off here: 0.1 divided by the time step."""
+"""Each coordinate of the summed force of charges or springs is clamped here: 0.1 divided by the time step."""
 
 WALL = 5.0
 """Initial positions of charges and springs are reflected once into a box of this half-width."""

@@ -16,10 +16,10 @@ from loupe.networks.egnn import Graph
 FRAME, STEP = 100, 1e-3  # simulator steps between saved frames, and their length
 CHARGED_SEEDS = {"train": 43, "valid": 44, "test": 45}  # the published sets come from one stream with seed 43
 BOND_LENGTH = 1.6
-"""Angstrom; heavy atoms that are nearer than this in the first frame are bonded."""
+"""Angstrom; heavy atoms closer than this in the first frame are bonded."""
 
 FEMTOSECONDS = 100.0
-"""The unit of time of molecules: velocities are then of the size of those in the charged systems."""
+"""Time unit of molecules: velocities then have the scale of those in the charged systems."""
 
 SHARES = {"train": 0.7, "valid": 0.15, "test": 0.15}
 WALKS = {

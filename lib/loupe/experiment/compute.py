@@ -30,7 +30,7 @@ Report = Callable[[str], None]
 
 _PAUSE = 0.5  # seconds between checks of units that another run is computing
 ENOUGH = 300.0
-"""Seconds that must remain for a unit with checkpoints to be started."""
+"""Seconds that must remain to start a unit with checkpoints."""
 
 
 class UnitError(LoupeError):
@@ -363,13 +363,11 @@ def _processes() -> int:
     """Number of processes that ``torchrun`` started; 1 without it."""
     count = os.environ.get("WORLD_SIZE", "1")
     if not re.fullmatch(r"[1-9]\d{0,5}", count):
-        raise LoupeError(
-            f"WORLD_SIZE={shown(count)} is no number of processes: take it out of the environment."
-        )
+        raise LoupeError(f"WORLD_SIZE={shown(count)} is not a number of processes: unset it.")
     if count != "1" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         raise LoupeError(
             f"WORLD_SIZE={count} says that this is one of several processes, but torchrun did not start it: "
-            "start it by torchrun, or take WORLD_SIZE out of the environment."
+            "start it by torchrun, or unset WORLD_SIZE."
         )
     return int(count)
 

@@ -39,7 +39,7 @@ UNUSABLE_CHECKPOINT = 75
 NO_SERVER = 255
 
 GRACE = 30.0
-"""Seconds that a unit has to save what it has, once it is asked to end; Slurm gives as many."""
+"""Seconds that a stopped unit has to save its state, as with Slurm."""
 
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
 

@@ -139,10 +139,10 @@ def distinct(values: Iterable[str]) -> list[str]:
 
 
 OWN = "own"
-"""The preset that a chapter is opened at, in an order of presets."""
+"""In an order of presets, the preset at which a chapter is opened."""
 
 PUBLISHED_PRESETS = ("gpu", "cpu")
-"""The presets that a page may be told from, the largest first."""
+"""The presets that a page may use, the largest first."""
 
 
 @dataclass(frozen=True)

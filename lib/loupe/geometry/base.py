@@ -318,7 +318,7 @@ def spoilt(value, where):
 
 
 OFF = 2e-3
-"""How far off points may be, in squares: solvers and differences leave the manifold a little."""
+"""Tolerance for points, in squares: solvers and differences leave the manifold slightly."""
 
 
 def normal(shape, generator, dtype, device):

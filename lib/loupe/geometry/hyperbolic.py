@@ -30,10 +30,10 @@ from loupe.geometry.series import (
 )
 
 MARGINS = {torch.float32: 4e-3, torch.float64: 1e-5}
-"""How near the boundary of the ball points of a network may come, relative to its radius, as in HGCN."""
+"""Smallest distance of network outputs from the boundary of the ball, relative to its radius, as in HGCN."""
 
 COARSE = 1e-4
-"""Where ``1 - c |x|**2`` is less, single precision has lost half of its digits: a ball that is checked says so."""
+"""Below this ``1 - c |x|**2``, single precision has lost half of its digits: the check warns."""
 
 
 def _dot(u, v):

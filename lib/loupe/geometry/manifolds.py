@@ -179,7 +179,7 @@ class Sphere(Manifold):
 
 
 TURNS = 4
-"""How many times a wrapped distribution goes round, to each side."""
+"""Number of counted windings of a wrapped distribution, in each direction."""
 
 
 def wound(u, length):

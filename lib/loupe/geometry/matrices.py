@@ -14,7 +14,7 @@ from loupe.derivatives import full_precision, transformed
 from loupe.geometry.series import artanh_ratio
 
 _ITERATIONS = (16, 11, 9)
-"""Of Newton's method, for each of three square roots in turn: enough for condition numbers up to 1e12."""
+"""Newton iterations for each of three successive square roots: enough for condition numbers up to 1e12."""
 
 _NODES, _WEIGHTS = (
     (1 + a) / 2 if k == 0 else a / 2 for k, a in enumerate(np.polynomial.legendre.leggauss(12))

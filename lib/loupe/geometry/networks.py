@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 FRECHET_TOLERANCE = 1e-6
-"""Of means inside a network, as lengths in units of the curvature radius."""
+"""Tolerances of means inside a network, as lengths in units of the curvature radius."""
 
 
 def seen(points):

@@ -8,7 +8,7 @@ form above it. Each branch sees only safe arguments, so gradients are finite too
 import torch
 
 NEAR = 1e-2
-"""Arguments below are served by the series: its ten terms then reach float64, and the closed form loses two digits."""
+"""Smaller arguments use the series: ten terms are accurate to float64, while the closed form loses two digits."""
 
 _TERMS = 10
 
@@ -22,7 +22,7 @@ def _coefficients(ratio):
 
 
 HALF = _coefficients(lambda k: -2 * k / (2 * k + 1))
-"""Of arsinh(sqrt t) / sqrt(t (1 + t)) in powers of t: 1, -2/3, 8/15, -16/35, ..."""
+"""Coefficients of arsinh(sqrt t) / sqrt(t (1 + t)) in powers of t: 1, -2/3, 8/15, -16/35, ..."""
 
 _TANH = (1, -1 / 3, 2 / 15, -17 / 315, 62 / 2835, -1382 / 155925, 21844 / 6081075, -929569 / 638512875)
 _ARTANH = tuple(1 / (2 * k + 1) for k in range(_TERMS))

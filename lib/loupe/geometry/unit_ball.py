@@ -26,10 +26,10 @@ from loupe.geometry.series import (
 )
 
 MAJORISATIONS = 16
-"""Iterations of the paper's solver before the means that are still open go on by Newton's method."""
+"""Iterations of the paper's solver before Newton's method takes over the remaining means."""
 
 FEW = 64
-"""So many means, or fewer, are not worth regrouping while they settle one by one."""
+"""This many means, or fewer, are not worth regrouping while they converge one by one."""
 
 
 @dataclass(frozen=True)

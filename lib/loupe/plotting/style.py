@@ -24,7 +24,7 @@ BLACK = "#000000"
 """Data and truth."""
 
 GROUND = "#ffffff"
-"""The page: what is filled with it hides what lies below, such as a hollow marker."""
+"""The page's background, to fill shapes that hide what lies below, such as hollow markers."""
 
 DARK = {
     "#0f766e": "#5eead4",

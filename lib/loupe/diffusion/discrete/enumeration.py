@@ -19,7 +19,7 @@ import torch
 from loupe.diffusion.discrete.samplers import LAST_TIME
 
 MOST = 2**14
-"""Sequences that a list may hold: tables of transitions between them have that number squared."""
+"""Largest number of sequences: transition tables have its square."""
 
 
 class Enumeration:

@@ -8,10 +8,10 @@ import torch
 from loupe.derivatives import transformed
 
 PIECE = {"cpu": 2**18}
-"""Scores in one piece; elsewhere, where launching costs more than memory, more of them."""
+"""Scores in one piece on a CPU; elsewhere pieces are larger, since kernel launches cost more than memory."""
 LARGE_PIECE = 2**26
 WIDE = 2**10
-"""States from which on it pays to skip single rows."""
+"""Number of states from which it pays to skip single rows."""
 
 
 def score_entropy_rows(log_score, active, x, x0, others, extra, constant):

@@ -15,10 +15,10 @@ from loupe.checks import whole
 from loupe.diffusion.discrete.losses import rate_weighted
 
 START = 1e-3
-"""The time at which the integral begins, as published."""
+"""Start of the time integral, as published."""
 
 ENDS = 8
-"""For so many times of the integral one draw of the last step: it touches one token in a thousand, and counts little."""
+"""Times of the integral for each draw of the last step, which affects one token in a thousand and matters little."""
 
 
 @dataclass(frozen=True)

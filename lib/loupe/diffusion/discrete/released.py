@@ -18,10 +18,10 @@ from loupe.errors import LoupeError
 from loupe.networks.transformer import Transformer
 
 HEAD = 64
-"""Coordinates of a head of attention, in both sizes."""
+"""Dimension of an attention head, in both sizes."""
 
 LENGTH = 1024
-"""Tokens of a sequence of their training."""
+"""Length of their training sequences."""
 
 NAMES = {
     "vocab_embed.embedding": "embedding.weight",

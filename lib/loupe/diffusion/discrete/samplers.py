@@ -24,7 +24,7 @@ from loupe.diffusion.discrete.prompts import restorer
 
 ORDERS = ("random", "confidence")
 LAST_TIME = 1e-5
-"""Where the grid of times ends, and the last step takes all noise away."""
+"""End of the time grid; the last step removes the rest of the noise."""
 
 
 @dataclass(frozen=True)

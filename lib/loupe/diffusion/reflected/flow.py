@@ -24,7 +24,7 @@ MOLLIFIER = 200.0
 
 SMALLEST = 1e-12
 SHORTEST = 1e-4
-"""Steps never get shorter: where a score pushes through a wall, the flow slides along it in such steps."""
+"""Smallest step: if a score pushes through a wall, the flow slides along it in such steps."""
 
 
 def bump(x, width=MOLLIFIER):

@@ -15,14 +15,14 @@ from loupe.diffusion.reflected.sde import ReflectedSDE, checked_data
 from loupe.diffusion.times import training_times
 
 EARLIEST = 1e-5
-"""Earliest time of training."""
+"""Earliest training time."""
 
 WEIGHTINGS = ("variance", "likelihood")
 ENOUGH = 2.0
-"""Last noise after which the law is uniform to 1e-17."""
+"""Smallest final noise for which the distribution is uniform to 1e-17."""
 
 CLOSEST = 8
-"""Standard deviations of the first noise that must fit between two grey levels, if it is not to mix them."""
+"""Standard deviations of the first noise that must fit between two gray levels, so that it does not mix them."""
 
 
 def denoising_loss(score, x0, sde, t=None, generator=None, *, weighting="variance"):

@@ -14,7 +14,7 @@ from loupe.diffusion.reflected.kernel import fold
 from loupe.diffusion.reflected.sde import ReflectedSDE, checked_data
 
 WALLS = {"fold": fold, "clip": lambda x: x.clamp(0, 1)}
-"""What becomes of a step that leaves the cube: reflection, of order 1, or projection, of order 1/2."""
+"""Treatment of steps that leave the cube: reflection (order 1) or projection (order 1/2)."""
 
 LAST_TIME = 1e-5  # as in the published sampler
 

@@ -1,9 +1,10 @@
-"""Weighted Fréchet means in the Poincaré ball, forward and backward: CPU milliseconds on one thread, beside five peers.
+"""Weighted Fréchet means in the Poincaré ball, forward and backward: CPU milliseconds on one thread, compared with five
+peers.
 
     python benchmarks/frechet_mean.py [--quick] [--json FILE]
 
-Gradients are those of points, weights and curvature together. All methods stop at the same tolerance, and none is timed
-before its mean and its gradients agree with the others'. Needs the extra ``loupe[bench]``.
+Gradients are for points, weights and curvature together. All methods stop at the same tolerance, and a method is timed
+only if its mean and gradients agree with the others'. Needs the extra ``loupe[bench]``.
 """
 
 import gc

@@ -2,7 +2,7 @@
 
     python benchmarks/sedd.py [--quick] [--json FILE]
 
-CPU milliseconds in float32 unless said, beside re-statements of the published functions and a plain causal
+CPU milliseconds in float32 unless stated, compared with reimplementations of the published functions and a plain causal
 transformer. Nothing is timed before its values, gradients or probabilities agree with the others'.
 """
 
@@ -56,7 +56,7 @@ from loupe.networks.transformer import Transformer
 PACKAGES = ("torch", "loupe")
 LENGTH = 64
 WORDS, LETTERS = 50_257, 27
-LOSSES = (  # graph, tokens, sequences, how much is lost
+LOSSES = (  # graph, tokens, sequences, masked share
     ("absorbing", WORDS, 2, "spread times"),
     ("absorbing", WORDS, 2, "all"),
     ("uniform", WORDS, 2, "spread times"),
@@ -225,7 +225,7 @@ def step_methods(graph, log_score, x, step, last):
 
 
 def check_step(share):
-    """Stop unless both ways have the same law: by its probabilities, and by draws with few states."""
+    """Stop unless both methods have the same distribution: by probabilities, and by draws with few states."""
     graph, log_score, x, step = step_problem(LETTERS, 2, share, False)
     law = analytic_probabilities(log_score.double(), x, step.unsqueeze(-1))
     assert torch.allclose(graph.tweedie_probabilities(log_score, x, step), law, rtol=1e-9, atol=1e-12)
@@ -409,7 +409,7 @@ def training_step(network, loss, x0):
 
 
 class Flat(nn.Module):
-    """Knows nothing and is not told the noise: when tokens change does not depend on what they become."""
+    """A uniform score without noise input: when tokens change does not depend on what they become."""
 
     condition = 0
 

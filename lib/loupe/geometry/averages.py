@@ -75,12 +75,14 @@ def ball_step(points, weights, mean, manifold):
     y = mean.unsqueeze(-2)
     room_x, room_y = 1 + K * points.square().sum(-1), 1 + K * y.square().sum(-1)
     t = c * (points - y).square().sum(-1) / (room_x * room_y)
-    alpha = weights * 4 * arsinh_ratio(t) / room_x  # g'(t) = 4 arsinh(sqrt t) / sqrt(t (1 + t))
+    # g'(t) = 4 arsinh(sqrt t) / sqrt(t (1 + t))
+    alpha = weights * 4 * arsinh_ratio(t) / room_x
     b = (alpha.unsqueeze(-1) * points).sum(-2)
     p = (alpha * (1 - K * points.square().sum(-1))).sum(-1, keepdim=True)
     q = b / p  # divide first: squares of large weights overflow
     # This form of the root also holds at the origin.
-    return 2 * q / (1 + (1 + 4 * K * q.square().sum(-1, keepdim=True)).clamp_min(0).sqrt())
+    root = (1 + 4 * K * q.square().sum(-1, keepdim=True)).clamp_min(0).sqrt()
+    return 2 * q / (1 + root)
 
 
 def hyperboloid_step(points, weights, mean, manifold):

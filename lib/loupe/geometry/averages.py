@@ -81,8 +81,7 @@ def ball_step(points, weights, mean, manifold):
     p = (alpha * (1 - K * points.square().sum(-1))).sum(-1, keepdim=True)
     q = b / p  # divide first: squares of large weights overflow
     # This form of the root also holds at the origin.
-    root = (1 + 4 * K * q.square().sum(-1, keepdim=True)).clamp_min(0).sqrt()
-    return 2 * q / (1 + root)
+    return 2 * q / (1 + (1 + 4 * K * q.square().sum(-1, keepdim=True)).clamp_min(0).sqrt())
 
 
 def hyperboloid_step(points, weights, mean, manifold):

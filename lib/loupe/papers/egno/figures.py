@@ -14,7 +14,7 @@ RANK = {"EGNO": 0, "EGNN-S": 1, "EGNN-R": 2, "EGNN": 3, "Linear": 5}
 CHARGED = ("charged_egno", "charged_egnn", "charged_others")
 HOLDER = {"still": "charged_others", "Linear": "charged_others", "RF": "charged_others", "MPNN": "charged_others",
           "EGNN": "charged_egnn", "EGNN-R": "charged_egnn", "EGNN-S": "charged_egnn", "EGNO": "charged_egno"}  # fmt: skip
-LABELS = {"still": "standing still", "Linear": "straight lines", "RF": "RF (poor initialization)"}
+LABELS = {"still": "standing still", "Linear": "straight lines", "RF": "RF (poor start)"}
 LEARNING = ("EGNO", "EGNN", "EGNN-S")
 GROUPS = {0: "charge like the first", 1: "opposite charge"}
 MOTIONS = ("running", "walking", "ethanol", "aspirin")
@@ -79,11 +79,11 @@ def scores(found):
     """T1: errors at the end of the window and over all of it, trivial rows first."""
     rows = []
     for name in HOLDER:
-        errors = errors_of(found, name)
+        errors = 1000 * errors_of(found, name)
         ends, whole = errors[..., -1], errors.mean((1, 2)) if errors.shape[-1] > 1 else None
         rows.append((LABELS.get(name, name), ends.mean(1), but_worst(ends), whole))
-    head = (found.label, "F-MSE", "excluding the worst", "A-MSE")
-    return score_table(head, rows, best="min", positive=True)
+    head = (f"× 1000, {found.label}", "F-MSE", "excluding the worst", "A-MSE")
+    return score_table(head, rows, digits=1, best="min", positive=True)
 
 
 @from_charged
@@ -126,7 +126,7 @@ def learning(found):
         axes.axhline(line, **TRUTH, label="straight lines")
         log_axis(axes, "xy")
         axes.set(xlabel=title, ylabel="F-MSE, validation", ylim=(0.8 * lowest, 2.5 * line))
-    panels[0].legend(ncols=2, loc="lower left")
+    sheet.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return Picture(
         sheet,
         "Validation error of EGNO, EGNN and EGNN-S, falling: above against steps, below against processor time.",

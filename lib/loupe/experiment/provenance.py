@@ -1,7 +1,7 @@
-"""What made a result: code, data, versions, hardware, time and memory; and what is out of date by that.
+"""Provenance of results: code, data, versions, hardware, time and memory; and which results are out of date.
 
-The code is identified by digests of what the experiment can reach in the package; see :mod:`loupe.experiment.closure`.
-A result whose digests differ today was made by "other code".
+Code is identified by digests of everything the experiment can reach in the package; see
+:mod:`loupe.experiment.closure`. If today's digests differ, the result was made by "other code".
 """
 
 import json
@@ -26,7 +26,7 @@ from loupe.experiment.folders import StoreError
 from loupe.experiment.store import Result, Store
 from loupe.experiment.units import Unit
 
-# Packages whose version a reader may want to know, where the experiment imported them, by their modules' names.
+# Packages whose versions are recorded if the experiment imported them, by module name.
 _PACKAGES = {
     "numpy": "numpy",
     "scipy": "scipy",
@@ -43,12 +43,12 @@ _frozen: dict[str, str] = {}
 
 
 def freeze_sources() -> None:
-    """Take the digests of this process from the sources of the package as they are now, whatever happens to the files.
+    """Fix this process's digests to the current sources of the package, even if the files change later.
 
     Raises
     ------
     LoupeError
-        If they were taken before and the files are others now.
+        If they were fixed before and the files have changed since.
     """
     sources = closure.read_sources()
     if _frozen and _frozen != sources:
@@ -61,9 +61,9 @@ def freeze_sources() -> None:
 def code_digests(
     slug: str, experiment: str, words: Iterable[str], sources: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """What identifies the code of an experiment: its name, a digest for each module in its closure, and its data sets.
+    """The identity of an experiment's code: its name, a digest for each module in its closure, and its datasets.
 
-    Only readers of data sets that the code or the ``words`` of its settings name are in the closure.
+    The closure has only readers of datasets that the code or the ``words`` of its settings name.
     """
     sources = sources or _frozen or closure.read_sources()
     found = closure.Closure(sources, slug, experiment, words)
@@ -71,26 +71,26 @@ def code_digests(
 
 
 def code_of(unit: Unit, sources: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The :func:`code_digests` of a unit under its settings."""
+    """The :func:`code_digests` of a unit with its settings."""
     words = re.findall(r"\w+", unit.config.model_dump_json())
     return code_digests(unit.slug, unit.experiment, words, sources)
 
 
 def is_current(code: Mapping[str, str], sources: Mapping[str, str] | None = None) -> bool:
-    """Whether the code that made a result, as recorded with it, is the same today."""
+    """Whether a result's recorded code is the same today."""
     slug, _, experiment = code.get("experiment", "").partition(":")
     return code == code_digests(slug, experiment, code.get("data sets", "").split(), sources)
 
 
 def data_read() -> dict[str, str]:
     """The sha256 of every data file that this process has read, by ``FOLDER/FILE``."""
-    reader = sys.modules.get("loupe.data.places")  # this floor knows no data; without it none was read
+    reader = sys.modules.get("loupe.data.places")  # not loaded: no data
     return reader.files_read() if reader else {}
 
 
 @contextmanager
 def only_named_data(code: Mapping[str, str]):
-    """Refuse a run that loads a data set whose reader is not in ``code``, as it will be recorded.
+    """Raise if a run loads a dataset whose reader is not in its recorded ``code``.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware(device: str) -> str:
-    """The processor and memory of this machine, and the accelerator if ``device`` is one."""
+    """The CPU and memory of this machine, and the GPU if ``device`` is one."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     text = f"{_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB"
     if device.startswith("cuda"):
@@ -147,7 +147,7 @@ def _processor() -> str:
 
 
 def _kernel_says(file: str, label: str) -> str:
-    """What stands behind a label in a file of ``/proc``; empty where there is no such thing."""
+    """The value of a label in a file of ``/proc``; empty if there is none."""
     try:
         lines = Path("/proc", file).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -159,7 +159,7 @@ def _kernel_says(file: str, label: str) -> str:
 def measured(cost: dict[str, Any]):
     """Fill ``cost`` with the seconds, CPU-seconds and peak memory in MB that the block took.
 
-    The peak is that of the process since its start: run one unit a process.
+    The peak is that of the whole process: run one unit in each process.
     """
     begin, begin_cpu = time.perf_counter(), _cpu_seconds()
     yield cost
@@ -170,7 +170,7 @@ def measured(cost: dict[str, Any]):
 
 
 def _peak_memory_mb() -> float:
-    # What getrusage says of this process may be what its parent had used before.
+    # getrusage may report memory that the parent used before the fork.
     if peak := _kernel_says("self/status", "VmHWM"):
         return int(peak.split()[0]) / 2**10
     units = 2**20 if sys.platform == "darwin" else 2**10
@@ -190,11 +190,11 @@ OTHER_CODE, OTHER_DATA = "other code", "other data"
 
 
 def origin_checker() -> Callable[[Result], str]:
-    """A function that tells whether a result is ``current``, or of ``other code`` or ``other data`` than today's.
+    """A function that says whether a result is ``current``, or from ``other code`` or ``other data``.
 
-    It reads the sources once, and follows each experiment once. Data are compared by the digests in the catalog.
+    It reads the sources once and follows each experiment once. Data are compared by the digests in the catalog.
     """
-    # By name: this floor knows no data.
+    # By name: this layer does not import data.
     catalog, places = import_module("loupe.data").CATALOG, import_module("loupe.data.places")
     sources, listed = closure.read_sources(), places.files_listed(catalog)
 
@@ -213,10 +213,10 @@ def origin_checker() -> Callable[[Result], str]:
 
 
 def standing_result(unit: Unit, store: Store, origin: Callable[[Result], str]) -> tuple[str, Result | None]:
-    """How a unit stands, and its result if it has one.
+    """The state of a unit, and its result if it has one.
 
-    It is ``missing`` (no result of today's settings), ``damaged``, or what ``origin`` says of it, an
-    :func:`origin_checker` that is shared by those who ask about many units.
+    The state is ``missing`` (no result at today's settings), ``damaged``, or the answer of ``origin``, an
+    :func:`origin_checker` shared between many units.
     """
     try:
         result = store.find(unit)
@@ -231,7 +231,7 @@ def standing_result(unit: Unit, store: Store, origin: Callable[[Result], str]) -
 
 
 def same_start(unit: Unit, result: Result, store: Store) -> bool:
-    """Whether the results of others that it started from are still those that are stored."""
+    """Whether the results that it started from are still the stored ones."""
     if not (read := result.provenance.get("earlier")):
         return True
     today = {one.experiment: store.readable(one) for one in unit.before()}
@@ -239,5 +239,5 @@ def same_start(unit: Unit, result: Result, store: Store) -> bool:
 
 
 def standing(unit: Unit, store: Store, origin: Callable[[Result], str]) -> str:
-    """How a unit stands, in the word of :func:`standing_result`."""
+    """The state of a unit, as in :func:`standing_result`."""
     return standing_result(unit, store, origin)[0]

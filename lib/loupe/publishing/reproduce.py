@@ -1,7 +1,7 @@
-"""What `make reproduce` goes by: which results are out of date, the marks that say so, and the table of what they cost.
+"""Which results `make reproduce` has to compute, the marks that say so, and the table of costs.
 
-A mark is a small file that says which result was there. It is written only when that changes, since a workflow compares
-times and git keeps none.
+A mark is a small file that names a result. It is rewritten only when the result changes: workflows compare file times,
+and git does not keep them.
 """
 
 import hashlib
@@ -21,31 +21,30 @@ from loupe.experiment.units import Unit, experiments_of, units_of
 
 
 def marks_folder(store: Store) -> Path:
-    """Where marks lie: beside the scratch results of the store."""
+    """The folder of marks, next to the store's scratch results."""
     return store.scratch.with_name("reproduce")
 
 
 def mark_file(folder: Path, unit: Unit) -> Path:
-    """The mark of a unit below the folder of marks."""
+    """The mark of a unit in the folder of marks."""
     return folder / unit.preset / unit.slug / f"{unit.experiment}-s{unit.seed}.done"
 
 
 def write_mark(path: Path, content: str) -> None:
-    """Write a mark unless it says the same already: its time is that of the last change."""
+    """Write a mark unless it is unchanged: its time is that of the last change."""
     if not path.is_file() or path.read_bytes() != content.encode():
         write_whole(path, content.encode())
 
 
 def identity(result: Result) -> str:
-    """What the mark of a result says: the digest of its sidecar's content, which holds that of its arrays."""
+    """The content of a result's mark: the digest of its sidecar, which includes that of its arrays."""
     return f"{result.sha256}\n"
 
 
 def mirror(units: Iterable[Unit], store: Store) -> dict[Unit, str]:
-    """Make the marks say how units stand, and return those that are not current, each with its standing.
+    """Update the marks of units, and return those that are not current, each with its state.
 
-    The mark of a unit that is out of date is removed, that of a current one written if it is missing or speaks of
-    another result, and left alone otherwise.
+    Marks of outdated units are removed; marks of current ones are written if missing or for another result.
     """
     folder, origin, todo = marks_folder(store), origin_checker(), {}
     for unit in units:
@@ -61,16 +60,16 @@ def mirror(units: Iterable[Unit], store: Store) -> dict[Unit, str]:
 def mirror_chapters(
     units: dict[str, list[Unit]], preset: str, store: Store, report: Callable[[str], None] = lambda line: None
 ) -> None:
-    """Make the marks say how chapters stand before a workflow starts, and report it in a line each.
+    """Update the marks of chapters before a workflow starts, and report one line for each.
 
     Parameters
     ----------
     units
         The wanted units of each chapter at the preset.
     preset, store
-        What is to be reproduced, and where results lie.
+        The preset to reproduce, and where results are.
     report
-        Is given each line.
+        Called with each line.
     """
     folder = marks_folder(store) / preset
     for slug, mine in units.items():
@@ -79,19 +78,20 @@ def mirror_chapters(
         state = f"{len(todo)} of {len(mine)} units are out of date ({counts})"
         report(f"{slug} at {preset}: {state if todo else 'every unit is up to date'}")
         write_mark(folder / slug / "sources", sources_digest(slug))
-        # Snakemake makes no missing input anew while anything made from it is there and newer than the rest.
+        # Snakemake does not rebuild a missing input while its outputs exist and are newer than the rest.
         if todo or not store.ledger_file(slug, preset).exists():
             for later in ("ledger.done", "chapter.done"):
                 (folder / slug / later).unlink(missing_ok=True)
-    (folder / "book.done").unlink(missing_ok=True)  # `loupe book` looks for itself what has changed
+    (folder / "book.done").unlink(missing_ok=True)  # `loupe book` itself checks what has changed
     for log_of_earlier_job in folder.rglob("*.log"):
         log_of_earlier_job.unlink(missing_ok=True)
 
 
 def sources_digest(slug: str) -> str:
-    """A digest of all that judges and draws a chapter: the package without other papers, and the notebook's cells.
+    """A digest of everything that judges and draws a chapter: the package without other papers, and the notebook's
+    cells.
 
-    Outputs and the cell of parameters play no part, since publishing writes them.
+    Outputs and the parameters cell are not included, since publishing writes them.
     """
     package, total = Path(__file__).parents[1], hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
@@ -118,19 +118,19 @@ COST_HEAD = ("chapter", "experiment", "units", "seconds", "CPU-seconds", "peak M
 
 
 def summary(room: ModuleType, preset: str, store: Store, seeds: Sequence[int] = ()) -> list[tuple[str, ...]]:
-    """The table of a chapter at a preset, one row an experiment and one for the whole, below :data:`COST_HEAD`.
+    """The cost table of a chapter at a preset: one row for each experiment and one total, under :data:`COST_HEAD`.
 
     Parameters
     ----------
     room, preset, store
-        The chapter's room, its preset, and where its results lie.
+        The chapter's room, its preset, and where its results are.
     seeds
-        These seeds instead of those of the preset; claims need all of the preset's, so none is judged then.
+        These seeds instead of the preset's; then no claim is judged, since claims need all of the preset's seeds.
 
     Returns
     -------
     list of tuple of str
-        ``units`` reads stored/wanted; the claims are judged now, on what is stored.
+        ``units`` reads stored/wanted; claims are judged now, on stored results.
     """
     slug, units = room.PAPER.slug, wanted(room, preset, seeds)
     results = {unit: result for unit in units if (result := store.readable(unit))}

@@ -9,7 +9,7 @@ from loupe.papers.egno.claims import bootstrap, changed, of_windows, variants
 from loupe.plotting import BLACK, TRUTH, figure, log_axis, series, show, thumbnail_axes, trajectory_view
 
 RANK = {"EGNO": 0, "EGNN-S": 1, "EGNN-R": 2, "EGNN": 3, "Linear": 5}
-"""The colour of each method, in every figure."""
+"""The color of each method, in every figure."""
 
 CHARGED = ("charged_egno", "charged_egnn", "charged_others")
 HOLDER = {"still": "charged_others", "Linear": "charged_others", "RF": "charged_others", "MPNN": "charged_others",

@@ -14,8 +14,8 @@ def _routes_agree(results):
     run = results["identities"].first
     basis, wrong = f"{len(run['clouds'])} clouds", run["nearest_gaps"].max()
     return [
-        Measure(f"{route}, gap relative to the longest lifetime", float(gap), at_most(1e-12), basis=basis)
-        .against("distances to nearest neighbours", wrong)
+        Measure(f"{route}, relative difference", float(gap), at_most(1e-12), basis=basis)
+        .against("distances to nearest neighbors", wrong)
         for route, gap in zip(run["routes"], run["route_gaps"].max(axis=0), strict=True)
     ]  # fmt: skip
 
@@ -25,7 +25,7 @@ def _closed_forms_hold(results):
     errors, wrong, basis = run["closed_form_errors"], run["nearest_sum_errors"], "powers 0.5, 1 and 2"
     return [
         Measure(f"{name}, relative error", float(errors[k].max()), at_most(1e-12), basis=basis)
-        .against("distances to nearest neighbours", wrong[k].max())
+        .against("distances to nearest neighbors", wrong[k].max())
         for k, name in enumerate(run["closed_forms"])
     ]  # fmt: skip
 
@@ -86,7 +86,7 @@ def _averaging_helps(results):
     ratio = one / ten
     quantiles = f.ppf((0.975, 0.025), n - 1, n - 1)
     low, high = ratio / np.sqrt(quantiles)
-    basis = f"{n} independent estimates each on one cloud, 95 % F interval; other clouds may differ"
+    basis = f"{n} independent estimates each on one cloud, 95% F interval; other clouds may differ"
     first, second = (half.std(ddof=1) for half in np.array_split(run["dimensions"][0], 2))
     measure = Measure(
         "spread of single draws over spread of averages of 10",
@@ -113,7 +113,7 @@ def _better_than_simple_measures(results):
     for grid in grids(results["gap_grid"]):
         best, margin, low, high = margin_over_simple(grid.cells)
         n = len(grid.cells.gap)
-        basis = f"means of {n} cells, 95 % bootstrap interval"
+        basis = f"means of {n} cells, 95% bootstrap interval"
         label = f"{grid.case}: |τ| of the dimension minus that of {best}"
         measures.append(Measure(label, margin, at_least(-0.05), low, high, basis, units=n))
     return measures
@@ -176,7 +176,7 @@ CLAIMS = (
     ),
     Claim(
         "PH3", "The growth of lifetime sums gives the dimension of a set.", "Sec. 3, Algorithm 1", "shown in figures",
-        "statistical", "within 10 % of the truth for every cloud, every seed and the whole interval; curves, surfaces and "
+        "statistical", "within 10% of the truth for every cloud, every seed and the whole interval; curves, surfaces and "
         "the cube are primary", _dimensions_found, FULL, "the clouds of smoke are too small for this band",
     ),
     Claim(
@@ -216,7 +216,7 @@ CLAIMS = (
     ),
     Claim(
         "PH10", "Beyond the paper: an adversarial start raises the gap but not the dimension.", "Tan et al. 2024",
-        "later work: yes", "statistical", "random and true labels learned to 100 %, accuracy gap higher (primary), "
+        "later work: yes", "statistical", "random and true labels learned to 100%, accuracy gap higher (primary), "
         "dimension not higher", _adversarial_start_raises_the_gap, ("gpu", "paper"),
         "needs three trainings to convergence per seed: part of the preset gpu",
     ),

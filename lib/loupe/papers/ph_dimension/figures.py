@@ -81,12 +81,12 @@ def dimensions(found):
     axes.set_xlim(min(0.45, truth.min() * 0.8), truth.max() * 1.25)
     axes.set(xlabel="dimension", title="Accurate up to dimension 3, too low above")
     handles = [axes.plot([], [], **tick)[0], axes.plot([], [], linewidth=2.5, **series(0))[0]]
-    axes.legend(handles, ["truth", "estimate, 95\u202f% interval"], loc="lower right")
+    axes.legend(handles, ["truth", "estimate, 95% interval"], loc="lower right")
     return Picture(
         sheet,
         "A row per cloud. Estimates match the true dimension up to three, and fall below it for the cubes in five and ten "
         "dimensions; the Cantor set and the Gaussian plane come out a little high.",
-        "Estimated and true dimension: means and 95\u202f% t intervals over one cloud per seed.",
+        "Estimated and true dimension: means and 95% t intervals over one cloud per seed.",
     )
 
 
@@ -108,7 +108,7 @@ def processes(found):
         sheet,
         "Errors of four estimators against the stable index: TwoNN far above zero, then maximum likelihood, then "
         "persistent homology, and the correlation dimension closest to zero.",
-        "Error on paths of Ornstein–Uhlenbeck processes driven by β-stable noise in ten dimensions: means and 95\u202f% t "
+        "Error on paths of Ornstein–Uhlenbeck processes driven by β-stable noise in ten dimensions: means and 95% t "
         "intervals over paths, one for each seed. Counting principal components is off the scale.",
     )
 
@@ -119,7 +119,7 @@ def exhaustion_table(found):
     run, values = found.runs.first, found.runs["dimension"]
     each = zip(run["points"], run["largest"], values.T, strict=True)
     rows = [(f"{n:,}", f"{largest:,}", column) for n, largest, column in each]
-    head = (f"points on the path; {found.label}", "largest subset", "estimate (truth 2)")
+    head = (f"points, {found.label}", "largest subset", "estimate, truth 2")
     return score_table(head, rows, digits=2)
 
 
@@ -167,7 +167,7 @@ def surrogate_table(found):
     names = ("the path itself", *map(str, found.runs.first["surrogates"]))
     columns = [(run["dimension"], *run["surrogate_dimensions"]) for run in found.runs]
     rows = [(name, *(f"{one:.2f}" for one in row)) for name, *row in zip(names, *columns, strict=True)]
-    head = (f"path, at {found.preset}", *(f"seed {one}" for one in found.runs.seeds))
+    head = (f"seed, at {found.preset}", *map(str, found.runs.seeds))
     return table(head, rows, numeric=True)
 
 

@@ -68,25 +68,23 @@ def _keys(sheet, grid: Grid):
 
 
 @from_grid
-def measure_table(found, simple=True):
-    """Kendall's tau with the gap of the dimension and of simple measures; or, if not ``simple``, of all others."""
+def measure_table(found, whole=False):
+    """Kendall's tau with the gap: of the dimension and of simple measures, or of all, also with a knob held fixed."""
+    head = ("τ", "95% interval", "τ, loss gap") + ("given lr", "given batch") * whole
     rows = []
     for every in grids(found.runs):
-        names = ("PH dimension", *SIMPLE)
-        for name in names if simple else [one for one in every.measures if one not in names]:
+        for name in every.measures if whole else ("PH dimension", *SIMPLE):
             cells = every.where(np.isfinite(every.measures[name])).cells
             if len(cells.gap) > 2:
-                rows.append((name, *_taus(cells, cells.measures[name])))
-    head = ("τ", "95\u202f% interval", "given lr", "given batch", "τ, loss gap")
+                rows.append((name, *_taus(cells, cells.measures[name])[: len(head)]))
     return table((f"measure, at {found.preset}", *head), rows, numeric=True)
 
 
 def _taus(cells: Grid, column):
-    drawn = bootstrap_kendall(column, cells.gap)
-    low, high = (_two(one) for one in np.nanquantile(drawn, (0.025, 0.975)))
+    low, high = np.nanquantile(bootstrap_kendall(column, cells.gap), (0.025, 0.975))
     given = [partial_kendall(column, cells.gap, z, draws=1).tau for z in (cells.rate, cells.batch)]
     plain, loss = kendall(column, cells.gap), kendall(column, cells.loss_gap)
-    return _two(plain), f"{low} to {high}", *map(_two, given), _two(loss)
+    return _two(plain), f"{_two(low)} to {_two(high)}", *map(_two, (loss, *given))
 
 
 @drawn_from("regularised", what="training with the penalty")
@@ -113,7 +111,7 @@ def regulariser(found):
         "Above, training and test accuracy over the steps with and without the penalty. Below, the dimension of the "
         "latest iterates for both, higher with the penalty.",
         f"LeNet on {found.settings.penalty_data} ({runs.first['data']}), Adam; λ is the weight of the dimension of the "
-        f"last {found.settings.penalty_window} iterates. Means and 95\u202f% t intervals over seeds, which both share.",
+        f"last {found.settings.penalty_window} iterates. Means and 95% t intervals over seeds, which both share.",
     )
 
 
@@ -124,9 +122,9 @@ def adversarial_table(found):
     gap, loss = 100 * (runs["train_accuracy"] - runs["test_accuracy"]), runs["test_loss"] - runs["train_loss"]
     both = [
         [f"{random:.{digits}f}\u00a0→\u00a0{adversarial:.{digits}f}" for random, adversarial in values]
-        for digits, values in ((1, gap), (2, loss), (2, runs["dimension"]), (0, runs["steps"]))
+        for digits, values in ((1, gap), (2, loss), (2, runs["dimension"]))
     ]
-    head = (f"seed, at {found.preset}", "accuracy gap, points", "loss gap", "dimension", "steps")
+    head = (f"seed, at {found.preset}", "accuracy gap", "loss gap", "dimension")
     return table(head, zip(runs.seeds, *both, strict=True), numeric=True)
 
 

@@ -116,9 +116,12 @@ def _penalty(chapter):
 
 
 def _adversarial(chapter):
-    runs = find(chapter, ("adversarial_start",)).runs
-    changes = {"adversarial_gap": (_gap(runs), 1), "adversarial_dimension": (runs["dimension"], 2)}
-    return {name: over_seeds(np.diff(both)[:, 0], digits) for name, (both, digits) in changes.items()}
+    found = find(chapter, ("adversarial_start",))
+    return {
+        "adversarial_images": found.settings.adversarial_images,
+        "adversarial_gap": over_seeds(np.diff(_gap(found.runs))[:, 0], 1),
+        "adversarial_dimension": over_seeds(np.diff(found.runs["dimension"])[:, 0], 2),
+    }
 
 
 def _speed(chapter):

@@ -163,12 +163,11 @@ def _draw_path(axes, run, size):
 
 @drawn_from("training_path", what="the training path")
 def surrogate_table(found):
-    """The dimension of each training path, and of paths that share one property with it."""
+    """The lowest and highest dimension of training paths, and of paths that share one property with each of them."""
     names = ("the path itself", *map(str, found.runs.first["surrogates"]))
-    columns = [(run["dimension"], *run["surrogate_dimensions"]) for run in found.runs]
-    rows = [(name, *(f"{one:.2f}" for one in row)) for name, *row in zip(names, *columns, strict=True)]
-    head = (f"seed, at {found.preset}", *map(str, found.runs.seeds))
-    return table(head, rows, numeric=True)
+    each = [found.runs["dimension"], *found.runs["surrogate_dimensions"].T]
+    rows = [(name, f"{one.min():.2f}", f"{one.max():.2f}") for name, one in zip(names, each, strict=True)]
+    return table((f"path, {found.label}", "lowest", "highest"), rows, numeric=True)
 
 
 def thumbnail(chapter, target):

@@ -121,7 +121,7 @@ def adversarial_table(found):
     runs = found.runs
     gap, loss = 100 * (runs["train_accuracy"] - runs["test_accuracy"]), runs["test_loss"] - runs["train_loss"]
     both = [
-        [f"{random:.{digits}f}\u00a0→\u00a0{adversarial:.{digits}f}" for random, adversarial in values]
+        [f"{random:.{digits}f} → {adversarial:.{digits}f}" for random, adversarial in values]
         for digits, values in ((1, gap), (2, loss), (2, runs["dimension"]))
     ]
     head = (f"seed, at {found.preset}", "accuracy gap", "loss gap", "dimension")

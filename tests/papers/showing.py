@@ -123,7 +123,7 @@ def assert_finite(text):
 
 
 def cells_of(block):
-    """Head and rows of a table; every row has a cell for each head, labelled with it, and none is not a number."""
+    """Head and rows of a table; every row has a cell for each head, labeled with it, and none is not a number."""
     assert isinstance(block, Block)
     assert block.html.startswith('<table class="loupe-table')
     assert block.html.count("<table") == 1

@@ -94,7 +94,7 @@ def test_a_view_names_its_scenes_and_the_errors_that_are_stored(draw, models, wh
     found = dict(re.findall(r"([A-Z-]+) ([\d.]+)(?:,|$)", words.split("error: ")[1]))
     ends = {name: stored[where or HOLDER[name]].first[f"{name} {errors}"][0, -1] for name in models}
     assert {name: float(value) for name, value in found.items()} == pytest.approx(ends, rel=1e-2)
-    # The colours of a view are in the order of its models.
+    # The colors of a view are in the order of its models.
     assert [RANK[name] for name in models] == list(range(len(models)))
 
 

@@ -61,7 +61,7 @@ def thrice(runs):
 
 
 def coloured(runs):
-    """The same of colour images."""
+    """The same of color images."""
 
     def three(value):
         is_image = isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 4
@@ -191,7 +191,7 @@ def tiles(sheet, count, size=16):
 
 
 def pictures(sheet):
-    """The colours of the images that a figure shows, by panel."""
+    """The colors of the images that a figure shows, by panel."""
     return [np.asarray(axes.images[0].get_array())[..., :3] for axes in sheet.axes]
 
 
@@ -231,7 +231,7 @@ def test_noise_levels_are_those_of_the_caption(chapter, stored, shown):
 
 
 def test_colours_do_not_mix(chapter, stored):
-    """The channels of a colour image are its own noisy channels, each by itself."""
+    """The channels of a color image are its own noisy channels, each by itself."""
     sheet = drawn_of(figures_images.noising, chapter, coloured).sheet
     first = firsts(stored)[0]["data"][:6, 0].astype(float)
     for picture in pictures(sheet):

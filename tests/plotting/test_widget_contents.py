@@ -35,7 +35,7 @@ def numbers(text):
 
 
 def test_colours_can_be_read():
-    """Letters on viridis; and the house's colours on the grounds of both schemes, where they are words and lines."""
+    """Letters on viridis; and the house's colors on the grounds of both schemes, where they are words and lines."""
     scale = re.findall(r"\.v(\d+) \{ background: (#\w+); color: (#\w+); \}", beside("reverse_path.css"))
     assert [ground for _, ground, _ in scale] == [
         mpl.colors.to_hex(mpl.colormaps["viridis"](k / 15)) for k in range(16)

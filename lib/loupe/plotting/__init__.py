@@ -1,4 +1,4 @@
-"""Figures that look alike in every chapter, the way to show them, and small interactive pictures.
+"""Figures in the style of the book, how to show them, and small interactive pictures.
 
 >>> from loupe.plotting import figure, series, show
 >>> sheet, axes = figure(width="narrow")

@@ -1,8 +1,8 @@
-"""One look for all figures: colours, sizes, axes.
+"""One look for all figures: colors, sizes, axes.
 
-A rank in a comparison has one colour and one marker in every chapter (:data:`SERIES`): ours or the paper's
+A rank in a comparison has one color and one marker in every chapter (:data:`SERIES`): ours or the paper's
 method first, the main baseline second, the others after them. Data and truth are black. A figure has no ground of
-its own: on a dark page each of these colours has another value (:data:`DARK`). Colours of words and of lines keep a
+its own: on a dark page each of these colors has another value (:data:`DARK`). Colors of words and of lines keep a
 contrast of at least 4.5 to 1 on both pages.
 """
 
@@ -24,7 +24,7 @@ BLACK = "#000000"
 """Data and truth."""
 
 GROUND = "#ffffff"
-"""The page: what is filled with it hides what lies below, such as a hollow marker."""
+"""The page's background, to fill shapes that hide what lies below, such as hollow markers."""
 
 DARK = {
     "#0f766e": "#5eead4",
@@ -97,6 +97,7 @@ STYLE = {
     "legend.fontsize": "medium",
     "legend.title_fontsize": "medium",
     "legend.handlelength": 1.6,
+    "figure.titlesize": "medium",
     "axes.titleweight": "bold",
     "axes.titlepad": 8,
     "axes.prop_cycle": cycler(color=[rank.colour for rank in SERIES]),
@@ -115,7 +116,7 @@ STYLE = {
 
 
 def use_style() -> None:
-    """Take the look of the book for all figures drawn from here on in this process.
+    """Use the style of the book for all figures drawn from now on in this process.
 
     :func:`figure` does this by itself, because matplotlib asks for the settings of titles and legends only
     when they are drawn. Wrap the drawing in ``with matplotlib.rc_context():`` to keep settings of your own.
@@ -135,9 +136,9 @@ def figure(
     height : float, optional
         Inches; by default the panels are 0.68 times as high as wide.
     columns, rows : int
-        How many panels.
+        Number of panels.
     **options
-        What else ``matplotlib.pyplot.subplots`` takes, such as ``sharey=True`` or ``squeeze=False``.
+        Other options of ``matplotlib.pyplot.subplots``, such as ``sharey=True`` or ``squeeze=False``.
 
     Returns
     -------

@@ -1,8 +1,8 @@
 """Figures as small SVG files that follow the theme of the page on which they are shown.
 
-A picture in an ``<img>`` cannot read the variables of its page, but it can ask which colour scheme the page has. So
-every colour of the house that a figure uses becomes a variable with a light and a dark value
-(:data:`loupe.plotting.style.DARK`); all other colours stay as they are.
+A picture in an ``<img>`` cannot read the variables of its page, but it can ask which color scheme the page has. So
+every color of the house that a figure uses becomes a variable with a light and a dark value
+(:data:`loupe.plotting.style.DARK`); all other colors stay as they are.
 """
 
 import base64
@@ -285,12 +285,12 @@ def _classes(root: ET.Element) -> str:
 
 
 def _smaller_image(element: ET.Element) -> ET.Element:
-    """An image in few bytes; one of a single house colour becomes a mask before that colour, which follows the theme."""
+    """An image in few bytes; one of a single house color becomes a mask before that color, which follows the theme."""
     picture = Image.open(io.BytesIO(base64.b64decode(element.get(HREF).partition(",")[2])))
     pixels = np.asarray(picture.convert("RGBA"))
     colour = _single_colour(pixels)
     if colour:
-        mask = Image.fromarray(pixels[..., 3]).quantize(8)
+        mask = Image.fromarray(pixels[..., 3]).quantize(4)
         return _behind_mask(element, _png(mask), colour)
     if (pixels[..., 3] == 255).all():
         few = picture.convert("RGB")
@@ -304,7 +304,7 @@ def _smaller_image(element: ET.Element) -> ET.Element:
 
 
 def _single_colour(pixels: np.ndarray) -> str | None:
-    """The house colour that all of a transparent image has."""
+    """The house color that all of a transparent image has."""
     strong = pixels[pixels[..., 3] > 200][:, :3].astype(int)
     if not len(strong) or (pixels[..., 3] > 200).all():
         return None
@@ -329,12 +329,12 @@ def _png(picture: Image.Image) -> str:
     return PNG + base64.b64encode(buffer.getvalue()).decode()
 
 
-# --- colours ------------------------------------------------------------------------------------------------
+# --- colors ------------------------------------------------------------------------------------------------
 
 
 def _themed(text: str, rules: str) -> str:
-    """Variables in place of the house's colours, with a value for each scheme."""
-    used = {BLACK: NAMES[BLACK]}  # what names no colour is black
+    """Variables in place of the house's colors, with a value for each scheme."""
+    used = {BLACK: NAMES[BLACK]}  # what names no color is black
 
     def variable(found) -> str:
         colour = found[0]

@@ -28,7 +28,7 @@ SCATTERED = {  # sampler: title
     "flow": "flow",
     "logit": "logits",
 }
-SHOWN = 450  # points of a panel
+SHOWN = 600  # points of a panel
 SQUARE = ("toys_exploding", "toys_logit", "toys_reflected")
 
 
@@ -41,7 +41,7 @@ def scatter(found):
             experiment, name, _ = METHODS.get(method, ("toys_reflected", "data", ""))
             points = found[experiment].first[f"{toy} {name}"][:SHOWN]
             colour = BLACK if method == "data" else SERIES[RANK.get(method, 0)].colour
-            axes.plot(*points.T, ".", markersize=1.4, color=colour)
+            axes.plot(*points.T, ".", markersize=1.8, color=colour)
             axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xticks=[0, 1], yticks=[0, 1])
             axes.set_title(title)
             axes.label_outer()

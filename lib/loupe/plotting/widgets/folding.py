@@ -1,6 +1,6 @@
 """The distribution of a reflected particle as a folded bell curve, with a slider over the noise.
 
-Three amounts of noise and a larger picture of one more stand where no script runs.
+Without a script, three noise levels are shown, and a larger picture of another one.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Three points in the Poincaré disk, the averages of them, and how far each average is from the points.
 
 The picture is drawn here, in Python, as SVG. The script only moves what is already there when a point is
-moved, and computes the averages anew; without the script the still remains.
+moved, and recomputes the averages; without the script the still image remains.
 """
 
 import math
@@ -134,7 +134,7 @@ def _spread(place: np.ndarray, points: np.ndarray) -> float:
 
 
 def _seen(place) -> tuple[float, float]:
-    """Position in the panel, whose second coordinate grows downwards."""
+    """Position in the panel, whose second coordinate grows downward."""
     return CENTRE + SCALE * float(place[0]), CENTRE - SCALE * float(place[1])
 
 
@@ -146,7 +146,7 @@ def _move(place) -> str:
 def _geodesic(start, end) -> str:
     """Path of the geodesic: an arc of the circle through both places that is orthogonal to the boundary.
 
-    Its centre ``c`` solves ``2 c·p = 1 + |p|²`` for both places. Where they and the disk's centre lie on one
+    Its center ``c`` solves ``2 c·p = 1 + |p|²`` for both places. Where they and the disk's center lie on one
     line there is no such circle, and near that line the arc cannot be told from its chord: the chord is drawn.
     """
     (a, b), (c, d) = map(tuple, (start, end))

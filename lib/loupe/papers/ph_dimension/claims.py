@@ -162,7 +162,9 @@ def _adversarial_start_raises_the_gap(results):
     ]  # fmt: skip
 
 
-WITHDRAWN = "the window before the stop holds most of training in some cells; to be measured again after the stop"
+WITHDRAWN = (
+    "the window before the stop holds most of training in some cells; to be measured again after the stop"
+)
 TOO_FEW = "four short runs are too few for a correlation"
 
 CLAIMS = (

@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from showing import page
 
 import loupe
 from loupe.experiment.claims import t_interval
@@ -13,7 +14,7 @@ from loupe.publishing.notebooks import notebook_file, read_notebook
 
 CELLS = read_notebook(notebook_file("reflected_diffusion")).cells
 TEXT = "\n".join(cell.source for cell in CELLS if cell.cell_type == "markdown")
-PROSE = " ".join(re.sub(r"<[^>]*>|\*", "", TEXT).split())
+PROSE = page("reflected_diffusion")
 
 
 @pytest.fixture(scope="module")

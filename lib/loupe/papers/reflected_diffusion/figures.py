@@ -186,8 +186,8 @@ def likelihoods(found):
     below.plot(seeds, surprise, linestyle="none", color=BLACK, marker="_", markersize=8)
     entropy = float(grey.first["entropy"])
     below.axhline(entropy, **TRUTH)
-    below.set_ylim(bottom=entropy - 0.02)
-    below.annotate("entropy", (-0.4, entropy), va="bottom")
+    below.set_ylim(bottom=entropy - 0.03)
+    below.annotate("entropy", (len(bound) - 0.35, entropy), va="top", ha="right")
     for words, value in (("bound", bound[0]), ("true bits of the same points", surprise[0])):
         place = {"xytext": (8, 0), "textcoords": "offset points"}
         below.annotate(words, (seeds[0], value), **place, va="center")
@@ -241,12 +241,13 @@ def distances(found, walls=False):
     what, factor = ("at walls", 100) if walls else ("distance", 1e4)
     last = ("toys_reflected", "data at walls" if walls else "floor")
     cases = {words: (experiment, f"{name} {what}") for words, (experiment, name) in METHODS.items()}
-    rows = [
-        [words, len(found[experiment]), *(over_seeds(factor * found[experiment][f"{toy} {name}"], 2) for toy in TOYS)]
-        for words, (experiment, name) in (cases | {"other data": last}).items()
-    ]  # fmt: skip
+    rows = []
+    for words, (experiment, name) in (cases | {"other data": last}).items():
+        runs = found[experiment]
+        single = " (1 seed)" if len(runs) == 1 else ""
+        rows.append([words + single, *(over_seeds(factor * runs[f"{toy} {name}"], 2) for toy in TOYS)])
     words = "points at walls, %" if walls else "distance × 10⁴"
-    return table([f"{words}, {found.preset}", "seeds", *TOYS.values()], rows, numeric=True)
+    return table([f"{words}, {found.preset}", *TOYS.values()], rows, numeric=True)
 
 
 # --- speed --------------------------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ REPORTED = (  # listed by others, as far as it could be confirmed
 def _draw(axes, images, title, **options):
     axes.imshow(mosaic(images, **options))
     axes.set_axis_off()
+    axes.set_anchor("W")
     axes.set_title(title)
 
 
@@ -54,7 +55,7 @@ def noising(found):
         "Two blocks of four images, each at five noise levels. With walls an image dissolves into even gray noise; "
         "without, clipped for display, into black and white.",
         f"Four test images at noise of {', '.join(f'{float(sigma):.2g}' for sigma in levels)}, with the same noise in both "
-        "blocks. Reflected noise ends uniform. Without walls most pixels have left the range of an image.",
+        "blocks. Reflected noise ends uniform. Without walls, most pixels leave the range of an image.",
     )
 
 
@@ -69,7 +70,7 @@ def samples(found):
         ("No walls, static threshold", theirs["static"], 3),
     )
     heights = [count + 0.6 for _, _, count in rows]
-    sheet, panels = figure(height=0.55 * sum(heights), rows=len(rows), height_ratios=heights)
+    sheet, panels = figure(height=0.62 * sum(heights), rows=len(rows), height_ratios=heights)
     for axes, (words, images, count) in zip(panels, rows, strict=True):
         _draw(axes, images[: count * COLUMNS], words)
     return Picture(
@@ -93,14 +94,7 @@ def quality_table(found):
     # Distances of images that are not the original ones must say so.
     variant = str(found["images_reflected"].first["variant"])
     copy = f" ({variant})" if "lossy" in variant else ""
-    head = (
-        f"{found.label}",
-        f"Fréchet distance{copy}",
-        "right class, %",
-        "sliced W₂",
-        "pixels astray, %",
-        "calls",
-    )
+    head = (found.label, f"distance{copy}", "class, %", "W₂", "astray, %", "calls")
     return score_table(head, rows, digits=(2, 0, 3, 1, 0), positive=True)
 
 

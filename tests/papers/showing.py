@@ -1,8 +1,10 @@
 """What tests of figures share: what a notebook is shown, what tables hold, and what every chapter's pictures promise."""
 
 import inspect
+import json
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from html import unescape
 
 import matplotlib.pyplot as plt
@@ -17,6 +19,14 @@ from loupe.experiment.render import Block
 from loupe.experiment.results import find
 
 T_OF_THREE = 4.302653  # 97.5 % quantile of Student's law with two degrees of freedom
+
+
+@cache
+def page(slug):
+    """The paragraphs of a published notebook in one line, without tags and marks of emphasis."""
+    cells = json.loads((project_root() / "notebooks" / f"{slug}.ipynb").read_text())["cells"]
+    text = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    return " ".join(re.sub(r"<[^>]*>|\*", "", text).split())
 
 
 @dataclass

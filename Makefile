@@ -1,4 +1,4 @@
-# Every command a person types. `make help` lists them.
+# All commands of the project. `make help` lists them.
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 PYTHON ?= python3
@@ -13,7 +13,7 @@ PACK ?= results-gpu.zip
 # The chapters of `make long` and `make gpu`.
 LONG ?= sedd egno frechet_mean ph_dimension reflected_diffusion
 
-# What people type reaches the shell as values of its variables, unread, and never as a part of a command.
+# User input reaches the shell only as values of variables, never as part of a command.
 export LOUPE_PYTHON := $(value PYTHON)
 export LOUPE_PRESET := $(value PRESET)
 export LOUPE_CHAPTERS := $(value CHAPTERS)
@@ -32,14 +32,14 @@ export OMP_NUM_THREADS ?= 1
 .DEFAULT_GOAL := help
 .PHONY: help env book serve test lint reproduce long gpu torture bench lock clean
 
-help: ## list the targets
+help: ## list all commands
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-env: $(READY) ## set up .venv with the exact versions of requirements.lock
+env: $(READY) ## set up .venv with the exact versions in requirements.lock
 
 $(READY): requirements.lock pyproject.toml
 	@"$$LOUPE_PYTHON" -c 'import sys; v = sys.version_info; sys.exit(not (3, 11) <= v < (3, 14) and f"Loupe needs Python 3.11, 3.12 or 3.13 and {sys.executable} is {v[0]}.{v[1]}: type make PYTHON=python3.11 instead.")'
-	@echo "Setting up $(VENV) with the $$(grep -c == requirements.lock) packages of requirements.lock: some minutes, once."
+	@echo "Setting up $(VENV) with the $$(grep -c == requirements.lock) packages of requirements.lock: this takes a few minutes, once."
 	@"$$LOUPE_PYTHON" -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --no-cache-dir --disable-pip-version-check --requirement requirements.lock 2>&1 | \
 	  awk '/^Collecting/ && ++n % 25 == 0 {print "  " n " packages found"; fflush()} /^Installing/ {print "  installing them"; fflush()} /ERROR|error:/'
@@ -54,37 +54,37 @@ serve: book ## build the site and open it in a browser
 	@$(BIN)/python -m webbrowser -t "http://localhost:$$LOUPE_PORT/" & \
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html -- "$$LOUPE_PORT"
 
-test: $(READY) ## run all tests and say what was not run, and why; CHAPTERS="egno book methods" runs some
+test: $(READY) ## run all tests and list what was skipped, and why; CHAPTERS="egno book methods" runs some
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadscope --parts "$$LOUPE_CHAPTERS"
 
-lint: $(READY) ## check style, English and the floors of the house
+lint: $(READY) ## check style, English and the layers of the package
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports && $(BIN)/python workflow/english.py
 
 reproduce: $(READY) ## compute, publish and render what is out of date: PRESET=cpu CHAPTERS="..."; SEEDS="..." computes only
 	@$(BIN)/snakemake --profile "$$LOUPE_PROFILE" $${LOUPE_JOBS:+--cores "$$LOUPE_JOBS"} \
 	  --config preset="$$LOUPE_PRESET" chapters="$$LOUPE_CHAPTERS" seeds="$$LOUPE_SEEDS"
 
-# The clone computes by the code of the last commit, whatever is edited here meanwhile.
-long: $(READY) ## compute what is missing at gpu, on one core, at low priority: WITHIN=165m LONG="..."; type it again to go on
+# The clone uses the code of the last commit, so you can edit here meanwhile.
+long: $(READY) ## compute what is missing at gpu, on one core, at low priority: WITHIN=165m LONG="..."; run it again to continue
 	@if [ -d .loupe/long ]; then $(BIN)/loupe results import .loupe/long/results; else git clone --quiet . .loupe/long; fi
 	@git -C .loupe/long fetch --quiet origin HEAD && git -C .loupe/long reset --quiet --hard FETCH_HEAD && cp -r results .loupe/long/
 	@set -f; ( cd .loupe/long && PYTHONPATH=lib LOUPE_RESULTS= $(abspath $(BIN))/python -m loupe compute $$LOUPE_LONG \
 	  --preset gpu --jobs 1 --nice --within "$$LOUPE_WITHIN" ); status=$$?; \
 	$(BIN)/loupe results import .loupe/long/results; exit $$status
 
-gpu: ## on a machine with CUDA, as it is: its tests, then what is missing at gpu, packed: WITHIN=8m PACK=FILE LONG="..."
+gpu: ## on a machine with CUDA: run its tests, compute what is missing at gpu, and pack it: WITHIN=8m PACK=FILE LONG="..."
 	@set -f; "$$LOUPE_PYTHON" workflow/gpu.py $$LOUPE_LONG
 
-torture: $(READY) ## kill, damage and mistype, thousands of times: about an hour
+torture: $(READY) ## test kills, damaged files and wrong input, thousands of times: about an hour
 	@for script in $$(ls tests/torture/*.py | grep -v test_); do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-bench: $(READY) ## measure speed side by side with the best peers
+bench: $(READY) ## measure speed against the best alternatives
 	@mkdir -p results/bench
 	@for script in benchmarks/*.py; do $(BIN)/python $$script --json results/bench/$$(basename $$script .py).json || exit 1; done
 
-lock: ## write requirements.lock anew, from pyproject.toml
+lock: ## rewrite requirements.lock from pyproject.toml
 	@rm -rf .loupe/lock && "$$LOUPE_PYTHON" -m venv .loupe/lock
-	@printf '%s\n' "torch==2.13.0" "soupsieve<3" > .loupe/lock/constraints.txt # later ones refuse Python 3.11.0 to 3.11.4
+	@printf '%s\n' "torch==2.13.0" "soupsieve<3" > .loupe/lock/constraints.txt # later ones reject Python 3.11.0 to 3.11.4
 	@.loupe/lock/bin/pip install --quiet --disable-pip-version-check --upgrade setuptools "torch==2.13.0"
 	@.loupe/lock/bin/pip install --quiet --disable-pip-version-check -c .loupe/lock/constraints.txt --editable ".[dev]"
 	@{ echo "# Exact versions of everything; written by 'make lock'. torch carries no local label: every platform takes its build."; \

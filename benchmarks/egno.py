@@ -1,9 +1,9 @@
-"""The equivariant graph neural operator on one thread: forward, training step, its simulator, and a rollout instead.
+"""The equivariant graph neural operator on one thread: forward, training step, simulator, and a rollout for comparison.
 
     python benchmarks/egno.py [--quick] [--json FILE]
 
-Milliseconds of CPU and of the clock in float32, beside a re-statement on a list of edges that has the same weights.
-Nothing is timed before positions, gradients and frames agree. On a machine with a GPU steps are timed there as well.
+Milliseconds of CPU and of the clock in float32, next to a reimplementation on a list of edges with the same weights.
+Nothing is timed before positions, gradients and frames agree. With a GPU, steps are timed there too.
 """
 
 import math
@@ -269,7 +269,7 @@ def products_of_a_step(options, nodes, edges):
 
 
 def product_rows(rows, rounds, small=False):
-    """What share of the machine's rate of products a training step on charges reaches, which has three forwards of them."""
+    """What share of the machine's rate of products a training step on charges reaches, which has three forward of them."""
     count, options, _, _ = CASES[CHARGES]
     options = options | SMALL if small else options
     nodes = count * PARTICLES

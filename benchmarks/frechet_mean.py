@@ -1,9 +1,10 @@
-"""Weighted Fréchet means in the Poincaré ball, forward and backward: CPU milliseconds on one thread, beside five peers.
+"""Weighted Fréchet means in the Poincaré ball, forward and backward: CPU milliseconds on one thread, compared with five
+peers.
 
     python benchmarks/frechet_mean.py [--quick] [--json FILE]
 
-Gradients are those of points, weights and curvature together. All methods stop at the same tolerance, and none is timed
-before its mean and its gradients agree with the others'. Needs the extra ``loupe[bench]``.
+Gradients are for points, weights and curvature together. All methods stop at the same tolerance, and a method is timed
+only if its mean and gradients agree with the others'. Needs the extra ``loupe[bench]``.
 """
 
 import gc
@@ -120,12 +121,12 @@ def batch_methods(tolerance):
 
 
 def graph_methods(edges, nodes, tolerance):
-    """The same for the edges of a graph; rows of neighbours are prepared beforehand."""
+    """The same for the edges of a graph; rows of neighbors are prepared beforehand."""
     rows, present = padding(edges, nodes)
 
     def padded(points, weights, curvature):
         filled = weights.new_zeros(present.shape).masked_scatter(present, weights)
-        # Absent neighbours lie at the origin and weigh nothing. The algorithm starts at the first, which is present.
+        # Absent neighbors lie at the origin and weigh nothing. The algorithm starts at the first, which is present.
         return restated_mean(points[rows] * present[..., None], filled, curvature, tolerance=tolerance)
 
     return {
@@ -155,7 +156,7 @@ def check(name, found, right, dtype):
 
 
 def forward_and_backward(methods, problem, rounds):
-    """Milliseconds of each method forwards and backwards, a pair for each."""
+    """Milliseconds of each method forward and backward, a pair for each."""
     inputs, cotangent = problem
     forward = milliseconds({name: lambda run=run: run(*inputs) for name, run in methods.items()}, rounds)
     backward = {}
@@ -203,7 +204,7 @@ def tuned(points, weights, ball, tolerance):
 
 
 def descent_rows(row, problem, right, ours, size, dtype, rounds):
-    """Karcher's flow and gradient descent on geoopt's ball: forwards only."""
+    """Karcher's flow and gradient descent on geoopt's ball: forward only."""
     points, weights = (one.detach() for one in problem[0][:2])
     ball, tolerance = geoopt_ball(CURVATURE, dtype), TOLERANCE[dtype]
     best = tuned(points, weights, ball, tolerance)
@@ -254,7 +255,7 @@ def batch_rows(sizes, rounds):
 
 
 def graph_rows(quick, rounds):
-    """One mean at every node of a graph, of its neighbours and itself."""
+    """One mean at every node of a graph, of its neighbors and itself."""
     edges, nodes = cora(quick)
     for dtype in PRECISIONS:
         row = {

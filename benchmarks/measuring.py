@@ -1,4 +1,4 @@
-"""What the benchmarks share: time and memory of functions, where they ran, tables of them, and the file they go to."""
+"""Shared parts of the benchmarks: time and memory of functions, environment, tables, and output files."""
 
 import argparse
 import ctypes
@@ -22,7 +22,7 @@ from loupe.experiment.provenance import hardware
 
 SHORT = 0.05  # seconds: a sample repeats calls until it lasts as long
 SLOW, FEW = 2.0, 3  # seconds beyond which a call is sampled so many times only
-PEAKS = Path("/proc/self/clear_refs")  # where Linux is told to forget earlier peaks; not everywhere
+PEAKS = Path("/proc/self/clear_refs")  # writing here resets peak memory; Linux only
 
 
 # ---- time
@@ -73,10 +73,10 @@ def matmul_rates(shapes, rounds):
 
 
 def keep_memory():
-    """Have glibc keep what is freed; whether it did.
+    """Make glibc keep freed memory; returns whether it does.
 
-    Otherwise every large tensor asks the kernel for new pages, which costs as much as the machine pleases: up to four
-    times what is computed.
+    Otherwise every large tensor gets new pages from the kernel, which can take up to four times as long as the
+    computation.
     """
     try:
         change = ctypes.CDLL(None).mallopt
@@ -102,7 +102,7 @@ def peak_bytes(call):
 
 
 def in_fresh_process(function, *arguments):
-    """What a function of a module returns where nothing has run before."""
+    """The result of a module's function in a fresh process."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
         return fresh.submit(function, *arguments).result()
 
@@ -111,7 +111,7 @@ def in_fresh_process(function, *arguments):
 
 
 def command_line(description, arguments=None):
-    """What every benchmark may be told.
+    """The command-line options of every benchmark.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def wide_console(width=190):
 
 
 def environment(packages, *, device="cpu", kept=None, others=()):
-    """What ran where.
+    """The environment: packages, hardware, threads.
 
     Parameters
     ----------
@@ -193,7 +193,7 @@ def with_tasks(tables):
 
 
 def publish(console, about, rows, path=None, **more):
-    """Say what ran where, and write it with the measurements in the form that chapters read.
+    """Print the environment, and write it with the measurements in the format that chapters read.
 
     Parameters
     ----------

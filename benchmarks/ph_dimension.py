@@ -1,8 +1,8 @@
-"""Persistent-homology dimension: CPU seconds on one thread, beside gudhi, ripser and the published estimator.
+"""Persistent-homology dimension: CPU seconds on one thread, compared with gudhi, ripser and the published estimator.
 
     python benchmarks/ph_dimension.py [--quick] [--json FILE]
 
-Every timed result is compared with the others before its time is believed. Needs the extra ``loupe[bench]``.
+Every timed result is first compared with the others. Needs the extra ``loupe[bench]``.
 """
 
 import math

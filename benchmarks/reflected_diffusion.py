@@ -1,9 +1,9 @@
-"""Reflected diffusion on one thread: the score of its kernel, a U-Net, and the share of the one in training the other.
+"""Reflected diffusion on one thread: the kernel's score, a U-Net, and the share of the score in training the U-Net.
 
     python benchmarks/reflected_diffusion.py [--quick] [--json FILE]
 
-CPU milliseconds in float32 unless said, beside a re-statement of the published function and the U-Net of the package
-diffusers. No score is timed before it agrees with the kernel's definition in float64.
+CPU milliseconds in float32 unless stated, compared with a reimplementation of the published function and the U-Net of
+the diffusers package. No score is timed before it agrees with the kernel's definition in float64.
 """
 
 import ctypes
@@ -85,7 +85,7 @@ def random_numbers(seed=0):
 
 
 def grey_levels(shape, generator):
-    """Images of random grey levels in [0, 1], black and white among them."""
+    """Images of random gray levels in [0, 1], black and white among them."""
     return torch.randint(256, shape, generator=generator) / 255
 
 

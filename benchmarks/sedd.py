@@ -2,7 +2,7 @@
 
     python benchmarks/sedd.py [--quick] [--json FILE]
 
-CPU milliseconds in float32 unless said, beside re-statements of the published functions and a plain causal
+CPU milliseconds in float32 unless stated, compared with reimplementations of the published functions and a plain causal
 transformer. Nothing is timed before its values, gradients or probabilities agree with the others'.
 """
 
@@ -56,7 +56,7 @@ from loupe.networks.transformer import Transformer
 PACKAGES = ("torch", "loupe")
 LENGTH = 64
 WORDS, LETTERS = 50_257, 27
-LOSSES = (  # graph, tokens, sequences, how much is lost
+LOSSES = (  # graph, tokens, sequences, masked share
     ("absorbing", WORDS, 2, "spread times"),
     ("absorbing", WORDS, 2, "all"),
     ("uniform", WORDS, 2, "spread times"),
@@ -116,7 +116,7 @@ def both_ways(method, problem):
 
 
 def loss_rows(losses, rounds):
-    """Score entropy forwards and backwards."""
+    """Score entropy forward and backward."""
     for kind, tokens, count, lost in losses:
         exact = loss_problem(kind, tokens, count, lost, torch.float64)
         right, slope = both_ways(loss_methods(kind, exact[0], exact[2])[RESTATED], exact)
@@ -152,7 +152,7 @@ def loss_rows(losses, rounds):
 
 
 def loss_times(methods, problem, rounds):
-    """Milliseconds of each method forwards and backwards, and of the exponential of every score alone.
+    """Milliseconds of each method forward and backward, and of the exponential of every score alone.
 
     All take turns: a busy moment hits all alike.
     """
@@ -197,7 +197,7 @@ def add_memory(rows, losses):
 
 
 def step_problem(tokens, count, share, last):
-    """Graph, normalised log-scores, tokens with a share masked, and the noise that the step takes away."""
+    """Graph, normalized log-scores, tokens with a share masked, and the noise that the step takes away."""
     graph, noise, generator = Absorbing(tokens), LogLinearNoise(), random_numbers()
     k = GRID if last else min(round(GRID * (1 - share)), GRID - 1)
     times = torch.linspace(1, LAST_TIME, GRID + 1, dtype=torch.float64)
@@ -225,7 +225,7 @@ def step_methods(graph, log_score, x, step, last):
 
 
 def check_step(share):
-    """Stop unless both ways have the same law: by its probabilities, and by draws with few states."""
+    """Stop unless both methods have the same distribution: by probabilities, and by draws with few states."""
     graph, log_score, x, step = step_problem(LETTERS, 2, share, False)
     law = analytic_probabilities(log_score.double(), x, step.unsqueeze(-1))
     assert torch.allclose(graph.tweedie_probabilities(log_score, x, step), law, rtol=1e-9, atol=1e-12)
@@ -409,7 +409,7 @@ def training_step(network, loss, x0):
 
 
 class Flat(nn.Module):
-    """Knows nothing and is not told the noise: when tokens change does not depend on what they become."""
+    """A uniform score without noise input: when tokens change does not depend on what they become."""
 
     condition = 0
 

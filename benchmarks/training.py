@@ -1,8 +1,9 @@
-"""What the training loop costs beside one written by hand, and where half precision and compiling pay; on one thread.
+"""The cost of the training loop compared with a hand-written one, and where half precision and compiling pay; on one
+thread.
 
     python benchmarks/training.py [--quick] [--json FILE]
 
-A time of the loop is believed only if both end at the same weights, one of a precision only if the losses come near.
+A loop is timed only if both end at the same weights, a precision only if the losses are close.
 """
 
 import statistics
@@ -44,7 +45,7 @@ def loss(model, batch, generator):
 
 
 def task(case, data):
-    """A network, its optimiser and its batches."""
+    """A network, its optimizer and its batches."""
     make, _, size, _ = CASES[case]
     torch.manual_seed(0)
     network = make()
@@ -52,7 +53,7 @@ def task(case, data):
 
 
 def bare_loop(network, loss, batches, optimiser, steps):
-    """What one writes by hand where nothing can go wrong."""
+    """The hand-written loop."""
     for step in range(steps):
         loss(network, batches(step), None).backward()
         optimiser.step()

@@ -1,6 +1,6 @@
 """`make gpu`: run the tests that need CUDA, then compute what is missing at the preset gpu, and pack what is new.
 
-The machine is taken as it is, since it may have no network: nothing is installed, and missing packages are named.
+The machine may have no network, so nothing is installed; missing packages are named.
 """
 
 import os
@@ -15,9 +15,9 @@ MODULES = {"pillow": "PIL", "scikit-learn": "sklearn", "ipython": "IPython"}
 
 
 def why_not() -> str:
-    """Why this machine or this Python will not do; empty if they will."""
+    """Why this machine or this Python is not suitable; empty if it is."""
     if not Path("/dev/nvidiactl").exists():
-        return "this machine has no NVIDIA GPU: `make long` computes the same on a processor, in hours."
+        return "this machine has no NVIDIA GPU: `make long` computes the same on a CPU, in hours."
     if sys.version_info < (3, 11):  # noqa: UP036 (this file may be run by any Python)
         return f"{sys.executable} is Python {sys.version.split()[0]}: type make gpu PYTHON=python3.11, or a later one."
     import tomllib
@@ -39,7 +39,7 @@ def why_not() -> str:
 
 
 def main() -> None:
-    """Tests, then units until the time is up; the exit status is that of the first to fail."""
+    """Run tests, then units until the time is up; the exit status is that of the first failure."""
     if reason := why_not():
         sys.exit(f"make gpu: {reason}")
     os.chdir(ROOT)

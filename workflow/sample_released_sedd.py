@@ -1,10 +1,10 @@
-"""Text from the released SEDD, for a machine with internet: download it once, then sample from a prompt.
+"""Sample text from the released SEDD, on a machine with internet: download it once, then give a prompt.
 
     pip install 'loupe[text]'
     python workflow/sample_released_sedd.py --size small --prompt "The most important thing" --steps 128
 
 The weights (0.7 GB small, 1.7 GB medium) come from https://huggingface.co/louaaron/sedd-small or sedd-medium, GPT-2's
-tokenizer from https://huggingface.co/openai-community/gpt2. With --weights and --tokenizer files of yours are taken.
+tokenizer from https://huggingface.co/openai-community/gpt2. Use --weights and --tokenizer for your own files.
 """
 
 import argparse
@@ -30,9 +30,9 @@ def main(arguments=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--size", choices=("small", "medium"), default="small")
-    parser.add_argument("--weights", help="a file of weights, in place of a download")
-    parser.add_argument("--tokenizer", help="a tokenizer.json, in place of a download")
-    parser.add_argument("--prompt", action="append", help="text to begin with; repeat it for more texts")
+    parser.add_argument("--weights", help="a weights file, instead of a download")
+    parser.add_argument("--tokenizer", help="a tokenizer.json, instead of a download")
+    parser.add_argument("--prompt", action="append", help="prompt; repeat the option for more texts")
     parser.add_argument("--length", type=int, default=1024)
     parser.add_argument("--steps", type=int, default=128)
     parser.add_argument("--temperature", type=float, default=1.0)

@@ -117,7 +117,7 @@ class Layer(nn.Module):
 
 
 class PlainGPT(nn.Module):
-    """A causal transformer with learnt positions: nothing is turned, nothing is told the noise.
+    """A causal transformer with learned positions: nothing is turned, nothing is told the noise.
 
     Parameters
     ----------

@@ -1,10 +1,10 @@
 """Loupe: reproducible notebooks of thirteen papers, on one small shared package.
 
-The doors most people use:
+Where most people start:
 
 - ``loupe.open_chapter`` opens a chapter in a notebook (see :mod:`loupe.papers`);
-- ``loupe.data.load`` gives a data set (see :mod:`loupe.data`);
-- the rooms of methods, such as :mod:`loupe.topology`, are imported by name.
+- ``loupe.data.load`` gives a dataset (see :mod:`loupe.data`);
+- packages of methods, such as :mod:`loupe.topology`, are imported by name.
 """
 
 from importlib import import_module

@@ -1,6 +1,6 @@
-"""What arguments of several rooms have in common: whole numbers, edge lists, numbers without a mask, shapes that agree.
+"""Checks of arguments that several packages share: integers, edge lists, unmasked values, matching shapes.
 
-Each check returns its argument in the form that the caller goes on with, or raises a ValueError of one sentence.
+Each check returns its argument in the form that the caller needs, or raises a one-sentence ValueError.
 """
 
 import operator
@@ -9,7 +9,7 @@ import numpy as np
 
 
 def whole(name, value, least=1):
-    """A whole number of at least ``least`` as int; numpy's and torch's are taken, floats and booleans are not."""
+    """An integer of at least ``least`` as an int. NumPy and torch integers are accepted; floats and booleans are not."""
     try:
         found = None if isinstance(value, bool) else operator.index(value)
     except TypeError:
@@ -21,7 +21,7 @@ def whole(name, value, least=1):
 
 
 def unmasked(name, values):
-    """The values; ValueError for a masked array that hides some of them, or a sparse matrix that does not store all."""
+    """The values; ValueError for a masked array with masked entries, or a sparse matrix with entries not stored."""
     parts = values if isinstance(values, (list, tuple)) else [values]
     if any(isinstance(part, np.ma.MaskedArray) and np.ma.is_masked(part) for part in parts):
         raise ValueError(
@@ -38,13 +38,13 @@ def unmasked(name, values):
 
 
 def edge_list(edges, nodes, *, axis, name="edges"):
-    """Edges that name nodes, with the two ends along an axis.
+    """Checked edges: pairs of node indices, with the two endpoints along one axis.
 
     Parameters
     ----------
     edges : array or torch.Tensor of integers
     nodes : int or None
-        None where values are not to be looked at.
+        None to skip the check of values.
     axis : int
         0 for shape (2, E), 1 for shape (E, 2).
     name : str
@@ -73,7 +73,7 @@ def edge_list(edges, nodes, *, axis, name="edges"):
 
 
 def of_shape(name, value, shape):
-    """The tensor, if it has that shape: one that broadcasts is as wrong as any other."""
+    """The tensor, if it has exactly that shape; a shape that would broadcast is an error too."""
     found = getattr(value, "shape", None)
     if found is None or tuple(found) != tuple(shape):
         got = f"{type(value).__name__}" if found is None else tuple(found)

@@ -1,8 +1,8 @@
-"""What derivatives written by hand have to know of autograd, to stay right where more than the first is asked for.
+"""Helpers that keep hand-written derivatives correct when someone differentiates more than once.
 
-``once_differentiable`` is no guard: ``torch.autograd.grad`` of chosen inputs never comes to the node that raises, and a
-transform of ``torch.func`` gets zeros. A backward pass by hand serves where nothing records it; where grad mode is on,
-it gives way to operations that autograd can follow.
+``once_differentiable`` doesn't help: ``torch.autograd.grad`` of chosen inputs never reaches the node that raises, and
+transforms of ``torch.func`` get zeros. So a hand-written backward pass runs only when nothing records it; in grad mode,
+operations that autograd can follow replace it.
 """
 
 from functools import wraps
@@ -12,12 +12,12 @@ from torch.autograd import forward_ad
 
 
 def transformed():
-    """Whether a transform of ``torch.func`` or forward-mode differentiation is at work."""
+    """Whether a transform of ``torch.func`` or forward-mode differentiation is active."""
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def readable(*tensors):
-    """Whether their values may steer the program: not within ``torch.compile``, nor as a batch of ``torch.func.vmap``."""
+    """Whether the program may branch on these values: not in ``torch.compile``, nor for a batch of ``torch.func.vmap``."""
     return not torch.compiler.is_compiling() and not any(map(_batched, tensors))
 
 
@@ -31,7 +31,7 @@ def _batched(tensor):
 
 
 def full_precision(backward):
-    """The backward pass of a ``torch.autograd.Function``, out of autocast's reach: LU has no half precision."""
+    """The backward pass of a ``torch.autograd.Function`` with autocast off: LU has no half precision."""
 
     @wraps(backward)
     def wrapped(ctx, cotangent, *others):
@@ -56,7 +56,7 @@ def slope(function, x):
     """
     if transformed():
         return torch.func.grad(lambda at: function(at).sum())(x)
-    # Other things than x may be learnt: then the function needs gradients by itself.
+    # Parameters other than x may be learned: then the function itself needs gradients.
     recorded = torch.is_grad_enabled() and (x.requires_grad or function(x).requires_grad)
     with torch.enable_grad():
         at = x if recorded and x.requires_grad else x.detach().requires_grad_()
@@ -64,7 +64,7 @@ def slope(function, x):
 
 
 def first_order(name, value):
-    """The value, whose first derivative is right; RuntimeError where more than that is asked for."""
+    """The value, with a correct first derivative; any higher derivative raises a RuntimeError."""
     return _FirstOrder.apply(name, value)
 
 

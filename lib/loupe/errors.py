@@ -1,20 +1,20 @@
-"""The errors that a person at the keyboard is meant to read."""
+"""Errors that are written for users."""
 
 
 class LoupeError(Exception):
-    """Something a user can mend; the message is one sentence that names the value and the remedy."""
+    """Something a user can fix; the message is one sentence that names the value and the remedy."""
 
     def _render_traceback_(self):
-        # IPython shows these lines instead of the stack: the sentence is all that helps.
+        # IPython shows these lines instead of the traceback: only the message helps.
         return [f"{type(self).__name__}: {self}"]
 
 
 class CheckpointError(ValueError):
-    """A saved state of a run is damaged or of another run: without it the run starts again."""
+    """A checkpoint is damaged or belongs to another run: without it the run starts over."""
 
 
 def shown(value: object, most: int = 80) -> str:
-    """A value as a sentence quotes it: its ``repr``, shortened in the middle to at most ``most`` characters."""
+    """A value for a message: its ``repr``, shortened in the middle to at most ``most`` characters."""
     try:
         text = repr(value)
     except (RecursionError, ValueError):  # nested too deep, or a number of too many digits
@@ -23,6 +23,6 @@ def shown(value: object, most: int = 80) -> str:
 
 
 def shortened(text: str, most: int = 80) -> str:
-    """A text of at most ``most`` characters: the middle of a longer one is left out."""
+    """The text, cut in the middle if it has more than ``most`` characters."""
     half = (most - 3) // 2
     return text if len(text) <= most else f"{text[:half]}...{text[-half:]}"

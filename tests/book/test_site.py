@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
+from matplotlib.image import imread
 
 from loupe.experiment.folders import project_root
 from loupe.papers import PAPERS
@@ -252,6 +253,18 @@ def test_buttons_appear_with_the_address_of_the_repository(tmp_path, url, button
     assert ("launch_buttons" in book) == buttons
     assert yaml.safe_load(config.read_text()) == book
     assert book["sphinx"]["config"]["html_theme_options"]["use_source_button"] == buttons
+
+
+@needs_browser
+@pytest.mark.parametrize("name", ["book/index", *CHAPTERS])
+def test_dark_pages_have_no_white_areas(site, tmp_path, name):
+    shot = tmp_path / "page.png"
+    dark = ("--blink-settings=preferredColorScheme=0", "--window-size=1280,12000", f"--screenshot={shot}")
+    browse(site / f"{name}.html", tmp_path, *dark)
+    pixels = imread(shot)[..., :3].min(-1)
+    blocks = pixels[: len(pixels) // 20 * 20].reshape(len(pixels) // 20, 20, -1, 20)
+    assert (blocks.max((1, 3)) < 0.2).mean() > 0.5
+    assert (blocks.min((1, 3)) > 0.75).sum() == 0
 
 
 @needs_browser

@@ -47,7 +47,7 @@ def mirror(cache, monkeypatch):
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """A data set of a dozen characters, entered into the catalog; gives its content."""
+    """A dataset of a dozen characters, entered into the catalog; gives its content."""
     content = b"a tiny text for tests"
     enter(monkeypatch, "tiny", (small_file("text/tiny.txt", content),))
     return content

@@ -1,4 +1,4 @@
-"""Every set as it comes out of the door, against what is known of it."""
+"""Every dataset as loaded, against known facts."""
 
 import dataclasses
 

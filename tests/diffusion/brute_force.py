@@ -73,7 +73,7 @@ def score_entropy(graph, log_score, noise, x, x0):
 
 
 def step_probabilities(graph, log_score, x, step, method):
-    """Of one token, clamped and normalised: ``(states,)``."""
+    """Of one token, clamped and normalized: ``(states,)``."""
     Q, n = rate_matrix(graph), graph.states
     s = log_score.double().exp().clone()
     s[x] = 1

@@ -122,7 +122,7 @@ def test_d3pm_by_the_discrete_chain(spends):
 
 
 def table_score(graph, length, seed=0):
-    """A score by a table of random conditionals of masked tokens, normalised, without time."""
+    """A score by a table of random conditionals of masked tokens, normalized, without time."""
     tables = torch.randn(graph.states**length, length, graph.tokens, generator=generator(seed)).double()
     place = graph.states ** torch.arange(length - 1, -1, -1)
 
@@ -170,7 +170,7 @@ def test_any_order_bound():
 
 
 def test_the_absorbing_bound_is_the_any_order_loss():
-    """The whole integral over time, of normalised scores, against the enumeration of all orders."""
+    """The whole integral over time, of normalized scores, against the enumeration of all orders."""
     graph, noise = Absorbing(3), LogLinearNoise()
     score, log_probabilities = table_score(graph, 4)
     x0 = torch.tensor([0, 2, 1, 1])

@@ -204,7 +204,7 @@ def test_half_precision_and_networks():
 
 
 def eight(d):
-    """Eight grey levels in one dimension, or nine of the 64 pairs; with unequal probabilities."""
+    """Eight gray levels in one dimension, or nine of the 64 pairs; with unequal probabilities."""
     levels = torch.arange(8, dtype=DOUBLE) / 7
     if d == 1:
         means = levels[:, None]

@@ -1,4 +1,4 @@
-"""Samplers in the cube: step by step, in law, as published, and what goes wrong."""
+"""Samplers in the cube: step by step, in distribution, as published, and what goes wrong."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Samplers: their laws against enumeration, what is given, what is asked for, and what goes wrong."""
+"""Samplers: their distributions against enumeration, prompts, options, and errors."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What the neural operator is compared with, by its equations; rollouts; features of states."""
+"""Baselines of the neural operator against their equations; rollouts; features of states."""
 
 import numpy as np
 import pytest

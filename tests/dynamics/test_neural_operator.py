@@ -100,7 +100,7 @@ def test_orders_of_work_agree(name, dtype, digits):
 
 
 def test_initial_weights():
-    """Uniform in [0, 1), not centred, over the square of the width; of vectors in [0, 0.1)."""
+    """Uniform in [0, 1), not centered, over the square of the width; of vectors in [0, 0.1)."""
     net = EGNO(1, 2, seed=3)
     for module, scale in [(m, 1 / 64**2) for m in net.on_invariants] + [(m, 0.1) for m in net.on_vectors]:
         assert module.weight.min() >= 0

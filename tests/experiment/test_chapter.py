@@ -1,4 +1,4 @@
-"""What a notebook holds: drawn from the store, honest about what is missing, of other code or damaged."""
+"""A chapter in a notebook: stored results, and what it says of missing, outdated or damaged ones."""
 
 import json
 

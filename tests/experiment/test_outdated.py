@@ -6,10 +6,11 @@ import os
 import pytest
 from toy import ROOM
 
-from loupe.experiment import provenance, results
-from loupe.experiment.provenance import mark_file, marks_folder, mirror, sources_digest, write_mark
+from loupe.experiment import provenance
 from loupe.experiment.store import Store
 from loupe.experiment.units import units_of
+from loupe.publishing import reproduce
+from loupe.publishing.reproduce import mark_file, marks_folder, mirror, sources_digest, write_mark
 
 COST = {"seconds": 2.0, "cpu_seconds": 1.5, "peak_memory_mb": 80}
 
@@ -71,7 +72,7 @@ def test_marks_say_how_units_stand(store, units, monkeypatch):
 def test_the_mark_of_a_job_is_the_one_that_is_looked_for(store, units):
     write(store, units[0])
     mark = mark_file(marks_folder(store), units[0])
-    write_mark(mark, provenance.identity(store.find(units[0])))
+    write_mark(mark, reproduce.identity(store.find(units[0])))
     os.utime(mark, (1, 1))
     mirror(units[:1], store)
     assert mark.stat().st_mtime == 1
@@ -80,8 +81,8 @@ def test_the_mark_of_a_job_is_the_one_that_is_looked_for(store, units):
 def test_sources_are_the_package_without_other_papers_and_the_cells(tmp_path, monkeypatch):
     package = tmp_path / "lib/loupe"
     (package / "experiment").mkdir(parents=True)
-    monkeypatch.setattr(provenance, "__file__", str(package / "experiment/provenance.py"))
-    monkeypatch.setattr(provenance, "project_root", lambda: tmp_path)
+    monkeypatch.setattr(reproduce, "__file__", str(package / "experiment/provenance.py"))
+    monkeypatch.setattr(reproduce, "project_root", lambda: tmp_path)
     (tmp_path / "notebooks").mkdir()
 
     def digest(door="a", cell="b", output="c", **changed):
@@ -115,7 +116,7 @@ def test_chapters_are_reported_and_the_book_is_asked_again(store, units):
         write_mark(marks / name, "")
     write(store, units[0])
     lines = []
-    provenance.mirror_chapters({"ph_dimension": units}, "cpu", store, lines.append)
+    reproduce.mirror_chapters({"ph_dimension": units}, "cpu", store, lines.append)
     assert lines == ["ph_dimension at cpu: 2 of 3 units are out of date (2 missing)"]
     left = sorted(path.name for path in marks.rglob("*") if path.is_file())
     assert left == ["sources", "walk-s0.done"]
@@ -124,13 +125,13 @@ def test_chapters_are_reported_and_the_book_is_asked_again(store, units):
 def test_summary_counts_costs_and_judges(store, units):
     for unit in units[:2]:
         write(store, unit)
-    rows = results.summary(ROOM, "cpu", store)
+    rows = reproduce.summary(ROOM, "cpu", store)
     assert rows == [
         ("ph_dimension", "walk", "2/3", "4.0", "3.0", "80", ""),
         ("ph_dimension", "ruler", "0/3", "0.0", "0.0", "0", ""),
         ("ph_dimension", "all of it", "2/6", "4.0", "3.0", "80", "○ 2"),
     ]
-    assert all(len(row) == len(results.COST_HEAD) for row in rows)
-    assert results.summary(ROOM, "cpu", store, [1, 9])[-1][2:] == ("1/4", "2.0", "1.5", "80", "")
+    assert all(len(row) == len(reproduce.COST_HEAD) for row in rows)
+    assert reproduce.summary(ROOM, "cpu", store, [1, 9])[-1][2:] == ("1/4", "2.0", "1.5", "80", "")
     store.path(units[0]).write_text("cut")
-    assert results.summary(ROOM, "cpu", store)[0][2] == "1/3"
+    assert reproduce.summary(ROOM, "cpu", store)[0][2] == "1/3"

@@ -1,4 +1,4 @@
-"""Batch normalisation on manifolds: the learnt mean and variance, running statistics, and what it refuses."""
+"""Batch normalization on manifolds: the learned mean and variance, running statistics, and what it refuses."""
 
 import math
 

@@ -60,7 +60,7 @@ def test_hyperboloid_mean_lies_on_it_and_far_out_keeps_its_digits():
     sheet = Hyperboloid(-0.5)
     x = to_hyperboloid(problem(-0.5)[0], -0.5)
     sheet.check(frechet_mean(x, None, sheet))
-    # Two points seven radii out: their midpoint is the normalised sum.
+    # Two points seven radii out: their midpoint is the normalized sum.
     x = Hyperboloid().project(torch.tensor([[0.0, 600.0, 10.0], [0.0, -20.0, 550.0]], dtype=DOUBLE))
     total = x.sum(0)
     near(frechet_mean(x, None, Hyperboloid()), total / (-lorentz(total, total)).sqrt(), 1e-9)

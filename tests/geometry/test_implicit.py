@@ -1,4 +1,4 @@
-"""The derivative of a minimiser: closed forms, constraints that move, and finite differences of a solved problem."""
+"""The derivative of a minimizer: closed forms, constraints that move, and finite differences of a solved problem."""
 
 import pytest
 import torch

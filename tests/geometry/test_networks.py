@@ -41,7 +41,7 @@ def points(n=12, d=3, K=-1.0, seed=0, dtype=DOUBLE):
 
 
 def graph(n=12, seed=0, alone=2):
-    """Messages of a random graph in both directions with self loops, the last nodes without a neighbour; and A + I."""
+    """Messages of a random graph in both directions with self loops, the last nodes without a neighbor; and A + I."""
     chance = torch.rand(n, n, generator=torch.Generator().manual_seed(seed))
     upper = (chance < 0.3).triu(1)
     upper[:, n - alone :] = False

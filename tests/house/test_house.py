@@ -1,4 +1,4 @@
-"""The floors of the house, its commands, and that documents tell the truth about them."""
+"""The layers of the package, the commands, and that the documentation is true."""
 
 import re
 import subprocess

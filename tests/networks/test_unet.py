@@ -39,7 +39,7 @@ def linear(layer, x):
 
 
 def normalised(norm, x, groups):
-    """Group normalisation of ``x (B, C, H, W)``, sample by sample and group by group."""
+    """Group normalization of ``x (B, C, H, W)``, sample by sample and group by group."""
     out = np.empty_like(x)
     for b in range(len(x)):
         for part in np.split(np.arange(x.shape[1]), groups):
@@ -270,7 +270,7 @@ def test_noise_matters():
     assert (one - net(X, SIGMA, LABELS)).abs().amax((1, 2, 3)).min() > 1e-2
     for sigma in (0.5, torch.tensor(0.5), torch.tensor([0.5]), torch.full((3,), 0.5)):
         assert torch.equal(net(X, sigma, LABELS), one)
-    # Neighbours in float32 stay apart, though 250 log sigma in float32 is one number for both.
+    # Neighbors in float32 stay apart, though 250 log sigma in float32 is one number for both.
     low = torch.tensor(1.1e-3)
     high = low.nextafter(torch.tensor(1.0))
     assert (250 * low.log()).float() == (250 * high.log()).float()
@@ -325,7 +325,7 @@ def test_gradients_against_differences():
 
 
 def test_every_parameter_learns():
-    # In groups of one channel the second normalisation takes away what the first bias adds: 16 channels make pairs.
+    # In groups of one channel the second normalization takes away what the first bias adds: 16 channels make pairs.
     net = network(width=16, multipliers=(1, 2, 2), blocks=2, attention=(4, 8)).train()
     net(X, SIGMA, torch.tensor([0, 1, 2])).square().sum().backward()
     for name, parameter in net.named_parameters():

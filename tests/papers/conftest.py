@@ -14,15 +14,14 @@ def shown(monkeypatch):
     from showing import Shown
 
     plt.close("all")  # what another file's tests left is not this one's
-    seen, png = Shown(), display.png
+    seen, svg = Shown(), display.svg
 
     def picture(sheet):
         seen.sheets.append(sheet)
-        return png(sheet) if seen.rendering else b"none"
+        return svg(sheet) if seen.rendering else "none"
 
     monkeypatch.setattr(display, "_in_ipython", lambda: True)
-    monkeypatch.setattr(display, "SAVED_DPI", 40)
-    monkeypatch.setattr(display, "png", picture)
+    monkeypatch.setattr(display, "svg", picture)
     monkeypatch.setattr(
         "IPython.display.display", lambda data, metadata, raw: seen.outputs.append((data, metadata))
     )
@@ -34,7 +33,7 @@ def shown(monkeypatch):
 
 @pytest.fixture
 def rendered(shown):
-    """The same with pictures, though small ones."""
+    """The same with pictures."""
     shown.rendering = True
     return shown
 

@@ -10,13 +10,12 @@ from html import unescape
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
-from matplotlib.image import imread
 from matplotlib.text import Text
 
 from loupe.experiment.folders import project_root
 from loupe.experiment.render import Block
 from loupe.experiment.results import find
+from loupe.plotting import display
 
 T_OF_THREE = 4.302653  # 97.5 % quantile of Student's law with two degrees of freedom
 
@@ -47,9 +46,12 @@ class Shown:
     def caption(self):
         """The caption of the one figure, whose form is looked at."""
         (picture, about), (words, mark) = self.outputs
-        caption, alt = picture["text/plain"], about["image/png"]["alt"]
-        assert picture.keys() == {"image/png", "text/plain"}
-        assert picture["image/png"].startswith(b"\x89PNG" if self.rendering else b"none")
+        caption, alt = picture["text/plain"], self.alt
+        assert picture.keys() == {"text/html", "text/plain"}
+        assert about == {"loupe": {"figure": True}}
+        assert picture["text/html"].startswith('<img class="loupe-figure" alt="')
+        assert len(picture["text/html"]) <= LARGEST
+        assert all(text.get_fontsize() >= 9.8 for text in self.sheet.findobj(Text) if text.get_text())
         assert words == {"text/markdown": f"*{caption}*"}
         assert mark == {"loupe": {"caption": True}}
         assert len(alt.split()) > 5
@@ -63,13 +65,16 @@ class Shown:
     @property
     def alt(self):
         """The description of the one figure."""
-        return self.outputs[0][1]["image/png"]["alt"]
+        return unescape(re.search(' alt="([^"]*)"', self.outputs[0][0]["text/html"])[1])
 
     def lines(self, panel=0):
         """The lines of a panel that have a name."""
         found = {line.get_label(): line for line in self.sheet.axes[panel].lines}
         return {name: line for name, line in found.items() if not name.startswith("_")}
 
+
+LARGEST = 60_000
+"""Bytes of a figure on a page."""
 
 NOTHING = r"Nothing to show here: [a-zA-Z ]+ (has|have) not been computed yet\."
 ENDING = r"Preset `(\w+)`(, seed \d+|, (\d+ to )?\d+ seeds?)?\.$"
@@ -128,7 +133,7 @@ def assert_finite(text):
 
 
 def cells_of(block):
-    """Head and rows of a table; every row has a cell for each head, labelled with it, and none is not a number."""
+    """Head and rows of a table; every row has a cell for each head, labeled with it, and none is not a number."""
     assert isinstance(block, Block)
     assert block.html.startswith('<table class="loupe-table')
     assert block.html.count("<table") == 1
@@ -163,24 +168,19 @@ def assert_says_what_is_missing(draw, chapter_of, needed):
 
 def assert_same_thumbnail_each_time(draw, chapter, folder):
     """Byte by byte; of the size that the book expects."""
-    for name in ("one.png", "two.png"):
+    for name in ("one.svg", "two.svg"):
         draw(chapter, folder / name)
-    content = (folder / "one.png").read_bytes()
-    assert content == (folder / "two.png").read_bytes()
-    assert content.startswith(b"\x89PNG\r\n")
-    assert imread(folder / "one.png").shape[:2] == (480, 640)
+    content = (folder / "one.svg").read_text()
+    assert content == (folder / "two.svg").read_text()
+    assert ' width="704" height="528">' in content
+    assert len(content) <= LARGEST
     assert not plt.get_fignums()
 
 
 def thumbnail_sheet(draw, chapter, path, monkeypatch):
     """The figure that a thumbnail is saved from."""
-    sheets, save = [], Figure.savefig
-
-    def saved(sheet, *args, **options):
-        sheets.append(sheet)
-        return save(sheet, *args, **options)
-
-    monkeypatch.setattr(Figure, "savefig", saved)
+    sheets = []
+    monkeypatch.setattr(display, "svg", lambda sheet: sheets.append(sheet) or "none")
     draw(chapter, path)
     return sheets[0]
 

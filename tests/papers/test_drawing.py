@@ -5,7 +5,6 @@ import types
 import numpy as np
 import pytest
 from fakes import FakeResult, FakeStored
-from matplotlib.image import imread
 
 from loupe.experiment.render import score_table
 from loupe.experiment.results import OWN, Runs, find
@@ -77,7 +76,7 @@ def test_the_caption_ends_with_preset_and_seeds(seeds, ending, shown):
 
     assert one(chapter_of({"a": runs(5, 7)}), 3) is None
     assert shown.caption == f"What a line of a test shows. {ending}"
-    assert tuple(shown.sheet.get_size_inches()) == (5.2, 3)
+    assert tuple(shown.sheet.get_size_inches()) == (5.4, 3)
     assert (one.__name__, one.__doc__, one.names) == ("one", "A picture.", ("a",))
 
 
@@ -124,5 +123,4 @@ def test_a_thumbnail_has_the_same_bytes_each_time_whatever_the_style(tmp_path):
         with plt.rc_context({"lines.linewidth": size}), thumbnail_axes(tmp_path / name) as axes:
             axes.plot([1, 2])
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    assert imread(tmp_path / "one", "png").shape[:2] == (480, 640)
     assert not plt.get_fignums()

@@ -94,7 +94,7 @@ def test_a_view_names_its_scenes_and_the_errors_that_are_stored(draw, models, wh
     found = dict(re.findall(r"([A-Z-]+) ([\d.]+)(?:,|$)", words.split("error: ")[1]))
     ends = {name: stored[where or HOLDER[name]].first[f"{name} {errors}"][0, -1] for name in models}
     assert {name: float(value) for name, value in found.items()} == pytest.approx(ends, rel=1e-2)
-    # The colours of a view are in the order of its models.
+    # The colors of a view are in the order of its models.
     assert [RANK[name] for name in models] == list(range(len(models)))
 
 
@@ -304,9 +304,9 @@ def test_skeletons_are_those_that_are_stored_and_no_limb_of_the_truth_is_cut(cha
         states = [true]
         if column == 3 or (column and name != "EGNN"):  # EGNN predicts the end only
             states.append(run[f"{name} shown"][0, -1 if column == 3 else chosen[column]])
-        wanted = [state[[*bone]][:, side] for state in states for bone in run["bones"]]
-        for line, bone in zip(axes.lines, wanted, strict=True):
-            assert np.array_equal(line.get_xydata(), bone)
+        for person, state in zip(axes.patches, states, strict=True):
+            limbs = person.get_path().vertices.reshape(-1, 2, 2)
+            assert np.array_equal(limbs, state[run["bones"].astype(int)][..., side])
         assert axes.get_xlim()[0] < true[:, side[0]].min() <= true[:, side[0]].max() < axes.get_xlim()[1]
     # The way that they run is drawn across.
     way = np.abs(run["truth"][0, -1].mean(0) - run["start"][0].mean(0))
@@ -335,7 +335,7 @@ def test_tables_of_costs_hold_each_measurement_once(draw, task, columns, chapter
 
 def test_the_thumbnail_shows_the_first_system_the_same_each_time(chapter, stored, tmp_path, monkeypatch):
     assert_same_thumbnail_each_time(figures.thumbnail, chapter, tmp_path)
-    sheet = thumbnail_sheet(figures.thumbnail, chapter, tmp_path / "three.png", monkeypatch)
+    sheet = thumbnail_sheet(figures.thumbnail, chapter, tmp_path / "three.svg", monkeypatch)
     run = stored["charged_egno"].first
     for i, line in enumerate(sheet.axes[0].lines[2::3]):
         assert np.array_equal(line.get_xydata(), run["EGNO shown"][0, :, i, :2])

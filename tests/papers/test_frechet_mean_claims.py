@@ -257,7 +257,7 @@ def test_hyperbolicity_must_order_the_graphs(maximum, mean, expected):
 
 
 def norm_runs(*gains, graphs=("disease_lp",), late=0.0):
-    """One seed for each gain: points of validation AUC that normalisation is ahead in the first 40 evaluations."""
+    """One seed for each gain: points of validation AUC that normalization is ahead in the first 40 evaluations."""
     results = []
     for gain in gains:
         curves = np.full((len(graphs), 2, 100, len(CURVES)), 0.5)

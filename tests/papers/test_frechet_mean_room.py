@@ -41,7 +41,7 @@ def same_bits(one, other):
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """Every experiment that needs no data set, once, with the settings TINY."""
+    """Every experiment that needs no dataset, once, with the settings TINY."""
     names = ("identities", "solver_study", "hyperbolicity", "three_points", "disease_links", "feature_sizes",
              "batch_norm", "node_classes")  # fmt: skip
     return computed_once(room, TINY, names, tmp_path_factory)

@@ -203,6 +203,6 @@ def test_the_slider_has_a_bar_for_each_edge():
 
 def test_the_thumbnail_shows_the_first_path_the_same_each_time(chapter, tmp_path, monkeypatch):
     assert_same_thumbnail_each_time(figures.thumbnail, chapter, tmp_path)
-    sheet = thumbnail_sheet(figures.thumbnail, chapter, tmp_path / "three.png", monkeypatch)
+    sheet = thumbnail_sheet(figures.thumbnail, chapter, tmp_path / "three.svg", monkeypatch)
     run = chapter.stored["training_path"].first
     assert np.allclose(sheet.axes[0].collections[1].get_offsets(), run["plane"])

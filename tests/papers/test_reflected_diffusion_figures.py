@@ -61,7 +61,7 @@ def thrice(runs):
 
 
 def coloured(runs):
-    """The same of colour images."""
+    """The same of color images."""
 
     def three(value):
         is_image = isinstance(value, np.ndarray) and value.dtype == np.uint8 and value.ndim == 4
@@ -123,13 +123,13 @@ def test_distances_are_means_over_seeds(change, chapter, stored):
 def test_points_are_those_of_the_samplers(chapter, stored, shown):
     figures_toys.scatter(chapter)
     assert len(shown.sheet.axes) == 12
-    assert "1,500 points" in shown.caption
+    assert f"The first {figures_toys.SHOWN} points" in shown.caption
     wanted = [("reflected", "data"), ("reflected", "fold"), ("reflected", "clip"), ("exploding", "static"),
               ("reflected", "flow"), ("logit", "logit")]  # fmt: skip
     places = [(toy, *one) for toy in ("squares", "corners") for one in wanted]
     for axes, (toy, experiment, name) in zip(shown.sheet.axes, places, strict=True):
         points = stored[f"toys_{experiment}"].first[f"{toy} {name}"]
-        assert np.array_equal(axes.lines[0].get_xydata(), points)
+        assert np.array_equal(axes.lines[0].get_xydata(), points[: figures_toys.SHOWN])
 
 
 def test_descriptions_say_where_the_clusters_are(chapter, stored, shown):
@@ -191,14 +191,13 @@ def tiles(sheet, count, size=16):
 
 
 def pictures(sheet):
-    """The arrays of the images that a figure shows, by panel."""
-    return [np.asarray(axes.images[0].get_array()) for axes in sheet.axes]
+    """The colors of the images that a figure shows, by panel."""
+    return [np.asarray(axes.images[0].get_array())[..., :3] for axes in sheet.axes]
 
 
 def last(images):
-    """Channels last, and none for gray ones."""
-    images = np.moveaxis(images, 1, -1)
-    return images[..., 0] if images.shape[-1] == 1 else images
+    """Channels last, and three of them."""
+    return np.moveaxis(np.broadcast_to(images, (len(images), 3, *images.shape[2:])), 1, -1)
 
 
 def firsts(stored, change=list):
@@ -224,7 +223,7 @@ def test_noise_levels_are_those_of_the_caption(chapter, stored, shown):
     levels = ", ".join(f"{0.01 * 500**t:.2g}" for t in (0, 0.35, 0.55, 0.7, 1))
     assert f"Six test images at noise of {levels}, with" in shown.caption
     data = firsts(stored)[0]["data"][:6, 0].astype(float)
-    folded, clipped = (tiles(picture, 30) for picture in pictures(shown.sheet))
+    folded, clipped = (tiles(picture, 30)[..., 0] for picture in pictures(shown.sheet))
     for states in (folded, clipped):
         assert np.abs(states[::5] - data).max() < 255 * 0.06
     extreme = [np.isin(each[4::5], (0, 255)).mean() for each in (folded, clipped)]
@@ -232,7 +231,7 @@ def test_noise_levels_are_those_of_the_caption(chapter, stored, shown):
 
 
 def test_colours_do_not_mix(chapter, stored):
-    """The channels of a colour image are its own noisy channels, each by itself."""
+    """The channels of a color image are its own noisy channels, each by itself."""
     sheet = drawn_of(figures_images.noising, chapter, coloured).sheet
     first = firsts(stored)[0]["data"][:6, 0].astype(float)
     for picture in pictures(sheet):
@@ -345,15 +344,14 @@ def test_curves_are_means_over_seeds(chapter, stored):
 
 @pytest.mark.parametrize(
     ("shape", "columns", "wanted"),
-    [((5, 1, 2, 3), 3, (5, 11)), ((2, 3, 4, 4), 10, (4, 49, 3)), ((7, 1, 8, 8), 10, (8, 89)), ((1, 1, 8, 8), 10, (8, 89))],
+    [((5, 1, 2, 3), 3, (5, 11)), ((2, 3, 4, 4), 10, (4, 49)), ((7, 1, 8, 8), 10, (8, 89)), ((1, 1, 8, 8), 10, (8, 89))],
 )  # fmt: skip
-def test_images_stand_in_rows_with_white_gaps(shape, columns, wanted):
-    sheet = figures.mosaic(np.zeros(shape, np.uint8), columns=columns)
-    assert sheet.shape == wanted
-    assert (sheet == 0).sum() == np.prod(shape)
-    assert np.isin(sheet, (0, 255)).all()
-    first = sheet[: shape[2], : shape[3]]
-    assert not first.any()
+def test_images_stand_in_rows_and_the_page_is_seen_in_the_gaps(shape, columns, wanted):
+    sheet = figures.mosaic(np.full(shape, 7, np.uint8), columns=columns)
+    assert sheet.shape == (*wanted, 4)
+    assert (sheet[..., 3] == 255).sum() == np.prod(shape) / shape[1]
+    assert np.isin(sheet[..., 3], (0, 255)).all()
+    assert (sheet[: shape[2], : shape[3]] == (7, 7, 7, 255)).all()
 
 
 def test_the_thumbnail_is_the_same_each_time(chapter, tmp_path):
@@ -361,8 +359,9 @@ def test_the_thumbnail_is_the_same_each_time(chapter, tmp_path):
 
 
 def test_the_thumbnail_shows_the_first_samples(chapter, stored, tmp_path, monkeypatch):
-    sheet = thumbnail_sheet(figures.thumbnail, chapter, tmp_path / "one.png", monkeypatch)
+    sheet = thumbnail_sheet(figures.thumbnail, chapter, tmp_path / "one.svg", monkeypatch)
     (picture,), fold = pictures(sheet), firsts(stored)[0]["fold"][:, 0]
+    picture = picture[..., 0]
     assert picture.shape == (3 * 17 - 1, 4 * 17 - 1)
     assert np.array_equal(picture[:16, -16:], fold[3])
     assert np.array_equal(picture[-16:, :16], fold[10])

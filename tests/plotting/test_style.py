@@ -20,12 +20,13 @@ def test_contrast_formula_at_its_ends():
     assert contrast("#ffffff") == pytest.approx(1)
 
 
-COLOURS = [*(rank.colour for rank in style.SERIES), style.ACCENT, style.INK, style.MUTED]
-
-
-@pytest.mark.parametrize("colour", COLOURS)
-def test_colours_are_readable_on_white(colour):
-    assert contrast(colour) >= 4.5
+def test_colours_are_readable_on_both_pages():
+    read = [*(rank.colour for rank in style.SERIES), style.ACCENT, style.INK, style.MUTED, style.BLACK]
+    assert min(contrast(colour, style.GROUND) for colour in read) >= 4.5
+    assert min(contrast(style.DARK[colour], style.DARK[style.GROUND]) for colour in read) >= 4.5
+    for ground in (style.GROUND, style.DARK[style.GROUND]):
+        assert min(contrast(colour, ground) for colour in plotting.shades(30)) >= 3
+    assert len(set(plotting.shades(4))) == 4
 
 
 def test_a_rank_keeps_its_colour_and_marker():
@@ -38,13 +39,13 @@ def test_a_rank_keeps_its_colour_and_marker():
 
 
 def test_figure_sizes_and_spines():
-    sheet, axes = plotting.figure("wide", height=3, columns=2)
+    sheet, axes = plotting.figure(8, height=3, columns=2)
     assert tuple(sheet.get_size_inches()) == (8, 3)
     assert style.screen_width(sheet) == 880
     assert axes.shape == (2,)
     assert not axes[0].spines["top"].get_visible()
     assert plotting.figure(width=5)[0].get_figwidth() == 5
-    with pytest.raises(ValueError, match="narrow, page, text, wide"):
+    with pytest.raises(ValueError, match="narrow, page"):
         plotting.figure("huge")
     with pytest.raises(ValueError, match="positive"):
         plotting.figure(height=-1)

@@ -23,7 +23,7 @@ from widget_examples import (
 )
 from widget_pages import contrast, strips_of
 
-from loupe.plotting import SERIES, filtration_slider, folding_kernel, reverse_path, trajectory_view
+from loupe.plotting import DARK, SERIES, filtration_slider, folding_kernel, reverse_path, trajectory_view
 from loupe.plotting.widgets.fragment import beside
 
 WORDS = {"title": "What is seen?", "alt": "A picture."}
@@ -35,18 +35,28 @@ def numbers(text):
 
 
 def test_colours_can_be_read():
-    """Letters on viridis, words over the pieces of a bell and the edges of its layers, and models on their ground."""
+    """Letters on viridis; and the house's colors on the grounds of both schemes, where they are words and lines."""
     scale = re.findall(r"\.v(\d+) \{ background: (#\w+); color: (#\w+); \}", beside("reverse_path.css"))
-    viridis = [mpl.colors.to_hex(mpl.colormaps["viridis"](k / 15)) for k in range(16)]
-    assert [ground for _, ground, _ in scale] == viridis
-    pieces = re.findall(r"\.f(\d) \{ --pale: (#\w+); --full: (#\w+); \}", beside("folding.css"))
-    assert [kind for kind, *_ in pieces] == list("0123")
-    models = re.findall(r"\.m(\d) \{ --full: (#\w+); --dash: ([\d ]+); \}", beside("trajectories.css"))
-    assert [colour for _, colour, _ in models] == [rank.colour for rank in SERIES]
-    assert len({dash for *_, dash in models}) == len(SERIES)
-    read = [(ground, ink) for _, ground, ink in scale] + [("#fff", full) for *_, full in pieces]
-    assert min(contrast(*pair) for pair in read + [("#f8fafc", colour) for _, colour, _ in models]) >= 4.5
-    assert min(contrast(pale, full) for _, pale, full in pieces) >= 3
+    assert [ground for _, ground, _ in scale] == [
+        mpl.colors.to_hex(mpl.colormaps["viridis"](k / 15)) for k in range(16)
+    ]
+    assert min(contrast(ground, ink) for _, ground, ink in scale) >= 4.5
+    pairs = {
+        name: pair
+        for name, *pair in re.findall(r"--lw-(\w+): light-dark\((#\w+), (#\w+)\)", beside("shared.css"))
+    }
+    ranks = [pairs[name] for name in ("accent", "second", "third", "fourth", "fifth")]
+    assert ranks == [[rank.colour, DARK[rank.colour]] for rank in SERIES[:5]]
+    for side, ground in enumerate(pairs["ground"]):
+        read = [pairs[name][side] for name in ("ink", "quiet", "truth", "focus")] + [
+            rank[side] for rank in ranks
+        ]
+        assert min(contrast(colour, ground) for colour in read) >= 4.5
+    for sheet, kinds in (("folding.css", "f"), ("trajectories.css", "m")):
+        fulls = re.findall(rf"\.{kinds}\d \{{.*--full: var\(--lw-(\w+)\);", beside(sheet))
+        assert len(set(fulls)) == len(fulls) >= 4
+    dashes = re.findall(r"\.m\d \{.*--dash: ([\d ]+);", beside("trajectories.css"))
+    assert len(set(dashes)) == len(SERIES)
 
 
 # --- texts on their way -----------------------------------------------------------------------------------------

@@ -75,16 +75,19 @@ def test_stored_outputs_are_clean(published):
 
 def test_every_picture_has_alt_and_caption(published):
     _, notebook = published
-    folded = nb.fold_captions(nb.clean(notebook))
-    pictures = [
-        cell for cell in code_cells(folded) if any("image/png" in o.get("data", {}) for o in cell.outputs)
-    ]
+    pictures = [cell for cell in code_cells(notebook) if any("loupe-figure" in html(o) for o in cell.outputs)]
     assert pictures
-    for cell in pictures:
-        about = cell.metadata["mystnb"]
-        assert len(about["image"]["alt"]) > 30
-        assert len(about["figure"]["caption"]) > 30
-        assert len(cell.outputs) == 1
+    for cell in pictures:  # one figure a cell
+        picture, caption = cell.outputs
+        assert re.fullmatch(
+            r'<img class="loupe-figure( wide)?" alt="[^"]{31,}" width="\d+" src="data:[^"]+">', html(picture)
+        )
+        assert caption.metadata["loupe"]["caption"]
+        assert len(caption.data["text/markdown"]) > 30
+
+
+def html(output):
+    return "".join(output.get("data", {}).get("text/html", ""))
 
 
 def small_notebook(*sources, tags=()):
@@ -122,7 +125,7 @@ def test_an_identical_run_changes_no_byte(tmp_path):
         for name in ("b.ipynb", "c.ipynb")
     )
     assert first == second
-    assert b"image/png" in first
+    assert b"loupe-figure" in first
 
 
 def test_a_failing_cell_is_one_sentence(tmp_path):

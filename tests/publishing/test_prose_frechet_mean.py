@@ -362,7 +362,7 @@ def test_what_is_missing(chapter):
         assert find(chapter, (name,)) is None
 
 
-# --- batch normalisation ------------------------------------------------------------------------------------
+# --- batch normalization ------------------------------------------------------------------------------------
 
 
 def test_batch_normalisation(chapter):

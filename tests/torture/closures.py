@@ -96,7 +96,7 @@ class Chapter:
                 }
 
     def unnamed(self):
-        """Data sets that were loaded and are not in the closure: should be none."""
+        """Datasets that were loaded and are not in the closure: should be none."""
         return {name: loaded - set(self.closures[name].taken()) for name, loaded in self.loaded.items()}
 
     def left_out(self):

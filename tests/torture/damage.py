@@ -13,12 +13,12 @@ import torch
 
 from loupe.errors import LoupeError
 from loupe.experiment.folders import read_ledger
-from loupe.experiment.provenance import identity, write_mark
 from loupe.experiment.results import write_ledger
 from loupe.experiment.store import Store
 from loupe.experiment.units import units_of
 from loupe.papers import load_room
 from loupe.publishing.notebooks import read_notebook
+from loupe.publishing.reproduce import identity, write_mark
 from loupe.training import Batches, fit
 
 VALUES = ([], {}, None, 0, -1, True, 1e300, "x", "0" * 64, [[[]]], {"not finite": "much"})

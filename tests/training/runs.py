@@ -14,7 +14,7 @@ from loupe.training import Batches, History, TrajectoryRecorder, cosine, fit, fl
 
 
 def network():
-    """A small classifier with dropout and batch normalisation."""
+    """A small classifier with dropout and batch normalization."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return torch.nn.Sequential(
@@ -63,7 +63,7 @@ def train(steps, checkpoint=None, hooks=(), folder=None, **settings):
 
 
 def digest(run, recorder, history):
-    """One digest of weights, buffers, optimiser, average, losses, trajectory and history."""
+    """One digest of weights, buffers, optimizer, average, losses, trajectory and history."""
     states = (run.network.state_dict(), run.average.state_dict())
     moments = [value for one in run.optimiser.state_dict()["state"].values() for value in one.values()]
     tensors = [*(tensor for state in states for tensor in state.values()), *moments, run.losses]

@@ -1,4 +1,4 @@
-"""The ``loupe`` command: thin, and quick to answer; each verb imports what it needs."""
+"""The ``loupe`` command: a thin, fast layer; each subcommand imports only what it needs."""
 
 import json
 import os
@@ -23,22 +23,20 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
-results_app = typer.Typer(help="Bring results from elsewhere.", rich_markup_mode=None, no_args_is_help=True)
+results_app = typer.Typer(help="Import results from elsewhere.", rich_markup_mode=None, no_args_is_help=True)
 app.add_typer(results_app, name="results")
 app.command()(new)
 app.command()(watch)
 
 Slugs = Annotated[list[str], typer.Argument(help="Chapters, as in `loupe list`.", show_default=False)]
-AnySlugs = Annotated[
-    list[str] | None, typer.Argument(help="Chapters; all that have results if none is given.")
-]
+AnySlugs = Annotated[list[str] | None, typer.Argument(help="Chapters; by default all with results.")]
 PresetName = Annotated[str, typer.Option(help="smoke, cpu, gpu or paper.")]
 Seed = Annotated[int | None, typer.Option(help="One seed instead of all that the preset lists.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a setting of the preset.")
 ]
 Jobs = Annotated[int | None, typer.Option(help="Units at once; by default one per core, or one on a GPU.")]
-Recompute = Annotated[bool, typer.Option(help="Compute again what has a result.")]
+Recompute = Annotated[bool, typer.Option(help="Also compute units that have a result.")]
 
 
 INTERRUPTED = 130  # the exit status that typer gives to Ctrl-C
@@ -48,7 +46,7 @@ def main() -> None:
     """Entry point: a :class:`~loupe.errors.LoupeError` becomes one sentence and exit status 1."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a terminal that knows no "●" is no reason to stop
+            stream.reconfigure(errors="replace")  # don't fail in a terminal without "●"
     try:
         try:
             app()
@@ -57,20 +55,20 @@ def main() -> None:
     except LoupeError as error:
         sys.exit(f"loupe: {error}")
     except SystemExit as end:
-        if end.code == INTERRUPTED:  # where a verb has no more to say of it
+        if end.code == INTERRUPTED:  # if a subcommand has printed nothing
             print("loupe: stopped.", file=sys.stderr)
         raise
     except BrokenPipeError:
         _forget_output()
-        sys.exit(1)  # who reads has seen enough
+        sys.exit(1)  # the reader closed the pipe
     except OSError as error:
         _forget_output()
         why = f"{error.filename or 'the output'} cannot be used ({error.strerror or error})"
-        sys.exit(f"loupe: {why}: mend that and type the same again.")
+        sys.exit(f"loupe: {why}: fix that and run the same command again.")
 
 
 def _forget_output() -> None:
-    # What could not be written would be tried again at the end, with a traceback.
+    # Python would try to write again at exit, with a traceback.
     with suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -88,7 +86,7 @@ def _version(
 
 @app.command("list")
 def list_papers() -> None:
-    """List the papers with the presets that have been judged and their verdicts."""
+    """List the papers, with the verdicts at each judged preset."""
     from loupe.experiment.folders import Folders, standing_verdicts
     from loupe.experiment.render import tally
     from loupe.papers import PAPERS
@@ -96,7 +94,7 @@ def list_papers() -> None:
     table = new_table("chapter", "paper", "venue", "judged at", "verdicts")
     for paper in PAPERS.values():
         found = {} if paper.planned else standing_verdicts(Folders.default(), paper.slug)
-        # A ledger of other results than those that are stored is not shown.
+        # Don't show a ledger of other results than the stored ones.
         verdicts = ["judge again: loupe compute" if one is None else tally(one) for one in found.values()]
         judged = "\n".join(found) or ("planned" if paper.planned else "nowhere yet")
         style = "dim" if paper.planned else None
@@ -121,22 +119,22 @@ def compute(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="End in good order after a time such as 90s, 45m or 2h; type it again to go on.",
+            help="Stop cleanly after a time such as 90s, 45m or 2h; run the same command to continue.",
         ),
     ] = None,
-    nice: Annotated[bool, typer.Option("--nice", help="At the lowest priority.")] = False,
+    nice: Annotated[bool, typer.Option("--nice", help="Run at the lowest priority.")] = False,
     pack: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Put the new results into one file for `loupe results import`."),
+        typer.Option(metavar="FILE", help="Pack the new results into one file for `loupe results import`."),
     ] = None,
     mark: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE", help="For workflows: judge nothing, and write FILE when a unit is stored."
+            metavar="FILE", help="For workflows: judge nothing, and write FILE once the unit is stored."
         ),
     ] = None,
 ) -> None:
-    """Fill the store: compute the results that are missing. Needs no Jupyter; stop and go on as you like."""
+    """Compute missing results, without Jupyter. You can stop at any time and continue later."""
     overrides = read_settings(settings)
     if nice:
         os.nice(19)
@@ -148,14 +146,14 @@ def compute(
 
 
 def _compute_and_mark(mark, slugs, preset, experiment, seed, overrides, device, recompute) -> None:
-    """One unit as one job among many: a line when it ends, and no ledger until all are there."""
+    """Compute one unit as a job of a workflow: one line when it ends, and no ledger."""
     from pathlib import Path
 
     from loupe.experiment.compute import compute
-    from loupe.experiment.provenance import identity, write_mark
     from loupe.experiment.store import Store
     from loupe.experiment.units import units_of
     from loupe.papers import load_room
+    from loupe.publishing.reproduce import identity, write_mark
 
     store, units = Store.default(), []
     for slug in slugs:
@@ -173,7 +171,7 @@ def _compute_and_mark(mark, slugs, preset, experiment, seed, overrides, device, 
 
 
 def _compute(slugs, preset, experiment, seed, overrides, *, pack=None, **how) -> None:
-    """Compute what is missing of some chapters, and judge those that are at their own settings."""
+    """Compute missing units of chapters, and judge the chapters at exact presets."""
     from datetime import UTC, datetime
 
     from loupe.experiment.compute import compute
@@ -193,7 +191,7 @@ def _compute(slugs, preset, experiment, seed, overrides, *, pack=None, **how) ->
     except LoupeError:
         for slug, mine in units.items():
             if _official(mine, overrides) and store.sidecars(slug, preset):
-                write_ledger(load_room(slug), preset, store)  # what did finish counts
+                write_ledger(load_room(slug), preset, store)  # judge what did finish
         raise
     finally:
         if pack is not None:
@@ -202,7 +200,7 @@ def _compute(slugs, preset, experiment, seed, overrides, *, pack=None, **how) ->
         if not any(unit.slug == slug for unit in done):
             stored = sum(store.find(unit) is not None for unit in mine)
             all_of_it = f"all {stored} results are stored at {preset}; nothing to compute."
-            part = f"{stored} of {len(mine)} results are stored at {preset}; no time for the others."
+            part = f"{stored} of {len(mine)} results are stored at {preset}; the others ran out of time."
             typer.echo(f"{slug}: {all_of_it if stored == len(mine) else part}")
         _warn_of_other_code(Stored(load_room(slug), preset, store, overrides, seed))
         if _official(mine, overrides):
@@ -224,14 +222,14 @@ def _judge(slug, preset, store) -> None:
 
 
 def _warn_of_other_code(stored) -> None:
-    """Say which stored results were made by code that has changed since."""
+    """Print which stored results were made by code that has changed since."""
     from loupe.experiment.results import State
 
     other = State.of(stored).other_code
     if other:
         what = f"{stored.room.PAPER.slug} at {stored.preset}: {len(other)} results were made by other code than today's"
         typer.echo(
-            f"{what} ({', '.join(other[:3])}{', …' * (len(other) > 3)}); --recompute makes them again.",
+            f"{what} ({', '.join(other[:3])}{', …' * (len(other) > 3)}); --recompute computes them again.",
             err=True,
         )
 
@@ -245,7 +243,7 @@ def run(
     jobs: Jobs = None,
     recompute: Recompute = False,
 ) -> None:
-    """Compute what is missing, then execute the notebook with papermill into `.loupe/runs/`."""
+    """Compute missing results, then execute the notebook with papermill into `.loupe/runs/`."""
     from loupe.publishing.notebooks import run_notebook
 
     overrides = read_settings(settings)
@@ -257,7 +255,7 @@ def run(
 
 @app.command()
 def publish(slugs: Slugs) -> None:
-    """Execute a chapter at the highest preset that has results and write it back to `notebooks/`."""
+    """Execute a chapter at the largest complete preset and write it back to `notebooks/`."""
     from loupe.experiment.results import Stored
     from loupe.experiment.store import Store
     from loupe.papers import load_room
@@ -273,14 +271,14 @@ def publish(slugs: Slugs) -> None:
 def claims(
     slugs: AnySlugs = None,
     preset: Annotated[
-        str | None, typer.Option(help="Judge at this preset; by default at all that have results.")
+        str | None, typer.Option(help="Judge at this preset; by default at all with results.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Compare the stored ledgers with today's verdicts instead.")
     ] = False,
 ) -> None:
-    """Judge the claims on what is stored. Exit status 1 if an exact claim fails."""
+    """Judge the claims on stored results. Exit status 1 if an exact claim fails."""
     from loupe.experiment.claims import failed_exact
     from loupe.experiment.folders import PRESET_NAMES
     from loupe.experiment.render import ledger
@@ -311,14 +309,14 @@ def claims(
     if as_json:
         typer.echo(json.dumps(output, indent=1, ensure_ascii=False))
     elif not output:
-        typer.echo("no results are stored yet: `loupe compute SLUG --preset P` makes them.")
+        typer.echo("no results are stored yet: `loupe compute SLUG --preset P` computes them.")
     if failed:
         names = ", ".join(f"{one.claim.id} at {one.preset}" for one in failed)
         raise LoupeError(f"exact claims that do not hold: {names}.")
 
 
 def _check_ledgers(slugs, presets, store) -> None:
-    """Refuse ledgers that do not follow from the stored results, one line each."""
+    """Raise if ledgers do not follow from the stored results, with one line for each."""
     from loupe.experiment.results import check_ledger
     from loupe.papers import load_room
 
@@ -347,10 +345,10 @@ def summary(
         list[int] | None, typer.Option("--seed", help="These seeds instead of all that the preset lists.")
     ] = None,
 ) -> None:
-    """Show what the stored results took, by experiment, and how the claims stand."""
-    from loupe.experiment.results import COST_HEAD, summary
+    """Show the cost of stored results by experiment, and the verdicts."""
     from loupe.experiment.store import Store
     from loupe.papers import PAPERS, load_room
+    from loupe.publishing.reproduce import COST_HEAD, summary
 
     store = Store.default()
     table = new_table(*COST_HEAD[:2])
@@ -367,7 +365,7 @@ def summary(
 
 @app.command()
 def book() -> None:
-    """Build the site into `_build/html`, executing each chapter that changed from the store."""
+    """Build the site in `_build/html`; changed chapters are executed from stored results."""
     from loupe.publishing.site import build_site
 
     build_site(report=typer.echo)
@@ -375,7 +373,7 @@ def book() -> None:
 
 @results_app.callback()
 def _results() -> None:
-    """Bring results from elsewhere."""
+    """Import results computed elsewhere."""
 
 
 @results_app.command("import")
@@ -384,7 +382,7 @@ def results_import(
         str, typer.Argument(help="A file that `loupe compute --pack` wrote, or a folder of results.")
     ],
 ) -> None:
-    """Add results that were computed elsewhere, each compared with its digests, and judge their chapters."""
+    """Add results computed elsewhere, check their digests, and judge their chapters."""
     from pathlib import Path
 
     from loupe.experiment.store import STORED, Store, import_results

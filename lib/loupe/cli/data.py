@@ -1,4 +1,4 @@
-"""``loupe data``: what lies where, and getting it."""
+"""``loupe data``: list, fetch and verify datasets."""
 
 from typing import Annotated
 
@@ -7,24 +7,24 @@ import typer
 from loupe.cli.terminal import new_table, print_table
 from loupe.errors import LoupeError
 
-data_app = typer.Typer(help="List the data sets; fetch and verify them.", rich_markup_mode=None)
+data_app = typer.Typer(help="List, fetch and verify datasets.", rich_markup_mode=None)
 
 
 @data_app.callback(invoke_without_command=True)
 def data_list(context: typer.Context) -> None:
-    """List the data sets: present or not, where, size, licence. See also `loupe data fetch` and `verify`."""
+    """List the datasets: present or not, where, size, license. See also `loupe data fetch` and `verify`."""
     if context.invoked_subcommand is not None:
         return
     from loupe.data import CATALOG, locate
 
-    table = new_table("data set", "present", "size", "licence", "what")
+    table = new_table("dataset", "present", "size", "license", "what")
     for entry in CATALOG.values():
         where = locate(entry.name).where
         size = _bytes(entry.size) if entry.size else ""
         table.add_row(entry.name, "no" if where == "missing" else where, size, entry.licence, entry.title)
     print_table(table)
     typer.echo(
-        "\n`loupe data fetch NAME` gets one; LOUPE_DATA names a folder that mirrors them all; "
+        "\n`loupe data fetch NAME` downloads one; LOUPE_DATA names a folder that mirrors them all; "
         "`loupe data needs` lists the experiments whose data are not here."
     )
 
@@ -40,12 +40,12 @@ def data_needs() -> None:
         table.add_row(*row)
     if rows:
         print_table(table)
-    typer.echo("Everything else runs on what is here." if rows else "All that the chapters read is here.")
+    typer.echo("All other data are here." if rows else "All data of the chapters are here.")
 
 
 @data_app.command("fetch")
-def data_fetch(names: Annotated[list[str], typer.Argument(help="Data sets, as in `loupe data`.")]) -> None:
-    """Bring data sets into the user's cache, or say that they are there already."""
+def data_fetch(names: Annotated[list[str], typer.Argument(help="Datasets, as in `loupe data`.")]) -> None:
+    """Download datasets into the user's cache, unless they are there already."""
     from loupe.data import fetch
 
     for name in names:
@@ -58,22 +58,22 @@ def data_fetch(names: Annotated[list[str], typer.Argument(help="Data sets, as in
 @data_app.command("verify")
 def data_verify(
     names: Annotated[
-        list[str] | None, typer.Argument(help="Data sets; all that are present if none is given.")
+        list[str] | None, typer.Argument(help="Datasets; by default all that are present.")
     ] = None,
 ) -> None:
-    """Compare the digest of every file that is present with the catalog. Exit status 1 if one differs."""
+    """Compare the digest of every present file with the catalog. Exit status 1 if one differs."""
     from loupe.data import verify
 
     checks = [check for name in names or [None] for check in verify(name)]
     shown = [check for check in checks if names or check.outcome != "missing"]
-    table = new_table("data set", "file", "where", "outcome", "detail")
+    table = new_table("dataset", "file", "where", "outcome", "detail")
     for check in shown:
         table.add_row(check.name, check.file, check.where, check.outcome, check.detail)
     print_table(table)
     bad = [f"{check.file} ({check.outcome})" for check in shown if check.outcome != "ok"]
     if bad:
         raise LoupeError(
-            f"not as the catalog says: {', '.join(bad)}; `loupe data fetch NAME` gets a file again."
+            f"not as the catalog says: {', '.join(bad)}; `loupe data fetch NAME` downloads a file again."
         )
 
 

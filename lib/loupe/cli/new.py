@@ -1,4 +1,4 @@
-"""``loupe new``: a chapter to start from."""
+"""``loupe new``: create a chapter to start from."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ def new(
     arxiv: Annotated[str, typer.Option(help="Its number, such as 2310.16834.")] = "",
     theme: Annotated[str, typer.Option(help="Its theme.")] = "diffusion",
 ) -> None:
-    """Write a chapter that runs, to start from: room, notebook, tests, benchmark."""
+    """Create a working chapter to start from: room, notebook, tests, benchmark."""
     from loupe.experiment.folders import show_path
     from loupe.publishing.new_chapter import write_chapter
 

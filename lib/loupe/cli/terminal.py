@@ -1,4 +1,4 @@
-"""What people type and read: times, settings, tables."""
+"""Input and output on the terminal: times, settings, tables."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from loupe.errors import LoupeError, shown
 
 
 def read_time(time: str | None) -> float | None:
-    """Seconds of a time such as 90s, 45m or 2h."""
+    """A time such as 90s, 45m or 2h, in seconds."""
     match = re.fullmatch(r"(\d{1,6})([smh])", time or "1s")
     if match is None or not int(match[1]):
         raise LoupeError(f"--within {shown(time)} is refused: give a time such as 90s, 45m or 2h.")
@@ -17,7 +17,7 @@ def read_time(time: str | None) -> float | None:
 
 
 def read_settings(settings: list[str] | None) -> dict[str, Any]:
-    """``KEY=VALUE`` pairs as a dictionary; a value is read as JSON where it is JSON, else as a string."""
+    """``KEY=VALUE`` pairs as a dictionary; a value is parsed as JSON if possible, else kept as a string."""
     overrides = {}
     for pair in settings or []:
         key, equals, value = pair.partition("=")
@@ -35,14 +35,14 @@ def read_settings(settings: list[str] | None) -> dict[str, Any]:
 
 
 def new_table(*columns: str):
-    """A table with these heads and no frame."""
+    """A table with these headers and no frame."""
     from rich.table import Table
 
     return Table(*columns, box=None, pad_edge=False)
 
 
 def print_table(table) -> None:
-    """Print a table as wide as the terminal, or 160 characters wide where there is none."""
+    """Print a table at the width of the terminal, or 160 characters without one."""
     from rich.console import Console
 
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(table)

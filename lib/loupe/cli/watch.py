@@ -1,4 +1,4 @@
-"""``loupe watch``: how far the runs are that train here."""
+"""``loupe watch``: the progress of runs that train here."""
 
 import json
 import time
@@ -10,7 +10,7 @@ from loupe.cli.terminal import new_table, print_table
 
 
 def latest_lines(work: Path) -> list[tuple[str, dict, float]]:
-    """The latest metrics of each run that keeps them below a folder: its name, they, and seconds since; newest first."""
+    """The latest metrics of each run below a folder: name, metrics, age in seconds; newest first."""
     found = []
     for path in work.rglob("*.jsonl"):
         try:
@@ -18,7 +18,7 @@ def latest_lines(work: Path) -> list[tuple[str, dict, float]]:
             age = time.time() - path.stat().st_mtime
         except OSError:  # its unit has just ended
             continue
-        # The last line may be half written.
+        # The last line may be incomplete.
         whole = [line for line in lines if line.startswith("{") and line.endswith("}")]
         if whole:
             name = path.relative_to(work).with_suffix("")
@@ -27,7 +27,7 @@ def latest_lines(work: Path) -> list[tuple[str, dict, float]]:
 
 
 def rows_of(work: Path) -> list[tuple[str, ...]]:
-    """A row of the table for each run: what, step, loss, the rest of its metrics, seconds since."""
+    """A table row for each run: name, step, loss, other metrics, age in seconds."""
     rows = []
     for name, line, age in latest_lines(work):
         known = ("step", "steps", "loss", "learning_rate", "gradient_norm", "seconds")
@@ -40,11 +40,11 @@ def rows_of(work: Path) -> list[tuple[str, ...]]:
 
 
 def watch() -> None:
-    """Show how far the networks are that train here now, newest first."""
+    """Show the progress of networks that are training here now, newest first."""
     from loupe.experiment.store import Store
 
     work = Store.default().work
-    # Those of `make long` train in a clone of this checkout.
+    # `make long` trains in a clone of this checkout.
     rows = [row for place in (work, work.parent / "long" / ".loupe" / work.name) for row in rows_of(place)]
     if not rows:
         typer.echo("No network is training here.")

@@ -1,8 +1,8 @@
-"""Every data set of the book, through one door.
+"""All datasets of the book, through one function.
 
-``load("mnist")`` gives small frozen records of numpy arrays. They come from what ships with a dependency,
-from the mirror folder named by ``LOUPE_DATA``, or from the user's cache, which ``fetch("mnist")`` fills. Only
-``fetch`` opens a connection, and nothing is ever unpickled.
+``load("mnist")`` gives small frozen records of numpy arrays. The files come from a dependency, from the checkout's
+folder ``data``, from the mirror folder named by ``LOUPE_DATA``, or from the user's cache, which ``fetch("mnist")``
+fills. Only ``fetch`` opens a connection, and nothing is ever unpickled.
 
 The modules, by kind: :mod:`~loupe.data.images`, :mod:`~loupe.data.text`, :mod:`~loupe.data.token_blocks`,
 :mod:`~loupe.data.graphs`, and :mod:`~loupe.data.trajectories`, with time series and points on the globe.

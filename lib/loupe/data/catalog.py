@@ -1,6 +1,6 @@
-"""What the catalog says of each data set of the book; ``catalog.toml`` beside this file holds it.
+"""The catalog of datasets; its entries are in ``catalog.toml`` beside this file.
 
-Importing this module costs next to nothing, so that a command can list the table at once.
+This module is cheap to import, so that commands can list the table at once.
 """
 
 import tomllib
@@ -11,19 +11,19 @@ from loupe.errors import LoupeError
 
 
 class DataError(LoupeError):
-    """A data set is unknown, missing, damaged or out of reach; the message says what to type."""
+    """A dataset is unknown, missing, damaged or unreachable; the message says what to type."""
 
 
 @dataclass(frozen=True)
 class DataFile:
-    """One file, as it lies in a mirror folder, in the cache or at a public address.
+    """One file, in a mirror folder, in the cache or at a public address.
 
     Attributes
     ----------
     path : str
         ``FOLDER/FILE``, the layout shared by mirror folders and the cache.
     digest : str or None
-        ``"sha256:..."`` or ``"md5:..."``. None where no digest is known; the set's ``source_note`` says why.
+        ``"sha256:..."`` or ``"md5:..."``. None if no digest is known; the set's ``source_note`` says why.
     size : int or None
         Bytes; None where unknown.
     urls : tuple of str
@@ -38,14 +38,14 @@ class DataFile:
 
 @dataclass(frozen=True)
 class PublicForm:
-    """The same data as their authors publish them, and how they become a file that we read.
+    """The authors' published form of the data, and how to convert it to a file that we read.
 
     Attributes
     ----------
     files : tuple of DataFile
-        The files to download. Empty where no address can be vouched for; then ``by_hand`` says what to get.
+        The files to download. Empty if no address is reliable; then ``by_hand`` says what to get.
     output : str
-        ``FOLDER/FILE`` of the file that is read; one of `files` when nothing needs converting.
+        ``FOLDER/FILE`` of the file that is read; one of `files` if no conversion is needed.
     converter : str or None
         Name of a function of :mod:`loupe.data.converters`; None when `output` is read as published.
     by_hand : str
@@ -53,7 +53,7 @@ class PublicForm:
     also : tuple of str
         ``FOLDER/FILE`` of further files that the converter writes together with `output`.
     needs : tuple of str
-        A package that the converter imports and the extra of Loupe that brings it; empty if none.
+        A package that the converter imports, and the extra of Loupe that installs it; empty if none.
     """
 
     files: tuple[DataFile, ...]
@@ -76,11 +76,11 @@ class DataSet:
     Attributes
     ----------
     name, title : str
-        The word given to :func:`loupe.data.load`, and the full name.
+        The name for :func:`loupe.data.load`, and the full name.
     kind : str
         ``"images"``, ``"graph"``, ``"points"``, ``"trajectories"``, ``"series"``, ``"text"``.
     files : tuple of DataFile
-        Loupe's own form, as in a mirror folder; empty when there is only a public form, or nothing to fetch.
+        Loupe's own form, as in a mirror folder; empty if there is only a public form, or nothing to fetch.
     public : PublicForm or None
         The authors' form.
     licence, citation, homepage : str
@@ -92,7 +92,7 @@ class DataSet:
     built_in : bool
         True when it ships with Python or a dependency.
     in_box : bool or tuple of DataFile
-        Whether the checkout's folder ``data`` holds the set; the files there, if they are others than `files`.
+        Whether the checkout's folder ``data`` holds the set; the files there, if they differ from `files`.
     """
 
     name: str
@@ -110,7 +110,7 @@ class DataSet:
 
     @property
     def boxed(self) -> tuple[DataFile, ...]:
-        """The files that the checkout's folder ``data`` holds: the catalog's own, or smaller ones; often none."""
+        """The files in the checkout's folder ``data``: the catalog's own, or smaller ones; often none."""
         return (self.files if self.in_box else ()) if isinstance(self.in_box, bool) else self.in_box
 
     @property
@@ -120,7 +120,7 @@ class DataSet:
 
     @property
     def size(self) -> int | None:
-        """Bytes of Loupe's own files, or of the authors' where there are no others; None where unknown."""
+        """Bytes of Loupe's own files, or else of the authors'; None if unknown."""
         files = self.files or (self.public.files if self.public else ())
         return sum(file.size for file in files) if files and all(file.size for file in files) else None
 
@@ -130,7 +130,7 @@ def _files(listed):
 
 
 def _entry(name, fields):
-    """A table of ``catalog.toml`` as a record; its lists are tuples there."""
+    """A table of ``catalog.toml`` as a record, with lists as tuples."""
     public, box = fields.pop("public", None), fields.pop("in_box", False)
     if public is not None:
         lists = {key: tuple(public.pop(key, ())) for key in ("also", "needs")}

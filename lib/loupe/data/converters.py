@@ -1,9 +1,9 @@
 """From the files that authors publish to the arrays, texts and blocks of token ids that Loupe reads.
 
-Each function takes the paths of the downloaded files, or of folders that hold them, and returns the arrays
-of an ``.npz`` file, or the bytes of a text, or, for what is too large for memory, a function that writes the
-files it is given. :func:`loupe.data.fetch` and :func:`loupe.data.adopt` call them by name; those of graphs and of
-motion capture stand beside their readers.
+Each function takes the paths of the downloaded files, or of folders that hold them, and returns the arrays of an
+``.npz`` file, the bytes of a text, or, for data too large for memory, a function that writes the given files.
+:func:`loupe.data.fetch` and :func:`loupe.data.adopt` call them by name; those of graphs and motion capture are next to
+their readers.
 """
 
 import gzip
@@ -27,11 +27,11 @@ from loupe.data.text import normalise
 from loupe.data.token_blocks import BlockWriter
 from loupe.data.trajectories import SCENES, motion_capture  # noqa: F401
 
-HELD_OUT = 100  # of so many documents of OpenWebText the last is for validation
+HELD_OUT = 100  # every document of OpenWebText with this number is for validation
 
 
 def cifar10(paths):
-    """CIFAR-10 from ``cifar-10-binary.tar.gz``: rows of label and 3,072 pixels, colour planes first."""
+    """CIFAR-10 from ``cifar-10-binary.tar.gz``: rows of label and 3,072 pixels, color planes first."""
     (archive_path,) = paths
     rows = {}
     with tarfile.open(archive_path) as archive:
@@ -50,7 +50,7 @@ def cifar10(paths):
 
 
 def eth_ucy(paths):
-    """ETH-UCY from texts ``SCENE_train.txt`` and ``SCENE_val.txt``: rows of frame, person, x, y in metres."""
+    """ETH-UCY from texts ``SCENE_train.txt`` and ``SCENE_val.txt``: rows of frame, person, x, y in meters."""
     found = {}
     for path in own_files(paths):
         # The authors' folders repeat a scene, with the same rows, for each scene that is left out.
@@ -79,7 +79,7 @@ def omniglot(paths):
                 if not name.endswith(".png") or "__MACOSX" in parts:
                     continue
                 alphabet, character, file = parts[-3:]
-                # Greek and Latin stand in both archives, with the same pictures.
+                # Greek and Latin are in both archives, with the same images.
                 drawer = int(file.removesuffix(".png").split("_")[1])
                 with Image.open(io.BytesIO(archive.read(name)), formats=("PNG",)) as picture:
                     ink = 255 - np.asarray(picture.convert("L"))
@@ -159,9 +159,9 @@ def plain27(paths):
 
 
 def wikitext27(paths):
-    """The first 600,000 characters of WikiText in 27 symbols, its word-level marks undone."""
+    """The first 600,000 characters of WikiText in 27 symbols, with word-level markup removed."""
     (path,) = paths
-    # The token N goes too: the recipe was shared with the Penn Treebank, where N stands for a number.
+    # Also drop the token N: the recipe is shared with the Penn Treebank, where N stands for a number.
     text = path.read_bytes().decode("utf-8").replace("<unk>", "").replace(" N ", " ")
     return _start(normalise(text.replace(" @-@ ", " ").replace(" @,@ ", "").replace(" @.@ ", " ")))
 
@@ -229,8 +229,7 @@ def openwebtext(paths):
 def lambada(paths):
     """LAMBADA from ``lambada_test.jsonl`` and GPT-2's ``encoder.json`` and ``vocab.bpe``: the part test.
 
-    Each passage begins with a newline and its curly double quotes are made straight, as those do who report
-    perplexities on it.
+    Each passage begins with a newline, and curly double quotes become straight ones, as in published perplexities.
     """
     files = own_files(paths)
     tokenizer = byte_pairs(_named(files, "encoder.json"), _named(files, "vocab.bpe"))
@@ -279,7 +278,7 @@ def byte_pairs(vocabulary_file, merges_file):
     Parameters
     ----------
     vocabulary_file, merges_file : str or pathlib.Path
-        The id of each piece, and the pairs in the order in which they are joined.
+        The id of each piece, and the pairs in merge order.
 
     Returns
     -------
@@ -316,7 +315,7 @@ def _checked(tokenizer, vocabulary, file):
 
 
 def _encode(tokenizer, texts, at_once=1024):
-    """Ids of each text; many are given to the tokenizer at once, which then uses all cores."""
+    """Ids of each text, encoded in large batches so that the tokenizer uses all cores."""
     texts = iter(texts)
     while group := list(islice(texts, at_once)):
         for found in tokenizer.encode_batch_fast(group, add_special_tokens=False):
@@ -336,9 +335,9 @@ def _lines(stream):
 
 @contextmanager
 def _opened(path):
-    """A tar archive, read once from its start to its end, so that it is never unpacked to the disk.
+    """A tar archive, read once from start to end, without unpacking to disk.
 
-    It is decompressed here because tarfile takes a compressed stream that was cut for a shorter one.
+    It is decompressed here because tarfile accepts a truncated compressed stream as complete.
     """
     decompress = {".gz": gzip.open, ".tgz": gzip.open, ".xz": lzma.open}.get(path.suffix, open)
     with (
@@ -349,7 +348,7 @@ def _opened(path):
 
 
 def _web_pages(archives):
-    """Texts of all archives, in the order in which they lie there."""
+    """Texts of all archives, in their order there."""
     for path in archives:
         with _opened(path) as members:
             yield from _texts(members)
@@ -362,7 +361,7 @@ def _texts(members):
             continue
         if member.name.endswith(".txt"):
             text = members.extractfile(member).read().decode("utf-8", "replace")
-            # The corpus as it is known has at most one empty line between paragraphs.
+            # The standard corpus has at most one empty line between paragraphs.
             yield re.sub(r"\n{3,}", "\n\n", text).strip()
         elif member.name.endswith((".xz", ".tar")):
             with tarfile.open(fileobj=io.BytesIO(members.extractfile(member).read())) as inner:
@@ -370,7 +369,7 @@ def _texts(members):
 
 
 def _named(files, *endings):
-    """The only file whose name ends so."""
+    """The only file whose name has one of these endings."""
     found = [file for file in files if file.name.endswith(endings)]
     if len(found) != 1:
         raise LookupError(f"there are {len(found)} files *{' or *'.join(endings)} among them, one is needed")

@@ -1,4 +1,4 @@
-"""The one door: ``load(name)``. It reads what is on this machine and never opens a connection."""
+"""``load(name)``: reads files on this machine and never opens a connection."""
 
 import inspect
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from loupe.data.places import (
     note_read,
 )
 
-# Where each set is read. The table stands here and not in the catalog, so that the code of readers counts as that of
-# the experiments that load a set by name.
+# The reader of each set. The table is here and not in the catalog, so that a reader counts as code of the experiments
+# that load the set by name.
 READERS = {
     "mnist": "images:mnist",
     "cifar10": "images:cifar10",
@@ -56,14 +56,14 @@ READERS = {
 
 @dataclass(frozen=True)
 class Source:
-    """What a reader gets: the set's entry and location.
+    """The argument of a reader: the set's entry and location.
 
     Attributes
     ----------
     entry : DataSet
         Entry of the catalog.
     location : Location
-        Where its files lie.
+        Where its files are.
     """
 
     entry: DataSet
@@ -75,7 +75,7 @@ class Source:
         return self.location.form
 
     def path(self, ending=""):
-        """Path of the file whose name ends so, after its digest has been checked.
+        """Path of the file with this ending, after its digest is checked.
 
         Parameters
         ----------
@@ -98,12 +98,12 @@ class Source:
         return path
 
     def whole(self):
-        """The same set outside the box, which holds only the beginning of some.
+        """The same set outside the folder ``data``, which holds only the beginning of some.
 
         Raises
         ------
         DataError
-            If it lies nowhere else.
+            If it is nowhere else.
         """
         location = locate(self.entry.name, form="loupe", box=False)
         if location.where == "missing":
@@ -112,16 +112,16 @@ class Source:
 
 
 def load(name, *, form=None, **options):
-    """Load a data set from a dependency, the checkout's folder ``data``, the mirror ``LOUPE_DATA``, or the cache.
+    """Load a dataset from a dependency, the checkout's folder ``data``, the mirror ``LOUPE_DATA``, or the cache.
 
     Parameters
     ----------
     name : str
         Name in ``loupe.data.CATALOG``.
     form : {None, "loupe", "public"}
-        Insist on Loupe's own files or on the authors' form; None takes the first found of box, mirror, cache, and
-        the cache's public form. It matters for ``cifar10`` (JPEG copy or lossless), ``cora`` and
-        ``pubmed_partial`` (node order and split).
+        Require Loupe's own files or the authors' form; None takes the first of ``data``, mirror, cache, and the cache's
+        public form. It matters for ``cifar10`` (JPEG copy or lossless), ``cora`` and ``pubmed_partial`` (node order and
+        split).
     **options
         Options of the set's kind:
 
@@ -193,11 +193,11 @@ class FileCheck:
     Attributes
     ----------
     name, file : str
-        The data set and its ``FOLDER/FILE`` (empty if built in).
+        The dataset and its ``FOLDER/FILE`` (empty if built in).
     where : str
         ``"built in"``, ``"box"``, ``"mirror"``, ``"cache"`` or ``"missing"``.
     path : pathlib.Path or None
-        The file looked at.
+        The checked file.
     outcome : str
         ``"ok"``, ``"wrong digest"`` or ``"missing"``.
     detail : str
@@ -213,12 +213,12 @@ class FileCheck:
 
 
 def verify(name=None):
-    """Recompute the digests of what is there.
+    """Recompute the digests of all files present.
 
     Parameters
     ----------
     name : str, optional
-        One data set; None for the whole catalog.
+        One dataset; None for the whole catalog.
 
     Yields
     ------
@@ -246,9 +246,9 @@ def _compared(entry, location, path):
 
 
 def _absent(entry):
-    """Checks of a set that is complete nowhere: name the files that are missing, look at the others."""
+    """Checks of a set that is not complete anywhere: report missing files, check the others."""
     roots = [("mirror", mirror_root()), ("cache", cache_root())]
-    # Of a public form the files that are read: what they are converted from is not kept.
+    # For a public form check the converted files: the originals are not kept.
     for file in entry.files or [DataFile(output) for output in entry.public.outputs]:
         found = [(where, root / file.path) for where, root in roots if root and (root / file.path).is_file()]
         if found:

@@ -1,7 +1,7 @@
-"""Bring a data set into the user's cache. The only module of the book that opens a connection.
+"""Download a dataset into the user's cache. The only module of the book that opens a connection.
 
-Downloads go through pooch, which writes to a temporary file, compares the digest and renames: an interrupted
-download leaves nothing behind that could be taken for the file.
+Downloads go through pooch, which writes to a temporary file, compares the digest and renames: an interrupted download
+leaves nothing that could be mistaken for the file.
 """
 
 import contextlib
@@ -28,35 +28,34 @@ from loupe.data.places import (
 
 
 def fetch(name, *, form=None):
-    """Make sure that a data set is on this machine.
+    """Make sure that a dataset is on this machine.
 
-    What is already in the mirror or in the cache is checked and left alone. Otherwise the files come, in
-    this order, from ``LOUPE_DATA_URL/FOLDER/FILE`` (a mirror of Loupe's own files), from an address that
-    serves the same bytes, or from the authors' form followed by a converter. A damaged cached file is
-    renamed to ``FILE.damaged`` first.
+    Files already in the mirror or in the cache are checked and kept. Otherwise they come, in this order, from
+    ``LOUPE_DATA_URL/FOLDER/FILE`` (a mirror of Loupe's own files), from an address that serves the same bytes, or from
+    the authors' form followed by a converter. A damaged cached file is renamed to ``FILE.damaged`` first.
 
     Parameters
     ----------
     name : str
         Name in the catalog.
     form : {None, "loupe", "public"}
-        Insist on Loupe's own files or on the authors' form; None takes what there is.
+        Require Loupe's own files or the authors' form; None takes either.
 
     Returns
     -------
     Location
-        Where the data set lies now; ``set_aside`` lists the damaged files that were renamed.
+        Where the dataset is now; ``set_aside`` lists damaged files that were renamed.
 
     Raises
     ------
     DataError
-        If no source gave the right bytes; one sentence that names the addresses and the remedy.
+        If no source gave the right bytes; the message names the addresses and the remedy.
     """
     entry = find(name)
     location = locate(name, form=form)
     if location.where == "built in":
         return location
-    # The files of a set that is incomplete count too: pooch would replace a damaged one without a word.
+    # Files of an incomplete set count too: pooch would silently replace a damaged one.
     present = location.paths or [path for file in entry.files if (path := cache_root() / file.path).is_file()]
     checked = location if location.paths else Location(name, "cache")
     faults = {path: fault for path in present if (fault := digest_fault(entry, checked, path))}
@@ -90,7 +89,7 @@ def adopt(name, *paths):
     Parameters
     ----------
     name : str
-        Name of a data set that has a public form with a converter.
+        Name of a dataset that has a public form with a converter.
     *paths : str or pathlib.Path
         The authors' files, or folders that hold them.
 
@@ -122,7 +121,7 @@ def adopt(name, *paths):
     expected = [Path(file.path).name for file in entry.public.files]
     given = {file.name for file in own_files(paths)}
     lacking = [file for file in expected if file not in given]
-    # A single file may have any name; of what needs a tokenizer the converter says itself what it lacks.
+    # A single file may have any name; converters with a tokenizer report missing files themselves.
     if lacking and len(expected) > 1 and not entry.public.needs:
         few = ", ".join(lacking[:3]) + ", ..." * (len(lacking) > 3)
         raise DataError(
@@ -133,7 +132,7 @@ def adopt(name, *paths):
 
 
 def _sources(entry, form):
-    """Ways to fill the cache, best first, each a function without arguments."""
+    """Ways to fill the cache, best first; each is a function without arguments."""
     base = os.environ.get("LOUPE_DATA_URL", "").rstrip("/")
     if entry.files and form != "public":
         if base:
@@ -145,16 +144,16 @@ def _sources(entry, form):
 
 
 def _fetch_public(entry):
-    """Download the authors' form; convert it where it needs converting."""
+    """Download the authors' form; convert it if needed."""
     public = entry.public
     if public.converter is None:
         _download_all(public.files, cache_root(), lambda file: file.urls)
         return
-    _check_needs(entry)  # before the download, which may be of gigabytes
+    _check_needs(entry)  # before the download, which may take gigabytes
     originals = cache_root() / "originals" / entry.name
     downloaded = _download_all(public.files, originals, lambda file: file.urls)
     _convert(entry, downloaded)
-    # Kept if the conversion fails, so that nobody has to download 170 MB twice to report it.
+    # Kept if the conversion fails, so that a retry does not download 170 MB again.
     for path in downloaded:
         path.unlink(missing_ok=True)
 
@@ -164,7 +163,7 @@ def _download_all(files, root, urls_of):
 
 
 def _download(file, target, urls):
-    """One file through pooch, from the first address that gives it."""
+    """Download one file with pooch, from the first address that works."""
     import pooch
     import requests
 
@@ -187,7 +186,7 @@ def _download(file, target, urls):
 
 
 def _reason(error):
-    """What went wrong, without the nested representation that requests gives."""
+    """The reason of an error, without the nested text of requests."""
     response = getattr(error, "response", None)
     if response is not None:
         return f"HTTP {response.status_code}"
@@ -197,7 +196,7 @@ def _reason(error):
 
 
 def _check_needs(entry):
-    """Make sure that the package is there that the converter of a set imports."""
+    """Make sure that the package a set's converter needs is installed."""
     if entry.public.needs and importlib.util.find_spec(entry.public.needs[0]) is None:
         package, extra = entry.public.needs
         raise _CacheError(
@@ -207,7 +206,7 @@ def _check_needs(entry):
 
 
 def _convert(entry, paths):
-    """Run the converter of a set and store what it gives, whole or not at all."""
+    """Run the converter of a set and store its result atomically."""
     from loupe.data import converters
 
     _check_needs(entry)
@@ -227,7 +226,7 @@ def _convert(entry, paths):
 
 @contextlib.contextmanager
 def _converting(entry, paths):
-    """Turn what the authors' files make go wrong into one sentence."""
+    """Turn errors from the authors' files into one sentence."""
     import lzma
     import struct
     import tarfile
@@ -239,7 +238,7 @@ def _converting(entry, paths):
     try:
         yield
     except (*foreign, *archive) as error:
-        # A full disk is no fault of the files: the caller says so.
+        # A full disk is not the files' fault: the caller reports it.
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
@@ -250,7 +249,7 @@ def _converting(entry, paths):
 
 
 class _CacheError(DataError):
-    """No other source can help: stop at the first."""
+    """An error of the cache itself: no other source can help."""
 
 
 def _unwritable(target, error):
@@ -261,15 +260,15 @@ def _unwritable(target, error):
 
 
 def store(targets, content):
-    """Write converted files whole or not at all, with a note of the sha256 beside each.
+    """Write converted files atomically, with a note of the sha256 beside each.
 
     Parameters
     ----------
     targets : sequence of pathlib.Path
         The files to write.
     content : dict of str to numpy.ndarray, bytes, or callable
-        Arrays for an ``.npz`` file, or the bytes of any other, where there is one target; or a function that
-        writes to as many paths as there are targets.
+        With one target: arrays for an ``.npz`` file, or the bytes of any other. Otherwise a function that writes to all
+        target paths.
     """
     temporaries = []
     try:
@@ -284,7 +283,7 @@ def store(targets, content):
             _write(*temporaries, content)
         for target, temporary in zip(targets, temporaries, strict=True):
             digest = file_digest(temporary).partition(":")[2]
-            # The note first: a file without a note would look incomplete, a note without a file is harmless.
+            # Write the note first: a file without a note looks incomplete, a note without a file is harmless.
             digest_note(target).write_text(f"{digest}  {target.name}\n", encoding="ascii")
             temporary.replace(target)
     finally:
@@ -305,7 +304,7 @@ def _write(path, content):
 
 
 def _set_aside(path):
-    """Rename a damaged file so that it is neither used nor lost."""
+    """Rename a damaged file so that it is not used but still there."""
     for k in range(1, 1000):
         kept = path.with_name(f"{path.name}.damaged" + (f"-{k}" if k > 1 else ""))
         if not kept.exists():

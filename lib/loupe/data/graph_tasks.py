@@ -17,13 +17,13 @@ AIRPORT_DEGREES = 5
 # Degree features distinguish 0, 1, 2 to 3, 4 to 7, ..., and 128 or more.
 DEGREE_LEVELS = 9
 
-# An identity matrix of 4,096 nodes has 134 MB; above, nodes are told apart by their degrees only.
+# An identity matrix of 4,096 nodes takes 134 MB; above that, nodes get degree features only.
 IDENTITY_NODES = 4096
 
 
 @dataclass(frozen=True, eq=False)
 class LinkSplit:
-    """Edges to train on, edges to predict, and as many pairs that are no edges.
+    """Training edges, held-out edges, and as many non-edges.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class LinkSplit:
     valid_negatives, test_negatives : numpy.ndarray
         int64, as many rows as ``valid`` and ``test``; all different, smaller index first.
     taken : numpy.ndarray
-        int64, sorted :func:`pair_keys` of all edges and of all negatives above: what no training negative is.
+        int64, sorted :func:`pair_keys` of all edges and all negatives above: excluded from training negatives.
     """
 
     num_nodes: int
@@ -48,7 +48,7 @@ class LinkSplit:
 
 @dataclass(frozen=True, eq=False)
 class NodeSplit:
-    """Nodes to train on, to stop by, and to report on.
+    """Training, validation and test nodes.
 
     Attributes
     ----------
@@ -62,11 +62,10 @@ class NodeSplit:
 
 
 def link_split(graph, *, valid=0.05, test=0.10, seed):
-    """Hold out edges for link prediction, and draw as many pairs that are no edges.
+    """Hold out edges for link prediction, and draw as many non-edges.
 
-    The shares are those of HGCN (Chami et al. 2019): 5 % of the edges to validate, 10 % to test, rounded
-    down, and the rest to train. Unlike there, a node is never paired with itself, neither as an edge nor as a
-    negative.
+    The shares are those of HGCN (Chami et al. 2019): 5 % of the edges for validation, 10 % for testing, rounded down,
+    and the rest for training. Unlike HGCN, we never pair a node with itself, neither as an edge nor as a negative.
 
     Parameters
     ----------
@@ -83,8 +82,7 @@ def link_split(graph, *, valid=0.05, test=0.10, seed):
     Raises
     ------
     DataError
-        If a share is not positive, nothing is left to train on or to hold out, or the graph has too few pairs
-        without an edge.
+        If a share is not positive, a part would be empty, or the graph has too few non-edges.
     """
     rng = np.random.default_rng(seed)
     edges = graph.edges[graph.edges[:, 0] != graph.edges[:, 1]]
@@ -111,12 +109,11 @@ def link_split(graph, *, valid=0.05, test=0.10, seed):
 
 
 def training_negatives(split, rng):
-    """One random pair for each training edge, to be drawn anew each epoch.
+    """One random non-edge for each training edge; draw them again in each epoch.
 
-    Neither edges of the full graph nor held-out negatives are drawn. To leave out only the held-out edges would
-    tell them apart, over many epochs, as the pairs that are never negatives; now training has seen neither kind.
-    HGCN leaves out neither, and trains now and then against a held-out edge: one draw in 1,800 (airport) to
-    29,000 (pubmed).
+    Neither edges of the full graph nor held-out negatives are drawn. Excluding only the held-out edges would leak them
+    over many epochs, as pairs that are never negatives; this way training sees neither kind. HGCN excludes neither, and
+    so sometimes trains against a held-out edge: one draw in 1,800 (airport) to 29,000 (pubmed).
 
     Parameters
     ----------
@@ -137,14 +134,14 @@ def training_negatives(split, rng):
 
 
 def sample_non_edges(num_nodes, taken, count, rng, *, distinct=False):
-    """Uniform random pairs of two nodes, those that are taken excepted.
+    """Uniform random pairs of nodes, excluding taken ones.
 
     Parameters
     ----------
     num_nodes : int
         N.
     taken : numpy.ndarray
-        int64, sorted, different :func:`pair_keys` of pairs that may not be drawn.
+        int64, sorted, distinct :func:`pair_keys` of excluded pairs.
     count : int
         Number of pairs.
     rng : numpy.random.Generator
@@ -173,7 +170,7 @@ def sample_non_edges(num_nodes, taken, count, rng, *, distinct=False):
         keys = pair_keys(np.stack(np.triu_indices(num_nodes, k=1), axis=1), num_nodes)
         keys = rng.choice(np.setdiff1d(keys, taken, assume_unique=True), count, replace=not distinct)
         return np.stack(np.divmod(keys, num_nodes), axis=1)
-    # Here at least half of all pairs will do, so that a draw or two of the missing number settles it.
+    # At least half of all pairs are free here, so a few rounds of draws suffice.
     keys = np.empty(0, np.int64)
     while len(keys) < count:
         first = rng.integers(num_nodes, size=count)
@@ -182,7 +179,7 @@ def sample_non_edges(num_nodes, taken, count, rng, *, distinct=False):
         drawn = pair_keys(np.stack([first, second], axis=1), num_nodes)
         keys = np.concatenate([keys, drawn[~is_taken(drawn, taken)]])
         if distinct:
-            # The first of equal keys stays, in the order of the draws: a sorted list would not be random.
+            # Keep the first of equal keys in draw order: a sorted list would not be random.
             keys = keys[np.sort(np.unique(keys, return_index=True)[1])]
     return np.stack(np.divmod(keys[:count], num_nodes), axis=1)
 
@@ -195,12 +192,12 @@ def pair_keys(pairs, num_nodes):
 
 def is_taken(keys, taken):
     """Which keys (m,) are among the sorted keys taken, bool (m,)."""
-    # No key is negative: -1 stands for what lies beyond the end.
+    # No key is negative: -1 marks positions past the end.
     return np.append(taken, -1)[np.searchsorted(taken, keys)] == keys
 
 
 def fixed_node_split(graph):
-    """The graph's own :class:`NodeSplit`, for citations that of Planetoid; DataError if it has none."""
+    """The graph's own :class:`NodeSplit` (Planetoid's for citation graphs); DataError if it has none."""
     if graph.train is None:
         raise DataError(f"{graph.name} has no split of its own: make one with node_split")
     return NodeSplit(np.sort(graph.train), np.sort(graph.valid), np.sort(graph.test))
@@ -209,9 +206,9 @@ def fixed_node_split(graph):
 def node_split(graph, *, fractions, balanced, seed):
     """Split the nodes at random for classification.
 
-    HGCN (Chami et al. 2019) takes 30/10/60 %, balanced, for the disease tree and 70/15/15 % for airports. Its
-    rule for airports is the balanced one, written for two classes: with four it puts nodes into two parts, so
-    take ``balanced=False`` there.
+    HGCN (Chami et al. 2019) takes 30/10/60 %, balanced, for the disease tree and 70/15/15 % for airports. Its code uses
+    the balanced rule for airports, which assumes two classes: with four, nodes end up in two parts, so use
+    ``balanced=False`` there.
 
     Parameters
     ----------
@@ -219,7 +216,7 @@ def node_split(graph, *, fractions, balanced, seed):
     fractions : tuple of three floats
         Shares to train, validate and test, which add up to 1.
     balanced : bool
-        If True, validation and test hold equally many of each class, their shares of the smallest one, and all
+        If True, validation and test have equally many nodes of each class (their shares of the smallest class), and all
         other nodes are for training. If False, each class is split in these shares.
     seed : int or numpy.random.Generator
         The same seed gives the same split.
@@ -251,7 +248,7 @@ def node_split(graph, *, fractions, balanced, seed):
 
 
 def message_edges(edges, num_nodes):
-    """Who sends to whom: both directions of each edge, and each node to itself.
+    """Message edges: both directions of each edge, and a self loop at each node.
 
     Parameters
     ----------
@@ -269,7 +266,7 @@ def message_edges(edges, num_nodes):
     Raises
     ------
     ValueError
-        If edges are of another shape or no integers, or one names no node.
+        If edges have the wrong shape, are not integers, or name a missing node.
     """
     edges = edge_list(edges, num_nodes, axis=1)
     loops = np.arange(num_nodes)
@@ -280,11 +277,10 @@ def message_edges(edges, num_nodes):
 
 
 def node_inputs(graph, task, training_edges, *, normalise):
-    """What a network is told about each node.
+    """Input features of each node.
 
-    A graph with features gives them, and ``airport`` some more. A graph without features, or with features of
-    some nodes only, is known by its structure: each node is told apart from all others (the identity matrix,
-    whose linear layer is a table of rows) where that is at most 4,096 nodes, and else by its degree.
+    These are the graph's features, with extra columns for ``airport``. A graph without features, or with features of
+    some nodes only, gets structural ones: the identity matrix up to 4,096 nodes, above that degree features.
 
     Parameters
     ----------
@@ -292,11 +288,11 @@ def node_inputs(graph, task, training_edges, *, normalise):
     task : {"link", "node"}
         Link prediction or node classification.
     training_edges : numpy.ndarray
-        int64 ``(m, 2)``; degrees are counted in these, so that held-out edges do not show.
+        int64 ``(m, 2)``; degrees are computed from these, so that held-out edges do not leak.
     normalise : bool
         Divide each row of features by its sum, before anything is appended (HGCN; off for the disease trees).
         The sum is signed: a row of negative sum changes its sign, and one whose sum is nearly zero becomes
-        large. A row of sum zero becomes zero. Structure is never normalised.
+        large. A row of sum zero becomes zero. Structure is never normalized.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Graphs of the hyperbolic-network chapters: citations, airports, and simulated trees of a disease."""
+"""Graphs of the hyperbolic-network chapters: citations, airports, and simulated disease trees."""
 
 import tarfile
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from loupe.data.door import read_arrays
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """An undirected graph with labelled nodes.
+    """An undirected graph with labeled nodes.
 
     Attributes
     ----------
@@ -21,12 +21,10 @@ class Graph:
     num_nodes : int
         N.
     edges : numpy.ndarray
-        int64 ``(E, 2)``; each undirected edge once, smaller index first, rows sorted; a self loop stands
-        once.
+        int64 ``(E, 2)``; each undirected edge or self loop once, smaller index first, rows sorted.
     features : numpy.ndarray or None
-        ``(N, F)``; float64 where the original is real-valued and dense, else float32. Rows of nodes whose
-        features are not known are NaN, so that nobody trains on invented zeros. None if the set has no
-        features.
+        ``(N, F)``; float64 if the original is real-valued and dense, else float32. Rows of nodes with unknown features
+        are NaN, so that nobody trains on made-up zeros. None if the set has no features.
     known : numpy.ndarray or None
         int64 rows with known features; None if all are.
     labels : numpy.ndarray
@@ -97,8 +95,8 @@ def disease_tree(num_nodes, seed):
     Each node but the first is attached to a uniformly chosen earlier node with less than 4 children. It has a
     susceptibility :math:`s_i\sim N(0,1)` and ten further features :math:`s_i a_k+N(0,1)`, the same
     :math:`a_k\sim N(0,1)` for all. The root is infected; a child is if its parent is and
-    :math:`s_i+N(0,\tfrac14)>-0.3`, which has a chance of about 0.61. So the share of infected nodes falls as
-    the tree gets deeper, and differs much between seeds: ``notes`` says it, and it is ``labels.mean()``.
+    :math:`s_i+N(0,\tfrac14)>-0.3`, which has a chance of about 0.61. So the share of infected nodes, ``labels.mean()``,
+    falls with depth and varies a lot between seeds; ``notes`` reports it.
 
     Parameters
     ----------
@@ -116,11 +114,11 @@ def disease_tree(num_nodes, seed):
     Raises
     ------
     DataError
-        If there are less than 2 nodes.
+        If there are fewer than 2 nodes.
 
     Notes
     -----
-    In the manner of HGCN's simulated disease trees (Chami et al. 2019), but with rules of our own.
+    Similar to HGCN's simulated disease trees (Chami et al. 2019), but with our own rules.
     """
     if num_nodes < 2:
         raise DataError(f"a tree needs at least 2 nodes, got num_nodes={num_nodes}")
@@ -171,7 +169,7 @@ def _graph_arrays(labels, pairs, rows, columns, values, width):
 
 
 def _tar_lines(path, *endings):
-    """Lines of the members of a tar archive whose names end so."""
+    """Lines of the members of a tar archive with these endings."""
     with tarfile.open(path) as archive:
         members = {member.name: member for member in archive if member.isfile()}
         for ending in endings:

@@ -19,7 +19,7 @@ class Images:
     Attributes
     ----------
     x_train, x_test : numpy.ndarray
-        uint8, ``(n, height, width)`` if grey, ``(n, height, width, 3)`` if RGB; values 0 to `brightest`.
+        uint8, ``(n, height, width)`` if gray, ``(n, height, width, 3)`` if RGB; values 0 to `brightest`.
     y_train, y_test : numpy.ndarray
         int64 ``(n,)``, index into `classes`.
     classes : tuple of str
@@ -27,7 +27,7 @@ class Images:
     variant : str
         Which copy of the set this is; show it where it matters.
     brightest : int
-        Value of full intensity: divide by it for the unit interval.
+        Value of full intensity: divide by it to get the unit interval.
     """
 
     x_train: np.ndarray
@@ -159,20 +159,19 @@ def omniglot(source):
 # --- images as networks see them ----------------------------------------------------------------------------
 
 
-LARGEST_MARGIN = 1 / 4  # of a side, both margins together; more would leave a small picture in a frame
+LARGEST_MARGIN = 1 / 4  # share of a side for both margins; more would leave a small image in a frame
 
 
 def unit_interval(images, size=None, *, brightest=255):
-    """Images with values in [0, 1], channels first, and if asked of `size` pixels.
+    """Images with values in [0, 1], channels first, optionally resized to `size` pixels.
 
-    To make them smaller, zeros are added evenly around each image up to the next multiple of `size`, with an odd one
-    at the bottom and at the right, and blocks of pixels are replaced by their mean. So MNIST, 28 pixels, becomes 16
-    through 32. Sums are exact.
+    To shrink images, zeros are padded evenly up to the next multiple of `size` (an odd one at the bottom and right),
+    and blocks of pixels are averaged. So MNIST, 28 pixels, is padded to 32 and becomes 16. Sums are exact.
 
     Parameters
     ----------
     images : numpy.ndarray
-        uint8, ``(n, H, W)`` if grey, ``(n, H, W, 3)`` if RGB, as of :class:`Images`.
+        uint8, ``(n, H, W)`` if gray, ``(n, H, W, 3)`` if RGB, as of :class:`Images`.
     size : int, optional
         Height and width afterwards; as stored if not given.
     brightest : int
@@ -186,8 +185,8 @@ def unit_interval(images, size=None, *, brightest=255):
     Raises
     ------
     DataError
-        If the array is not of such images, a value is above `brightest`, or the images cannot be made that small with
-        margins of a quarter of a side or less.
+        If the array is not such images, a value is above `brightest`, or the size needs margins of more than a quarter
+        of a side.
 
     Examples
     --------
@@ -235,5 +234,5 @@ def unit_interval(images, size=None, *, brightest=255):
 
 
 def fits(size, sides):
-    """Whether images with these sides have at least `size` pixels each way and need no wide margins."""
+    """Whether images with these sides have at least `size` pixels on each side and need no wide margins."""
     return all(size <= side and -side % size <= LARGEST_MARGIN * side for side in sides)

@@ -1,8 +1,8 @@
-"""Where the files of a data set lie, and whether they are the right ones.
+"""Where the files of a dataset are, and whether they are the right ones.
 
-Four places, asked in this order: what ships with a dependency; the box, which is the folder ``data`` of the
-checkout; the mirror folder named by ``LOUPE_DATA``; the user's cache (the folder pooch would use, or
-``LOUPE_CACHE``). All folders have the layout ``FOLDER/FILE``. Nothing here touches the network or changes a file.
+There are four places, searched in this order: packages that ship data; the box, which is the checkout's folder
+``data``; the mirror folder named by ``LOUPE_DATA``; the user's cache (the folder pooch would use, or ``LOUPE_CACHE``).
+All folders have the layout ``FOLDER/FILE``. This module never uses the network or changes a file.
 """
 
 import difflib
@@ -18,12 +18,12 @@ FORMS = ("loupe", "public")
 
 @dataclass(frozen=True)
 class Location:
-    """Where a data set was found.
+    """Where a dataset was found.
 
     Attributes
     ----------
     name : str
-        The data set.
+        The dataset.
     where : str
         ``"built in"``, ``"box"``, ``"mirror"``, ``"cache"`` or ``"missing"``.
     form : str
@@ -31,7 +31,7 @@ class Location:
     paths : tuple of pathlib.Path
         The files, in catalog order; empty if built in or missing.
     set_aside : tuple of pathlib.Path
-        Damaged files that :func:`loupe.data.fetch` renamed on its way to a good copy.
+        Damaged files that :func:`loupe.data.fetch` renamed before it fetched a good copy.
     """
 
     name: str
@@ -47,7 +47,7 @@ def find(name):
     Parameters
     ----------
     name : str
-        Name of a data set.
+        Name of a dataset.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def find(name):
 
 
 def box_root():
-    """The folder ``data`` of the checkout that this package lies in, or None: a wheel has none.
+    """The folder ``data`` of this package's checkout, or None: a wheel has none.
 
     Returns
     -------
@@ -78,10 +78,10 @@ def box_root():
 
 
 def _folder(variable, value):
-    """An absolute path from the value of a variable of the environment."""
+    """An absolute path from the value of an environment variable."""
     try:
         return Path(value).expanduser().absolute()
-    except (RuntimeError, OSError):  # a user without a home, or a working folder that is gone
+    except (RuntimeError, OSError):  # a user without a home, or a deleted working folder
         raise DataError(f"{variable} is {value!r}, which leads nowhere: give an absolute path.") from None
 
 
@@ -91,7 +91,7 @@ def mirror_root():
     Returns
     -------
     pathlib.Path or None
-        Absolute path; a relative value counts from the current folder.
+        Absolute path; a relative value is relative to the current folder.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def mirror_root():
 
 
 def cache_root():
-    """Folder of downloaded files: ``LOUPE_CACHE``, else the one ``pooch.os_cache("loupe")`` names.
+    """Folder of downloaded files: ``LOUPE_CACHE``, or else ``pooch.os_cache("loupe")``.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def cache_root():
     """
     if value := os.environ.get("LOUPE_CACHE"):
         return _folder("LOUPE_CACHE", value)
-    # pooch asks the same function; asking it directly spares `loupe data` the import of pooch.
+    # pooch calls the same function; calling it directly spares `loupe data` the import of pooch.
     import platformdirs
 
     try:
@@ -133,7 +133,7 @@ def cache_root():
 
 
 def locate(name, *, form=None, box=True):
-    """Say where a data set lies, without reading it.
+    """Find a dataset, without reading it.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def locate(name, *, form=None, box=True):
     form : {None, "loupe", "public"}
         Which form to look for; None takes the first found of box, mirror, cache, and the cache's public form.
     box : bool
-        Whether to look into the box.
+        Whether to look in the box.
 
     Returns
     -------
@@ -158,7 +158,7 @@ def locate(name, *, form=None, box=True):
         raise DataError(f"There is no form {form!r} of a data set: the forms are 'loupe' and 'public'.")
     if entry.built_in:
         return Location(entry.name, "built in")
-    mirror = mirror_root() if form != "public" else None  # refused if it is none, wherever the set lies
+    mirror = mirror_root() if form != "public" else None  # an error if not a folder
     for where, its_form, root_of, files in (
         ("box", "loupe", box_root, [file.path for file in entry.boxed if box]),
         ("mirror", "loupe", lambda: mirror, [file.path for file in entry.files]),
@@ -173,7 +173,7 @@ def locate(name, *, form=None, box=True):
 
 
 def own_files(paths):
-    """The files among paths and in the folders among them, without what systems leave beside a user's own.
+    """All files among the paths and inside their folders, without system files.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def own_files(paths):
 
 
 def missing_message(entry, form=None):
-    """One sentence for a data set that lies nowhere: why, and what to do."""
+    """One sentence for a missing dataset: why, and what to do."""
     mirror = mirror_root()
     parts = []
     if mirror and entry.files and form != "public":
@@ -218,7 +218,7 @@ def missing_message(entry, form=None):
     return f"The data set {entry.name!r} is missing ({'; '.join(parts)}): {', or '.join(remedies)}."
 
 
-# --- digests, compared once for each state of a file --------------------------------------------------------
+# --- digests, checked once for each state of a file --------------------------------------------------------
 
 
 def expected_digest(entry, location, path):
@@ -227,7 +227,7 @@ def expected_digest(entry, location, path):
     Parameters
     ----------
     entry : DataSet
-        The data set.
+        The dataset.
     location : Location
         Where it was found.
     path : pathlib.Path
@@ -236,7 +236,7 @@ def expected_digest(entry, location, path):
     Returns
     -------
     str or None
-        ``"sha256:..."`` or ``"md5:..."``; None if nothing is known of the file.
+        ``"sha256:..."`` or ``"md5:..."``; None if unknown.
     """
     listed = {file.path: file.digest for file in entry.every_file}
     digest = listed.get(f"{path.parent.name}/{path.name}")
@@ -266,18 +266,18 @@ def digest_fault(entry, location, path, *, fresh=False):
     Parameters
     ----------
     entry : DataSet
-        The data set.
+        The dataset.
     location : Location
         Where it was found.
     path : pathlib.Path
         One of ``location.paths``.
     fresh : bool
-        Read the file even if this process has already checked it at its present size and time.
+        Read the file even if this process has already checked it at its current size and time.
 
     Returns
     -------
     str
-        One sentence that says what is wrong and what to do; empty if nothing is.
+        One sentence that says what is wrong and what to do; empty if the file is fine.
     """
     expected = expected_digest(entry, location, path)
     again = (
@@ -315,7 +315,7 @@ _read = {}
 
 
 def note_read(path):
-    """Remember the sha256 of a file that is read for its values."""
+    """Record the sha256 of a file that was read for its values."""
     _read[f"{path.parent.name}/{path.name}"] = _digest_once(path, "sha256").partition(":")[2]
 
 
@@ -325,7 +325,7 @@ def files_read():
 
 
 def files_listed(catalog):
-    """The sha256 of every file in the catalog that has one there, by ``FOLDER/FILE``."""
+    """The sha256 of every file in the catalog, where known, by ``FOLDER/FILE``."""
     digests = {file.path: file.digest or "" for entry in catalog.values() for file in entry.every_file}
     return {path: digest[7:] for path, digest in digests.items() if digest.startswith("sha256:")}
 

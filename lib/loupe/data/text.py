@@ -1,6 +1,6 @@
 """Text: 27 symbols (space and a to z), and plain words.
 
-The ids are 0 for the space and 1 to 26 for a to z. The recipe of :func:`normalise` is that of text8.
+Ids are 0 for the space and 1 to 26 for a to z. :func:`normalise` follows the recipe of text8.
 """
 
 import lzma
@@ -38,7 +38,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Words:
-    """Text in words, as found.
+    """Text in words, unprocessed.
 
     Attributes
     ----------
@@ -54,10 +54,10 @@ class Words:
 
 
 def normalise(text):
-    """Put any text into the 27-symbol alphabet, by the recipe of text8.
+    """Convert any text to the 27-symbol alphabet, by the recipe of text8.
 
-    Ligatures are spelled out, ``&`` becomes "and", accents are dropped (Unicode NFKD), letters become lower
-    case, each digit becomes its English word, and every other run of characters one space.
+    Ligatures are spelled out, ``&`` becomes "and", accents are dropped (Unicode NFKD), letters become lowercase, each
+    digit becomes its English word, and every other run of characters becomes one space.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def encode(text):
     Raises
     ------
     DataError
-        If another character occurs; names up to ten of them.
+        If another character occurs; the message lists up to ten.
     """
     raw = text.encode("utf-8") if isinstance(text, str) else text
     codes = np.frombuffer(raw, np.uint8)
@@ -138,7 +138,7 @@ def decode(ids):
 
 
 def check_part(name, split, splits, characters=None):
-    """Refuse a part that a text does not have, and a number of characters that is none."""
+    """DataError for a part that a text does not have, or an invalid number of characters."""
     if split not in splits:
         raise DataError(f"The text {name!r} has no part {split!r}: it has {', '.join(map(repr, splits))}.")
     if characters is not None and not (isinstance(characters, int) and characters > 0):
@@ -148,7 +148,7 @@ def check_part(name, split, splits, characters=None):
 
 
 def novels(source, split="train", characters=None):
-    """Novels in 27 symbols; of the compressed training part only the first `characters` are unpacked.
+    """Novels in 27 symbols; only the first `characters` of the compressed training part are unpacked.
 
     The box holds the first 8,000,000 characters of the training part; more come from a mirror or the cache.
     """

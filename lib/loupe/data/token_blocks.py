@@ -1,8 +1,8 @@
-"""Token ids in blocks of one length: written as they come, read where they lie, drawn as batches.
+"""Token ids in blocks of equal length: written in a stream, memory-mapped, drawn as batches.
 
-A corpus is one long row: document, end, document, end, and so on. Training sees *blocks*, which do not overlap and
+A corpus is one long sequence: document, end, document, end, and so on. Training sees *blocks*, which do not overlap and
 lie in an ``.npy`` file that is mapped into memory, or *crops*, which start anywhere. :class:`Crops` and
-:class:`BlockBatches` are functions of the step: equal parts drawn in different processes make up one batch.
+:class:`BlockBatches` are functions of the step: shards drawn in different processes make up one batch.
 """
 
 import os
@@ -20,9 +20,9 @@ _AT_ONCE = 1 << 20  # ids gathered before they are checked and written
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What the ids of a corpus, 0 to ``size - 1``, stand for.
+    """The vocabulary of a corpus, with ids 0 to ``size - 1``.
 
-    ``name`` is that of the tokenizer, ``end`` the id after each document, ``end_piece`` the same in its words.
+    ``name`` is that of the tokenizer, ``end`` the id after each document, ``end_piece`` its text.
     """
 
     name: str
@@ -56,7 +56,7 @@ class PackedText:
 
 
 class BlockWriter:
-    """A file of blocks that appears when the ``with`` statement ends well, and not at all otherwise.
+    """A file of blocks that appears when the ``with`` statement succeeds, and not at all otherwise.
 
     The arguments and errors are those of :func:`write_blocks`; ``blocks`` counts the blocks written so far.
     """
@@ -85,14 +85,14 @@ class BlockWriter:
         return self
 
     def add(self, document):
-        """Put one document (a sequence of int; it may be empty) and the end after it."""
+        """Add one document (a sequence of int, possibly empty) and the end id."""
         ids = np.asarray(document)
         if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
             raise DataError(
                 f"Document {self._documents} has shape {ids.shape} and type {ids.dtype}: give a row of ids."
             )
         self._documents += 1
-        # int64 only where nothing is there to tell the type: small types are kept small.
+        # int64 only for empty sequences without a type: small types stay small.
         self._waiting += [ids if ids.size else ids.astype(np.int64), *self._end]
         self._count += ids.size + len(self._end)
         if self._count >= _AT_ONCE:
@@ -122,7 +122,7 @@ class BlockWriter:
         np.lib.format.write_array_header_1_0(self._stream, fields)
 
     def _flush(self):
-        """Check what waits and write the blocks that it fills; the rest goes on waiting."""
+        """Check the buffer and write its full blocks; keep the rest."""
         if not self._count:
             return
         ids = np.concatenate(self._waiting)
@@ -134,7 +134,7 @@ class BlockWriter:
         full = len(ids) // self.length
         self._stream.write(ids[: full * self.length].astype(self.dtype).tobytes())
         self.blocks += full
-        # The rest has been checked; a copy lets go of what was written.
+        # The rest is checked; a copy frees the written ids.
         self._waiting = [ids[full * self.length :].astype(self.dtype)]
         self._count = len(self._waiting[0])
 
@@ -142,8 +142,8 @@ class BlockWriter:
 def write_blocks(documents, path, *, length, end, vocabulary, dtype=np.uint16):
     """Pack documents one after another, cut them into blocks and write these to a file.
 
-    The documents may be more than fits in memory. The rest that does not fill a block is dropped. The file appears
-    whole or not at all; a process that is killed leaves at most a ``.part`` file beside it, which may be deleted.
+    The documents need not fit in memory. The remainder that does not fill a block is dropped. The file is written
+    atomically; a process that is killed leaves at most a ``.part`` file beside it, which may be deleted.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def write_blocks(documents, path, *, length, end, vocabulary, dtype=np.uint16):
     end : int or None
         Id put after each document; None puts none.
     dtype : numpy unsigned integer type
-        Of the file; uint16 holds vocabularies up to 65,536.
+        Type of the file; uint16 holds vocabularies up to 65,536.
 
     Returns
     -------
@@ -189,7 +189,7 @@ def open_blocks(path, *, length=None):
     path : str or pathlib.Path
         The file.
     length : int, optional
-        Ids that a block must have.
+        Expected block length.
 
     Returns
     -------
@@ -199,7 +199,7 @@ def open_blocks(path, *, length=None):
     Raises
     ------
     DataError
-        If there is no such file, or it is no whole file of blocks, or they have another length.
+        If there is no such file, it is not a complete file of blocks, or blocks have another length.
     """
     again = "write it again with loupe.data.token_blocks.write_blocks."
     try:
@@ -221,7 +221,7 @@ def open_blocks(path, *, length=None):
 
 
 def blocks(ids, length):
-    """Cut ids into blocks that do not overlap, without copying; the rest is dropped.
+    """Cut ids into blocks that do not overlap, without copying; the remainder is dropped.
 
     Parameters
     ----------
@@ -256,11 +256,11 @@ class _ByStep:
         self.size, self.seed = size, seed
 
     def __call__(self, step, part=0, parts=1):
-        """One of ``parts`` equal parts of the batch of a step: a list of one tensor, int64 ``(size / parts, length)``.
+        """One of ``parts`` equal shards of a step's batch: a list of one tensor, int64 ``(size / parts, length)``.
 
-        A ValueError says so if the batch cannot be divided like that.
+        ValueError if the batch cannot be divided like that.
         """
-        import torch  # here, because nothing else in this room needs it and it takes seconds to import
+        import torch  # imported here: nothing else in this package needs it, and it takes seconds
 
         if parts < 1 or self.size % parts:
             raise ValueError(
@@ -275,7 +275,7 @@ class _ByStep:
 class Crops(_ByStep):
     """Random pieces of a long text as a function of the step.
 
-    Each piece starts at any place with equal probability, drawn with replacement.
+    Each piece starts at a uniformly random position, drawn with replacement.
 
     Parameters
     ----------
@@ -284,7 +284,7 @@ class Crops(_ByStep):
     length : int
         Ids in a piece.
     size, seed : int
-        Pieces in a batch, over all processes, at least 1; and a seed of at least 0.
+        Pieces in a batch, over all processes, at least 1; and the seed, at least 0.
 
     Raises
     ------
@@ -305,25 +305,25 @@ class Crops(_ByStep):
         self._windows = np.lib.stride_tricks.sliding_window_view(ids, length)
 
     def _rows(self, step, first, count):
-        # All places are drawn in every process: what a part sees must not depend on how many there are.
+        # Every process draws all positions: a shard's samples must not depend on the number of shards.
         starts = np.random.default_rng([self.seed, step]).integers(len(self._windows), size=self.size)
         return self._windows[starts[first : first + count]]
 
 
 class BlockBatches(_ByStep):
-    """Blocks as a function of the step, each once in every pass.
+    """Blocks as a function of the step, each once in every epoch.
 
-    The blocks stand in an endless row, one seeded permutation after another, and each step takes the next
-    `size` of them. Only the permutation of the latest pass is remembered.
+    The blocks form an endless sequence, one seeded permutation after another, and each step takes the next `size`. Only
+    the latest permutation is cached.
 
     Parameters
     ----------
     rows : numpy.ndarray
         Integers ``(n, length)``, which may be mapped from a file: only the rows of a batch are read.
     size, seed : int
-        Blocks in a batch, over all processes, at least 1; and a seed of at least 0.
+        Blocks in a batch, over all processes, at least 1; and the seed, at least 0.
     shuffle : bool
-        False takes the blocks in their own order, pass after pass.
+        False keeps the blocks in order in every epoch.
 
     Raises
     ------
@@ -345,14 +345,14 @@ class BlockBatches(_ByStep):
         self._turn, self._order = -1, None
 
     def __len__(self):
-        return len(self.rows)  # the blocks of one pass
+        return len(self.rows)  # the blocks of one epoch
 
     def _rows(self, step, first, count):
         start = step * self.size + first
         return self.rows[self.places(start, start + count)]
 
     def places(self, start, stop):
-        """Which blocks stand at `start` to `stop` of the endless row: int64 ``(stop - start,)``."""
+        """Block indices at positions `start` to `stop` of the endless sequence: int64 ``(stop - start,)``."""
         n, found = len(self), []
         while start < stop:
             turn, first = divmod(start, n)

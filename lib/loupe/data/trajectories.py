@@ -28,11 +28,11 @@ class Scene:
     Attributes
     ----------
     frame : numpy.ndarray
-        int64 ``(m,)``, frame number; annotated every 10 numbers, which is 0.4 s.
+        int64 ``(m,)``, frame number; annotated every 10 frames, which is 0.4 s.
     person : numpy.ndarray
         int64 ``(m,)``, identity within the scene.
     position : numpy.ndarray
-        float32 ``(m, 2)``, metres on the ground.
+        float32 ``(m, 2)``, meters on the ground.
     valid_start : int
         First frame number of the validation part; earlier frames are the training part.
     """
@@ -58,7 +58,7 @@ class Molecule:
     numbers : numpy.ndarray
         int64 ``(atoms,)``, atomic numbers.
     energies : numpy.ndarray
-        float64 ``(frames,)``, potential energy in electronvolt.
+        float64 ``(frames,)``, potential energy in electronvolts.
     step : float
         Time between two frames, femtoseconds.
     """
@@ -137,12 +137,12 @@ def motion(source):
     return Motion(trials, stored["edges"].astype(np.int64), tuple(map(str, stored["joint_names"])), starts)
 
 
-# --- multivariate time series, whose covariance matrices are the points of a chapter -------------------------
+# --- multivariate time series; a chapter uses their covariance matrices -------------------------
 
 
 @dataclass(frozen=True, eq=False)
 class Series:
-    """Labelled series of several channels, of unequal length, in the archive's own two parts.
+    """Labeled multichannel time series of unequal length, in the archive's own two parts.
 
     Attributes
     ----------
@@ -215,7 +215,7 @@ def unit_vectors(latitude, longitude):
 
 
 def earth(source):
-    """The four catalogues, ``{"volc": Points, "quakes": Points, "flood": Points, "fire": Points}``."""
+    """The four catalogs, ``{"volc": Points, "quakes": Points, "flood": Points, "fire": Points}``."""
     found = {}
     for key, event in EVENTS.items():
         latitude, longitude = np.loadtxt(
@@ -234,7 +234,7 @@ def motion_capture(paths):
     Raises
     ------
     ValueError
-        If there are not one skeleton and at least one trial, or a trial is of another subject or there twice.
+        If there is not exactly one skeleton and at least one trial, or a trial is a duplicate or of another subject.
     """
     files = own_files(paths)
     skeletons = [file for file in files if file.suffix == ".asf"]

@@ -1,1 +1,1 @@
-"""Diffusion models: processes that turn data into noise, and networks that learn the way back."""
+"""Diffusion models: processes that turn data into noise, and networks that learn to reverse them."""

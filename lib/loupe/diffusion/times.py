@@ -1,4 +1,4 @@
-"""Which times a loss is trained at, and at which times a sampler stops: random ones and grids, all in float64."""
+"""Random training times and time grids for samplers, all in float64."""
 
 import math
 
@@ -16,10 +16,10 @@ def training_times(count, generator=None, *, start=1e-3, stratified=True, device
     generator : torch.Generator, optional
         On the device.
     start : float
-        Times below are left out, where the loss has no finite variance.
+        No time is below this: there the loss has infinite variance.
     stratified : bool
-        One in each of ``count`` equal intervals, in random order, all moved by one random amount; the mean of a
-        function over them has a lower variance. Otherwise independent, as published.
+        One in each of ``count`` equal intervals, in random order, all shifted by the same random amount; means over
+        them have lower variance. Otherwise independent, as published.
     device : str or torch.device
     end : float
         The latest time.
@@ -61,7 +61,7 @@ def time_grid(start, end, steps, *, rho=1.0, to_zero=False):
         At least 0. For a reverse process ``start`` is the later one.
     steps : int
     rho : float
-        1 for equal steps; 7 spends most of them at little noise.
+        1 for equal steps; 7 puts most of them at low noise.
     to_zero : bool
         Whether the last of the steps goes from ``end`` to 0, as EDM's does.
 
@@ -82,7 +82,7 @@ def time_grid(start, end, steps, *, rho=1.0, to_zero=False):
 
 
 def checked_times(times, low=-math.inf, high=math.inf):
-    """At least two times that rise or fall within bounds: on the CPU, whole numbers as int64, others as float64."""
+    """At least two times, increasing or decreasing within bounds: on the CPU, integers as int64, others as float64."""
     if isinstance(times, torch.Tensor):
         grid = times.cpu().to(torch.float64 if times.is_floating_point() else torch.int64)
     else:

@@ -1,4 +1,4 @@
-"""Systems of particles that move: how they are simulated, and networks that predict where they go.
+"""Particle systems: simulators, and networks that predict trajectories.
 
 After Xu et al., Equivariant Graph Neural Operator for Modeling 3D Dynamics, 2024.
 """

@@ -1,4 +1,4 @@
-"""What the neural operator is compared with: networks of one slice, straight lines, and one step after another."""
+"""Baselines of the neural operator: single-slice networks, straight lines, and step-by-step rollouts."""
 
 import torch
 from torch import nn
@@ -13,10 +13,9 @@ from loupe.networks.graphs import as_graph
 
 
 class SequentialEGNN(EGNN):
-    """EGNN-S: an EGNN whose layers pass through the window, slice p being what stands after the layer nearest to p L / P.
+    """EGNN-S: an EGNN whose layers step through the window; slice p is the output of the layer nearest to p L / P.
 
-    Halves go to the later layer, and there is no slice before the first. Where there are fewer layers than slices some
-    slices are equal.
+    Halves round to the later layer, and layer 1 is the earliest. With fewer layers than slices some slices are equal.
 
     Parameters as for :class:`EGNO`; ``slices`` is fixed.
     """
@@ -44,7 +43,7 @@ class SequentialEGNN(EGNN):
 
 
 class Linear(Dynamics):
-    """Straight on: ``x0 + a t v0``, one learnt number a, at times t of the window in (0, 1].
+    """Straight lines: ``x0 + a t v0`` with one learned number a, at times t of the window in (0, 1].
 
     Parameters
     ----------
@@ -59,7 +58,7 @@ class Linear(Dynamics):
         self.scale = nn.Parameter(torch.ones(()))
 
     def states(self, x0, v0, features=None, graph=None, edge_features=None, *, slices=None, times=None):
-        """As :meth:`EGNO.states`; features and graph are not looked at."""
+        """Like :meth:`EGNO.states`; features and graph are ignored."""
         slices = self.slices if slices is None else slices
         times = window_times(slices, times).to(x0.device, x0.dtype).view(-1, 1, 1)
         positions = x0 + self.scale * times * v0
@@ -67,11 +66,11 @@ class Linear(Dynamics):
 
 
 class RadialField(Dynamics):
-    """RF: the end of the window, from forces along the lines between points, without hidden features.
+    """RF: predicts the end of the window from forces along lines between points, without hidden features.
 
-    Each layer moves ``x_i`` by ``phi_v(|v_i|) v_i`` and by the mean over neighbours of ``(x_i - x_j) tanh phi(|x_i - x_j|,
-    e_ij)``. After Köhler, Klein and Noé, Equivariant Flows, 2019, with a share of the velocity; the tanh keeps points that
-    are far apart from being thrown out.
+    Each layer moves ``x_i`` by ``phi_v(|v_i|) v_i`` and by the mean over neighbors of ``(x_i - x_j) tanh phi(|x_i - x_j|,
+    e_ij)``. After Köhler, Klein and Noé, Equivariant Flows, 2019, plus the velocity term; the tanh keeps distant points
+    from being thrown out.
 
     Parameters
     ----------
@@ -88,7 +87,7 @@ class RadialField(Dynamics):
             self.speed = nn.ModuleList(perceptron(1, width, 1) for _ in range(layers))
 
     def states(self, x0, v0, features, graph, edge_features=None):
-        """As :meth:`EGNO.states`, P = 1; features of nodes are not looked at."""
+        """Like :meth:`EGNO.states`, P = 1; node features are ignored."""
         graph = check_states(x0, v0, graph)
         known = fold_edge_features(graph, edge_features, self.edge_features, x0).unsqueeze(0)
         x, v = graph.fold(x0), graph.fold(v0)
@@ -102,10 +101,10 @@ class RadialField(Dynamics):
 
 
 class MessagePassing(Dynamics):
-    """MPNN: the end of the window by a network of the same width that reads coordinates as numbers like any others.
+    """MPNN: predicts the end of the window by a network of the same width that treats coordinates as plain features.
 
-    Messages ``phi_m([h_i, h_j, e_ij])`` are summed and ``h_i`` becomes ``h_i + phi_h([h_i, sum])``; what is read off in
-    the end is added to the positions. It is not equivariant.
+    Messages ``phi_m([h_i, h_j, e_ij])`` are summed and ``h_i`` becomes ``h_i + phi_h([h_i, sum])``; the final output is
+    added to the positions. It is not equivariant.
 
     Parameters
     ----------
@@ -151,27 +150,27 @@ class MessagePassing(Dynamics):
 
 
 def rollout(model, x0, v0, steps, features, graph, edge_features=None, *, duration=1.0, reach=None):
-    """EGNN-R: a network of one step, applied again and again to what it said.
+    """EGNN-R: a one-step network, applied repeatedly to its own predictions.
 
     Parameters
     ----------
     model : Dynamics
-        Of P = 1, trained to predict one step.
+        A network with P = 1, trained to predict one step.
     x0, v0 : torch.Tensor
         Positions and velocities ``[n, D]``.
     steps : int
         Number of steps, P.
     features, edge_features : torch.Tensor or callable
-        Features of nodes and of edges. What depends on the state, as the speed does, must be computed anew at each step:
-        then a function of positions and velocities. With one function for both, which returns the two as
-        :func:`input_features` does, leave ``edge_features`` out.
+        Features of nodes and edges. If they depend on the state, as speeds do, pass functions of positions and
+        velocities, which are called at each step. If one function returns both, as :func:`input_features` does, leave
+        ``edge_features`` out.
     graph : loupe.networks.egnn.Graph or torch.Tensor
-        Or edges ``[2, m]``.
+        A graph, or its edges ``[2, m]``.
     duration : float
-        Of a step, in the time of velocities: after a step they are the way made, over this.
+        Duration of a step, in the time unit of velocities: after a step, velocities are displacements divided by it.
     reach : float, optional
-        Farthest that a point may come from where it started; it is held there, or where it was if it leaves all numbers.
-        A path that goes astray otherwise grows with a power of itself at each step.
+        Largest distance of a point from its start; points are held there, or at their last position if not finite.
+        Without it a bad path can grow superexponentially.
 
     Returns
     -------
@@ -181,7 +180,7 @@ def rollout(model, x0, v0, steps, features, graph, edge_features=None, *, durati
     Raises
     ------
     ValueError
-        For no steps, a duration or a reach that is not positive, or a network that predicts several slices.
+        For fewer than one step, a duration or reach that is not positive, or a network that predicts several slices.
     """
     (steps,) = check_sizes(steps=steps)
     if not duration > 0:

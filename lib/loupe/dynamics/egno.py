@@ -14,31 +14,31 @@ TIME_COORDS = ("index", "physical")
 
 
 class EGNO(Dynamics):
-    """Equivariant graph neural operator: the state now in, states at all times of a window out, in one pass.
+    """Equivariant graph neural operator: maps the current state to states at all times of a window, in one pass.
 
-    The state is repeated for each time, features are told which time it is, and blocks follow: convolutions along time,
-    of features and of positions and velocities together, then a layer of the graph network in each time slice, with the
-    same weights in all. Sections 3 and 4 of the paper.
+    The state is repeated for each time, and features get a time embedding. Then follow blocks: temporal convolutions of
+    features, and of positions and velocities together, then a graph-network layer in each time slice with shared
+    weights. Sections 3 and 4 of the paper.
 
     Parameters
     ----------
     node_features, edge_features : int
-        Coordinates of what is known of nodes and of edges.
+        Number of input features of nodes and of edges.
     width : int
-        Coordinates of features, H.
+        Number of hidden features, H.
     layers : int
-        Blocks, L; each has weights of its own.
+        Number of blocks, L; each has its own weights.
     modes : int
-        Frequencies of the convolutions, I, at most P // 2 + 1.
+        Number of frequencies in the convolutions, I, at most P // 2 + 1.
     slices : int
-        Times P of a window in training; others may be asked for.
+        Number of times P of a training window; predictions may use others.
     embedding : int
-        Coordinates of the time embedding; 0 for a network that is not told the time.
+        Dimension of the time embedding; 0 for none.
     time_coord : {"index", "physical"}
-        What it is told: the number of the slice, from 0, or the time ``P t - 1``, t in (0, 1], which is the same for
-        training times p / P and goes between them for other numbers of slices.
+        Time input: the index of the slice, from 0, or ``P t - 1`` for the time t in (0, 1]. They agree at training
+        times p / P; the latter interpolates for other numbers of slices.
     convolve : collection of {"invariants", "vectors"}
-        What is convolved along time. With neither, each slice is an EGNN told the time.
+        What to convolve along time. With neither, each slice is an EGNN with a time embedding.
     seed : int
         Of the initial weights.
 
@@ -93,10 +93,10 @@ class EGNO(Dynamics):
             self.on_vectors = nn.ModuleList(TemporalConvolution(2, modes, vectors=True) for _ in range(count))
 
     def states(self, x0, v0, features, graph, edge_features=None, *, slices=None, times=None):
-        """Positions, velocities and features at all times, :class:`States`; only positions are held to the truth.
+        """Positions, velocities and features at all times, :class:`States`; only positions are trained.
 
-        Convolutions run over P slices at even times p / P of the window. At other times the same convolutions are read
-        between the slices. So what is predicted for a time depends on ``slices``, and not on which times are wanted.
+        Convolutions run over P slices at times p / P of the window; other times are interpolated by the same
+        convolutions. So a prediction depends on ``slices``, not on which times are requested.
 
         Parameters
         ----------
@@ -105,18 +105,18 @@ class EGNO(Dynamics):
         features : torch.Tensor
             Invariant features of nodes ``[n, F]``.
         graph : loupe.networks.egnn.Graph or torch.Tensor
-            Of n nodes, or its edges ``[2, m]``, which are laid out anew at each call.
+            A graph of n nodes, or its edges ``[2, m]``, which are converted at each call.
         edge_features : torch.Tensor, optional
             Invariant features of edges ``[m, E]``.
         slices : int, optional
-            Number P of slices; as in training by default.
+            Number of slices P; by default as in training.
         times : sequence of float, optional
-            Times wanted, as fractions of the window, rising in (0, 1]; those of the slices by default.
+            Requested times, increasing fractions of the window in (0, 1]; by default those of the slices.
 
         Raises
         ------
         ValueError
-            For shapes that do not suit, states that are not finite, times outside the window or out of order, or too few
+            For shapes that do not fit, states that are not finite, times outside the window or out of order, or too few
             slices for the modes.
         """
         graph = check_states(x0, v0, graph)
@@ -144,7 +144,7 @@ class EGNO(Dynamics):
         return States(*(graph.unfold(value[wanted], (len(value[wanted]),)) for value in (x, v, h)))
 
     def _lifted(self, features, tau):
-        """Features at each time ``[P, N, B, H]``, the share of the nodes computed once."""
+        """Features at each time ``[P, N, B, H]``; the part from node features is computed once."""
         known, told = self.embed.weight.split([self.node_features, self.embedding], dim=1)
         h = linear(features, known, self.embed.bias)
         if not self.embedding:
@@ -154,7 +154,7 @@ class EGNO(Dynamics):
 
 
 class EGNN(EGNO):
-    """The end of the window only, P = 1: the graph network of :class:`EGNO` without time.
+    """EGNN: predicts the end of the window only, P = 1, by the graph network of :class:`EGNO` without time.
 
     Parameters as for :class:`EGNO`.
     """

@@ -1,17 +1,17 @@
-"""The loop that all simulators share: kicks by forces along the lines between pairs, and drifts.
+"""The shared loop of all simulators: kicks by pairwise forces, and drifts.
 
-It consists of sums, products, quotients and roots alone, taken in one order, so that it rounds in one way everywhere.
+It consists only of sums, products, quotients and roots in a fixed order, so it rounds the same way everywhere.
 """
 
 import numpy as np
 import torch
 
 PIECE = 15_000
-"""Pairs that are worked on at once: enough to hide the cost of a call, and they stay in the cache."""
+"""Pairs processed at once: enough to hide the cost of a call, few enough for the cache."""
 
 
 def pairs_of(particles):
-    """Both ends of every pair, those of neighbouring numbers first, as :func:`_diagonals` walks through them."""
+    """Both indices of every pair, neighbors first, in the order of :func:`_diagonals`."""
     first = [np.arange(particles - apart) for apart in range(1, particles)]
     second = [each + apart for apart, each in enumerate(first, 1)]
     none = np.arange(0)
@@ -21,8 +21,8 @@ def pairs_of(particles):
 def _diagonals(x, kicks, differences):
     """Views (x_i, x_j, kicks_i, kicks_j, differences_ij) of all pairs of equal j - i, for each j - i.
 
-    An incidence matrix, diagonal by diagonal: N - 1 calls instead of one for each pair, nothing gathered or
-    scattered, and an order of summation that does not depend on a library.
+    An incidence matrix, diagonal by diagonal: N - 1 calls instead of one for each pair, no gather or scatter, and a
+    summation order that does not depend on a library.
     """
     start, particles = 0, len(x)
     for apart in range(1, particles):
@@ -32,23 +32,23 @@ def _diagonals(x, kicks, differences):
 
 
 def simulate(positions, velocities, couplings, weigh, times, *, masses=None, synchronous=False, **options):
-    """The loop that all simulators share, over blocks of systems.
+    """Simulate systems, block by block: the shared loop of all simulators.
 
     Parameters
     ----------
     positions, velocities : numpy.ndarray, shape (S, N, 3), float64
     couplings : numpy.ndarray, shape (S, P)
-        Of the pairs of :func:`pairs_of`.
+        Couplings of the pairs of :func:`pairs_of`.
     weigh : callable
-        Of differences (P, 3, S), couplings (P, S) and working memory (P, 3, S): the factors (P, S) that turn
+        Takes differences (P, 3, S), couplings (P, S) and work space (P, 3, S); returns the factors (P, S) that turn
         differences into forces.
     times : tuple
         steps, save_every and step, as in :func:`simulate_charged`.
     masses : numpy.ndarray, shape (S, N), optional
     synchronous : bool
-        Whether saved velocities belong to the times of positions, and the initial state is saved, too.
+        Whether saved velocities belong to the times of positions, and the initial state is saved too.
     most_force : float, optional
-        Bound of each coordinate of a summed force.
+        Bound on each coordinate of a summed force.
     """
     steps, save_every, step = times
     systems, particles, _ = positions.shape
@@ -66,7 +66,7 @@ def _simulate_block(
     saved, positions, velocities, couplings, masses, weigh, save_every, step, synchronous, most_force=None
 ):
     """One block of systems, from the initial state to the last of the frames ``saved`` (2, S, F, N, 3)."""
-    # Displacements and kicks of one step instead of velocities and forces: two products less.
+    # Displacements and kicks per step instead of velocities and forces save two products.
     x, u = (each.transpose(1, 2, 0).copy() for each in (positions, velocities))
     u *= step
     couplings = np.ascontiguousarray(couplings.T) * step**2
@@ -95,7 +95,7 @@ def _simulate_block(
         saved[0, :, frame] = x.transpose(2, 0, 1)
         saved[1, :, frame] = displacements.transpose(2, 0, 1) / step
 
-    # Where an encounter leads out of the numbers is said once, at the end.
+    # Overflow from an encounter is reported once, at the end.
     with np.errstate(all="ignore"):
         if synchronous:
             save(0, u)
@@ -117,7 +117,7 @@ def constant(differences, couplings, work):
 
 
 def inverse_cubes(softening):
-    """Weights c / (r^2 + softening^2)^(3/2), by a root: half the time of a power, and rounded in one way only."""
+    """Weights c / (r^2 + softening^2)^(3/2), with a square root: half the time of a power, and its rounding is defined."""
 
     def weigh(differences, couplings, work):
         np.multiply(differences, differences, out=work)

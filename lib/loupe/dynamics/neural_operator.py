@@ -1,10 +1,10 @@
-"""Trajectories of interacting points in one pass: the equivariant graph neural operator and what it is compared with.
+"""Trajectories of interacting points in one pass: the equivariant graph neural operator and its baselines.
 
 After Xu, Han, Lou, Kossaifi, Ramanathan, Azizzadenesheli, Leskovec, Ermon and Anandkumar, Equivariant Graph Neural
 Operator for Modeling 3D Dynamics, 2024.
 
-A window of the future is cut at P times. All networks take the state now, positions and velocities ``[n, D]``, and
-return positions ``[P, n, D]`` at these times; those that know the end only have P = 1.
+A window of the future has P times. All networks take the current positions and velocities ``[n, D]`` and return
+positions ``[P, n, D]`` at these times; networks that predict only the end have P = 1.
 """
 
 import torch
@@ -18,10 +18,10 @@ NETWORKS = {each.__name__: each for each in (EGNO, EGNN, SequentialEGNN, Linear,
 
 
 def save_network(network, path):
-    """Write a network of this room to a file, from which :func:`load_network` makes it again.
+    """Save a network of this package to a file that :func:`load_network` reads.
 
     The file holds a dictionary that ``torch.load`` reads without this package: ``network``, the name of the class;
-    ``options``, what it was made with; ``weights``, its ``state_dict()``.
+    ``options``, its constructor arguments; ``weights``, its ``state_dict()``.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def save_network(network, path):
     Raises
     ------
     ValueError
-        For another network.
+        For any other network.
     """
     name = type(network).__name__
     if NETWORKS.get(name) is not type(network):
@@ -43,7 +43,7 @@ def save_network(network, path):
 
 
 def load_network(path):
-    """The network of a file that :func:`save_network` wrote, on the CPU; nothing is unpickled but tensors and numbers.
+    """Load a network that :func:`save_network` wrote, on the CPU; only tensors and numbers are unpickled.
 
     Raises
     ------

@@ -1,6 +1,6 @@
 r"""Small systems of interacting particles, thousands at a time: charges, springs, gravity.
 
-The data sets of [1], [2] and [3] are trajectories of a few particles in three dimensions under forces along the lines
+The datasets of [1], [2] and [3] are trajectories of a few particles in three dimensions under forces along the lines
 between pairs,
 
 .. math:: F_i=\sum_{j\ne i}w_{ij}\,(x_i-x_j),
@@ -9,10 +9,9 @@ with :math:`w=q_iq_j/r^3` between charges, :math:`w=-0.1\,e_{ij}` between the en
 :math:`w=-m_im_j/(r^2+0.1^2)^{3/2}` between masses. Units are those of the papers: lengths of about one, unit masses,
 and a time step of 1e-3.
 
-Close encounters of charges are chaotic, and a rounding error becomes another trajectory. So that given initial states
-nevertheless lead to the same frames to the last bit on every machine, and whichever systems are simulated together,
-the loop consists of sums, products, quotients and roots alone, which IEEE 754 rounds in one way, taken in one order; a
-power or a matrix product would depend on a library.
+Close encounters of charges are chaotic: a rounding error leads to another trajectory. Yet the same initial states must
+give the same frames, bit for bit, on every machine and in every batch. So the loop uses only sums, products, quotients
+and roots in a fixed order, whose rounding IEEE 754 defines; a power or a matrix product would depend on a library.
 
 References
 ----------
@@ -26,10 +25,10 @@ import torch
 
 from loupe.checks import unmasked, whole
 from loupe.dynamics.integration import constant, inverse_cubes, pairs_of, simulate
-from loupe.dynamics.trajectories import last_frames, uniform_frames  # noqa: F401 - they were here
+from loupe.dynamics.trajectories import last_frames, uniform_frames  # noqa: F401 - old location
 
 MOST_FORCE = 100.0
-"""Each coordinate of the summed force between charges or springs is cut off here: 0.1 divided by the time step."""
+"""Each coordinate of the summed force of charges or springs is clamped here: 0.1 divided by the time step."""
 
 WALL = 5.0
 """Initial positions of charges and springs are reflected once into a box of this half-width."""
@@ -39,12 +38,12 @@ SPEED = 0.5
 
 
 def simulate_charged(positions, velocities, charges, *, steps=5000, save_every=100, step=1e-3):
-    r"""Trajectories of charged particles of unit mass, in the frames of the published data sets.
+    r"""Trajectories of charged particles of unit mass, saved at the frames of the published datasets.
 
     Before the first step velocities receive a full kick, :math:`v\leftarrow v+\delta F(x)`. Then, for
     i = 1, ..., steps - 1, first :math:`x\leftarrow x+\delta v`; if ``save_every`` divides i, (x, v) is saved; and
-    last :math:`v\leftarrow v+\delta F(x)`. A saved velocity is thus the one that led to the saved position: in the
-    leapfrog reading it belongs to a time half a step earlier.
+    last :math:`v\leftarrow v+\delta F(x)`. A saved velocity is thus the one that led to the saved position: as a
+    leapfrog scheme, it belongs to half a step earlier.
 
     Parameters
     ----------
@@ -66,13 +65,13 @@ def simulate_charged(positions, velocities, charges, *, steps=5000, save_every=1
     Raises
     ------
     ValueError
-        If shapes do not agree, a value is NaN or infinite, two particles of a system lie at one place, at the start
-        or later, or steps, save_every or step are not positive.
+        If shapes do not agree, a value is NaN or infinite, two particles of a system coincide at any time, or steps,
+        save_every or step are not positive.
 
     Notes
     -----
-    Each coordinate of the summed force is clamped to [-100, 100]. While that happens momentum is not conserved, and
-    the motion depends on the axes; energy suffers earlier, wherever the step is long for an encounter.
+    Each coordinate of the summed force is clamped to [-100, 100]. While clamped, momentum is not conserved and the
+    motion depends on the axes. Energy drifts even earlier, when the step is too long for an encounter.
     """
     positions, velocities = _checked_states(positions, velocities)
     charges = _per_particle(charges, "charges", positions)
@@ -85,7 +84,7 @@ def simulate_charged(positions, velocities, charges, *, steps=5000, save_every=1
 def simulate_springs(
     positions, velocities, couplings, *, strength=0.1, steps=5000, save_every=100, step=1e-3
 ):
-    r"""Trajectories of particles of unit mass that springs of rest length zero connect.
+    r"""Trajectories of unit masses connected by springs of rest length zero.
 
     :math:`F_i=-\mathrm{strength}\sum_je_{ij}(x_i-x_j)`; kicks, frames and the clamp are those of
     :func:`simulate_charged`.
@@ -94,7 +93,7 @@ def simulate_springs(
     ----------
     positions, velocities : torch.Tensor or array, shape (S, N, 3)
     couplings : torch.Tensor or array, shape (S, N, N)
-        Symmetric; 1 where there is a spring, 0 where there is none. The diagonal is not looked at.
+        Symmetric; 1 for a spring, 0 for none. The diagonal is ignored.
     strength : float
         Stiffness of a spring of coupling 1.
     steps, save_every, step
@@ -107,7 +106,7 @@ def simulate_springs(
     Raises
     ------
     ValueError
-        As :func:`simulate_charged`, except that particles may lie at one place; and if couplings are not symmetric.
+        As :func:`simulate_charged`, except that particles may coincide; and if couplings are not symmetric.
     """
     positions, velocities = _checked_states(positions, velocities)
     couplings = _as_float64(couplings)
@@ -132,10 +131,10 @@ def simulate_gravity(
 ):
     r"""Trajectories of masses that attract each other, by the kick-drift-kick leapfrog.
 
-    :math:`a_i=\sum_jm_j(x_j-x_i)/(\|x_j-x_i\|^2+\mathrm{softening}^2)^{3/2}`, without a clamp. Half a kick precedes
-    and half a kick follows each update of the positions, so that a saved velocity belongs to the time of its
-    position. The state is saved before the steps 0, save_every, ...: the first frame is the initial state, one more
-    than :func:`simulate_charged` has.
+    :math:`a_i=\sum_jm_j(x_j-x_i)/(\|x_j-x_i\|^2+\mathrm{softening}^2)^{3/2}`, without a clamp. Half a kick comes before
+    and half a kick after each update of the positions, so saved velocities and positions belong to the same time. The
+    state is saved before steps 0, save_every, ...: the first frame is the initial state, an extra frame compared with
+    :func:`simulate_charged`.
 
     Parameters
     ----------
@@ -155,8 +154,8 @@ def simulate_gravity(
     Raises
     ------
     ValueError
-        As :func:`simulate_charged`, except that particles may lie at one place where softening is above 0; and if
-        a mass is not above 0, or softening is negative.
+        As :func:`simulate_charged`, except that particles may coincide if softening is above 0; and if a mass is not
+        above 0, or softening is negative.
     """
     positions, velocities = _checked_states(positions, velocities)
     first, second = pairs_of(positions.shape[1])
@@ -177,22 +176,23 @@ def simulate_gravity(
 
 
 def draw_charged(count, particles=5, *, seed=0, legacy_rng=False):
-    r"""Initial states of the charged systems of the published data sets.
+    r"""Initial states of the charged systems of the published datasets.
 
     Charges are 1 or -1, each with probability one half; positions are Gaussian of standard deviation
     :math:`(N/5)^{1/3}`, so that the density does not depend on N; velocities have Gaussian directions and norm 0.5.
-    What lies beyond the walls of the published box, at 5, is reflected there once, and sent inwards; no wall acts
-    later.
+    Positions beyond the walls of the published box, at 5, are reflected once, with velocities turned inward; there are
+    no walls later.
 
     Parameters
     ----------
     count, particles : int
-        How many systems, and particles in each.
+        Number of systems, and of particles in each.
     seed : int or numpy.random.Generator
-        With an int, the first systems of a longer draw are those of a shorter one.
+        With an int, a longer draw starts with the systems of a shorter one.
     legacy_rng : bool
-        Draw as the published generator does: system by system charges, positions (3, N), velocities (3, N), from one
-        ``numpy.random.RandomState(seed)``. Its sets used seed 43; workers that shared it make them irreproducible.
+        Draw as the published generator does: for each system charges, positions (3, N), velocities (3, N), from one
+        ``numpy.random.RandomState(seed)``. The published sets used seed 43, but parallel workers shared it, so they
+        cannot be reproduced.
 
     Returns
     -------
@@ -212,7 +212,7 @@ def draw_charged(count, particles=5, *, seed=0, legacy_rng=False):
         charges = np.empty((count, particles))
         drawn = np.empty((2, count, 3, particles))
         for system in range(count):
-            # The published choice is among -1, 0 and 1 with probabilities 1/2, 0 and 1/2: one uniform number each.
+            # The published code chooses among -1, 0 and 1 with probabilities 1/2, 0 and 1/2: one uniform number each.
             charges[system] = stream.random_sample(particles)
             drawn[0, system] = stream.randn(3, particles)
             drawn[1, system] = stream.randn(3, particles)
@@ -227,7 +227,7 @@ def draw_charged(count, particles=5, *, seed=0, legacy_rng=False):
 
 
 def draw_springs(count, particles=5, *, seed=0):
-    """Initial states of the spring systems of the published data sets.
+    """Initial states of the spring systems of the published datasets.
 
     Each pair is connected with probability one half; positions are Gaussian of standard deviation 0.5; velocities
     have Gaussian directions and norm 0.5.
@@ -259,9 +259,9 @@ def draw_springs(count, particles=5, *, seed=0):
 
 
 def draw_gravity(count, particles=10, *, seed=0):
-    """Initial states of the gravitating systems of the published data sets, for unit masses.
+    """Initial states of the gravitating systems of the published datasets, for unit masses.
 
-    Positions and velocities are standard normal, and the mean velocity of each system is taken away.
+    Positions and velocities are standard normal, and the mean velocity of each system is subtracted.
 
     Parameters
     ----------
@@ -284,7 +284,7 @@ def draw_gravity(count, particles=10, *, seed=0):
 
 
 def _into_the_box(positions, velocities):
-    """Speeds set to 0.5, and both reflected at the walls, as contiguous tensors (count, N, 3)."""
+    """Speeds set to 0.5 and points reflected at the walls, as contiguous tensors (count, N, 3)."""
     velocities = velocities * SPEED / np.sqrt((velocities**2).sum(axis=-1, keepdims=True))
     outside = np.abs(positions) > WALL
     velocities = np.where(outside, -np.copysign(velocities, positions), velocities)
@@ -347,7 +347,7 @@ def _reject_nonfinite(values, name):
 
 
 def _reject_coincident(positions):
-    """Raise ValueError where two particles are so near to each other that 1 / r^3 overflows."""
+    """Raise ValueError where two particles are so close that 1 / r^3 overflows."""
     first, second = pairs_of(positions.shape[1])
     with np.errstate(under="ignore"):
         squares = ((positions[:, first] - positions[:, second]) ** 2).sum(axis=2)

@@ -1,4 +1,4 @@
-"""What networks of dynamics take and return: states of points, their features, and the checks of both."""
+"""Inputs and outputs of dynamics networks: states, features, and their checks."""
 
 import inspect
 from contextlib import contextmanager
@@ -13,10 +13,10 @@ from loupe.networks.graphs import as_graph
 
 
 class States(NamedTuple):
-    """What a network says of the window: positions and velocities ``[P, n, D]``, invariant features ``[P, n, H]``.
+    """A network's prediction: positions and velocities ``[P, n, D]``, invariant features ``[P, n, H]``.
 
-    Training compares positions alone. Velocities and features are hidden variables of the network that nothing holds to
-    the truth: take differences of predicted positions for velocities.
+    Training compares positions only. Velocities and features are hidden variables without a training target: for
+    velocities, take differences of predicted positions.
     """
 
     positions: torch.Tensor
@@ -25,7 +25,7 @@ class States(NamedTuple):
 
 
 def input_features(x0, v0, graph, node_values=None, edge_values=None, *, largest=1.0):
-    """Invariant features of the state now: of nodes the speed, of edges the squared distance, and what else is known.
+    """Invariant input features: speeds of nodes, squared lengths of edges, and any further values.
 
     Parameters
     ----------
@@ -38,8 +38,8 @@ def input_features(x0, v0, graph, node_values=None, edge_values=None, *, largest
     edge_values : torch.Tensor, optional
         ``[m]`` or ``[m, k]``, such as products of charges; they come before the squared distance.
     largest : float or torch.Tensor
-        What ``node_values`` are divided by, one number or k. A fixed one: over the largest of a batch, what is predicted
-        for a system would depend on its company.
+        Divisor of ``node_values``, one number or k. Use a fixed one: with the largest of each batch, a system's
+        prediction would depend on the rest of the batch.
 
     Returns
     -------
@@ -49,8 +49,8 @@ def input_features(x0, v0, graph, node_values=None, edge_values=None, *, largest
     Raises
     ------
     ValueError
-        If states are not of the graph's nodes, values are not one for each node or edge, or they are to be divided by a
-        number that is not positive.
+        If states do not match the graph's nodes, there is not one value for each node or edge, or ``largest`` is not
+        positive.
     """
     graph = as_graph(graph, len(x0))
     of_shape("positions", x0, (graph.nodes, *x0.shape[-1:]))
@@ -79,7 +79,7 @@ def input_features(x0, v0, graph, node_values=None, edge_values=None, *, largest
 def check_states(x0, v0, graph):
     """The graph of states; ValueError unless positions and velocities are ``[n, D]`` and finite.
 
-    What lies off the CPU, is compiled or transformed is not read: there NaN gives NaN.
+    Values on a GPU, or under a compiler or transform, are not read: there NaN gives NaN.
     """
     graph = as_graph(graph, len(x0))
     for name, value in (("positions", x0), ("velocities", v0)):
@@ -95,7 +95,7 @@ def check_states(x0, v0, graph):
 
 
 def check_features(features, graph, wanted):
-    """ValueError unless there are as many features of each node as are wanted."""
+    """ValueError unless each node has ``wanted`` features."""
     if features is None or features.shape != (graph.nodes, wanted):
         found = "none" if features is None else tuple(features.shape)
         raise ValueError(
@@ -105,19 +105,19 @@ def check_features(features, graph, wanted):
 
 @contextmanager
 def seeded(seed):
-    """Random numbers of that seed; the global state is as before afterwards."""
+    """Seed torch's random numbers for the block; afterwards the global state is restored."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
 
 
 class Dynamics(nn.Module):
-    """A network of which :meth:`states` are asked, and by a plain call the positions only.
+    """Base of dynamics networks: :meth:`states` returns everything, a plain call the positions only.
 
     Attributes
     ----------
     options : dict of str
-        What it was made with, for :func:`~loupe.dynamics.save_network`.
+        Constructor arguments, for :func:`~loupe.dynamics.save_network`.
     """
 
     def __new__(cls, *args, **options):

@@ -1,4 +1,4 @@
-"""Along time: where the slices of a window lie, what networks are told of it, and convolutions."""
+"""Time in a window: slice times, time embeddings, and temporal convolutions."""
 
 import math
 
@@ -12,7 +12,7 @@ from loupe.networks.egnn import check_sizes
 
 LONGEST_WAVE = 10_000
 SLOPE = 0.01
-LARGEST_EXPLICIT = 16, 3  # slices and modes: beyond these the fast transform is the faster one
+LARGEST_EXPLICIT = 16, 3  # slices and modes: beyond these the FFT is faster
 
 
 def window_times(slices=None, times=None):
@@ -23,12 +23,12 @@ def window_times(slices=None, times=None):
     slices : int, optional
         For ``p / P``, p = 1 to P.
     times : sequence of float, optional
-        Fractions in (0, 1], rising; then ``slices`` are not looked at.
+        Increasing fractions in (0, 1]; then ``slices`` is ignored.
 
     Raises
     ------
     ValueError
-        For no slices, or times that do not rise or leave the window.
+        For fewer than one slice, or times that do not increase or leave the window.
     """
     if times is None:
         (slices,) = check_sizes(slices=slices)
@@ -37,7 +37,7 @@ def window_times(slices=None, times=None):
 
 
 def rising(times):
-    """Times as a list of float, which a compiler can look at; ValueError unless they rise within (0, 1]."""
+    """Times as a list of float, which a compiler can read; ValueError unless they increase within (0, 1]."""
     times = times.tolist() if hasattr(times, "tolist") else times
     if not isinstance(times, (list, tuple)) or not times or any(isinstance(t, (list, tuple)) for t in times):
         raise ValueError(f"times must be a list of at least one fraction of the window, got {times!r}")
@@ -58,7 +58,7 @@ def time_embedding(tau, dim=32):
     tau : torch.Tensor
         Times ``(P,)``.
     dim : int
-        At least 2; an odd one is filled with a 0.
+        At least 2; odd ones are padded with a 0.
 
     Returns
     -------
@@ -84,11 +84,11 @@ def time_embedding(tau, dim=32):
 
 
 class TemporalConvolution(nn.Module):
-    """Circular convolution along time, by its lowest frequencies; added to what came in.
+    """Circular convolution along time by its lowest frequencies, added to the input.
 
-    Each frequency ``k < modes`` has a complex matrix that mixes channels; others are left out. Invariant features pass a
-    leaky ReLU before they are added. Vectors do not: their matrices are the same for the three coordinates and nothing
-    else touches these, so that rotating commutes with it.
+    Each frequency ``k < modes`` has a complex matrix that mixes channels; others are dropped. Invariant features pass
+    through a leaky ReLU before the sum. Vectors do not, and their matrices are the same for all coordinates, so the
+    layer commutes with rotations.
 
     The imaginary part of frequency 0, and of the highest one where P is even, has no effect and gets no gradient: the
     inverse transform to real values ignores it.
@@ -96,15 +96,15 @@ class TemporalConvolution(nn.Module):
     Parameters
     ----------
     channels : int
-        Channels that are mixed: coordinates of features, or 2 for positions and velocities.
+        Number of mixed channels: features, or 2 for positions and velocities.
     modes : int
         Frequencies kept, at most P // 2 + 1.
     vectors : bool
-        Whether these are vectors.
+        Whether inputs are vectors.
 
     Notes
     -----
-    Real and imaginary parts start uniform in [0, 1) / channels^2, of vectors in [0, 0.1). They are not centred.
+    Real and imaginary parts start uniform in [0, 1) / channels^2, for vectors in [0, 0.1). They are not centered.
 
     Few slices and frequencies are transformed by explicit matrices, others by the fast Fourier transform.
     """
@@ -123,9 +123,9 @@ class TemporalConvolution(nn.Module):
         Parameters
         ----------
         z : torch.Tensor
-            At P even times, and at Q others that are convolved with these P and not heard by them.
+            At P evenly spaced times, and at Q others, which are convolved with these P but do not affect them.
         between : tuple of float
-            Where the Q others lie, counted in slices from the first one.
+            Positions of the Q others, in slices from the first one.
 
         Raises
         ------
@@ -137,20 +137,20 @@ class TemporalConvolution(nn.Module):
         return z + (convolved if self.vectors else leaky_relu(convolved, SLOPE))
 
     def convolved(self, z, between=()):
-        """What is added to ``z``, before the leaky ReLU."""
+        """The term added to ``z``, before the leaky ReLU."""
         slices, modes = LARGEST_EXPLICIT
         explicit = between or (len(z) <= slices and self.modes <= modes)
         return self.by_matrices(z, between) if explicit else self.by_fft(z)
 
     def by_fft(self, z):
-        """:meth:`convolved` by the fast Fourier transform; of half precision, in single."""
+        """:meth:`convolved` by FFT; half precision is computed in single."""
         P, C, wide = len(z), z.shape[-1], working_dtype(z)
         modes = torch.fft.rfft(z.reshape(P, -1, C).to(wide), dim=0)[: self.modes]
         mixed = torch.bmm(modes, torch.view_as_complex(self.weight.to(wide)).permute(2, 0, 1))
         return torch.fft.irfft(mixed, n=P, dim=0).view(z.shape).to(z.dtype)
 
     def by_matrices(self, z, between=()):
-        """:meth:`convolved` by explicit matrices, in which the signs of complex products are contained."""
+        """:meth:`convolved` by explicit matrices, which include the signs of complex products."""
         P, C, wide = len(z) - len(between), z.shape[-1], working_dtype(z)
         analysis, parts, synthesis = self._dft(P, between, wide, z.device)
         modes = (analysis @ z[:P].reshape(P, -1).to(wide)).view(len(analysis), -1, C)
@@ -165,7 +165,7 @@ class TemporalConvolution(nn.Module):
         with torch.inference_mode(False):  # tensors made in inference mode cannot be trained with
             analysis, parts, synthesis = dft_matrices(P, self.modes, between)
             found = analysis.to(device, dtype), parts.to(device), synthesis.to(device, dtype)
-        if not (torch.compiler.is_compiling() or transformed()):  # what is made there does not outlive it
+        if not (torch.compiler.is_compiling() or transformed()):  # tensors made there are not kept
             self._matrices = {key: found}  # one shape at a time is enough
         return found
 
@@ -177,7 +177,7 @@ def dft_matrices(P, modes, between=()):
     ----------
     P, modes : int
     between : sequence of float
-        Q further places at which the inverse transform is read, counted in slices from the first one.
+        Q further positions at which to evaluate the inverse transform, in slices from the first one.
 
     Returns
     -------
@@ -190,7 +190,7 @@ def dft_matrices(P, modes, between=()):
     """
     analysis, parts, synthesis = [], [], []
     for k in range(modes):
-        # Whole turns taken off in integers: cosines of large angles would lose digits.
+        # Full turns are removed in integers: cosines of large angles would lose digits.
         angles = [2 * math.pi / P * (k * p % P) for p in (*range(P), *between)]
         cosine, minus_sine = [math.cos(angle) for angle in angles], [-math.sin(angle) for angle in angles]
         if k == 0 or 2 * k == P:
@@ -207,12 +207,12 @@ def dft_matrices(P, modes, between=()):
 
 
 def working_dtype(z):
-    """The dtype of ``z``, single in place of half precision."""
+    """The dtype of ``z``; single instead of half precision."""
     return torch.float32 if z.dtype in (torch.float16, torch.bfloat16) else z.dtype
 
 
 def check_modes(modes, slices):
-    """ValueError if that many time slices have fewer frequencies than there are modes."""
+    """ValueError if the time slices have fewer frequencies than modes."""
     if modes > slices // 2 + 1:
         raise ValueError(
             f"modes={modes} are more than the frequencies of {slices} slices: at most {slices // 2 + 1} can be kept"

@@ -1,4 +1,4 @@
-"""Windows of trajectories: a state now, and where the points are at some times of the near future."""
+"""Windows of trajectories: a current state, and positions at some later times."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -18,26 +18,26 @@ class Windows:
     Attributes
     ----------
     positions, velocities : torch.Tensor
-        The states now, ``(S, N, D)``; those of the papers are float32.
+        The current states, ``(S, N, D)``; float32 in the papers.
     targets : torch.Tensor
         Positions at P times, ``(S, P, N, D)``.
     times : torch.Tensor
-        These times as fractions of the window, float64 ``(P,)``, rising, the last is 1.
+        These times as increasing fractions of the window, float64 ``(P,)``; the last is 1.
     duration : float
-        Of the window, in the unit of time of velocities.
+        Duration of the window, in the time unit of velocities.
     edges : torch.Tensor
-        int64 ``(2, M)``, ends above starts.
+        int64 ``(2, M)``, first row ends, second row starts.
     node_values : torch.Tensor or None
-        What is known of nodes beside the speed, ``(S, N, k)``, divided by its largest value.
+        Node values besides the speed, ``(S, N, k)``, divided by the largest one.
     edge_values : torch.Tensor
-        What is known of edges beside the distance, ``(S, M, k)``; k may be 0.
+        Edge values besides the distance, ``(S, M, k)``; k may be 0.
     height : float or None
-        Where height is known to the network, the number that it is divided by; the second coordinate points up.
+        If height is an input, its divisor; the second coordinate points up.
 
     Raises
     ------
     ValueError
-        If shapes do not agree, times do not rise to 1, edges leave the nodes, or the duration is not positive.
+        If shapes do not agree, times do not increase to 1, edges name missing nodes, or the duration is not positive.
     """
 
     positions: torch.Tensor
@@ -72,17 +72,17 @@ class Windows:
 
     @property
     def node_features(self):
-        """Coordinates of what networks are told of a node: the speed, height, and what else is known."""
+        """Number of input features of a node: the speed, height, and node values."""
         known = 0 if self.node_values is None else self.node_values.shape[-1]
         return 1 + (self.height is not None) + known
 
     @property
     def edge_features(self):
-        """Coordinates of what networks are told of an edge: what is known, and the squared distance."""
+        """Number of input features of an edge: edge values, and the squared distance."""
         return self.edge_values.shape[-1] + 1
 
     def chosen(self, index):
-        """The windows of an index: a slice, or int64 numbers."""
+        """The windows at an index: a slice, or int64 numbers."""
         parts = {each.name: getattr(self, each.name) for each in fields(self)}
         per_window = ("positions", "velocities", "targets", "edge_values", "node_values")
         return replace(self, **{name: parts[name][index] for name in per_window if parts[name] is not None})
@@ -93,7 +93,7 @@ class Windows:
         Raises
         ------
         ValueError
-            If P is no multiple of ``slices``.
+            If P is not a multiple of ``slices``.
         """
         P = len(self.times)
         if not 1 <= slices <= P or P % slices:
@@ -102,15 +102,15 @@ class Windows:
         return replace(self, targets=self.targets[:, kept], times=self.times[kept])
 
     def steps(self):
-        """Each step of each window as a window of its own, S P of them, for a network that is applied again and again.
+        """Each step of each window as a separate window, S P of them, to train a network for rollouts.
 
-        What stands for the velocity after the first step is what :func:`~loupe.dynamics.rollout` has there: the way of
-        the step before, over its duration.
+        After the first step, the velocity is that of :func:`~loupe.dynamics.rollout`: the previous displacement over
+        the step's duration.
 
         Raises
         ------
         ValueError
-            If times are not evenly spread.
+            If times are not evenly spaced.
         """
         P = len(self.times)
         if not torch.allclose(self.times, torch.arange(1, P + 1, dtype=torch.float64) / P):
@@ -132,36 +132,36 @@ class Windows:
         )
 
     def tensors(self):
-        """What a batch is made of: positions, velocities, targets, values of edges and of nodes, all ``(S, ...)``.
+        """The tensors of a batch: positions, velocities, targets, edge and node values, all ``(S, ...)``.
 
-        :class:`~loupe.training.Batches` takes them, and :meth:`predict` what it gives.
+        Pass them to :class:`~loupe.training.Batches`, and its batches to :meth:`predict`.
         """
         nodes = self.positions.new_empty(*self.positions.shape[:2], 0)
         known = nodes if self.node_values is None else self.node_values
         return self.positions, self.velocities, self.targets, self.edge_values, known
 
     def graph(self, copies):
-        """The edges of that many systems side by side."""
+        """The graph of ``count`` systems."""
         return Graph.repeated(self.edges, self.positions.shape[1], copies)
 
     def features(self, x, v, graph, edge_values, node_values):
-        """What networks are told of a state ``(n, 3)`` of a batch: features of nodes ``(n, F)`` and edges ``(m, E)``."""
+        """Input features for a batch's state ``(n, 3)``: of nodes ``(n, F)`` and of edges ``(m, E)``."""
         known = [node_values.flatten(0, 1)]
         if self.height is not None:
             known.insert(0, x[:, 1:2] / self.height)
         return input_features(x, v, graph, torch.cat(known, dim=1), edge_values.flatten(0, 1))
 
     def predict(self, network, batch=None, **options):
-        """Positions ``(B, P, N, D)`` that a network predicts, with its gradient.
+        """A network's predicted positions ``(B, P, N, D)``, with gradients.
 
         Parameters
         ----------
         network : callable
             Such as :class:`EGNO`.
         batch : sequence of torch.Tensor, optional
-            Of B windows, in the order of :meth:`tensors`; all windows by default.
+            B windows, in the order of :meth:`tensors`; all windows by default.
         **options
-            Of the network, such as ``slices`` or ``times``.
+            Options of the network, such as ``slices`` or ``times``.
         """
         x, v, _, *known = self.tensors() if batch is None else batch
         graph = self.graph(len(x)).to(x.device)
@@ -174,30 +174,30 @@ class Windows:
 def path_windows(
     paths, edges=None, *, distance, slices, step=1.0, velocities=None, node_values=None, edge_values=None
 ):
-    """Windows of your own trajectories, at even times.
+    """Windows of your own trajectories, at evenly spaced times.
 
     Parameters
     ----------
     paths : array or torch.Tensor
-        Positions ``(T, N, D)`` of N points in T frames, or ``(R, T, N, D)`` of R runs; float64 stays so.
+        Positions ``(T, N, D)`` of N points in T frames, or ``(R, T, N, D)`` of R runs; float64 stays float64.
     edges : array or torch.Tensor of int, optional
-        ``(2, M)``, what the second row says goes to the first; every point to every other by default.
+        ``(2, M)``, messages go from the second row to the first; all pairs by default.
     distance, slices : int
-        Frames from the state now to the last target, and number of targets, which divides them. A window starts at
-        each frame that has so many after it, so they overlap: cut training and test sets from runs, or pieces of a run,
-        of their own.
+        Frames from the current state to the last target, and number of targets, a divisor of it. A window starts at
+        each frame that has enough frames after it, so windows overlap: take training and test sets from separate runs
+        or pieces of a run.
     step : float
-        Time from a frame to the next.
+        Time between frames.
     velocities : array or torch.Tensor, optional
-        Of the shape of ``paths``, in its unit over that of ``step``. By default the way from the frame before, over the
-        time of a step: windows then start at the second frame.
+        Shape of ``paths``, in its unit over that of ``step``. By default the displacement from the previous frame over
+        the time of a step: windows then start at the second frame.
     node_values, edge_values : array or torch.Tensor, optional
-        ``(N, k)`` and ``(M, k)``: what is known of points and of edges, the same in all windows; of the size of 1.
+        ``(N, k)`` and ``(M, k)``: constant values of points and edges, of order 1.
 
     Returns
     -------
     Windows
-        Run by run, in the order of time.
+        In order of runs, then of time.
 
     Raises
     ------
@@ -206,7 +206,7 @@ def path_windows(
 
     Examples
     --------
-    From positions to predictions and weights to take away:
+    From positions to predictions and saved weights:
 
     >>> from loupe.dynamics import EGNO, save_network
     >>> from loupe.training import Batches, fit
@@ -258,7 +258,7 @@ def path_windows(
 
 
 def real(name, values):
-    """Finite real numbers as a tensor, integers in torch's default dtype; ValueError for others."""
+    """Finite real numbers as a tensor, integers in torch's default dtype; otherwise ValueError."""
     values = torch.as_tensor(unmasked(name, values))
     values = values if values.is_floating_point() else values.to(torch.get_default_dtype())
     if not values.isfinite().all():
@@ -267,7 +267,7 @@ def real(name, values):
 
 
 def uniform_frames(start, distance, slices):
-    r"""Frames that are spread evenly over a window: :math:`f_0+\lfloor\Delta F\,p/P\rfloor` for p = 1, ..., P.
+    r"""Frames spread evenly over a window: :math:`f_0+\lfloor\Delta F\,p/P\rfloor` for p = 1, ..., P.
 
     Parameters
     ----------
@@ -286,7 +286,7 @@ def uniform_frames(start, distance, slices):
     Raises
     ------
     ValueError
-        If slices is not from 1 to ``distance``: two targets would be one frame, or the input itself.
+        If slices is not from 1 to ``distance``: two targets would be the same frame, or one the input itself.
 
     Examples
     --------
@@ -300,7 +300,7 @@ def uniform_frames(start, distance, slices):
 def last_frames(start, distance, slices):
     r"""The last consecutive frames of a window: :math:`f_0+\Delta F+p-P` for p = 1, ..., P.
 
-    Parameters, errors and the form of the result are those of :func:`uniform_frames`.
+    Parameters, errors and result are as in :func:`uniform_frames`.
 
     Examples
     --------

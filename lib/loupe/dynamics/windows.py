@@ -1,6 +1,6 @@
 """Windows of charged particles, of people who run and walk, and of molecules.
 
-Those of Xu et al., Equivariant Graph Neural Operator for Modeling 3D Dynamics, 2024.
+As in Xu et al., Equivariant Graph Neural Operator for Modeling 3D Dynamics, 2024.
 """
 
 import math
@@ -13,13 +13,13 @@ from loupe.dynamics.simulators import draw_charged, simulate_charged
 from loupe.dynamics.trajectories import Windows, last_frames, uniform_frames
 from loupe.networks.egnn import Graph
 
-FRAME, STEP = 100, 1e-3  # steps of the simulator from a saved frame to the next, and their length
-CHARGED_SEEDS = {"train": 43, "valid": 44, "test": 45}  # the published sets come from one stream of seed 43
+FRAME, STEP = 100, 1e-3  # simulator steps between saved frames, and their length
+CHARGED_SEEDS = {"train": 43, "valid": 44, "test": 45}  # the published sets come from one stream with seed 43
 BOND_LENGTH = 1.6
-"""Angstrom; heavy atoms that are nearer than this in the first frame are bonded."""
+"""Angstrom; heavy atoms closer than this in the first frame are bonded."""
 
 FEMTOSECONDS = 100.0
-"""The unit of time of molecules: velocities are then of the size of those in the charged systems."""
+"""Time unit of molecules: velocities then have the scale of those in the charged systems."""
 
 SHARES = {"train": 0.7, "valid": 0.15, "test": 0.15}
 WALKS = {
@@ -34,22 +34,22 @@ LATEST_START, STARTS, AFTER_START = 300, 100, 33
 
 
 def charged_windows(part, count, *, start=30, distance=10, slices=5, particles=5):
-    """Charged particles: frames of 100 steps of the simulator, targets spread evenly over the window.
+    """Charged particles: a frame is 100 simulator steps; targets are spread evenly over the window.
 
     Parameters
     ----------
     part : {"train", "valid", "test"}
-        Each is drawn with a seed of its own; fewer windows are the first of more.
+        Each has its own seed; a smaller count gives the first windows of a larger one.
     count : int
         Number of systems.
     start, distance, slices : int
-        Frame of the input, frames to the last target, and number of targets; these need not be frames.
+        Frame of the input, frames to the last target, and number of targets, which need not lie on frames.
     particles : int
 
     Returns
     -------
     Windows
-        Time is counted in the unit of the simulator; edges know the product of charges.
+        Time is in simulator units; edge values are products of charges.
 
     Raises
     ------
@@ -82,21 +82,21 @@ def charged_windows(part, count, *, start=30, distance=10, slices=5, particles=5
     )
 
 
-# --- people -------------------------------------------------------------------------------------------------
+# --- human motion -------------------------------------------------------------------------------------------------
 
 
 def walk_starts(motion):
-    """Start frames for the 20 walks that are at hand: our split, not the published one.
+    """Start frames for the 20 available walks: our split, not the published one.
 
     Parameters
     ----------
     motion : loupe.data.Motion
-        Of the data set ``cmu35_walk``.
+        The dataset ``cmu35_walk``.
 
     Returns
     -------
     dict of str to dict
-        Part, trial, and int64 frames: up to 100 of a trial, drawn in the order of trials with seed 100.
+        Part, then trial, then int64 frames: up to 100 for each trial, drawn in order of trials with seed 100.
 
     Raises
     ------
@@ -122,26 +122,26 @@ def motion_windows(motion, starts, *, limit=None, distance=30, slices=5, spread=
     ----------
     motion : loupe.data.Motion
     starts : dict of str to array of int
-        Trial, and the frames at which windows begin.
+        Start frames of windows, by trial.
     limit : int, optional
-        Windows in all; the first ``limit // trials`` of each trial are taken.
+        Total number of windows; takes the first ``limit // trials`` of each trial.
     distance, slices : int
         Frames to the last target, and number of targets.
     spread : {"uniform", "last"}
-        Whether targets are spread over the window or are its last frames.
+        Targets spread over the window, or its last frames.
     height : float, optional
-        What heights are divided by: the largest of the training windows, which have it if none is given.
+        Divisor of heights, the largest one of the training windows; by default that of these windows.
 
     Returns
     -------
     Windows
-        Time is counted in frames, and a velocity is the way to the next one. Edges, of bones and of bones of bones, know
-        which they are (1 or 2).
+        Time is in frames, and a velocity is the displacement to the next frame. Edges join joints one or two bones
+        apart; the edge value is 1 or 2.
 
     Raises
     ------
     ValueError
-        For a trial that is not there, a window that leaves its trial, an unknown spread, or no windows.
+        For a missing trial, a window that leaves its trial, an unknown spread, or no windows.
     """
     grids = {"uniform": uniform_frames, "last": last_frames}
     if spread not in grids:
@@ -156,7 +156,7 @@ def motion_windows(motion, starts, *, limit=None, distance=30, slices=5, spread=
         if trial not in motion.trials:
             raise ValueError(f"there is no trial {trial!r}: choose from {', '.join(motion.trials)}")
         path, frames = motion.trials[trial], np.asarray(frames)[:each]
-        # The last frame has no velocity and is left out, as published.
+        # The last frame has no velocity and is dropped, as published.
         for frame in frames:
             if not 0 <= frame <= len(path) - 2 - distance:
                 raise ValueError(
@@ -178,7 +178,7 @@ def motion_windows(motion, starts, *, limit=None, distance=30, slices=5, spread=
 
 
 def molecule_windows(molecule, part, *, count=None, distance=320, slices=8, seed=0):
-    """Windows of molecular dynamics: heavy atoms only, a trajectory cut in time.
+    """Windows of molecular dynamics: heavy atoms only, split in time.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def molecule_windows(molecule, part, *, count=None, distance=320, slices=8, seed
     part : {"train", "valid", "test"}
         The first 70 %, the next 15 and the last 15 % of what remains after two gaps of ``distance`` frames.
     count : int, optional
-        Windows drawn without replacement; all if there are fewer, or if none is given.
+        Number of windows, drawn without replacement; all if there are fewer, or by default.
     distance, slices : int
         Frames to the last target, and number of targets, spread evenly.
     seed : int
@@ -195,13 +195,13 @@ def molecule_windows(molecule, part, *, count=None, distance=320, slices=8, seed
     Returns
     -------
     Windows
-        In angstrom and 100 femtoseconds. Nodes know their atomic number over the largest; edges, of bonds and of bonds of
-        bonds, both numbers and which they are (1 or 2).
+        Units are angstrom and 100 femtoseconds. Node values are atomic numbers over the largest. Edges join atoms one
+        or two bonds apart; edge values are both atomic numbers and the number of bonds (1 or 2).
 
     Raises
     ------
     ValueError
-        For an unknown part, no windows wanted, or a trajectory too short to be cut.
+        For an unknown part, a count below 1, or a trajectory too short to split.
     """
     if part not in SHARES:
         raise ValueError(f"part must be one of {', '.join(SHARES)}, got {part!r}")
@@ -231,7 +231,7 @@ def molecule_windows(molecule, part, *, count=None, distance=320, slices=8, seed
 
 
 def _piece(part, frames, distance, name):
-    """First frame of a part and the one after its last."""
+    """First frame of a part, and one past its last."""
     kept, names = frames - 2 * distance, list(SHARES)
     shares = np.cumsum([0.0, *SHARES.values()])
     cuts = [max(kept, 0) * share for share in shares]
@@ -245,7 +245,7 @@ def _piece(part, frames, distance, name):
 
 
 def bonded(bonds, nodes):
-    """Edges along bonds and between the neighbours of a node, both ways.
+    """Edges along bonds and between second neighbors, in both directions.
 
     Parameters
     ----------
@@ -258,7 +258,7 @@ def bonded(bonds, nodes):
     edges : torch.Tensor
         int64 ``(2, M)``.
     hops : torch.Tensor
-        int64 ``(M,)``: 1 along a bond, 2 between nodes that have a neighbour in common and no bond.
+        int64 ``(M,)``: 1 along a bond, 2 between nodes with a common neighbor but no bond.
     """
     bonds = edge_list(bonds, nodes, axis=0, name="bonds")
     near = torch.zeros(nodes, nodes, dtype=torch.long)

@@ -1,8 +1,8 @@
-"""The ground of every chapter: presets, results on disk, claims, provenance, and what a notebook holds.
+"""The base of every chapter: presets, stored results, claims, provenance, and the notebook's interface.
 
-It knows no paper and no method. ``units`` validates settings and names the pieces of work, ``folders`` and ``store``
-keep their results, ``provenance`` and ``closure`` say what made them, ``compute`` and ``process`` run them, ``claims``
-judges what ``results`` finds, ``render`` shows, and ``chapter`` ties these together for a notebook.
+It is independent of papers and methods. ``units`` validates settings and defines units of work, ``folders`` and
+``store`` keep their results, ``provenance`` and ``closure`` record what made them, ``compute`` and ``process`` run
+them, ``claims`` judges the ``results``, ``render`` displays them, and ``chapter`` ties these together for a notebook.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""What a notebook holds: a chapter opened at a preset, its results, its card and its ledger."""
+"""A chapter as a notebook uses it: opened at a preset, with its results, card and ledger."""
 
 import json
 from collections import defaultdict
@@ -41,13 +41,13 @@ class Chapter:
     def run(self, function: Callable) -> Runs:
         """The results of an experiment over the preset's seeds.
 
-        They come from the store. What is missing is computed here only at ``smoke``, and everything is computed
-        again if the chapter was opened with ``recompute=True``.
+        They come from the store. Missing results are computed only at ``smoke``; with ``recompute=True`` everything is
+        computed again.
 
         Raises
         ------
         LoupeError
-            If a result is missing; the sentence names the command that makes it.
+            If a result is missing; the message names the command that computes it.
         """
         name = function.__name__
         if self.recompute or self.preset == "smoke":
@@ -55,36 +55,36 @@ class Chapter:
         return self.stored[name]
 
     def source(self, *functions: Callable, docstring: bool = False) -> render.Block:
-        """The source of functions as they ran, for the page; without their docstrings unless asked for."""
+        """The source of functions as they ran, for the page; by default without docstrings."""
         return render.source(functions, docstring=docstring)
 
     def card(self) -> render.Block:
-        """What stands under the title: paper, preset, cost, hardware, versions, source."""
+        """The card under the title: paper, preset, cost, hardware, versions, source."""
         return render.card(self._card_items())
 
     def differences(self) -> render.Block:
-        """What is smaller here: the settings that differ from the preset ``paper``."""
+        """The settings that differ from the preset ``paper``."""
         differences = self.config.differences(self.room.PRESETS["paper"])
         rows = [(one.meaning, render.setting(one.here), render.setting(one.there)) for one in differences]
         return render.table(("setting", f"here, at {self.preset}", "at paper"), rows)
 
     def costs(self) -> render.Block:
-        """What the stored results of each experiment took, over all its seeds."""
+        """The cost of each experiment's stored results, over all seeds."""
         rows, made_by = [], defaultdict(list)
         for result in self.state.found:
             made_by[result.experiment].append(result.provenance)
         for name, made in made_by.items():
             cpu, peak = ([one[key] for one in made] for key in ("cpu_seconds", "peak_memory_mb"))
-            # A unit that was interrupted and went on has the cost of its last attempt only.
+            # A resumed unit has the cost of its last attempt only.
             more = "more than " if any(one.get("resumed") for one in made) else ""
             rows.append((name, len(made), f"{more}{sum(cpu):,.0f}", f"{max(cpu):,.0f}", f"{max(peak):,}"))
         head = ("experiment", "seeds", "CPU-seconds in all", "longest unit", "peak memory, MB")
         return render.table(head, rows, numeric=True)
 
     def ledger(self, claims: Iterable[judging.Claim] | None = None) -> render.Block:
-        """The claims with the paper's word, ours, the criterion and the verdict.
+        """The claims with the paper's result, ours, the criterion and the verdict.
 
-        Beside this preset's column stands that of every other committed preset that has been judged.
+        There is one column for this preset and one for every other committed preset that has been judged.
         """
         columns = {self.preset: [one.to_json() for one in self.judge(claims)]}
         if not self.stored.overrides:
@@ -134,7 +134,7 @@ class Chapter:
         return items
 
     def _seeds(self) -> str:
-        """The seeds, with the names of the lists that some experiments have of their own."""
+        """The seeds, with the names of separate lists that some experiments have."""
         if self.stored.seed is not None:
             return str(self.stored.seed)
         fields = distinct(["seeds", *(one.seeds_field for one in experiments_of(self.room).values())])
@@ -150,12 +150,12 @@ def opened(room: ModuleType, preset: str, seed: int | None, recompute: Any, over
     """A chapter opened for a notebook: :func:`loupe.open_chapter` with the paper's room instead of its slug."""
     recompute, overrides = _switch(recompute), _mapping(overrides)
     config = resolve_config(room, preset, overrides)
-    units_of(room, preset, overrides, seed=seed)  # refuses what is wrong before anything is shown
+    units_of(room, preset, overrides, seed=seed)  # raise for wrong settings before anything is shown
     return Chapter(Stored(room, preset, Store.default(), overrides, seed), config, recompute)
 
 
 def _switch(value: Any) -> bool:
-    """True or false, also in the words that papermill hands on as they were typed; nothing else."""
+    """A boolean, or its text as papermill passes it on; nothing else."""
     words = {"true": True, "false": False}
     if str(value).lower() in words and isinstance(value, bool | str):
         return words[str(value).lower()]
@@ -163,7 +163,7 @@ def _switch(value: Any) -> bool:
 
 
 def _mapping(value: Any) -> dict[str, Any]:
-    """Settings by name, also as the text of a JSON object, which is how papermill hands them on."""
+    """Settings by name, or the text of a JSON object as papermill passes it on."""
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -175,7 +175,7 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _versions(made_by: list[dict]) -> list[str]:
-    """Each package with the versions that were used, Python first."""
+    """Each package with the versions used, Python first."""
     seen = defaultdict(list)
     for one in made_by:
         for package, version in one["versions"].items():

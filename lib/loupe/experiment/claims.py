@@ -1,7 +1,7 @@
-"""Claims: a statement of a paper, a criterion that a machine can judge, and the verdict that follows.
+"""Claims: a paper's statement, a criterion that code can judge, and the verdict.
 
-A claim's ``judge`` turns stored results into measures; each measure carries the band of values that the claim
-accepts. The verdict follows from the measures alone, by one rule, and nobody writes one by hand.
+A claim's ``judge`` turns stored results into measures; each measure has a band of values that the claim accepts. The
+verdict follows from the measures by one rule; nobody writes it by hand.
 
 The rule: a measure counts for a claim when its whole 95 % interval over at least three independent runs lies in the
 band and its control does not; it counts against the claim when the whole interval lies outside. A claim of several
@@ -47,7 +47,7 @@ def at_most(high: float) -> Band:
 
 
 def at_least(low: float) -> Band:
-    """Values from ``low`` on."""
+    """Values of at least ``low``."""
     return Band(low=low)
 
 
@@ -58,7 +58,7 @@ def between(low: float, high: float) -> Band:
 
 @dataclass(frozen=True)
 class Control:
-    """What a wrong implementation, or a row that knows nothing, gives in place of a measured value."""
+    """The value that a wrong implementation or a trivial baseline gives for a measure."""
 
     label: str
     value: float
@@ -66,7 +66,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Measure:
-    """One measured quantity of a claim with the band that it has to lie in.
+    """One measured quantity of a claim, with the band that it has to be in.
 
     Parameters
     ----------
@@ -79,17 +79,17 @@ class Measure:
     low, high
         Ends of the 95 % confidence interval, or ``None`` where there is none.
     basis
-        What the interval or the value rests on ("95 % t interval, 5 seeds").
+        The basis of the interval or the value ("95 % t interval, 5 seeds").
     units
-        How many independent things (seeds, cells, problems) the interval rests on; a statistical claim needs ``needs``.
+        Number of independent units (seeds, cells, problems) behind the interval; a statistical claim needs ``needs``.
     each
-        Values that have to lie in the band one by one, where the criterion asks that of every seed.
+        Values that each have to be in the band, if the criterion requires it of every seed.
     control
-        What should fail: a measure that its control passes too decides nothing.
+        A case that should fail: if the control passes too, the measure decides nothing.
     primary
         Whether the claim stands or falls with this measure; see :func:`combine`.
     open
-        Why the measure decides nothing, whatever its value; written by :func:`judge`.
+        Why the measure decides nothing, whatever its value; set by :func:`judge`.
     """
 
     label: str
@@ -109,9 +109,10 @@ class Measure:
     def of_seeds(
         cls, label: str, values: Iterable[float], accepts: Band, *, every: bool = False
     ) -> "Measure":
-        """The mean over seeds with its 95 % t interval, which decides; ``every`` seed has to lie in the band as well.
+        """The mean over seeds with its 95 % t interval, which decides; with ``every``, each seed has to be in the band
+        too.
 
-        Fewer than five seeds can all do so by chance, and then decide nothing.
+        Fewer than five seeds can all agree by chance, so they decide nothing.
         """
         values = [float(value) for value in values]
         basis = f"mean of {len(values)} seeds, 95 % t interval" if len(values) > 1 else "one seed"
@@ -122,7 +123,7 @@ class Measure:
 
     @classmethod
     def paired(cls, label: str, ours: Iterable[float], theirs: Iterable[float], accepts: Band) -> "Measure":
-        """The mean of ``ours - theirs`` over what both share (seeds, problems), with its 95 % t interval."""
+        """The mean of ``ours - theirs`` over common units (seeds, problems), with its 95 % t interval."""
         gaps = [a - b for a, b in _pairs(ours, theirs)]
         basis = f"mean difference of {len(gaps)} pairs, 95 % t interval"
         return cls(label, fmean(gaps), accepts, *t_interval(gaps), basis, len(gaps))
@@ -146,13 +147,13 @@ class Measure:
         return cls(label, fmean(values), accepts, *t_interval(values), basis, len(values))
 
     def against(self, label: str, value: float) -> "Measure":
-        """The same measure beside its control, which should lie outside the band."""
+        """The same measure with its control, which should be outside the band."""
         if math.isnan(value):
             raise ValueError(f"the control {label!r} of {self.label!r} is nan: it shows nothing")
         return replace(self, control=Control(label, float(value)))
 
     def as_primary(self) -> "Measure":
-        """The same measure as the one that the claim stands or falls with."""
+        """The same measure, marked as the claim's primary one."""
         return replace(self, primary=True)
 
     @property
@@ -163,7 +164,7 @@ class Measure:
         found = self._by_interval()
         if self.each and not all(value in self.accepts for value in self.each):
             return NOT_REPRODUCED
-        # All of n values lie on one side by chance once in 2^n.
+        # By chance, all of n values are on one side with probability 2^-n.
         by_chance = self.each and 0.5 ** len(self.each) >= 0.05
         cannot_fail = self.control is not None and self.control.value in self.accepts
         return INCONCLUSIVE if found == REPRODUCED and (by_chance or cannot_fail) else found
@@ -179,7 +180,7 @@ class Measure:
         return NOT_REPRODUCED if apart else INCONCLUSIVE
 
     def under_rule(self, kind: str) -> "Measure":
-        """The same measure, left open where a claim of this kind asks for more: three units and an interval."""
+        """The same measure, left open if a claim of this kind needs more: three units and an interval."""
         if kind != "statistical":
             return self
         if self.units is None or self.low is None:
@@ -188,7 +189,7 @@ class Measure:
         return replace(self, open=few) if self.units < self.needs else self
 
     def to_json(self) -> dict[str, Any]:
-        """What a ledger says of the measure; there is no interval where none could be drawn."""
+        """The measure as stored in a ledger, with an interval if there is one."""
         fields = {name: value for name, value in asdict(self).items() if name != "needs"}
         low, high = fields.pop("low"), fields.pop("high")
         interval = None if low is None or math.isnan(low) else [low, high]
@@ -205,7 +206,7 @@ def t_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float
     """The two-sided Student interval for the mean of independent values; nan for fewer than two, or where one is nan."""
     if len(values) < 2 or not all(map(math.isfinite, values)):
         return math.nan, math.nan
-    from scipy.stats import t  # heavy, and only needed when something is judged
+    from scipy.stats import t  # slow to import, and only needed to judge
 
     half = float(t.ppf((1 + confidence) / 2, len(values) - 1)) * stdev(values) / math.sqrt(len(values))
     return fmean(values) - half, fmean(values) + half
@@ -218,23 +219,23 @@ class Claim:
     Parameters
     ----------
     id
-        Short name, such as ``PH1``; the chapter's paragraph that earns the verdict is labelled ``claim-ph1``.
+        Short name, such as ``PH1``; the label of the paragraph with the evidence is ``claim-ph1``.
     statement
-        What is claimed, in one sentence.
+        The claim, in one sentence.
     source
-        Where the paper says so, or who else does.
+        Where the paper says so, or another source.
     paper
         What the paper reports, as text for the ledger.
     kind
-        ``exact`` (an identity, must hold at every preset), ``arithmetic`` (a computation without chance, on the paper's
-        own numbers or a whole data set, which may not bear it out), ``statistical``, ``timing`` (from
-        ``benchmarks/``) or ``reported`` (shown, never judged).
+        ``exact`` (an identity, must hold at every preset), ``arithmetic`` (a deterministic computation on the paper's
+        own numbers or a whole dataset, which may contradict it), ``statistical``, ``timing`` (from ``benchmarks/``) or
+        ``reported`` (shown, never judged).
     criterion
-        When the claim counts as reproduced, in words.
+        The criterion for "reproduced", in words.
     judge
         ``judge(results)`` with ``results[experiment]`` the runs of one experiment over its seeds; returns measures.
     at
-        The presets at which it is judged.
+        The presets that can judge it.
     reason
         Why it is not tested at other presets.
     withdrawn
@@ -254,7 +255,7 @@ class Claim:
 
     @property
     def anchor(self) -> str:
-        """The label of the paragraph that earns the verdict."""
+        """The label of the paragraph with the evidence."""
         return f"claim-{self.id.lower()}"
 
 
@@ -274,7 +275,7 @@ class Judgement:
     """Whether there is no verdict because results are missing."""
 
     def to_json(self) -> dict[str, Any]:
-        """The judgement as plain JSON types; numbers that JSON lacks (an open end, nan) as ``null``."""
+        """The judgment as plain JSON types; infinity and nan become ``null``."""
         claim = {name: value for name, value in asdict(self.claim).items() if name in _SHOWN}
         measures = [_finite(measure.to_json()) for measure in self.measures]
         return claim | {"verdict": self.verdict, "reason": self.reason, "measures": measures}
@@ -283,15 +284,15 @@ class Judgement:
 def judge(claim: Claim, preset: str, results: Mapping[str, Any]) -> Judgement:
     """Judge a claim on the results of a preset.
 
-    A result that is missing makes the claim ``not tested here``, with the reason; a withdrawn claim whose results are
-    there is ``inconclusive``, whatever they say.
+    If a result is missing, the claim is ``not tested here``, with the reason; a withdrawn claim with results is
+    ``inconclusive``, whatever they are.
     """
     if claim.judge is None or preset not in claim.at or claim.kind == "reported":
         return Judgement(claim, preset, NOT_TESTED, reason=claim.reason or f"not part of the preset {preset}")
     try:
         measures, reason = tuple(measure.under_rule(claim.kind) for measure in claim.judge(results)), ""
     except StoreError:
-        raise  # a damaged result is no reason to let a claim pass untested
+        raise  # a damaged result must not let a claim pass untested
     except MissingResultError:
         return Judgement(claim, preset, NOT_TESTED, reason=f"not computed at {preset} yet", missing=True)
     except LoupeError as error:
@@ -304,8 +305,8 @@ def judge(claim: Claim, preset: str, results: Mapping[str, Any]) -> Judgement:
 def combine(measures: Sequence[Measure]) -> str:
     """The verdict of a claim from its measures.
 
-    One part that fails decides, unless the claim names a primary measure and that one holds: then ``partly``.
-    Otherwise whatever leaves something open is ``inconclusive``.
+    If one part fails, the claim fails, unless it has a primary measure that holds: then it is ``partly``. Otherwise, if
+    anything is open, it is ``inconclusive``.
     """
     if not measures:
         raise ValueError("a judge must return at least one measure")
@@ -317,12 +318,12 @@ def combine(measures: Sequence[Measure]) -> str:
 
 
 def too_small(criterion: str, here: str) -> LoupeError:
-    """What a judge raises where a preset is too small for a criterion: both sides of the arithmetic, in words."""
+    """The error of a judge when a preset is too small for its criterion: explains both numbers."""
     return LoupeError(f"not tested at this size: {criterion}, and {here}")
 
 
 def failed_exact(judgements: Iterable[Judgement]) -> list[Judgement]:
-    """The exact claims that were tested and do not hold: the only ones that break a build."""
+    """The exact claims that were tested and do not hold: only these break a build."""
     fine = (REPRODUCED, NOT_TESTED)
     return [one for one in judgements if one.claim.kind == "exact" and one.verdict not in fine]
 
@@ -330,13 +331,13 @@ def failed_exact(judgements: Iterable[Judgement]) -> list[Judgement]:
 def ledger_json(
     slug: str, preset: str, judgements: Iterable[Judgement], results: Mapping[str, str] | None = None
 ) -> bytes:
-    """The machine's copy of a ledger, as written to ``claims.json``; ``results`` are digests of what was judged."""
+    """The ledger as written to ``claims.json``; ``results`` are digests of the judged results."""
     claims = [judgement.to_json() for judgement in judgements]
     return stamped({"slug": slug, "preset": preset, "results": dict(results or {}), "claims": claims})
 
 
 def same_claims(one: Any, other: Any) -> bool:
-    """Whether two ledgers say the same, but for the last digits of numbers, which processors differ in."""
+    """Whether two ledgers agree, up to the last digits of numbers, which differ between processors."""
     if isinstance(one, float) or isinstance(other, float):
         numbers = all(isinstance(value, int | float) for value in (one, other))
         return numbers and math.isclose(one, other, rel_tol=1e-6, abs_tol=1e-9)
@@ -361,7 +362,7 @@ def number(value: float | None) -> str:
 
 def _finite(value: Any) -> Any:
     if isinstance(value, Number) and not isinstance(value, bool):
-        value = float(value)  # NumPy's numbers are no JSON
+        value = float(value)  # NumPy's numbers are not JSON
         return float(f"{value:.10g}") if math.isfinite(value) else None
     if isinstance(value, list):
         return [_finite(item) for item in value]

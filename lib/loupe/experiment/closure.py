@@ -1,11 +1,10 @@
-"""The code that an experiment can run, found in the sources without importing them.
+"""Find the code that an experiment can run, from the sources, without importing them.
 
-From the experiment and its chapter's ``Config`` we follow names, imports, attributes of modules and strings that name a
-function, through all modules of Loupe. What is reached is digested module by module: the syntax trees without
-comments, docstrings and annotations of functions. A method of a reached class counts when something reached mentions
-its name, and always where other code may call it: if it is special or decorated, or its class has a base from outside.
-An entry of a reached table of functions, ``{"key": "module:function"}``, counts when something reached or a setting
-mentions its key.
+From the experiment and its chapter's ``Config`` we follow names, imports, module attributes and strings that name a
+function, through all modules of Loupe. The reached code gets one digest for each module: of the syntax trees without
+comments, docstrings and function annotations. A method of a reached class counts if reached code mentions its name. It
+always counts if other code may call it: if it is special or decorated, or its class has an external base. An entry of a
+reached table of functions, ``{"key": "module:function"}``, counts if reached code or a setting mentions its key.
 """
 
 import ast
@@ -20,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
-_QUIET_BASES = ("ABC", "Protocol", "Generic", "object")  # they call no method of ours
+_QUIET_BASES = ("ABC", "Protocol", "Generic", "object")  # these call none of our methods
 _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
-_FUNCTION = re.compile(r"[\w.]+:\w+")  # as strings name one
+_FUNCTION = re.compile(r"[\w.]+:\w+")  # a function named in a string
 
 
 def read_sources(package: Path = PACKAGE) -> dict[str, str]:
-    """The text of every module of the package, by the module's name."""
+    """The text of every module of the package, by module name."""
     sources = {}
     for path in sorted(package.rglob("*.py")):
         parts = (package.name, *path.relative_to(package).with_suffix("").parts)
@@ -36,10 +35,10 @@ def read_sources(package: Path = PACKAGE) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Piece:
-    """A definition, a member of a class, or a statement that acts, with what it mentions.
+    """A definition, a member of a class, or a statement with side effects, with the names it mentions.
 
-    ``name`` is ``function``, ``Class``, ``Class.member``, ``TABLE.key`` or, for what acts, empty; ``lines`` are its
-    first and last.
+    ``name`` is ``function``, ``Class``, ``Class.member``, ``TABLE.key``, or empty for a statement; ``lines`` are the
+    first and the last.
     """
 
     name: str
@@ -47,17 +46,17 @@ class Piece:
     names: frozenset[str]
     chains: frozenset[str]  # a.b.c, as written
     mentions: frozenset[str]  # attributes and strings
-    endings: frozenset[str]  # of names put together when the code runs: f"{method}_step"
+    endings: frozenset[str]  # of names built at run time: f"{method}_step"
     lines: tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Module:
-    """A parsed module: its pieces by top-level name, and where its imported names come from."""
+    """A parsed module: its pieces by top-level name, and the origins of its imported names."""
 
     name: str
     pieces: dict[str, list[Piece]]
-    members: dict[str, list[tuple[Piece, bool]]]  # of classes; whether it counts without being mentioned
+    members: dict[str, list[tuple[Piece, bool]]]  # of classes; whether it always counts
     fields: dict[str, list[Piece]]  # assignments in a class's body
     tables: dict[str, list[Piece]]  # entries of dictionaries whose values are all "module:function"
     bases: dict[str, list[str]]
@@ -68,7 +67,7 @@ class Module:
 
 @cache
 def parse(name: str, text: str, is_package: bool) -> Module:
-    """Take a module apart."""
+    """Split a module into its pieces."""
     module = Module(name, defaultdict(list), defaultdict(list), defaultdict(list), {}, {}, {}, [], {})
     tree = ast.parse(text)
     for node in ast.walk(tree):
@@ -115,7 +114,7 @@ def _is_text(node: ast.stmt) -> bool:
 
 
 def _assigned(node: ast.stmt) -> list[str]:
-    """The names that a plain assignment gives; in ``A["k"] = 1`` A is changed, which acts where A is imported."""
+    """The names that a plain assignment defines; ``A["k"] = 1`` changes A, which matters wherever A is imported."""
     if not isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign):
         return []
     targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -126,7 +125,7 @@ def _assigned(node: ast.stmt) -> list[str]:
 
 
 def _strings_of(node: ast.expr | None) -> dict[str, str]:
-    """A dictionary of strings by strings as it stands in the source; of anything else nothing."""
+    """A literal dictionary from strings to strings; empty for anything else."""
     with suppress(ValueError, TypeError):
         found = ast.literal_eval(node) if isinstance(node, ast.Dict) else {}
         if all(isinstance(one, str) for pair in found.items() for one in pair):
@@ -162,7 +161,7 @@ def _piece(name: str, node: ast.stmt, foreign: set[str]) -> Piece:
             if chain is not None:
                 chains.add(chain)
             if chain is None or chain.partition(".")[0] not in foreign:
-                mentions.add(one.attr)  # torch.log is no method of ours
+                mentions.add(one.attr)  # torch.log is not one of our methods
         elif isinstance(one, ast.Constant) and isinstance(one.value, str):
             mentions.add(one.value)
         elif isinstance(one, ast.JoinedStr):
@@ -174,7 +173,7 @@ def _piece(name: str, node: ast.stmt, foreign: set[str]) -> Piece:
 
 
 def _bare(node: Any) -> Iterator[ast.AST]:
-    """The nodes of a tree without docstrings and the annotations of functions."""
+    """The nodes of a tree without docstrings and function annotations."""
     if isinstance(node, ast.AST):
         yield node
         node = [value for _, value in _fields(node)]
@@ -192,7 +191,7 @@ def _fields(node: ast.AST) -> Iterator[tuple[str, Any]]:
 
 
 def _canonical(node: Any) -> str:
-    # ast.dump is written differently by each Python version; empty fields are left out to be alike in all.
+    # ast.dump differs between Python versions; without empty fields it is the same in all.
     if isinstance(node, ast.AST):
         return f"{type(node).__name__}({','.join(f'{name}={_canonical(value)}' for name, value in _fields(node))})"
     if isinstance(node, list):
@@ -209,16 +208,16 @@ def _chain(node: ast.expr) -> str | None:
 
 
 class Closure:
-    """What is reached in the sources from some names.
+    """The code reached in the sources from some names.
 
     Parameters
     ----------
     sources
         Texts by module, as :func:`read_sources` gives them.
     slug, experiment
-        A chapter and one of its experiments, from which everything else follows.
+        A chapter and one of its experiments, where the search starts.
     words
-        Keys that are taken from tables of functions, beside those that the code names itself; None takes all.
+        Keys taken from tables of functions, besides those that the code names itself; None takes all.
     """
 
     def __init__(
@@ -241,7 +240,7 @@ class Closure:
             self._follow(*self._queue.pop())
 
     def digests(self) -> dict[str, str]:
-        """Sixteen hexadecimal digits for what is reached of each module."""
+        """Sixteen hexadecimal digits for the reached part of each module."""
         texts = {module: sorted(piece.text for piece in pieces) for module, pieces in self.reached.items()}
         return {
             module: hashlib.sha256("\n".join(texts[module]).encode()).hexdigest()[:16]
@@ -249,7 +248,7 @@ class Closure:
         }
 
     def taken(self) -> list[str]:
-        """The keys of the entries that are reached in tables of functions."""
+        """The keys of reached entries in tables of functions."""
         return sorted(
             piece.name.partition(".")[2]
             for module, pieces in self.reached.items()
@@ -292,7 +291,7 @@ class Closure:
                 yield from self._lineage(*home)
 
     def _is_external(self, module: str, name: str) -> bool:
-        """Whether a class has a base that is not of this package, which may call any of its methods."""
+        """Whether a class has a base outside this package, which may call any of its methods."""
         for ours, one in self._lineage(module, name):
             bases = [base for base in self._module(ours).bases[one] if base not in _QUIET_BASES]
             if any(self._resolve(ours, base) is None for base in bases):
@@ -300,7 +299,7 @@ class Closure:
         return False
 
     def _resolve(self, module: str, chain: str) -> tuple[str, str] | None:
-        """What ``a.b.c`` written in a module stands for, as far as it leads through modules."""
+        """Resolve ``a.b.c`` in a module, as far as it leads through modules."""
         first, *rest = chain.split(".")
         home = self._home(module, first)
         for attribute in rest:
@@ -327,7 +326,7 @@ class Closure:
             self._reach_class(module, parsed, name)
 
     def _reach_class(self, module: str, parsed: Module, name: str) -> None:
-        settings = (module, name) in self._settings  # a field of another experiment is no concern of this one
+        settings = (module, name) in self._settings  # a field of another experiment does not matter here
         external = not settings and self._is_external(module, name)
         for piece, always in parsed.members[name]:
             self._expect(module, piece, always or external)

@@ -1,7 +1,7 @@
-"""Filling the store: the units that are missing, each in a single-thread process of its own.
+"""Compute missing units, each in its own single-thread process.
 
-Interrupting loses only the units in flight, and of those that keep checkpoints only the last steps; the same command
-goes on with the rest.
+An interruption loses only the units in progress, or only their last steps if they keep checkpoints; the same command
+continues with the rest.
 """
 
 import json
@@ -28,9 +28,9 @@ from loupe.experiment.units import Unit, experiments_of
 
 Report = Callable[[str], None]
 
-_PAUSE = 0.5  # seconds between looks at units that another run is computing
+_PAUSE = 0.5  # seconds between checks of units that another run is computing
 ENOUGH = 300.0
-"""Seconds that must remain for a unit with checkpoints to be started."""
+"""Seconds that must remain to start a unit with checkpoints."""
 
 
 class UnitError(LoupeError):
@@ -47,29 +47,29 @@ def compute(
     within: float | None = None,
     report: Report = lambda line: None,
 ) -> list[Unit]:
-    """Compute the units whose results are missing and return them, less those for which time was too short.
+    """Compute the units whose results are missing and return them, except those that ran out of time.
 
-    Experiments that a room's ``PRIORITY`` names first come first, of all chapters. Another run on this machine may be at
-    the same units: the two share them out, and with ``recompute`` do each twice. Under ``torchrun`` its processes go
-    through the units together; this returns in the first process only, and the others end with their last unit.
+    The order follows each room's ``PRIORITY``, across chapters. Another run on this machine may work on the same units:
+    the two share them, but with ``recompute`` each computes all. Under ``torchrun`` all ranks compute each unit
+    together; only rank 0 returns, and the others exit after their last unit.
 
     Parameters
     ----------
     units
-        What is wanted, of one chapter or several.
+        The units of one or several chapters.
     store
-        Where results are looked for and written.
+        Where to find and write results.
     jobs
-        How many units run at once; by default the cores of the machine, or one on a GPU.
+        Number of units at once; by default one for each core, or one on a GPU.
     device
-        A torch device; by default a GPU where there is one, else the processor.
+        A torch device; by default a GPU if there is one, else the CPU.
     recompute
-        Compute units that have a result as well; the old result stays until the new one replaces it.
+        Also compute units that have a result; the old result stays until the new one replaces it.
     within
-        Seconds after which units are ended, with :data:`loupe.experiment.process.GRACE` to save what they have. A unit
-        that keeps checkpoints is started while five minutes remain, another one only if it should end in time.
+        Seconds after which units are stopped, with :data:`loupe.experiment.process.GRACE` to save their state. A unit
+        with checkpoints starts if five minutes remain, any other only if it should finish in time.
     report
-        Is given each line of progress.
+        Called with each progress line.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def _check(jobs: int | None, device: str | None, together: int) -> None:
 
 
 def _missing(units: Iterable[Unit], store: Store, recompute: bool, report: Report) -> list[Unit]:
-    """The units to compute: those with a damaged file are, and the report says so."""
+    """The units to compute, including those with a damaged file, which are reported."""
     todo = []
     for unit in units:
         try:
@@ -121,13 +121,13 @@ def _missing(units: Iterable[Unit], store: Store, recompute: bool, report: Repor
 
 
 def _stored(unit: Unit, store: Store) -> Result | None:
-    """The result of a unit, unless it started from results of others that have been replaced since."""
+    """The result of a unit, unless results that it started from have been replaced."""
     found = store.find(unit)
     return found if found and provenance.same_start(unit, found, store) else None
 
 
 def _rank(unit: Unit) -> tuple[int, int, int]:
-    """The place of a unit in the order of its room: experiments in a group of their own take turns, seed by seed."""
+    """The rank of a unit in its room's order: experiments in a group take turns, seed by seed."""
     order = getattr(unit.room, "PRIORITY", ())
     for place, group in enumerate(order):
         if unit.experiment == group:
@@ -149,7 +149,7 @@ class _Attempt:
 
 
 class _Run:
-    """One call of :func:`compute`: what waits, what runs, and what was said."""
+    """One call of :func:`compute`: waiting units, running units, and failures."""
 
     def __init__(self, todo, store, jobs, device, recompute, within, report):
         self.waiting, self.store, self.jobs, self.device = list(todo), store, jobs, device
@@ -186,7 +186,7 @@ class _Run:
         return self.done
 
     def start_some(self, codes: Mapping) -> bool:
-        """Start what there is room and time for; whether anything is left to wait for."""
+        """Start as many units as possible; returns whether there is anything left to wait for."""
         blocked = False  # by another run
         for unit in list(self.waiting):
             code = codes[_kind(unit)]
@@ -209,12 +209,12 @@ class _Run:
         return blocked
 
     def too_early(self, unit: Unit) -> bool:
-        """Whether what the unit starts from is still to be computed."""
+        """Whether a unit that it starts from is still to be computed."""
         ahead = [*self.waiting, *(one.unit for one in self.running)]
         return any(one in ahead for one in unit.before())
 
     def in_time(self, unit: Unit, code: Mapping[str, str]) -> bool:
-        """Whether to start a unit, as far as earlier ones and earlier attempts tell."""
+        """Whether to start a unit, judging from earlier units and attempts."""
         if self.end == math.inf:
             return True
         tried = _seconds_tried(process.folder_of(unit, self.store, code))
@@ -222,7 +222,7 @@ class _Run:
         return self.end - time.monotonic() >= needs
 
     def conclude_some(self) -> None:
-        """Wait until a unit ends, or a moment, and say how those that are over ended."""
+        """Wait briefly or until a unit ends, and report finished units."""
         pause = _PAUSE if len(self.running) < self.jobs and self.waiting else 3600.0
         sentinels = [one.process.sentinel for one in self.running]
         connection.wait(sentinels, max(0.0, min(pause, self.end - time.monotonic())))
@@ -242,7 +242,7 @@ class _Run:
                 self.conclude(one.unit, _cost(one.unit, self.store, seconds), seconds)
 
     def conclude(self, unit: Unit, outcome: str, seconds: float | None = None) -> None:
-        """Report how a unit ended, and that it is done if it took some seconds."""
+        """Report how a unit ended."""
         self.tried += 1
         if seconds is not None:
             self.done.append(unit)
@@ -250,7 +250,7 @@ class _Run:
         self.report(f"[{self.tried}/{self.total}] {unit}: {outcome}{self.expected()}")
 
     def expected(self) -> str:
-        """How long the rest should take, from what earlier results of the same experiments cost."""
+        """Expected remaining time, from the cost of earlier results of the same experiments."""
         seconds = [self.costs[_kind(unit)] for unit in (*self.waiting, *(one.unit for one in self.running))]
         if not seconds or None in seconds:
             return ""
@@ -258,7 +258,7 @@ class _Run:
         return f", about {rest / 60:.0f} min left" if rest > 90 else f", about {rest:.0f} s left"
 
     def leave(self) -> None:
-        """End what still runs; it keeps its checkpoints, and a note of how long it was given."""
+        """Stop running units; they keep their checkpoints, with a note of the time they had."""
         process.end([one.process for one in self.running])
         for one in self.running:
             if time.monotonic() >= self.end and not _keeps_checkpoints(one.unit):
@@ -266,7 +266,7 @@ class _Run:
             one.place.leave(done=False)
 
 
-_GO_ON = "what was finished is stored, and the same command goes on with the rest."
+_GO_ON = "what was finished is stored, and the same command continues with the rest."
 
 
 def _kind(unit: Unit) -> tuple[str, str, str]:
@@ -279,17 +279,17 @@ def _codes(units: Iterable[Unit]) -> dict[tuple[str, str, str], dict[str, str]]:
 
 
 def start_server(units: Iterable[Unit]) -> dict[tuple[str, str, str], dict[str, str]]:
-    """Take the sources as they are now for all units, and return the digests of their code by kind.
+    """Fix the current sources for all units, and return the digests of their code by kind.
 
     Raises
     ------
     LoupeError
-        If this process had units computed by other sources before.
+        If this process has already computed units from other sources.
     """
     provenance.freeze_sources()
     codes = _codes(units)
     modules = {name for code in codes.values() for name in code if name.startswith("loupe")}
-    # Else each unit that trains would import it, for a second.
+    # Otherwise each unit that trains would import it, which takes a second.
     dynamo = ["torch._dynamo"] if any(name.startswith("loupe.training") for name in modules) else []
     process.start_server([*sorted({unit.module for unit in units}), *sorted(modules), *dynamo])
     return codes
@@ -300,7 +300,7 @@ def _keeps_checkpoints(unit: Unit) -> bool:
 
 
 def _seconds_tried(folder: Path) -> float:
-    """How long an earlier attempt was given before its time was up."""
+    """How long an earlier attempt ran before its time was up."""
     try:
         return float((folder / "tried").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -308,7 +308,7 @@ def _seconds_tried(folder: Path) -> float:
 
 
 def _earlier_seconds(unit: Unit, store: Store) -> float | None:
-    """What the longest stored unit of the same experiment took, if any."""
+    """Seconds of the longest stored unit of the same experiment, if any."""
     seconds = []
     for path in store.path(unit).parent.glob(f"{unit.experiment}-s*.json"):
         with suppress(StoreError):
@@ -318,7 +318,7 @@ def _earlier_seconds(unit: Unit, store: Store) -> float | None:
 
 
 def _why(one: _Attempt) -> str:
-    """Why a unit that is over failed; empty if it did not."""
+    """Why a finished unit failed; empty if it did not."""
     code = one.process.exitcode
     if code == 0:
         return ""
@@ -345,7 +345,7 @@ def _cost(unit: Unit, store: Store, seconds: float) -> str:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Let being ended from outside be a ``KeyboardInterrupt``, so that units are ended as well."""
+    """Turn SIGTERM into ``KeyboardInterrupt``, so that units are stopped too."""
     main = threading.current_thread() is threading.main_thread()
     ends = (signal.SIGTERM, signal.SIGHUP) if main else ()
     before = {sign: signal.signal(sign, signal.default_int_handler) for sign in ends}
@@ -360,16 +360,14 @@ def _stoppable() -> Iterator[None]:
 
 
 def _processes() -> int:
-    """How many processes ``torchrun`` started; 1 without it."""
+    """Number of processes that ``torchrun`` started; 1 without it."""
     count = os.environ.get("WORLD_SIZE", "1")
     if not re.fullmatch(r"[1-9]\d{0,5}", count):
-        raise LoupeError(
-            f"WORLD_SIZE={shown(count)} is no number of processes: take it out of the environment."
-        )
+        raise LoupeError(f"WORLD_SIZE={shown(count)} is not a number of processes: unset it.")
     if count != "1" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         raise LoupeError(
             f"WORLD_SIZE={count} says that this is one of several processes, but torchrun did not start it: "
-            "start it by torchrun, or take WORLD_SIZE out of the environment."
+            "start it by torchrun, or unset WORLD_SIZE."
         )
     return int(count)
 
@@ -377,12 +375,12 @@ def _processes() -> int:
 def _walk_together(
     units: list[Unit], todo: list[Unit], store: Store, device: str | None, report: Report
 ) -> list[Unit]:
-    """Compute in every process what the first one found missing, unit by unit; a unit that fails ends the run."""
+    """In every rank, compute the units that rank 0 found missing; a failed unit ends the run."""
     from torch import distributed
 
     first = os.environ["RANK"] == "0"
     address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    board = distributed.TCPStore(address, port, is_master=False)  # which torchrun keeps while it runs
+    board = distributed.TCPStore(address, port, is_master=False)  # torchrun keeps it alive
     key = f"loupe-{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}"
     codes = _codes(units)
     places = {}

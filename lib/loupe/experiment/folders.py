@@ -1,6 +1,6 @@
-"""Where results, ledgers and the history of verdicts lie, and how files are written and read.
+"""The folders of results, ledgers and the verdict history, and how their files are written and read.
 
-It is light to import, so that verdicts list at once.
+This module is fast to import, so that verdicts list at once.
 """
 
 import fcntl
@@ -25,17 +25,17 @@ class StoreError(LoupeError):
 
 
 class MissingResultError(LoupeError):
-    """A result that is asked for and was never computed."""
+    """A requested result that was never computed."""
 
 
 def project_root() -> Path:
-    """The checkout that this package is installed from, or else the current folder."""
+    """The checkout of this package, or else the current folder."""
     checkout = Path(__file__).parents[3]
     return checkout if (checkout / "notebooks").is_dir() else current_folder()
 
 
 def current_folder() -> Path:
-    """The working folder; one sentence where it has been removed."""
+    """The working folder; one-sentence error if it has been removed."""
     try:
         return Path.cwd()
     except OSError:
@@ -44,7 +44,7 @@ def current_folder() -> Path:
 
 
 def show_path(path: Path) -> str:
-    """The path as a person would type it: relative to the current folder where it lies below it."""
+    """The path as a user would type it: relative if it is below the current folder."""
     try:
         return str(path.relative_to(Path.cwd()))
     except (OSError, ValueError):
@@ -60,23 +60,23 @@ class Folders:
 
     @classmethod
     def default(cls) -> Self:
-        """The project's own folders, or those below the folder that ``LOUPE_RESULTS`` names."""
+        """The project's own folders, or those below ``LOUPE_RESULTS``."""
         if folder := os.environ.get("LOUPE_RESULTS"):
             root = current_folder() / folder
             return cls(root, root / "scratch")
         return cls(project_root() / "results", project_root() / ".loupe" / "results")
 
     def of(self, slug: str, preset: str) -> Path:
-        """The folder of a chapter's results of record at a preset; smoke runs are never published."""
+        """The folder of a chapter's official results at a preset; smoke runs are never published."""
         return (self.scratch if preset == "smoke" else self.published) / preset / slug
 
     @property
     def work(self) -> Path:
-        """Where units keep what lets them go on after an interruption; emptied as they finish."""
+        """Where units keep checkpoints; emptied as they finish."""
         return self.scratch.parent / "checkpoints"
 
     def sidecars(self, slug: str, preset: str) -> list[Path]:
-        """The ``.json`` of every result of record of a chapter at a preset, sorted."""
+        """The ``.json`` of every official result of a chapter at a preset, sorted."""
         folder = self.of(slug, preset)
         try:
             return sorted(path for path in folder.iterdir() if path.match("[!.]*-s*.json"))
@@ -86,7 +86,7 @@ class Folders:
             raise cannot_read(folder, error) from None
 
     def ledger_file(self, slug: str, preset: str) -> Path:
-        """The machine's copy of a chapter's ledger at a preset."""
+        """The file of a chapter's ledger at a preset."""
         return self.of(slug, preset) / "claims.json"
 
     def judged_presets(self, slug: str) -> list[str]:
@@ -99,7 +99,7 @@ class Folders:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Replace a file by ``content`` in one step, flushed to the disk: readers see the old or the new, never a part."""
+    """Atomically replace a file by ``content``, flushed to disk: readers see the old or the new content."""
     draft = path.with_name(f".{path.stem}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,18 +125,18 @@ def cannot_write(path: Path, error: OSError) -> StoreError:
 
 
 def stamped(content: Mapping[str, Any]) -> bytes:
-    """Strict JSON of some content with the sha256 of it: accidents are found, forgers are not."""
+    """Strict JSON of the content with its sha256: detects accidents, not forgery."""
     whole = {**content, "sha256": _digest(content)}
     return json.dumps(whole, indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def read_stamped(path: Path, remedy: str) -> dict[str, Any] | None:
-    """The content of a stamped file, its digest compared; ``None`` if there is no file.
+    """The content of a stamped file, after its digest is checked; ``None`` if there is no file.
 
     Raises
     ------
     StoreError
-        If the file cannot be read, or is not what was written; the sentence ends with the remedy.
+        If the file cannot be read or was changed; the message ends with the remedy.
     """
     text = read_whole(path, remedy)
     if text is None:
@@ -151,7 +151,7 @@ def read_stamped(path: Path, remedy: str) -> dict[str, Any] | None:
 
 
 def read_whole(path: Path, remedy: str) -> bytes | None:
-    """The bytes of a stored file; ``None`` if there is none, and a :class:`StoreError` if it cannot be read."""
+    """The bytes of a stored file; ``None`` if there is none, :class:`StoreError` if it cannot be read."""
     try:
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
@@ -169,13 +169,13 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 
 def damaged(path: Path, why: str, remedy: str) -> StoreError:
-    """The error for a file that is there but cannot be trusted."""
+    """The error for a damaged file."""
     why = shortened(" ".join(str(why).split()), 160)
     return StoreError(f"{show_path(path)} is damaged ({why}): restore it from git, or type `{remedy}`.")
 
 
 def cannot_read(path: Path, error: OSError) -> StoreError:
-    """The error for a file or folder that may not be read."""
+    """The error for a file or folder that cannot be read."""
     return StoreError(
         f"{show_path(path)} cannot be read ({error.strerror or error}): change its permissions."
     )
@@ -185,7 +185,7 @@ def cannot_read(path: Path, error: OSError) -> StoreError:
 
 
 def read_ledger(folders: Folders, slug: str, preset: str) -> dict[str, Any] | None:
-    """The ledger of a chapter as last judged at a preset, with its ``claims``, or ``None`` if there is none."""
+    """The last ledger of a chapter at a preset, with its ``claims``; ``None`` if there is none."""
     from loupe.experiment.claims import VERDICTS
 
     path, remedy = folders.ledger_file(slug, preset), f"loupe compute {slug} --preset {preset}"
@@ -204,7 +204,7 @@ def read_ledger(folders: Folders, slug: str, preset: str) -> dict[str, Any] | No
 
 
 def judged_from(folders: Folders, slug: str, preset: str) -> dict[str, str]:
-    """The sha256 of every sidecar that a chapter's ledger at a preset rests on, by name."""
+    """The sha256 of every sidecar behind a chapter's ledger at a preset, by name."""
     paths = folders.sidecars(slug, preset)
     try:
         return {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
@@ -213,7 +213,7 @@ def judged_from(folders: Folders, slug: str, preset: str) -> dict[str, str]:
 
 
 def standing_verdicts(folders: Folders, slug: str) -> dict[str, list[str] | None]:
-    """The verdicts of a chapter at each judged preset; ``None`` where its results are others than were judged."""
+    """The verdicts of a chapter at each judged preset; ``None`` if results changed since."""
     verdicts = {}
     for preset in folders.judged_presets(slug):
         ledger = read_ledger(folders, slug, preset) or {}
@@ -228,17 +228,17 @@ HISTORY_FIELDS = ("slug", "preset", "claim", "verdict", "date", "version")
 
 
 def history_file(folders: Folders) -> Path:
-    """Where the history of all chapters lies: beside the published results."""
+    """The history of all chapters, next to the published results."""
     return folders.published / "history.json"
 
 
 def read_history(folders: Folders) -> list[dict[str, str]]:
-    """All entries, oldest first; none where nothing was ever recorded.
+    """All entries, oldest first; empty if nothing was recorded.
 
     Raises
     ------
     StoreError
-        If the file is there but is not a list of entries with :data:`HISTORY_FIELDS`.
+        If the file exists but is not a list of entries with :data:`HISTORY_FIELDS`.
     """
     from loupe.experiment.claims import VERDICTS
 
@@ -259,12 +259,12 @@ def read_history(folders: Folders) -> list[dict[str, str]]:
 
 
 def record(folders: Folders, slug: str, preset: str, judgements: Iterable) -> None:
-    """Add the verdicts that differ from the last ones recorded. Claims whose results are missing have none."""
+    """Record the verdicts that changed. Claims without results have none."""
     path = history_file(folders)
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)  # chapters are computed side by side, and each adds its own
+        fcntl.flock(folder, fcntl.LOCK_EX)  # chapters run in parallel, and each adds its own
         entries = read_history(folders)
         last = {(one["slug"], one["preset"], one["claim"]): one["verdict"] for one in entries}
         today, known = datetime.now(UTC).date().isoformat(), len(entries)
@@ -282,7 +282,7 @@ def record(folders: Folders, slug: str, preset: str, judgements: Iterable) -> No
 def at_release(
     entries: Iterable[dict[str, str]], slug: str, preset: str, claim: str, version: str = __version__
 ) -> str | None:
-    """The verdict of a claim when this version was released; ``None`` for one that has no history."""
+    """The verdict of a claim at this version's release; ``None`` without history."""
     mine = [one for one in entries if (one["slug"], one["preset"], one["claim"]) == (slug, preset, claim)]
     earlier = [one for one in mine if one["version"] != version]
     return (earlier[-1] if earlier else mine[0])["verdict"] if mine else None

@@ -1,7 +1,7 @@
-"""One unit in a process of its own: true peak memory, one thread, and an end that takes no other unit with it.
+"""Run one unit in its own process: true peak memory, one thread, and a crash affects no other unit.
 
-The standard library forks it from a server that has imported the chapter, which takes longer than a short unit does;
-on macOS, whose libraries may not survive a fork, it starts afresh.
+The standard library forks it from a server that has already imported the chapter, since the import takes longer than a
+short unit. On macOS, whose libraries may not survive a fork, each process starts from scratch.
 """
 
 import fcntl
@@ -32,26 +32,26 @@ from loupe.experiment.folders import cannot_write, project_root
 from loupe.experiment.store import Result, Store, compute_command
 from loupe.experiment.units import Reading, Unit, experiments_of
 
-# The exit status that says: remove the unit's checkpoints and start it again.
+# Exit status: remove the unit's checkpoints and start it again.
 UNUSABLE_CHECKPOINT = 75
 
-# The exit status that the standard library makes up for a unit whose server was killed.
+# Exit status that the standard library reports for a unit whose server was killed.
 NO_SERVER = 255
 
 GRACE = 30.0
-"""Seconds that a unit has to save what it has, once it is asked to end; Slurm gives as many."""
+"""Seconds that a stopped unit has to save its state, as with Slurm."""
 
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS", "NUMBA")}
 
-# The library that shows progress takes a semaphore; that of a unit that was ended is cleaned up without a word.
+# The progress-bar library takes a semaphore; silence the warning about that of a stopped unit.
 _QUIET = {"PYTHONWARNINGS": "ignore::UserWarning:multiprocessing.resource_tracker"}
 
 
 def run_unit(unit: Unit, store: Store, device: str, work: Path, code: Mapping[str, str]) -> Path | None:
-    """Compute a unit here and now, store it with its provenance, and return the path of its ``.json``.
+    """Compute a unit in this process, store it with its provenance, and return the path of its ``.json``.
 
-    ``work`` is its folder for checkpoints, ``code`` the digests of its sources when they were imported. Of several
-    processes that ``torchrun`` started only the first stores; the others return ``None``.
+    ``work`` is its folder for checkpoints, ``code`` the digests of its sources at import. Under ``torchrun`` only rank
+    0 stores; the others return ``None``.
     """
     function = experiments_of(unit.room)[unit.experiment]
     reading, cost = Reading(unit.config), {}
@@ -81,12 +81,12 @@ def run_unit(unit: Unit, store: Store, device: str, work: Path, code: Mapping[st
 
 
 class Earlier(Mapping):
-    """The stored results that an experiment starts from, by name; it keeps the files of those that were read.
+    """The stored results that an experiment starts from, by name; records which files were read.
 
     Raises
     ------
     LoupeError
-        If one is missing; the sentence names the command that makes it.
+        If one is missing; the message names the command that computes it.
     """
 
     def __init__(self, unit: Unit, store: Store, reading: Reading):
@@ -101,7 +101,7 @@ class Earlier(Mapping):
                 f"{self._unit} starts from {name} seed {unit.seed}, which is not stored: type "
                 f"`{compute_command(unit)} --experiment {name}` first."
             )
-        for field in result.settings:  # what it depends on, this one does
+        for field in result.settings:  # this one inherits its dependencies
             getattr(self._reading, field)
         self.read[name] = result.npz
         return result
@@ -115,7 +115,7 @@ class Earlier(Mapping):
 
 @contextmanager
 def in_one_sentence(unit: Unit):
-    """End this process with one sentence if a unit cannot be done; a mistake of ours keeps its traceback."""
+    """Exit with one sentence if a unit cannot be computed; our own bugs keep their traceback."""
     try:
         yield
     except LoupeError as error:
@@ -123,12 +123,12 @@ def in_one_sentence(unit: Unit):
     except CheckpointError as error:
         print(f"loupe: {unit}: {error}.", file=sys.stderr, flush=True)
         sys.exit(UNUSABLE_CHECKPOINT)
-    except ValueError as error:  # of a value that the settings or the data led to
+    except ValueError as error:  # from a value in the settings or the data
         sys.exit(f"loupe: {unit}: {' '.join(str(error).split()).rstrip('.')}.")
 
 
 def best_device() -> str:
-    """``cuda`` where a GPU can be used, else ``cpu``; torch is only asked where a driver is present."""
+    """``cuda`` if a GPU is usable, else ``cpu``; torch is only imported if there is a driver."""
     if not Path("/dev/nvidiactl").exists():
         return "cpu"
     import torch
@@ -141,10 +141,10 @@ def best_device() -> str:
 
 @dataclass(frozen=True)
 class Place:
-    """A unit's folder for checkpoints, its log, and the lock that keeps every other run here from the same result.
+    """A unit's checkpoint folder, its log, and a lock against other runs on this machine.
 
-    The lock belongs to the open file: a process that inherits it holds it too, and it is free when the last of them
-    has closed it or was killed.
+    The lock belongs to the open file: child processes that inherit it hold it too, and it is released when all of them
+    have closed it or died.
     """
 
     folder: Path
@@ -152,7 +152,7 @@ class Place:
     lock: IO
 
     def leave(self, *, done: bool) -> None:
-        """Free the place; its folder and log are removed if the unit is done and else kept for the next attempt."""
+        """Release the place; its folder and log are removed if the unit is done, otherwise kept for the next attempt."""
         if done:
             shutil.rmtree(self.folder, ignore_errors=True)
             self.log.unlink(missing_ok=True)
@@ -162,8 +162,8 @@ class Place:
 def take_place(unit: Unit, store: Store, code: Mapping[str, str]) -> Place | None:
     """The place of a unit, or ``None`` while another run has it.
 
-    The folder's name carries the settings, the code that the experiment can reach and the versions beneath it, so that
-    an attempt only goes on from what it would have done itself; what the same result left under others is removed.
+    The folder's name is a digest of the settings, the reachable code and the package versions, so an attempt only
+    resumes from its own checkpoints; folders of the same result under other digests are removed.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def take_place(unit: Unit, store: Store, code: Mapping[str, str]) -> Place | Non
     home, name = folder.parent, folder.name.partition(".")[0]
     try:
         home.mkdir(parents=True, exist_ok=True)
-        lock = open(home / f"{name}.lock", "wb")  # noqa: SIM115 (it outlives this function)
+        lock = open(home / f"{name}.lock", "wb")  # noqa: SIM115 (it stays open)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for old in set(home.glob(f"{name}.*-*")) - {folder}:
@@ -206,20 +206,20 @@ def _context():
 
 
 def start_server(modules: Iterable[str]) -> None:
-    """Start the server, with these modules imported, unless this process has one."""
+    """Start the server, with these modules imported, unless this process already has one."""
     context = _context()
     if context.get_start_method() != "forkserver":
         return
     loaded = [name for name in sys.modules if name.startswith("loupe.")]
     context.set_forkserver_preload([*loaded, *modules])
     with _one_thread_and_no_script():
-        resource_tracker.ensure_running()  # the server would start it, and that leaves signals unblocked
+        resource_tracker.ensure_running()  # otherwise the server starts it with unblocked signals
         with _no_interrupt():
             forkserver.ensure_running()
 
 
 class _Held:
-    """An open file that a unit's process inherits, so that a lock on it lasts until both are gone."""
+    """An open file that a unit's process inherits, so that its lock lasts until both have ended."""
 
     def __init__(self, file: IO):
         self.file = file
@@ -232,12 +232,12 @@ class _Held:
 
 
 def start(unit: Unit, store: Store, device: str | None, place: Place, code: Mapping[str, str]):
-    """Start a unit in its ``place``; what it prints goes to the log there.
+    """Start a unit in its ``place``; its output goes to the log there.
 
     Returns
     -------
     multiprocessing.Process
-        In a session of its own, so that Ctrl-C reaches this process alone. It ends when this one is gone.
+        It has its own session, so that Ctrl-C reaches this process only. It ends when this one does.
     """
     environment = os.environ | _ONE_THREAD
     told = (unit, store, device, place.folder, place.log, code, environment, _Held(place.lock))
@@ -249,7 +249,7 @@ def start(unit: Unit, store: Store, device: str | None, place: Place, code: Mapp
 
 @contextmanager
 def _no_interrupt():
-    # The server, still importing, would end with a traceback at a Ctrl-C, which is for this process.
+    # A Ctrl-C is for this process; the server, still importing, would end with a traceback.
     held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -259,7 +259,7 @@ def _no_interrupt():
 
 @contextmanager
 def _one_thread_and_no_script():
-    # A unit needs nothing of the script that started it, which would be run again where it has no guard.
+    # A unit does not need the main script, which would run again if it has no __main__ guard.
     script, environment = sys.modules["__main__"], dict(os.environ)
     sys.modules["__main__"] = ModuleType("__main__")
     os.environ.update(_QUIET | environment | _ONE_THREAD)
@@ -273,7 +273,7 @@ def _one_thread_and_no_script():
 
 def _main(unit, store, device, work, log, code, environment, held):
     os.setsid()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # what _no_interrupt held
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked by _no_interrupt
     _nice_as_a_group()
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
@@ -281,13 +281,13 @@ def _main(unit, store, device, work, log, code, environment, held):
     os.environ.clear()
     os.environ.update(environment)
     threading.Thread(target=_end_without_parent, daemon=True).start()
-    gc.freeze()  # else each unit visits what it shares with the server
+    gc.freeze()  # otherwise each unit's garbage collector touches pages shared with the server
     with in_one_sentence(unit):
         run_unit(unit, store, device or best_device(), work, code)
 
 
 def _nice_as_a_group():
-    # Linux shares the processor between sessions first: niceness counts for nothing outside a process's own.
+    # Linux schedules between sessions first: niceness only counts within a session.
     with suppress(OSError):
         Path("/proc/self/autogroup").write_text(str(os.nice(0)), encoding="utf-8")
 
@@ -300,7 +300,7 @@ def _end_without_parent():
 
 
 def end(processes: Iterable) -> None:
-    """End units with all that they started: first kindly, so that they may save what they have."""
+    """Stop units and their children: first with SIGTERM, so that they can save their state."""
     alive = [process for process in processes if process.is_alive()]
     for process in alive:
         _signal(process, signal.SIGTERM)
@@ -315,12 +315,12 @@ def end(processes: Iterable) -> None:
 
 
 def kill(process) -> None:
-    """End a unit with all that it started, at once."""
+    """Kill a unit and its children at once."""
     _signal(process, signal.SIGKILL)
     process.join()
 
 
 def _signal(process, sign: signal.Signals) -> None:
-    for send in (os.killpg, os.kill):  # it may have no session yet
+    for send in (os.killpg, os.kill):  # it may not have a session yet
         with suppress(ProcessLookupError):  # or has just ended
             return send(process.pid, sign)

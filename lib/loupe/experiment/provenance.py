@@ -1,11 +1,9 @@
-"""What made a result: code, data, versions, hardware, time and memory; and what is out of date by that.
+"""Provenance of results: code, data, versions, hardware, time and memory; and which results are out of date.
 
-The code is identified by digests of what the experiment can reach in the package; see :mod:`loupe.experiment.closure`.
-A result whose digests differ today was made by "other code". Marks tell a workflow so by their times: a mark is a small
-file that says which result was there, and is written only when that changes, since git keeps no times to go by.
+Code is identified by digests of everything the experiment can reach in the package; see
+:mod:`loupe.experiment.closure`. If today's digests differ, the result was made by "other code".
 """
 
-import hashlib
 import json
 import os
 import platform
@@ -14,7 +12,6 @@ import resource
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -23,13 +20,13 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-from loupe.errors import LoupeError, shortened
+from loupe.errors import LoupeError
 from loupe.experiment import closure
-from loupe.experiment.folders import StoreError, project_root, show_path, write_whole
+from loupe.experiment.folders import StoreError
 from loupe.experiment.store import Result, Store
 from loupe.experiment.units import Unit
 
-# Packages whose version a reader may want to know, where the experiment imported them, by their modules' names.
+# Packages whose versions are recorded if the experiment imported them, by module name.
 _PACKAGES = {
     "numpy": "numpy",
     "scipy": "scipy",
@@ -46,12 +43,12 @@ _frozen: dict[str, str] = {}
 
 
 def freeze_sources() -> None:
-    """Take the digests of this process from the sources of the package as they are now, whatever happens to the files.
+    """Fix this process's digests to the current sources of the package, even if the files change later.
 
     Raises
     ------
     LoupeError
-        If they were taken before and the files are others now.
+        If they were fixed before and the files have changed since.
     """
     sources = closure.read_sources()
     if _frozen and _frozen != sources:
@@ -64,9 +61,9 @@ def freeze_sources() -> None:
 def code_digests(
     slug: str, experiment: str, words: Iterable[str], sources: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """What identifies the code of an experiment: its name, a digest for each module in its closure, and its data sets.
+    """The identity of an experiment's code: its name, a digest for each module in its closure, and its datasets.
 
-    Only readers of data sets that the code or the ``words`` of its settings name are in the closure.
+    The closure has only readers of datasets that the code or the ``words`` of its settings name.
     """
     sources = sources or _frozen or closure.read_sources()
     found = closure.Closure(sources, slug, experiment, words)
@@ -74,26 +71,26 @@ def code_digests(
 
 
 def code_of(unit: Unit, sources: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The :func:`code_digests` of a unit under its settings."""
+    """The :func:`code_digests` of a unit with its settings."""
     words = re.findall(r"\w+", unit.config.model_dump_json())
     return code_digests(unit.slug, unit.experiment, words, sources)
 
 
 def is_current(code: Mapping[str, str], sources: Mapping[str, str] | None = None) -> bool:
-    """Whether the code that made a result, as recorded with it, is the same today."""
+    """Whether a result's recorded code is the same today."""
     slug, _, experiment = code.get("experiment", "").partition(":")
     return code == code_digests(slug, experiment, code.get("data sets", "").split(), sources)
 
 
 def data_read() -> dict[str, str]:
     """The sha256 of every data file that this process has read, by ``FOLDER/FILE``."""
-    reader = sys.modules.get("loupe.data.places")  # this floor knows no data; without it none was read
+    reader = sys.modules.get("loupe.data.places")  # not loaded: no data
     return reader.files_read() if reader else {}
 
 
 @contextmanager
 def only_named_data(code: Mapping[str, str]):
-    """Refuse a run that loads a data set whose reader is not in ``code``, as it will be recorded.
+    """Raise if a run loads a dataset whose reader is not in its recorded ``code``.
 
     Raises
     ------
@@ -135,7 +132,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware(device: str) -> str:
-    """The processor and memory of this machine, and the accelerator if ``device`` is one."""
+    """The CPU and memory of this machine, and the GPU if ``device`` is one."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     text = f"{_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB"
     if device.startswith("cuda"):
@@ -150,7 +147,7 @@ def _processor() -> str:
 
 
 def _kernel_says(file: str, label: str) -> str:
-    """What stands behind a label in a file of ``/proc``; empty where there is no such thing."""
+    """The value of a label in a file of ``/proc``; empty if there is none."""
     try:
         lines = Path("/proc", file).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -162,7 +159,7 @@ def _kernel_says(file: str, label: str) -> str:
 def measured(cost: dict[str, Any]):
     """Fill ``cost`` with the seconds, CPU-seconds and peak memory in MB that the block took.
 
-    The peak is that of the process since its start: run one unit a process.
+    The peak is that of the whole process: run one unit in each process.
     """
     begin, begin_cpu = time.perf_counter(), _cpu_seconds()
     yield cost
@@ -173,7 +170,7 @@ def measured(cost: dict[str, Any]):
 
 
 def _peak_memory_mb() -> float:
-    # What getrusage says of this process may be what its parent had used before.
+    # getrusage may report memory that the parent used before the fork.
     if peak := _kernel_says("self/status", "VmHWM"):
         return int(peak.split()[0]) / 2**10
     units = 2**20 if sys.platform == "darwin" else 2**10
@@ -193,11 +190,11 @@ OTHER_CODE, OTHER_DATA = "other code", "other data"
 
 
 def origin_checker() -> Callable[[Result], str]:
-    """A function that tells whether a result is ``current``, or of ``other code`` or ``other data`` than today's.
+    """A function that says whether a result is ``current``, or from ``other code`` or ``other data``.
 
-    It reads the sources once, and follows each experiment once. Data are compared by the digests in the catalog.
+    It reads the sources once and follows each experiment once. Data are compared by the digests in the catalog.
     """
-    # By name: this floor knows no data.
+    # By name: this layer does not import data.
     catalog, places = import_module("loupe.data").CATALOG, import_module("loupe.data.places")
     sources, listed = closure.read_sources(), places.files_listed(catalog)
 
@@ -216,10 +213,10 @@ def origin_checker() -> Callable[[Result], str]:
 
 
 def standing_result(unit: Unit, store: Store, origin: Callable[[Result], str]) -> tuple[str, Result | None]:
-    """How a unit stands, and its result if it has one.
+    """The state of a unit, and its result if it has one.
 
-    It is ``missing`` (no result of today's settings), ``damaged``, or what ``origin`` says of it, an
-    :func:`origin_checker` that is shared by those who ask about many units.
+    The state is ``missing`` (no result at today's settings), ``damaged``, or the answer of ``origin``, an
+    :func:`origin_checker` shared between many units.
     """
     try:
         result = store.find(unit)
@@ -234,7 +231,7 @@ def standing_result(unit: Unit, store: Store, origin: Callable[[Result], str]) -
 
 
 def same_start(unit: Unit, result: Result, store: Store) -> bool:
-    """Whether the results of others that it started from are still those that are stored."""
+    """Whether the results that it started from are still the stored ones."""
     if not (read := result.provenance.get("earlier")):
         return True
     today = {one.experiment: store.readable(one) for one in unit.before()}
@@ -242,100 +239,5 @@ def same_start(unit: Unit, result: Result, store: Store) -> bool:
 
 
 def standing(unit: Unit, store: Store, origin: Callable[[Result], str]) -> str:
-    """How a unit stands, in the word of :func:`standing_result`."""
+    """The state of a unit, as in :func:`standing_result`."""
     return standing_result(unit, store, origin)[0]
-
-
-# --- marks --------------------------------------------------------------------------------------------------
-
-
-def marks_folder(store: Store) -> Path:
-    """Where marks lie: beside the scratch results of the store."""
-    return store.scratch.with_name("reproduce")
-
-
-def mark_file(folder: Path, unit: Unit) -> Path:
-    """The mark of a unit below the folder of marks."""
-    return folder / unit.preset / unit.slug / f"{unit.experiment}-s{unit.seed}.done"
-
-
-def write_mark(path: Path, content: str) -> None:
-    """Write a mark unless it says the same already: its time is that of the last change."""
-    if not path.is_file() or path.read_bytes() != content.encode():
-        write_whole(path, content.encode())
-
-
-def identity(result: Result) -> str:
-    """What the mark of a result says: the digest of its sidecar's content, which holds that of its arrays."""
-    return f"{result.sha256}\n"
-
-
-def mirror(units: Iterable[Unit], store: Store) -> dict[Unit, str]:
-    """Make the marks say how units stand, and return those that are not current, each with its standing.
-
-    The mark of a unit that is out of date is removed, that of a current one written if it is missing or speaks of
-    another result, and left alone otherwise.
-    """
-    folder, origin, todo = marks_folder(store), origin_checker(), {}
-    for unit in units:
-        word, result = standing_result(unit, store, origin)
-        if word == CURRENT:
-            write_mark(mark_file(folder, unit), identity(result))
-        else:
-            todo[unit] = word
-            mark_file(folder, unit).unlink(missing_ok=True)
-    return todo
-
-
-def mirror_chapters(
-    units: dict[str, list[Unit]], preset: str, store: Store, report: Callable[[str], None] = lambda line: None
-) -> None:
-    """Make the marks say how chapters stand before a workflow starts, and report it in a line each.
-
-    Parameters
-    ----------
-    units
-        The wanted units of each chapter at the preset.
-    preset, store
-        What is to be reproduced, and where results lie.
-    report
-        Is given each line.
-    """
-    folder = marks_folder(store) / preset
-    for slug, mine in units.items():
-        todo = mirror(mine, store)
-        counts = ", ".join(f"{count} {word}" for word, count in Counter(todo.values()).items())
-        state = f"{len(todo)} of {len(mine)} units are out of date ({counts})"
-        report(f"{slug} at {preset}: {state if todo else 'every unit is up to date'}")
-        write_mark(folder / slug / "sources", sources_digest(slug))
-        # Snakemake makes no missing input anew while anything made from it is there and newer than the rest.
-        if todo or not store.ledger_file(slug, preset).exists():
-            for later in ("ledger.done", "chapter.done"):
-                (folder / slug / later).unlink(missing_ok=True)
-    (folder / "book.done").unlink(missing_ok=True)  # `loupe book` looks for itself what has changed
-    for log_of_earlier_job in folder.rglob("*.log"):
-        log_of_earlier_job.unlink(missing_ok=True)
-
-
-def sources_digest(slug: str) -> str:
-    """A digest of all that judges and draws a chapter: the package without other papers, and the notebook's cells.
-
-    Outputs and the cell of parameters play no part, since publishing writes them.
-    """
-    package, total = Path(__file__).parents[1], hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        place = path.relative_to(package).parts
-        if len(place) < 3 or place[0] != "papers" or place[1] == slug:
-            total.update("/".join(place).encode() + b"\0" + path.read_bytes())
-    notebook = project_root() / "notebooks" / f"{slug}.ipynb"
-    try:
-        for cell in json.loads(notebook.read_bytes())["cells"]:
-            if "parameters" not in cell["metadata"].get("tags", []):
-                total.update("".join(cell["source"]).encode() + b"\0")
-    except FileNotFoundError:
-        pass
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise LoupeError(
-            f"{show_path(notebook)} is no notebook ({shortened(str(error))}): restore it from git."
-        ) from None
-    return total.hexdigest() + "\n"

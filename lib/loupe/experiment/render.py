@@ -31,14 +31,14 @@ class Block:
         return self.text
 
     def folded(self, title: str) -> "Block":
-        """The same below a line to click on: for what only some readers want to see."""
+        """A block folded under a clickable line, for details that only some readers want."""
         html = f'<details class="loupe-fold"><summary>{escape(title)}</summary>{self.html}</details>'
         return Block(f"{title}\n\n{self.text}", html)
 
 
 @dataclass(frozen=True)
 class CardItem:
-    """One label and value of a card; ``warn`` marks what a reader should know before trusting it."""
+    """One label and value of a card; ``warn`` highlights a caveat."""
 
     label: str
     value: str
@@ -82,7 +82,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, numeric: bool =
 
 
 class Strong(str):
-    """A cell that stands out: bold on a page, with a star after it in plain text."""
+    """A highlighted cell: bold on a page, with a star after it in plain text."""
 
     __slots__ = ()
 
@@ -102,16 +102,15 @@ def score_table(
     head
         The labels of the columns.
     rows
-        Each a label and its cells: an array of one value for each seed, a text that is shown as it is, or ``None``
-        for a dash. A label of several words, such as ``("running", "EGNO")``, is compared with rows that share all
-        words but the last.
+        Each a label and its cells: an array with one value for each seed, a text, or ``None`` for a dash. A label of
+        several words, such as ``("running", "EGNO")``, is compared with rows that share all but the last word.
     digits
         Digits after the point, for all columns of scores or for each.
     best
-        ``"min"``, ``"max"`` or ``""`` (nothing is marked), for all columns of scores or for each. The mark is of
-        the mean; it doesn't say that the difference is larger than chance.
+        ``"min"``, ``"max"`` or ``""`` (nothing is marked), for all columns of scores or for each. The mark is for the
+        best mean; it does not mean that the difference is significant.
     positive
-        The scores can't be negative: all values are shown where the interval of their mean would be.
+        The scores can't be negative: if the interval of the mean would be, all values are shown instead.
 
     >>> print(score_table(("loss", "mean"), [("ours", [1.0, 1.5]), ("theirs", [2.0, 2.5])], digits=1, best="min"))
     loss    mean
@@ -154,14 +153,14 @@ def _content(cell: str) -> str:
 
 
 def _row(cells: Iterable[tuple[str, str]], name: str = "") -> str:
-    # The label is shown beside the content where a phone turns rows into blocks.
+    # On phones, where rows become blocks, the label is shown beside the content.
     inner = [f'<td data-label="{escape(label)}">{content}</td>' for label, content in cells]
     place = f' id="{escape(name)}"' if name else ""
     return f"<tr{place}>{''.join(inner)}</tr>"
 
 
 def setting(value: Any) -> str:
-    """A setting or a number as a person would write it; long regular lists are shortened."""
+    """A setting or a number in readable form; long regular lists are shortened."""
     if isinstance(value, float):
         return number(value)
     if isinstance(value, list | tuple):
@@ -172,7 +171,8 @@ def setting(value: Any) -> str:
 
 
 def rounded(value: float, digits: int) -> str:
-    """A number with so many digits after the point, or fewer where there are four before; large ones by powers of ten.
+    """A number rounded to some decimals, or fewer if there are four digits before the point; large ones in powers of
+    ten.
 
     >>> rounded(0.00823, 4), rounded(31.26, 2), rounded(1234.5, 2), rounded(-25000, 2)
     ('0.0082', '31.26', '1234', '−2.5·10^4')
@@ -189,9 +189,9 @@ def rounded(value: float, digits: int) -> str:
 
 
 def over_seeds(values: Iterable[float], digits: int, *, positive: bool = False) -> str:
-    """The mean over seeds with half its 95 % t interval; of two seeds both values, since their interval says nothing.
+    """The mean over seeds with half its 95 % t interval; for two seeds both values, since their interval is useless.
 
-    Of numbers that can't be negative (``positive``) all are given where the interval would reach below zero.
+    If numbers can't be negative (``positive``) but the interval would be, all of them are shown.
 
     >>> over_seeds([0.25], 3), over_seeds([0.5, 0.25], 3), over_seeds([1, 2, 3], 2)
     ('0.250', '0.250 … 0.500', '2.00\xa0±\xa02.48')
@@ -215,14 +215,14 @@ def over_seeds(values: Iterable[float], digits: int, *, positive: bool = False) 
 
 
 def ledger(columns: dict[str, list[dict[str, Any]]], here: str) -> Block:
-    """The ledger of a chapter: one row a claim, one column of ours a preset.
+    """The ledger of a chapter: one row for each claim, one column for each preset.
 
     Parameters
     ----------
     columns
         Judged claims as in ``claims.json``, by preset.
     here
-        The preset that this page is about; its claims give the rows.
+        The preset of this page; its claims are the rows.
     """
     by_id = {preset: {claim["id"]: claim for claim in claims} for preset, claims in columns.items()}
     rows, texts = [], []
@@ -237,7 +237,7 @@ def ledger(columns: dict[str, list[dict[str, Any]]], here: str) -> Block:
 
 
 def verdict_html(verdict: str, href: str = "") -> str:
-    """A verdict as mark, word and colour, linked to the paragraph that earns it."""
+    """A verdict as mark, word and color, linked to the paragraph with the evidence."""
     inner = f'<span class="mark" aria-hidden="true">{MARKS[verdict]}</span> {verdict}'
     kind = verdict_class(verdict)
     return f'<a class="{kind}" href="{href}">{inner}</a>' if href else f'<span class="{kind}">{inner}</span>'
@@ -249,7 +249,7 @@ def verdict_class(verdict: str) -> str:
 
 
 def tally(verdicts: Sequence[str]) -> str:
-    """How many verdicts of each kind there are: ``● 5  ◐ 1  ○ 4``."""
+    """Counts of verdicts by kind: ``● 5  ◐ 1  ○ 4``."""
     marks = [MARKS[verdict] for verdict in verdicts]
     return "  ".join(f"{mark} {marks.count(mark)}" for mark in dict.fromkeys(MARKS.values()) if mark in marks)
 
@@ -306,7 +306,7 @@ def _measures_html(claim: dict[str, Any]) -> str:
 
 
 def remarks(measure: dict[str, Any]) -> list[str]:
-    """What is said beside a measure: what its control gives, and why it decides nothing if it does not."""
+    """Remarks on a measure: its control's value, and why it decides nothing, if so."""
     control = measure["control"]
     said = [f"control: {control['label']} {number(control['value'])}"] if control else []
     return said + [f"open: {measure['open']}"] * bool(measure["open"])
@@ -332,7 +332,7 @@ def _ledger_text(claim: dict[str, Any], ours: dict[str, dict[str, Any]]) -> str:
 
 
 def source(functions: Iterable[Callable], docstring: bool = False) -> Block:
-    """The source of functions of one module as they run; without their docstrings unless asked for."""
+    """The source of functions of one module as they run; by default without docstrings."""
     functions = list(functions)
     parts = [_source(function, docstring) for function in functions]
     place = f"*from* `{functions[0].__module__}`"

@@ -1,4 +1,4 @@
-"""What is stored of a chapter, by experiment, and how its claims stand on that; read on demand, never computed."""
+"""A chapter's stored results by experiment, and its verdicts; read on demand, never computed."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Runs:
     """The results of one experiment over its seeds.
 
-    ``runs["name"]`` stacks a value of every seed along a new first axis; iterating gives the single results.
+    ``runs["name"]`` stacks a value of every seed along a new first axis; iteration gives single results.
     """
 
     results: tuple[Result, ...]
@@ -73,7 +73,7 @@ class Stored(Mapping):
         return Runs(tuple(results.values()))
 
     def those_there(self, experiment: str) -> Runs | None:
-        """The runs at the seeds that have been computed so far; ``None`` before the first."""
+        """The runs at the seeds computed so far; ``None`` if there are none."""
         found = [self.store.find(unit) for unit in self.units(experiment)]
         return Runs(tuple(one for one in found if one)) if any(found) else None
 
@@ -93,7 +93,7 @@ class Stored(Mapping):
 
 @dataclass(frozen=True)
 class State:
-    """How the stored results of a chapter stand to today's code and configuration."""
+    """The state of a chapter's stored results under today's code and configuration."""
 
     found: tuple[Result, ...]
     standings: Mapping[str, list[str]]
@@ -131,23 +131,23 @@ class State:
 
 
 def distinct(values: Iterable[str]) -> list[str]:
-    """The values without repetitions, in their order."""
+    """The values without duplicates, in order."""
     return list(dict.fromkeys(values))
 
 
-# --- results for pictures ----------------------------------------------------------------------------------
+# --- results for figures ----------------------------------------------------------------------------------
 
 
 OWN = "own"
-"""The preset that a chapter is opened at, in an order of presets."""
+"""In an order of presets, the preset at which a chapter is opened."""
 
 PUBLISHED_PRESETS = ("gpu", "cpu")
-"""The presets that a page may be told from, the largest first."""
+"""The presets that a page may use, the largest first."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """The runs of an experiment, or those of several by name, and the preset that they are of.
+    """The runs of an experiment, or of several by name, and their preset.
 
     ``found["name"]`` gives the runs of one of several.
     """
@@ -158,7 +158,7 @@ class Found:
 
     @property
     def settings(self) -> Preset:
-        """The settings of the preset, with the chapter's overrides where it is the chapter's own."""
+        """The settings of the preset, with the chapter's overrides if it is the chapter's own preset."""
         own = self.preset == self.chapter.preset
         return self.chapter.config if own else self.chapter.room.PRESETS[self.preset]
 
@@ -167,7 +167,7 @@ class Found:
 
     @property
     def seeds(self) -> str:
-        """How many seeds there are: ``1 seed``, ``3 seeds``, or ``1 to 3 seeds`` where experiments differ."""
+        """Number of seeds in words: ``1 seed``, ``3 seeds``, or ``1 to 3 seeds`` if experiments differ."""
         counts = sorted({len(runs) for runs in self._every()})
         least = f"{counts[0]} to " if len(counts) > 1 else ""
         return f"{least}{counts[-1]} seed" + "s" * (counts[-1] > 1)
@@ -179,7 +179,7 @@ class Found:
 
     @property
     def first_seed(self) -> int:
-        """The seed of the first run, for pictures of one run."""
+        """The seed of the first run, for figures of one run."""
         return self._every()[0].seeds[0]
 
     def _every(self) -> list[Runs]:
@@ -189,11 +189,11 @@ class Found:
 def find(
     chapter: "Chapter", names: Sequence[str], presets: Sequence[str] | None = None, partial: bool = False
 ) -> Found | None:
-    """The runs of experiments, all of one preset: the first of ``presets`` that has them all; ``None`` if none has.
+    """The runs of experiments at the first of ``presets`` that has all of them; ``None`` if none has.
 
-    By default the largest preset comes first, unless the chapter was opened to compute or at settings of its own. With
-    ``partial`` a preset counts as soon as it has one seed of each. ``found.runs`` are the runs themselves where there
-    is one name, and by name where there are several.
+    By default the largest preset comes first, unless the chapter was opened to compute or with overrides. With
+    ``partial`` a preset counts as soon as it has one seed of each. ``found.runs`` is the runs for one name, and a
+    dictionary for several.
     """
     presets = presets or ((OWN, *PUBLISHED_PRESETS) if _is_own(chapter) else PUBLISHED_PRESETS)
     for preset in dict.fromkeys(chapter.preset if name == OWN else name for name in presets):
@@ -204,14 +204,14 @@ def find(
 
 
 def _is_own(chapter: "Chapter") -> bool:
-    """Whether a chapter was opened for results of its own, rather than to be read."""
+    """Whether a chapter was opened to compute or with its own settings, rather than to be read."""
     stored = chapter.stored
     asked = chapter.recompute or stored.overrides or stored.seed is not None
     return bool(asked or chapter.preset not in PUBLISHED_PRESETS)
 
 
 def stored_at(chapter: "Chapter", name: str, preset: str, partial: bool = False) -> Runs | None:
-    """The runs of an experiment at this preset and no other; ``None`` where it has none, or too few."""
+    """The runs of an experiment at exactly this preset; ``None`` if there are none or too few."""
     source = chapter.stored
     if preset != chapter.preset:
         source = replace(source, preset=preset, overrides={}, seed=None)
@@ -224,7 +224,7 @@ def stored_at(chapter: "Chapter", name: str, preset: str, partial: bool = False)
 
 
 def absent(what: str) -> render.Block:
-    """A sentence in place of a picture of what has not been computed."""
+    """A sentence in place of a figure whose results have not been computed."""
     text = f"Nothing to show here: {what} has not been computed yet."
     return render.Block(text, markdown=f"*{text}*")
 
@@ -233,13 +233,13 @@ def absent(what: str) -> render.Block:
 
 
 def judge_all(stored: Stored, claims: Iterable[judging.Claim] | None = None) -> list[judging.Judgement]:
-    """Judge claims on what is stored; all the claims of the chapter unless some are given."""
+    """Judge claims on stored results; by default all claims of the chapter."""
     claims = stored.room.CLAIMS if claims is None else claims
     return [judging.judge(claim, stored.preset, stored) for claim in claims]
 
 
 def leading_verdicts(stored: Stored) -> list[judging.Judgement]:
-    """Each claim as it stands at the largest preset at which it has been judged; else at the chapter's own."""
+    """Each claim at the largest preset that judged it, or else at the chapter's own."""
     presets = [name for name in reversed(folders.PRESET_NAMES) if name != "smoke"]
     presets = [name for name in presets if name == stored.preset or not stored.overrides]
     each = [judge_all(replace(stored, preset=name, seed=None)) for name in presets]
@@ -252,7 +252,7 @@ def leading_verdicts(stored: Stored) -> list[judging.Judgement]:
 
 
 def write_ledger(room: ModuleType, preset: str, store: Store) -> list[judging.Judgement]:
-    """Judge a chapter at a preset and write the machine's copy of its ledger, ``claims.json``, and its history."""
+    """Judge a chapter at a preset and write its ledger, ``claims.json``, and its history."""
     slug, judgements = room.PAPER.slug, judge_all(Stored(room, preset, store))
     results = folders.judged_from(store, slug, preset)
     content = judging.ledger_json(slug, preset, judgements, results)
@@ -263,7 +263,7 @@ def write_ledger(room: ModuleType, preset: str, store: Store) -> list[judging.Ju
 
 
 def ledgers_today(room: ModuleType, store: Store) -> dict[str, list[dict[str, Any]]]:
-    """A chapter's claims at every committed preset that has a ledger, judged anew on what is stored."""
+    """A chapter's claims at every committed preset with a ledger, judged again on stored results."""
     return {
         preset: [one.to_json() for one in judge_all(Stored(room, preset, store))]
         for preset in store.judged_presets(room.PAPER.slug)
@@ -271,12 +271,12 @@ def ledgers_today(room: ModuleType, store: Store) -> dict[str, list[dict[str, An
 
 
 def check_ledger(room: ModuleType, preset: str, store: Store) -> None:
-    """Compare the machine's copy of a ledger with what the stored results say today.
+    """Compare a stored ledger with today's verdicts on the stored results.
 
     Raises
     ------
     LoupeError
-        If they differ; the sentence names the first claim that does.
+        If they differ; the message names the first such claim.
     """
     slug = room.PAPER.slug
     written = folders.read_ledger(store, slug, preset)
@@ -290,56 +290,3 @@ def check_ledger(room: ModuleType, preset: str, store: Store) -> None:
         raise LoupeError(
             f"{place}: {what} from the stored results: type `loupe compute {slug} --preset {preset}`."
         )
-
-
-# --- costs -------------------------------------------------------------------------------------------------
-
-COST_HEAD = ("chapter", "experiment", "units", "seconds", "CPU-seconds", "peak MB", "verdicts")
-
-
-def summary(room: ModuleType, preset: str, store: Store, seeds: Sequence[int] = ()) -> list[tuple[str, ...]]:
-    """The table of a chapter at a preset, one row an experiment and one for the whole, below :data:`COST_HEAD`.
-
-    Parameters
-    ----------
-    room, preset, store
-        The chapter's room, its preset, and where its results lie.
-    seeds
-        These seeds instead of those of the preset; claims need all of the preset's, so none is judged then.
-
-    Returns
-    -------
-    list of tuple of str
-        ``units`` reads stored/wanted; the claims are judged now, on what is stored.
-    """
-    slug, units = room.PAPER.slug, wanted(room, preset, seeds)
-    results = {unit: result for unit in units if (result := store.readable(unit))}
-    rows = []
-    for name in experiments_of(room):
-        mine = [unit for unit in units if unit.experiment == name]
-        if mine:
-            rows.append((slug, name, *_cost(mine, results), ""))
-    verdicts = "" if seeds else _verdicts(Stored(room, preset, store))
-    return [*rows, (slug, "all of it", *_cost(units, results), verdicts)]
-
-
-def wanted(
-    room: ModuleType, preset: str, seeds: Iterable[int] = (), experiment: str | None = None
-) -> list[Unit]:
-    """All units of a chapter (or of one experiment) at a preset, or at the given seeds instead of the preset's."""
-    each = [units_of(room, preset, experiment=experiment, seed=seed) for seed in list(seeds) or [None]]
-    return [unit for units in each for unit in units]
-
-
-def _cost(units: list[Unit], results: dict[Unit, Result]) -> tuple[str, str, str, str]:
-    costs = [results[unit].provenance for unit in units if unit in results]
-    seconds, cpu = (sum(cost[key] for cost in costs) for key in ("seconds", "cpu_seconds"))
-    peak = max((cost["peak_memory_mb"] for cost in costs), default=0)
-    return f"{len(costs)}/{len(units)}", f"{seconds:,.1f}", f"{cpu:,.1f}", f"{peak:,}"
-
-
-def _verdicts(stored: Stored) -> str:
-    try:
-        return render.tally([judgement.verdict for judgement in judge_all(stored)])
-    except StoreError:
-        return "not judged: a result is damaged"

@@ -2,8 +2,8 @@
 
 ``results/PRESET/SLUG/EXPERIMENT-sSEED.json`` and ``EXPERIMENT-sSEED.DIGEST.npz`` hold a published result. Smoke runs,
 overrides and odd seeds go to ``.loupe/results/``, same layout, with the digest of the configuration in the name.
-The json says whose result it is and carries the digests of the arrays and of its own content; both are compared at
-every read. It moves into place last, so that readers see the old result or the new one, whole.
+The json names its unit and holds digests of the arrays and of its own content; both are checked at every read. It moves
+into place last, so readers see either the old result or the new one.
 """
 
 import hashlib
@@ -28,13 +28,13 @@ from loupe.experiment import folders
 from loupe.experiment.folders import Folders, StoreError, damaged, write_whole
 from loupe.experiment.units import Unit
 
-_FOREIGN = (ValueError, LookupError, TypeError, OSError, EOFError)  # of arrays that are none
-_AT_WORK = 60  # seconds that a draft may belong to a write that is still going on
-_RETRIES = 100  # a writer that replaces a result as often while it is read is no accident
+_FOREIGN = (ValueError, LookupError, TypeError, OSError, EOFError)  # arrays that are not arrays
+_AT_WORK = 60  # seconds for which a draft may belong to an unfinished write
+_RETRIES = 100  # so many replacements during one read are no accident
 
 
 class MissingValueError(LoupeError, KeyError):
-    """A result without a value that is asked of it, as those made by older code may be."""
+    """A result lacks a requested value, as results of older code may."""
 
     __str__ = Exception.__str__  # KeyError would show quotes around the sentence
 
@@ -43,8 +43,8 @@ class MissingValueError(LoupeError, KeyError):
 class Result(Mapping):
     """The stored values of one unit: a read-only mapping from name to array, number or string.
 
-    ``settings`` are the fields of the configuration that the experiment read, ``provenance`` says what made it, and
-    ``sha256`` stands for all of it. Arrays are unpacked on first use; their bytes were compared when it was read.
+    ``settings`` are the configuration fields that the experiment read, ``provenance`` says what made it, and ``sha256``
+    identifies all of it. Arrays are unpacked on first use; their bytes are checked when the result is read.
     """
 
     path: Path
@@ -63,7 +63,7 @@ class Result(Mapping):
 
     @property
     def finished(self) -> str:
-        """The time at which it was computed, in ISO 8601; empty where that is not known."""
+        """The time when it was computed, in ISO 8601; empty if unknown."""
         return self.provenance.get("finished", "")
 
     @cached_property
@@ -96,17 +96,17 @@ class Result(Mapping):
         return len(self.numbers) + len(self.shapes)
 
     def __bool__(self):
-        return True  # a result without values is a result
+        return True  # a result without values is still a result
 
 
 def _most_bytes(shapes: Mapping[str, str]) -> int:
-    """The size of all arrays as the sidecar describes them, with room for their headers."""
+    """The size of all arrays according to the sidecar, with room for headers."""
     described = [text.partition(" ") for text in shapes.values()]
     return sum(np.dtype(kind).itemsize * math.prod(json.loads(shape)) + 4096 for kind, _, shape in described)
 
 
 def compute_command(unit: Unit) -> str:
-    """What to type to compute a unit's experiment at its preset."""
+    """The command that computes a unit's experiment at its preset."""
     return f"loupe compute {unit.slug} --preset {unit.preset}"
 
 
@@ -114,7 +114,7 @@ class Store(Folders):
     """The results in the two folders: find one, write one."""
 
     def path(self, unit: Unit) -> Path:
-        """Where the unit's result belongs: the ``.json``; the ``.npz`` lies beside it."""
+        """The path of a unit's ``.json``; the ``.npz`` is next to it."""
         if unit.published:
             return self._official(unit)
         name = f"{unit.experiment}-s{unit.seed}-{unit.config.digest()}.json"
@@ -126,12 +126,12 @@ class Store(Folders):
     def find(self, unit: Unit) -> Result | None:
         """The stored result of this experiment, seed and configuration, or ``None``.
 
-        A published result also serves a run with overrides that its experiment does not read.
+        A published result is also valid for a run with overrides that its experiment does not read.
 
         Raises
         ------
         StoreError
-            If a file is there but damaged, or is the result of another unit.
+            If a file exists but is damaged, or is the result of another unit.
         """
         for path in dict.fromkeys((self.path(unit), self._official(unit))):
             result = read_result(path, compute_command(unit))
@@ -146,15 +146,15 @@ class Store(Folders):
         return None
 
     def readable(self, unit: Unit) -> Result | None:
-        """What :meth:`find` gives, with a damaged result taken for none."""
+        """Like :meth:`find`, but ``None`` for a damaged result."""
         with suppress(StoreError):
             return self.find(unit)
 
     def write(self, unit: Unit, values: Mapping[str, Any], *, settings: dict, provenance: dict) -> Path:
-        """Store a unit's values, whole or not at all, and return the path of its ``.json``.
+        """Store a unit's values atomically and return the path of its ``.json``.
 
-        Both files are complete on disk before the json is moved into place, which makes the new result the one that
-        is found. A full disk or a kill leaves the earlier one; what that leaves behind goes with the next write.
+        Both files are complete on disk before the json moves into place, which makes the new result visible. A full
+        disk or a kill leaves the earlier result; the next write cleans up.
         """
         path = self.path(unit)
         numbers, arrays = _split(unit, values)
@@ -181,30 +181,30 @@ def _put(path: Path, sidecar: bytes, npz: str, packed: bytes) -> None:
 
 
 def _clear_older(path: Path, npz: Path) -> None:
-    """Remove what earlier writes of the same result have left: older arrays, and the drafts of killed ones."""
+    """Clean up after earlier writes of the same result: older arrays, and drafts of killed writes."""
     with suppress(OSError):  # it can wait for the next write
         now = npz.stat().st_mtime
         drafts = [old for old in path.parent.glob(f".{path.stem}.*") if old.stat().st_mtime < now - _AT_WORK]
-        # Arrays that are newer are of another run at the same unit, whose json is still to come.
+        # Newer arrays belong to another run of the same unit, whose json is still to come.
         arrays = [old for old in path.parent.glob(f"{path.stem}.*npz") if old.stat().st_mtime <= now]
         for old in {*drafts, *arrays} - {npz}:
             old.unlink(missing_ok=True)
 
 
 def probe_folders(places: Iterable[Path]) -> None:
-    """Make sure that results can be written, before hours are spent on them."""
+    """Check that results can be written, before hours of computation."""
     for folder in set(places):
         write_whole(folder / ".probe", b"")
         (folder / ".probe").unlink(missing_ok=True)
 
 
 def read_result(path: Path, remedy: str) -> Result | None:
-    """The result whose ``.json`` lies at ``path``; ``None`` if there is none.
+    """The result with its ``.json`` at ``path``; ``None`` if there is none.
 
     Raises
     ------
     StoreError
-        If it is damaged: edited, cut, of the wrong form, or without its arrays.
+        If it is damaged: edited, truncated, malformed, or without its arrays.
     """
     before = None
     for _ in range(_RETRIES):
@@ -222,7 +222,7 @@ def read_result(path: Path, remedy: str) -> Result | None:
             return _result(path, sidecar, npz.name, packed, remedy)
         if sidecar == before:
             raise damaged(path, f"{npz.name} is gone", remedy)
-        before = sidecar  # it may have been replaced in between
+        before = sidecar  # it may have been replaced meanwhile
     raise StoreError(
         f"{folders.show_path(path)} is replaced faster than it can be read: try again when that has ended."
     )
@@ -255,7 +255,7 @@ def _decode(number: Any) -> Any:
 
 
 def _split(unit: Unit, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Numbers and strings for the sidecar, arrays for the npz; anything else is our own mistake."""
+    """Numbers and strings for the sidecar, arrays for the npz; anything else is a bug."""
     numbers, arrays = {}, {}
     for name, value in values.items():
         if isinstance(value, np.generic):
@@ -278,9 +278,9 @@ STORED = "stored already"
 
 
 def pack_results(store: Store, since: datetime, target: str | Path) -> int:
-    """Put the published results finished since a time into one zip file; returns how many there were."""
+    """Put published results finished since a time into one zip file; returns their number."""
     buffer, count = io.BytesIO(), 0
-    with zipfile.ZipFile(buffer, "w") as archive:  # what is in it is compressed
+    with zipfile.ZipFile(buffer, "w") as archive:  # its content is already compressed
         for path in sorted(store.published.glob("*/*/*-s*.json")):
             result = read_result(path, "loupe compute")
             if result.finished >= since.isoformat(timespec="seconds"):
@@ -292,26 +292,26 @@ def pack_results(store: Store, since: datetime, target: str | Path) -> int:
 
 
 def import_results(store: Store, source: Path) -> Iterator[tuple[Result, str]]:
-    """Add results of a file that :func:`pack_results` wrote, or of a folder; a later one replaces an earlier one.
+    """Add results from a file of :func:`pack_results`, or from a folder; later results replace earlier ones.
 
-    Each is read whole and compared with its digests and its name before it is written.
+    Each result's digests and name are checked before it is written.
 
     Yields
     ------
     tuple of Result and str
-        Each result, and what became of it.
+        Each result, and its outcome.
 
     Raises
     ------
     StoreError
-        If the source cannot be read or one of its results is damaged; those before it have been added.
+        If the source cannot be read or one of its results is damaged; earlier ones have been added.
     """
     with tempfile.TemporaryDirectory() as folder:
         root = source if source.is_dir() else Path(folder)
         try:
             if root != source:
                 with zipfile.ZipFile(source) as archive:
-                    archive.extractall(root)  # names that lead outside lose their way
+                    archive.extractall(root)  # names that lead outside are rejected
         except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             why = f"{folders.show_path(source)} holds no packed results ({error}): pack them again."
             raise StoreError(why) from None

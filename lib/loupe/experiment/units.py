@@ -1,7 +1,7 @@
 """Settings and units: a preset is a validated, frozen configuration; one (experiment, seed) under it is a unit of work.
 
-The defaults of a chapter's ``Config`` are the paper's own settings. Every other preset is an instance that
-states only what it changes, so the difference is always at hand to print. An experiment is a plain function.
+The defaults of a chapter's ``Config`` are the paper's own settings. Every other preset is an instance that states only
+its changes, so differences are easy to print. An experiment is a plain function.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from loupe.errors import LoupeError, shortened, shown
 
-MOST_CHARACTERS = 50_000  # of all settings together: a unit is told them in one message
+MOST_CHARACTERS = 50_000  # of all settings together: a unit gets them in one message
 
 
 class Difference(NamedTuple):
@@ -29,9 +29,9 @@ class Difference(NamedTuple):
 
 
 class Preset(BaseModel):
-    """Base of every chapter's ``Config``: frozen, no unknown fields, each field with a meaning.
+    """Base of every chapter's ``Config``: frozen, no unknown fields, a description for each field.
 
-    Subclasses give each field a description, with its unit, in a string under it. A field may hold a group of settings,
+    Subclasses describe each field, with its unit, in a string below it. A field may hold a group of settings,
     such as :class:`loupe.training.Training`: a frozen pydantic model.
     """
 
@@ -54,13 +54,13 @@ class Preset(BaseModel):
         Parameters
         ----------
         values
-            New values by field name, of plain types (as they stand in JSON). Of a group of settings those that
-            change: ``{"training": {"steps": 500}}``, or ``{"training.steps": 500}``.
+            New values by field name, as plain JSON types. For a group of settings, only those that change:
+            ``{"training": {"steps": 500}}``, or ``{"training.steps": 500}``.
 
         Raises
         ------
         LoupeError
-            If a name is no field or a value has the wrong type or range; the sentence lists the fields.
+            If a name is not a field or a value has the wrong type or range; the message lists the fields.
         """
         try:
             settings = json.loads(self.model_dump_json())
@@ -99,14 +99,14 @@ class Preset(BaseModel):
         return f"{what}; the settings are: {', '.join(known)}."
 
     def differences(self, other: Self) -> list[Difference]:
-        """The fields in which ``self`` and ``other`` differ, in the order of the class; of a group ``group.field``."""
+        """The fields in which ``self`` and ``other`` differ, in class order; ``group.field`` inside a group."""
         return list(_differences(self, other))
 
     def settings(self, names: Iterable[str]) -> dict[str, Any]:
-        """The named fields with their values as plain JSON types, in the order of the class.
+        """The named fields with their values as plain JSON types, in class order.
 
-        Of a group of settings only what differs from the defaults of the class that brought each of its fields: a
-        further field leaves what is stored of the group as it is.
+        A group of settings is stored as its differences from the defaults of the class that defined each field, so a
+        new field does not change stored groups.
         """
         found = json.loads(self.model_dump_json(include=set(names)))
         for name, value in found.items():
@@ -118,7 +118,7 @@ class Preset(BaseModel):
         return found
 
     def digest(self) -> str:
-        """Eight hexadecimal digits that stand for these settings in a file name."""
+        """Eight hexadecimal digits that identify these settings in a file name."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
 
 
@@ -137,11 +137,11 @@ def _first_default(group: BaseModel, field: str) -> Any:
 
 
 class Reading:
-    """A preset that remembers which of its fields were read.
+    """A preset that records which of its fields were read.
 
-    An experiment gets one of these. Its result then depends on the fields it read and no others, so that a
-    new setting of another experiment does not put it out of date. A result whose read fields have today's
-    values is valid: with equal values the experiment would read the same fields again.
+    An experiment gets one of these. Its result then depends on the fields it read and no others, so a new setting of
+    another experiment does not make it outdated. A result is valid if its fields have today's values: with equal values
+    the experiment would read the same fields again.
     """
 
     def __init__(self, preset: Preset):
@@ -150,12 +150,12 @@ class Reading:
 
     def __getattr__(self, name: str):
         fields = type(self._preset).model_fields
-        # Anything but a field (a method, a property) may look at every field.
+        # Anything else (a method, a property) may read every field.
         self._read.update([name] if name in fields else fields)
         return getattr(self._preset, name)
 
     def settings_read(self) -> dict[str, Any]:
-        """The fields read so far with their values, as plain JSON types, in the order of the class."""
+        """The fields read so far with their values, as plain JSON types, in class order."""
         return self._preset.settings(self._read)
 
 
@@ -167,11 +167,10 @@ def experiment(
 ) -> Callable:
     """Mark a function ``f(config, *, seed, device)`` of a paper's room as one of its experiments.
 
-    The function returns a dictionary of NumPy arrays, numbers and strings: all that its figures and claims need.
-    One with a further argument ``work`` is given a folder of its own for checkpoints: after an interruption it finds
-    there what it left, as long as neither its settings nor the package have changed. One that starts from what others
-    have stored, such as trained networks, names them in ``after`` and takes a further argument ``earlier``: their
-    results at its own seed, by name.
+    The function returns a dictionary of NumPy arrays, numbers and strings: everything that its figures and claims need.
+    With an extra argument ``work`` it gets its own folder for checkpoints: after an interruption they are still there,
+    unless its settings or the package have changed. To start from results of other experiments, such as trained
+    networks, name them in ``after`` and take an extra argument ``earlier``: their results at its own seed, by name.
 
     Parameters
     ----------
@@ -192,7 +191,7 @@ def experiment(
 
 
 def experiments_of(room: ModuleType) -> dict[str, Callable]:
-    """The experiments of a paper's room by name, in the order in which they were written."""
+    """The experiments of a paper's room by name, in source order."""
     return {name: value for name, value in vars(room).items() if hasattr(value, "seeds_field")}
 
 
@@ -200,8 +199,8 @@ def experiments_of(room: ModuleType) -> dict[str, Callable]:
 class Unit:
     """One experiment at one seed under one configuration.
 
-    ``published`` tells whether its result belongs among the committed ones: an exact preset other than
-    ``smoke``, and a seed that the preset lists. ``module`` is the name of its paper's room, which a process imports.
+    ``published`` says whether its result is to be committed: an exact preset other than ``smoke``, and a seed in the
+    preset's list. ``module`` is the name of its paper's room.
     """
 
     slug: str
@@ -221,7 +220,7 @@ class Unit:
         return f"{self.slug}/{self.experiment} seed {self.seed} at {self.preset}"
 
     def before(self) -> list["Unit"]:
-        """The units that it starts from: of the experiments that it comes after, at its own seed."""
+        """The units that it starts from, at its own seed."""
         experiments, room = experiments_of(self.room), self.room
         return [
             _unit(room, self.preset, self.config, experiments, name, self.seed)
@@ -230,7 +229,7 @@ class Unit:
 
 
 def resolve_config(room: ModuleType, preset: str, overrides: Mapping[str, Any] | None = None) -> Preset:
-    """The configuration of a preset with overrides applied; unknown names are refused in one sentence."""
+    """The configuration of a preset with overrides; unknown names raise a one-sentence error."""
     if not isinstance(preset, str) or preset not in room.PRESETS:
         raise LoupeError(f"no preset is called {shown(preset)}: choose one of {', '.join(room.PRESETS)}.")
     config = room.PRESETS[preset]
@@ -247,8 +246,7 @@ def units_of(
 ) -> list[Unit]:
     """All units of a chapter at a preset, or those of one experiment, or at one seed.
 
-    A seed that the preset does not list is allowed: it asks for one more repetition, kept apart from the
-    published results.
+    A seed outside the preset's list is allowed: it is an extra repetition, kept separate from the published results.
     """
     config = resolve_config(room, preset, overrides)
     experiments = experiments_of(room)

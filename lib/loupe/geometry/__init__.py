@@ -1,7 +1,7 @@
-"""Manifolds with one vocabulary, means on them that can be differentiated, and layers of hyperbolic networks.
+"""Manifolds with one interface, differentiable Fréchet means, and layers of hyperbolic networks.
 
-Every manifold has the verbs ``project``, ``to_tangent``, ``exp``, ``log``, ``dist``, ``inner``, ``transport``, ``random``,
-``geodesic``, ``frame``, ``log_volume_density`` and ``divergence``; see :class:`~loupe.geometry.Manifold`.
+Every manifold has the methods ``project``, ``to_tangent``, ``exp``, ``log``, ``dist``, ``inner``, ``transport``,
+``random``, ``geodesic``, ``frame``, ``log_volume_density`` and ``divergence``; see :class:`~loupe.geometry.Manifold`.
 """
 
 from loupe.geometry.averages import (

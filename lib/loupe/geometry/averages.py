@@ -1,4 +1,4 @@
-"""Averages to compare the Fréchet mean with, and the solvers of its literature, one step at a time."""
+"""Averages to compare with the Fréchet mean, and single steps of its solvers from the literature."""
 
 import torch
 
@@ -30,12 +30,12 @@ def tangent_mean(points, weights=None, manifold=None):
 def einstein_midpoint(points, weights=None, manifold=None):
     """The weighted sum on the hyperboloid, scaled back onto it; also called Lorentz centroid.
 
-    It minimises the sum of ``cosh(sqrt(c) d)`` in place of ``d**2``.
+    It minimizes the sum of ``cosh(sqrt(c) d)`` instead of ``d**2``.
 
     Parameters
     ----------
     points : torch.Tensor, shape (..., n, d)
-        Of the ball, or of the hyperboloid.
+        On the ball or on the hyperboloid.
     weights : torch.Tensor, shape (..., n), optional
     manifold : PoincareBall or Hyperboloid, optional
         The ball of curvature -1 by default.
@@ -57,7 +57,7 @@ def ball_step(points, weights, mean, manifold):
     """One iteration of the paper's Algorithm 1, in the ball.
 
     ``d**2 = g(t) / c`` is concave in ``t = c |x - y|**2 / ((1 - c |x|**2) (1 - c |y|**2))``: its tangent at the current
-    mean lies above it, and the sum of tangents has a minimum in closed form.
+    mean is an upper bound, and the sum of tangents has a closed-form minimum.
 
     Parameters
     ----------
@@ -78,13 +78,13 @@ def ball_step(points, weights, mean, manifold):
     alpha = weights * 4 * arsinh_ratio(t) / room_x  # g'(t) = 4 arsinh(sqrt t) / sqrt(t (1 + t))
     b = (alpha.unsqueeze(-1) * points).sum(-2)
     p = (alpha * (1 - K * points.square().sum(-1))).sum(-1, keepdim=True)
-    q = b / p  # the quotient first: squares of great weights overflow
-    # This form of the root is right at the origin too.
+    q = b / p  # divide first: squares of large weights overflow
+    # This form of the root also holds at the origin.
     return 2 * q / (1 + (1 + 4 * K * q.square().sum(-1, keepdim=True)).clamp_min(0).sqrt())
 
 
 def hyperboloid_step(points, weights, mean, manifold):
-    """One iteration of the paper's Algorithm 2, on the hyperboloid; the same iteration as in the ball, in that chart.
+    """One iteration of the paper's Algorithm 2: the same iteration as in the ball, on the hyperboloid.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def hyperboloid_step(points, weights, mean, manifold):
 
 
 def karcher_step(points, weights, mean, manifold):
-    """One iteration of Karcher flow: to the average of the logarithms, and back onto the manifold."""
+    """One iteration of Karcher flow: average the logarithms, then map back to the manifold."""
     return gradient_step(points, weights, mean, manifold, 0.5)
 
 
@@ -131,9 +131,9 @@ def gradient_step(points, weights, mean, manifold, step):
 
 
 def karcher_flow(points, weights=None, manifold=None, *, start=None, iterations=100):
-    """The Fréchet mean by Karcher flow, begun at the first point; where autograd records, through all iterations.
+    """The Fréchet mean by Karcher flow from the first point; autograd differentiates through all iterations.
 
-    It serves every manifold; points of matrix manifolds have shape ``(..., n, d, d)``.
+    It works on every manifold; points of matrix manifolds have shape ``(..., n, d, d)``.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def karcher_flow(points, weights=None, manifold=None, *, start=None, iterations=
 def riemannian_gradient_descent(
     points, weights=None, manifold: Manifold | None = None, *, step=0.01, start=None, iterations=1000
 ):
-    """The Fréchet mean by Riemannian gradient descent with a fixed step; as :func:`karcher_flow` otherwise."""
+    """The Fréchet mean by Riemannian gradient descent with a fixed step; otherwise like :func:`karcher_flow`."""
     manifold = manifold or PoincareBall()
     axis = -1 - manifold.ndim
     if weights is None:

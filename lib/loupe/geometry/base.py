@@ -1,19 +1,18 @@
-"""What every manifold of the book can do: one set of verbs, for points in any leading shape.
+"""The interface of every manifold, for points of any batch shape.
 
-Each method takes tensors whose leading shapes broadcast, and returns the dtype that it got. A point is a vector
+Each method takes tensors whose batch shapes broadcast, and returns the dtype of its arguments. A point is a vector
 ``(..., d)``, or a matrix ``(..., n, n)`` where ``ndim`` is 2; a tangent vector has the shape of its point. The formulas
 are plain tensor operations, so gradients of every order flow through points, tangent vectors and, in hyperbolic space,
 curvature; they are finite where points coincide.
 
-A number that is nan gives nan. A point that is off the manifold, by more than rounding and the steps of a solver, gives a
-ValueError; where looking at values would cost a wait or is not possible, on a GPU and under ``torch.compile`` or
-``torch.func``, it gives nan.
+NaN in gives NaN out. A point off the manifold, beyond rounding and solver error, raises a ValueError. On a GPU the
+check would wait, and under ``torch.compile`` or ``torch.func`` it is impossible: there such a point gives NaN.
 
 Why not geoopt's classes? Our benchmarks and tests compare with them, but in its ball the inverse hyperbolic tangent is
 clamped at 1 - 1e-7, points are held 1e-5 (float64) or 4e-3 (float32) away from the boundary, ball and hyperboloid take
-curvature in different ways, and there is no mean to differentiate: exactness is what this book is about. Its Riemannian
-optimisers are sound and should be taken as they are by a chapter whose *parameters* lie on a manifold; the networks of
-this package keep theirs in tangent spaces, where any optimiser of torch will do.
+curvature in different ways, and there is no differentiable mean; this book needs exactness. Its Riemannian optimizers
+are sound: use them if *parameters* lie on a manifold. The networks of this package keep parameters in tangent spaces,
+where any torch optimizer works.
 """
 
 import math
@@ -24,7 +23,7 @@ from loupe.derivatives import transformed
 
 
 class Manifold:
-    """A Riemannian manifold, by its verbs.
+    """A Riemannian manifold.
 
     Attributes
     ----------
@@ -41,7 +40,7 @@ class Manifold:
     complex = False
 
     def project(self, x):
-        """The point of the manifold that stands for ``x (..., d)``, after rounding or a step off it."""
+        """The point on the manifold for ``x (..., d)``, which may be off it by rounding or a step."""
         raise NotImplementedError
 
     def to_tangent(self, x, u):
@@ -53,7 +52,7 @@ class Manifold:
         raise NotImplementedError
 
     def log(self, x, y):
-        """The initial velocity at ``x`` of the shortest geodesic that is at ``y`` after time 1."""
+        """The initial velocity at ``x`` of the shortest geodesic that reaches ``y`` at time 1."""
         raise NotImplementedError
 
     def exp0(self, u):
@@ -95,7 +94,7 @@ class Manifold:
         return _root(self.inner(x, u, u).clamp_min(0))
 
     def transport(self, x, y, u):
-        """``u``, tangent at ``x``, carried in parallel along the geodesic to ``y``."""
+        """Parallel transport of ``u``, tangent at ``x``, along the geodesic to ``y``."""
         raise NotImplementedError
 
     def random(self, *shape, generator=None, dtype=None, device=None):
@@ -108,17 +107,17 @@ class Manifold:
         return self.from_frame(x, normal(shape, generator, x.dtype.to_real(), x.device))
 
     def origin_like(self, x):
-        """The manifold's chosen origin, in the shape, dtype and place of ``x``."""
+        """The manifold's chosen origin, with the shape, dtype and device of ``x``."""
         raise NotImplementedError
 
     # ---- frames, volumes and divergences
 
     def dimension_like(self, x):
-        """The dimension of the manifold that points of the shape of ``x`` belong to."""
+        """The dimension of the manifold, for points of the shape of ``x``."""
         raise NotImplementedError
 
     def from_frame(self, x, a):
-        """The tangent vector at ``x`` with coordinates ``a (..., dimension)`` in :meth:`frame`, without forming it."""
+        """The tangent vector at ``x`` with coordinates ``a (..., dimension)`` in the :meth:`frame`, which is not formed."""
         raise NotImplementedError
 
     def frame(self, x):
@@ -136,7 +135,7 @@ class Manifold:
         raise NotImplementedError
 
     def log_volume_like(self, x):
-        """The logarithm of the volume, a float: minus that of the uniform density. ValueError where it is infinite."""
+        """The log of the volume, a float (minus the uniform log-density). ValueError where it is infinite."""
         raise ValueError(f"{self!r} has no finite volume, and no uniform distribution")
 
     def divergence(self, field, x, noise=None):
@@ -145,11 +144,12 @@ class Manifold:
         Parameters
         ----------
         field : callable
-            Points to tangent vectors, each element of the batch by itself.
+            Points to tangent vectors, independently for each element of the batch.
         x : torch.Tensor
         noise : torch.Tensor, shape (..., dimension), optional
-            Coordinates in :meth:`frame` of mean 0 and covariance 1, such as signs, for Hutchinson's estimate by one
-            derivative. Without it the divergence is exact, by one derivative for each direction of the frame.
+            A noise vector for Hutchinson's estimate, in coordinates of :meth:`frame`, of mean 0 and covariance 1, such
+            as random signs; it takes one derivative. Without it the divergence is exact, with one derivative for each
+            direction of the frame.
         """
 
         def along(a):
@@ -168,7 +168,7 @@ class Manifold:
         return trace + self._volume_slope(x, field(x))
 
     def _component(self, x, a, y, v):
-        """What of ``v``, a field near ``x`` at ``y``, the divergence differentiates along a direction of the frame."""
+        """The part of ``v``, a field near ``x`` at ``y``, that the divergence differentiates along a frame direction."""
         return self.inner(x, self.from_frame(x, a), v)
 
     def _volume_slope(self, x, u):
@@ -176,7 +176,7 @@ class Manifold:
         return 0.0
 
     def windings(self, x, u):
-        """Tangent vectors of geodesics to one point, ``u`` the shortest, along a new first axis."""
+        """Initial velocities of all geodesics to one point, ``u`` the shortest, along a new first axis."""
         return u.unsqueeze(0)
 
     def log_wrapped_normal(self, x, y, scale):
@@ -186,15 +186,15 @@ class Manifold:
         logs = log_normal(a, scale).sum(-1) - self.log_volume_density(x, branches)
         if len(logs) == 1:
             return logs.squeeze(0)
-        # A vector 0 has no direction in which to go round, and is there once.
+        # The zero vector has no direction to wind around: count it once.
         again = (branches[1:] == branches[:1]).flatten(-self.ndim).all(-1)
         others = torch.where(again, -torch.inf, logs[1:])
         return torch.cat([logs[:1], others]).logsumexp(0)
 
-    # ---- what means and networks ask
+    # ---- for means and networks
 
     def beside(self):
-        """The same manifold, for points with one more axis before their coordinates: see batches of curvatures."""
+        """The same manifold for points with an extra axis before their coordinates, for batches of curvatures."""
         return self
 
     def mean(self, groups, points, weights, start, *, tolerance, max_iterations):
@@ -205,16 +205,16 @@ class Manifold:
         )
 
     def inside(self, x):
-        """Points of a network, kept off the manifold's edge by the margin of their dtype."""
+        """Network outputs, kept away from the manifold's boundary by a margin of their dtype."""
         return x
 
     def translated(self, x, shift):
-        """``x``, moved along the geodesic that leaves it as that to ``shift`` leaves the origin."""
+        """``x``, moved along the geodesic whose velocity is that from the origin to ``shift``, transported to ``x``."""
         origin = self.origin_like(x)
         return self.exp(x, self.transport(origin, x, self.log0(shift)))
 
     def entered(self, u):
-        """``log0(inside(exp0(u)))``: what a network sees of features that are tangent vectors at the origin."""
+        """``log0(inside(exp0(u)))``: network inputs from features that are tangent vectors at the origin."""
         return u
 
     # ---- checks
@@ -238,18 +238,18 @@ class Manifold:
         self.check_shape(tuple(sizes.pop()))
 
     def check_shape(self, shape):
-        """Refuse a shape that does not end with that of a point, with a ValueError."""
+        """ValueError unless the shape ends with that of a point."""
         if self.event_shape not in (None, tuple(shape[-self.ndim :])):
             wanted = ", ".join(map(str, self.event_shape))
             raise ValueError(f"points of {self!r} must have shape (..., {wanted}), got {shape}")
 
     def sound(self, *points, vectors=()):
-        """The points, once they are seen to be on the manifold and to have as many coordinates as the vectors.
+        """The points, checked to be on the manifold and to have as many coordinates as the vectors.
 
         Raises
         ------
         ValueError
-            If they have not, or a point is off the manifold; where values are not looked at, its coordinates are nan.
+            If they do not, or a point is off the manifold; where values are not checked, its coordinates become nan.
         """
         self._shaped(*points, *vectors)
         return [self._sound(x) for x in points]
@@ -273,7 +273,7 @@ class Manifold:
         return x[off]
 
     def off(self, x):
-        """Which points are off the manifold by far, shape ``(...)``; None where none can be. A nan is not."""
+        """Which points are far off the manifold, shape ``(...)``; None if none can be. NaN does not count."""
         return None
 
     def __repr__(self):
@@ -289,7 +289,7 @@ def _beside(values, axes):
 
 
 def _root(square):
-    """The root, with the gradient 0 at 0."""
+    """The square root, with gradient 0 at 0."""
     zero = square == 0
     return torch.where(zero, 0.0, torch.where(zero, 1.0, square).sqrt())
 
@@ -301,24 +301,24 @@ def log_normal(a, scale):
 
 
 def full(x):
-    """The points; half precision in float32, since no formula here has digits to spare."""
+    """The points; half precision becomes float32, since the formulas need the digits."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def nan_where(value, *points):
-    """``value (..., k)``, nan where a point is: for what does not depend on the point."""
+    """``value (..., k)``, set to nan where a point is nan: for values that do not depend on the point."""
     for x in points:
         value = spoilt(value, x.isnan().any(-1, keepdim=True))
     return value
 
 
 def spoilt(value, where):
-    """The value, nan in places. Added, so that gradients elsewhere are the same to the bit."""
+    """The value, nan where marked. It is added, so that gradients elsewhere stay the same bit for bit."""
     return value + torch.where(where, torch.nan, 0.0).to(value.dtype)
 
 
 OFF = 2e-3
-"""How far off points may be, in squares: solvers and differences leave the manifold a little."""
+"""Tolerance for points, in squares: solvers and differences leave the manifold slightly."""
 
 
 def normal(shape, generator, dtype, device):

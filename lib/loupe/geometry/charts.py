@@ -1,7 +1,7 @@
-"""How the Fréchet mean of each manifold comes to its solver: what is to be known about a chart, and nothing else.
+"""The Fréchet mean on each manifold: maps between its chart and the chart of the solver.
 
-Every function takes points and weights as entries of groups, and the manifold that it serves as a method; it returns
-the means with estimates of their errors.
+Every function takes the manifold (it is used as a method), points and weights as entries of groups, and returns the
+means with estimates of their errors.
 """
 
 import torch
@@ -30,7 +30,7 @@ def ball_mean(groups, points, weights, manifold, start, **limits):
 
 
 def hyperboloid_mean(groups, points, weights, manifold, start, **limits):
-    """By way of the ball, where points far out keep their digits."""
+    """Through the ball, where distant points keep their digits."""
     curvature = torch.as_tensor(manifold.curvature, dtype=points.dtype, device=points.device)
     if curvature.dim():  # one for each mean
         curvature = curvature[:, None]
@@ -38,7 +38,7 @@ def hyperboloid_mean(groups, points, weights, manifold, start, **limits):
     fixed = points.detach()
 
     def beside(number):
-        """The number, or that of each mean, beside its points."""
+        """The number (one, or one for each mean), broadcast to the points."""
         return number.unsqueeze(1) if number.dim() else number
 
     def chart(x):
@@ -68,7 +68,7 @@ def hyperboloid_mean(groups, points, weights, manifold, start, **limits):
             ..., :1
         ]
         square = beside(curvature) * lorentz
-        # 1 in value, where the difference of large squares has no digits.
+        # Exactly 1 in value, where a difference of large squares has no digits.
         norm = (1 + _as_zero(square)).sqrt()
         pairs = (points, norm, beside(unit)), (mean, 1, unit)
         x, m = (k * p[..., 1:] / (n + k * p[..., :1]) for p, n, k in pairs)
@@ -84,10 +84,10 @@ def _lifted(mean, radius):
 
 
 class _FollowPoints(torch.autograd.Function):
-    """0, with the derivative of the lifted mean with respect to points of the ambient space.
+    """Zero, with the derivative of the lifted mean with respect to points of the ambient space.
 
-    Not by way of the chart: its cotangents have a tangential and a normal part that nearly cancel far out. Here the
-    product of a point with the solution of the Hessian's system comes from the recentred view.
+    It avoids the chart, where tangential and normal parts of cotangents nearly cancel far out. Here the product of a
+    point with the solution of the Hessian system comes from the recentered view.
     """
 
     @staticmethod
@@ -108,7 +108,7 @@ class _FollowPoints(torch.autograd.Function):
         h = arsinh_ratio(seen.t)
         square = m.square().sum(-1, keepdim=True)
         lifted = torch.cat([1 + square, 2 * m], dim=-1) / (1 - square)
-        # The frame at the mean that Möbius translation carries there from the origin: e_i goes to
+        # The origin's frame, carried to the mean by Möbius translation: e_i goes to
         # (2 m_i / (1 - |m|^2), e_i + 2 m_i m / (1 - |m|^2)).
         fall = 2 * (cotangent[..., :1] + (m * cotangent[..., 1:]).sum(-1, keepdim=True)) / (1 - square)
         lam = unit_ball.solve_hessian(groups, seen, weights, h, radius * (cotangent[..., 1:] + fall * m))
@@ -125,12 +125,12 @@ class _FollowPoints(torch.autograd.Function):
 
 
 def _as_zero(value):
-    """0, with the derivative of the value."""
+    """Zero, with the derivative of the value."""
     return value - value.detach()
 
 
 def sphere_mean(groups, points, weights, manifold, start, **limits):
-    """Karcher flow, and the implicit derivative as that of one step of Newton's method at its end."""
+    """Karcher flow; the implicit derivative is that of one Newton step at its end."""
     fixed = points.detach()
     mean, error = solved("sphere", groups, fixed, weights.detach(), start, **limits)
 

@@ -20,14 +20,14 @@ TURN = 2 * math.pi
 class Torus(Euclidean):
     """Angles ``(..., n)`` modulo 2 pi, with the flat metric.
 
-    Every finite number is an angle; points that a verb returns lie in [0, 2 pi).
+    Every finite number is an angle; returned points lie in [0, 2 pi).
 
     Parameters
     ----------
     dimension : int
     """
 
-    # What is not so in flat space.
+    # The parts that differ from flat space.
     squared_dist, translated, mean = Manifold.squared_dist, Manifold.translated, Manifold.mean
 
     def __init__(self, dimension=1):
@@ -35,7 +35,7 @@ class Torus(Euclidean):
 
     def project(self, x):
         rest = x.remainder(TURN)
-        # The remainder of a small negative number is rounded up to a full turn.
+        # The remainder of a small negative number rounds up to a full turn.
         return torch.where(rest >= TURN, 0 * rest, rest)
 
     def exp(self, x, u):
@@ -54,7 +54,7 @@ class Torus(Euclidean):
         return self.event_shape[0] * math.log(TURN)
 
     def log_wrapped_normal(self, x, y, scale):
-        """Over all turns of each angle by itself."""
+        """Summed over all turns of each angle separately."""
         turns = TURN * torch.arange(-TURNS, TURNS + 1, dtype=x.dtype, device=x.device)
         u = self.log(x, y).unsqueeze(-1) + turns
         scale = torch.as_tensor(scale, dtype=u.dtype, device=u.device).unsqueeze(-1)
@@ -65,7 +65,7 @@ class Torus(Euclidean):
 
 
 class _MatrixGroup(Manifold):
-    """A compact matrix group with a metric that translations from both sides keep: ``share * Re tr(u^dagger v)``."""
+    """A compact matrix group with the bi-invariant metric ``share * Re tr(u^dagger v)``."""
 
     ndim = 2
     share = 1.0
@@ -102,7 +102,7 @@ class _MatrixGroup(Manifold):
 
     def log(self, x, y):
         x, y = self.sound(x, y)
-        # The difference first, for points that nearly coincide.
+        # Subtract first, for points that nearly coincide.
         return product(x, self._log(product(adjoint(x), y - x)))
 
     def inner(self, x, u, v):
@@ -116,7 +116,7 @@ class _MatrixGroup(Manifold):
         return product(x, half, self._left(x, u), half)
 
     def random(self, *shape, generator=None, dtype=None, device=None):
-        """Matrices of Haar's distribution."""
+        """Haar-distributed matrices."""
         self.check_shape(shape)
         # QR is unique, and Q uniform, only with a positive diagonal of R.
         if dtype is None and self.complex:
@@ -149,7 +149,7 @@ class _MatrixGroup(Manifold):
         return (gap > OFF) | (det > OFF)
 
     def _gap(self, x):
-        """By how much the columns miss being orthonormal, and the determinant 1."""
+        """How far the columns are from orthonormal, and the determinant from 1."""
         gram = product(adjoint(x), x) - eye_like(x)
         return gram.abs().amax((-2, -1)), (torch.linalg.det(x) - 1).abs()
 
@@ -169,7 +169,7 @@ class _MatrixGroup(Manifold):
 class SpecialOrthogonal(_MatrixGroup):
     """Rotations of space, ``(..., 3, 3)``; distances are angles of rotation, and the volume is 8 pi**2.
 
-    The logarithm of a half turn is one of the two shortest ways.
+    The logarithm of a half turn is one of its two shortest geodesics.
 
     Parameters
     ----------
@@ -179,7 +179,7 @@ class SpecialOrthogonal(_MatrixGroup):
     Raises
     ------
     ValueError
-        If it is another.
+        For any other n.
     """
 
     share = 0.5
@@ -203,7 +203,7 @@ class SpecialOrthogonal(_MatrixGroup):
         return basis
 
     def _log(self, z):
-        """By the quaternion q of the rotation: all of its products fill a symmetric matrix, of which one row will do."""
+        """From the quaternion q of the rotation: its products fill a symmetric matrix, and one row suffices."""
         flip = torch.tensor(
             [[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]], dtype=z.dtype, device=z.device
         )
@@ -240,8 +240,8 @@ class SpecialOrthogonal(_MatrixGroup):
 class SpecialUnitary(_MatrixGroup):
     """Complex matrices ``(..., n, n)`` with ``x^dagger x = 1`` and determinant 1, with the Frobenius metric.
 
-    Volumes: ``4 sqrt(2) pi**2`` for n = 2, ``16 sqrt(3) pi**5`` for n = 3. The logarithm is the shortest one, which is
-    not the principal one where the principal angles do not sum to 0.
+    Volumes: ``4 sqrt(2) pi**2`` for n = 2, ``16 sqrt(3) pi**5`` for n = 3. The logarithm is the shortest one; it
+    differs from the principal one where the principal angles do not sum to 0.
 
     Parameters
     ----------
@@ -288,13 +288,13 @@ class SpecialUnitary(_MatrixGroup):
         with torch.no_grad():
             safe, _ = sound_matrix(z.detach(), torch.zeros_like(z.detach()))
             angles = torch.linalg.eigvals(eye + safe).angle().sort(-1).values
-            # The angles sum to whole turns: so many of the largest are a turn too large, or of the smallest too small.
+            # The angles sum to k full turns: shift the k largest (or the -k smallest) by a turn.
             turns, index = (angles.sum(-1, keepdim=True) / TURN).round(), torch.arange(n, device=z.device)
             angles = angles - TURN * (
                 (index >= n - turns).to(angles.dtype) - (index < -turns).to(angles.dtype)
             )
             middle = 0.5 * (angles.amax(-1) + angles.amin(-1))[..., None, None]
-        # Turned by the middle of their arc, the angles are as far from a half turn as can be.
+        # Rotated by the middle of their arc, the angles are as far from a half turn as possible.
         less = torch.complex(-2 * (0.5 * middle).sin().square(), -middle.sin())  # exp(-i middle) - 1
         log = log1p(z + less * (eye + z))
         return self._algebra(log + torch.complex(torch.zeros_like(middle), middle) * eye)
@@ -308,7 +308,7 @@ class SpecialUnitary(_MatrixGroup):
         return 0.5 * math.log(n) + (n - 1) * (n + 2) / 2 * math.log(TURN) - factorials
 
     def log_wrapped_normal(self, x, y, given):
-        """Along the shortest geodesic only, so where hardly any others count."""
+        """From the shortest geodesic only, so the scale must make the others negligible."""
         scale, half = torch.as_tensor(given).detach(), self.dimension_like(x) / 2
         # Vectors shorter than half of the shortest loop, of length 2 sqrt(2) pi, lead to different points.
         outside = torch.special.gammaincc(torch.tensor(half).double(), (math.pi / scale.max().double()) ** 2)

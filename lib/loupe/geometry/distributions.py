@@ -17,8 +17,8 @@ class WrappedNormal:
     """``exp_mean(u)`` of a normal tangent vector ``u``, whose coordinates in the frame at the mean are independent.
 
     The density counts every geodesic that leads to a point on the sphere, the torus and SO(3); on the sphere and SO(3) it
-    is infinite where they meet, at the mean's antipode. On SU(n) it counts the shortest, and refuses scales for which
-    others matter.
+    is infinite where they meet, at the mean's antipode. On SU(n) it counts the shortest one only, and raises for scales
+    where others matter.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class WrappedNormal:
         self.manifold.sound(self.mean)
 
     def sample(self, shape=(), generator=None):
-        """Points of shape ``(*shape, ...)``; gradients reach mean and scale."""
+        """Points of shape ``(*shape, ...)``, differentiable in mean and scale."""
         lead = self.mean.shape[: self.mean.dim() - self.manifold.ndim]
         mean = self.mean.expand(*shape, *self.mean.shape)
         real = self.mean.dtype.to_real()
@@ -99,7 +99,7 @@ class VonMisesFisher:
             below, above = torch.empty_like(kappa), torch.empty_like(kappa)
             open_ = torch.arange(len(kappa), device=mean.device)
             while len(open_):
-                # A coordinate of a uniform point has the symmetric beta distribution that is asked for.
+                # One coordinate of a uniform point has exactly this symmetric beta distribution.
                 uniform = Sphere().random(
                     len(open_), d, generator=generator, dtype=mean.dtype, device=mean.device
                 )
@@ -116,9 +116,10 @@ class VonMisesFisher:
 
 
 def _log_normaliser(kappa, d):
-    """The log of the integral of ``exp(kappa (<mean, x> - 1))``, differentiable to any order: no Bessel function is.
+    """The log of the integral of ``exp(kappa (<mean, x> - 1))``, differentiable to any order (torch's Bessel functions
+    are not).
 
-    Gauss and Legendre's rule over the angle to the mean, within twelve widths of the largest value.
+    Gauss-Legendre quadrature over the angle to the mean, within twelve widths of the peak.
     """
     n, at = d - 2, kappa.detach().double()
     cosine = 2 * at / (n + (n * n + 4 * at.square()).sqrt()).clamp_min(1e-300)

@@ -2,8 +2,8 @@
 
 Lou et al. 2020: the mean has no closed form in hyperbolic space, but a solver without a step size (section 4), and a
 derivative by the implicit function theorem (section 3) that needs none of the solver's iterations. Here the solver is
-the paper's, begun at the Einstein midpoint and seen from there (:mod:`loupe.geometry.unit_ball`); the few means that
-are still open after sixteen iterations are finished by Newton's method, whose Hessian the derivative needs anyway.
+the paper's, started at the Einstein midpoint and recentered there (:mod:`loupe.geometry.unit_ball`); Newton's method
+finishes the few means that have not converged after sixteen iterations. The derivative needs its Hessian anyway.
 """
 
 import warnings
@@ -33,8 +33,8 @@ def frechet_mean(
 ) -> torch.Tensor:
     """The point with the least weighted sum of squared distances to given points; differentiable.
 
-    Gradients reach points, weights and curvature, through the implicit function theorem. On the hyperboloid, where
-    points may be moved off the manifold, they are those of ``arcosh(K <x, y>_L) / sqrt(-K)``; project them with
+    It is differentiable in points, weights and curvature, by the implicit function theorem. On the hyperboloid, where
+    points may leave the manifold, gradients are those of ``arcosh(K <x, y>_L) / sqrt(-K)``; project them with
     ``to_tangent`` for Riemannian ones.
 
     Parameters
@@ -45,14 +45,14 @@ def frechet_mean(
         At least 0, and not all 0; they need not sum to 1. Equal weights by default. Broadcast over leading axes.
     manifold : Manifold
         :class:`~loupe.geometry.PoincareBall` (the default, of curvature -1), :class:`~loupe.geometry.Hyperboloid`,
-        :class:`~loupe.geometry.Euclidean`, or :class:`~loupe.geometry.Sphere`, where the points are to lie in an open
+        :class:`~loupe.geometry.Euclidean`, or :class:`~loupe.geometry.Sphere`, where the points must lie in an open
         hemisphere. A curvature may be one number, or one for each mean.
     start : torch.Tensor, shape (..., d), optional
-        Where the solver begins, such as the mean of the epoch before.
+        Where the solver starts, such as the mean of the previous epoch.
     max_iterations : int
     tolerance : float, optional
-        Of the estimated error of the mean, as a length in units of the curvature radius; 1e-12 in float64, 1e-6 in
-        float32.
+        Tolerance for the estimated error of the mean, a length in units of the curvature radius; by default 1e-12 in
+        float64, 1e-6 in float32.
 
     Returns
     -------
@@ -67,8 +67,8 @@ def frechet_mean(
     Warns
     -----
     RuntimeWarning
-        If the tolerance was not reached; the mean is returned all the same. Also if points are in float32 and so near
-        the boundary of the ball that few digits are left.
+        If the tolerance was not reached; the mean is returned anyway. Also if float32 points are so close to the
+        boundary of the ball that few digits are left.
 
     Examples
     --------
@@ -105,7 +105,7 @@ def frechet_variance(
     weights : torch.Tensor, shape (..., n), optional
     manifold : Manifold
     mean : torch.Tensor, shape (..., d), optional
-        The Fréchet mean, where it is known already.
+        The Fréchet mean, if it is already known.
     **options
         As for :func:`frechet_mean`.
 
@@ -132,8 +132,8 @@ def graph_frechet_mean(
 ) -> torch.Tensor:
     """For each node of a graph, the Fréchet mean of the points at the sources of its incoming edges.
 
-    Nothing is padded: the work is proportional to the number of edges. A node without incoming edges keeps its own
-    point. Differentiable, as :func:`frechet_mean`.
+    There is no padding: the work is proportional to the number of edges. A node without incoming edges keeps its own
+    point. Differentiable, like :func:`frechet_mean`.
 
     Parameters
     ----------

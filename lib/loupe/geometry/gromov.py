@@ -1,4 +1,4 @@
-"""How far a graph is from a tree: hop distances of all pairs and the four-point delta of Gromov."""
+"""How far a graph is from a tree: hop distances of all pairs, and Gromov's four-point delta."""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -7,17 +7,17 @@ import numpy as np
 
 from loupe.checks import edge_list, unmasked, whole
 
-# The mark of a pair that no path joins; every length up to 254 stays a length.
+# Marks a pair without a path; lengths up to 254 are lengths.
 UNREACHABLE = 255
 LONGEST = UNREACHABLE - 1
 
-# Bytes of the neighbours' bit sets gathered at once: what is reached is computed for as many sources as fit.
+# Bytes of neighbors' bit sets gathered at once: this limits the number of sources in a block.
 GATHER_BYTES = 2**25
 
 # All 4-tuples of 400 nodes are a billion, some tens of seconds.
 EXHAUSTIVE_NODES = 400
 
-# Random 4-tuples treated at once: about 30 MB of indices and sums.
+# Random 4-tuples processed at once: about 30 MB of indices and sums.
 TUPLE_BLOCK = 2**18
 
 
@@ -62,12 +62,12 @@ def hop_distances(edges, num_nodes, *, sources=None):
     Raises
     ------
     ValueError
-        If edges are of another shape or no integers, an edge or a source names no node, or a finite distance exceeds
-        254.
+        If edges have the wrong shape or are not integers, an edge or a source names no node, or a finite distance
+        exceeds 254.
 
     Notes
     -----
-    Costs about E S / 64 word operations a step, and as many steps as the graph is wide. Memory is S N bytes
+    Costs about E S / 64 word operations a step, and as many steps as the graph's diameter. Memory is S N bytes
     and a few tens of megabytes.
 
     Examples
@@ -90,7 +90,7 @@ def hop_distances(edges, num_nodes, *, sources=None):
 
 
 def search(neighbours, starts, sources):
-    """Distances uint8 (S, N) from a block of sources, given the neighbour lists."""
+    """Distances uint8 (S, N) from a block of sources, given the neighbor lists."""
     columns = np.arange(len(sources))
     seen = np.zeros((len(starts), 64 * -(-len(sources) // 64)), np.uint8)
     seen[sources, columns] = 1
@@ -111,7 +111,7 @@ def search(neighbours, starts, sources):
 
 
 def neighbour_lists(edges, num_nodes):
-    """Each node's neighbours and itself, int64 (2E + N or fewer,), and where each list starts, int64 (N,)."""
+    """Each node's neighbors and itself, int64 (2E + N or fewer,), and where each list starts, int64 (N,)."""
     loops = np.arange(num_nodes)
     nodes = np.concatenate([edges[:, 0], edges[:, 1], loops])
     others = np.concatenate([edges[:, 1], edges[:, 0], loops])
@@ -131,12 +131,12 @@ def gromov_delta(distances, *, samples=None, seed=0):
     Parameters
     ----------
     distances : numpy.ndarray, uint8 (N, N)
-        As of :func:`hop_distances`, symmetric; 255 stands for no path. For a graph too large for all pairs give
-        the square part of some random nodes, ``hop_distances(edges, n, sources=nodes)[:, nodes]``.
+        From :func:`hop_distances`, symmetric; 255 means no path. If the graph is too large for all pairs, pass the
+        square block of some random nodes, ``hop_distances(edges, n, sources=nodes)[:, nodes]``.
     samples : int or None
-        Number of random 4-tuples of different nodes, each as likely; None takes every 4-tuple once.
+        Number of uniform random 4-tuples of different nodes; None takes every 4-tuple once.
     seed : int or numpy.random.Generator
-        Of the random tuples.
+        Seed of the random tuples.
 
     Returns
     -------
@@ -147,11 +147,11 @@ def gromov_delta(distances, *, samples=None, seed=0):
     ------
     ValueError
         If the distances are not a square uint8 matrix of at least 4 nodes, there are too many nodes for all
-        tuples, fewer than one sample is asked for, or no tuple is finite.
+        tuples, ``samples`` is below 1, or no tuple is finite.
 
     Notes
     -----
-    HGCN (Chami et al. 2019) compares data sets by the maximum over 50,000 random tuples.
+    HGCN (Chami et al. 2019) compares datasets by the maximum over 50,000 random tuples.
 
     Examples
     --------
@@ -185,7 +185,7 @@ def gromov_delta(distances, *, samples=None, seed=0):
 
 
 def largest_gaps(first, second, third):
-    """Largest less second largest of three arrays of one shape."""
+    """Largest minus second largest of three arrays of the same shape."""
     high, low = np.maximum(first, second), np.minimum(first, second)
     return np.maximum(high, third) - np.maximum(low, np.minimum(high, third))
 
@@ -193,8 +193,8 @@ def largest_gaps(first, second, third):
 def all_sums(distances):
     """The three sums of every finite 4-tuple i < j < k < l, int16 (3, m), one block for each pair i < j.
 
-    For fixed i and j all k and l are two rows of the matrix and its lower right corner, so that a block costs
-    a few passes over at most (N, N) numbers.
+    For fixed i and j, all k and l need two rows of the matrix and its lower right corner, so a block costs a few passes
+    over at most (N, N) numbers.
     """
     finite = distances != UNREACHABLE
     hops = distances.astype(np.int16)
@@ -209,7 +209,7 @@ def all_sums(distances):
 
 
 def random_sums(distances, samples, rng):
-    """The three sums of the finite ones among random 4-tuples, int16 (m,) each, in blocks."""
+    """The three sums of the finite random 4-tuples, int16 (m,) each, in blocks."""
     for start in range(0, samples, TUPLE_BLOCK):
         a, b, c, d = random_tuples(len(distances), min(TUPLE_BLOCK, samples - start), rng)
         hops = distances[[a, c, a, b, a, b], [b, d, c, d, d, c]].astype(np.int16)
@@ -220,8 +220,8 @@ def random_sums(distances, samples, rng):
 def random_tuples(num_nodes, count, rng):
     """Ordered 4-tuples of different nodes, uniform, int64 (4, count).
 
-    The k-th node is drawn among those that are left, numbered without gaps, and then moved past the smaller of
-    the earlier ones in ascending order: no rejection.
+    The k-th node is drawn among the remaining ones, numbered without gaps, then shifted past the smaller earlier ones
+    in ascending order: no rejection.
     """
     nodes = np.empty((4, count), np.int64)
     for k in range(4):
@@ -232,7 +232,7 @@ def random_tuples(num_nodes, count, rng):
 
 
 def checked_nodes(name, nodes, num_nodes):
-    """Node indices as int64, after a look at their range."""
+    """Node indices as int64, checked for their range."""
     nodes = np.asarray(unmasked(name, nodes))
     if nodes.size and (nodes.dtype.kind not in "iu" or not 0 <= nodes.min() <= nodes.max() < num_nodes):
         raise ValueError(

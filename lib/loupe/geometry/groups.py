@@ -1,7 +1,7 @@
 """Sums over the points of each mean, whether the points lie in a dense batch or along the edges of a graph.
 
-A solver written with these few sums serves both: with :class:`Batch` the entries are ``(B, n)``, with
-:class:`Segments` they are the E edges, each belonging to the node that it points to, and nothing is padded.
+A solver written with these few sums works for both: with :class:`Batch` the entries are ``(B, n)``, with
+:class:`Segments` they are the E edges, each belonging to the node that it points to, without padding.
 """
 
 import torch
@@ -20,7 +20,7 @@ def solve_updated(diagonal, weights, points, right):
     diagonal : torch.Tensor, shape (B,)
         Not 0 where n < d.
     weights : torch.Tensor, shape (B, n)
-        Of any sign.
+        They may have any sign.
     points : torch.Tensor, shape (B, n, d)
     right : torch.Tensor, shape (B, d)
 
@@ -40,7 +40,7 @@ def solve_updated(diagonal, weights, points, right):
 def _solve_shifted(system, diagonal, right):
     system.diagonal(dim1=-2, dim2=-1).add_(diagonal.unsqueeze(-1))
     if transformed():
-        # What forward mode makes of solve is wrong in the second order, in torch 2.13; of the inverse it is right.
+        # In torch 2.13 second-order forward mode is wrong for solve, but right for inv.
         return torch.linalg.vecdot(torch.linalg.inv_ex(system)[0], right.unsqueeze(-2))
     return torch.linalg.solve_ex(system, right)[0]
 
@@ -49,7 +49,7 @@ class Batch:
     """B means of n points each: entries ``(B, n)``, points ``(B, n, d)``, owners ``(B, ...)``."""
 
     def spread(self, owned):
-        """What belongs to each mean, beside each of its points."""
+        """A value of each mean, repeated at each of its points."""
         return owned.unsqueeze(1)
 
     def total(self, values):
@@ -58,7 +58,7 @@ class Batch:
 
     def dot(self, points, owned):
         """Inner products of each point with a vector of its mean."""
-        # No product of the size of the points is stored: that would cost more than the sums.
+        # No product as large as the points is stored: that would cost more than the sums.
         return torch.bmm(points, owned.unsqueeze(-1)).squeeze(-1)
 
     def combine(self, weights, points):
@@ -70,12 +70,12 @@ class Batch:
         return solve_updated(diagonal, weights, points, right)
 
     def select(self, chosen):
-        """The groups of some means only, and the index that takes their entries."""
+        """The groups of some means only, and the index of their entries."""
         return self, chosen
 
 
 class Segments:
-    """One mean for each of N nodes, over the entries that belong to it.
+    """One mean for each of N nodes, over its entries.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class Segments:
         return self.total(weights.unsqueeze(-1) * points)
 
     def solve(self, diagonal, weights, points, right):
-        # Nodes of equal degree form a dense batch of their own: no padding.
+        # Nodes of equal degree form a dense batch: no padding.
         degrees = torch.bincount(self.owner, minlength=self.nodes)
         first = degrees.cumsum(0) - degrees
         solution = torch.empty_like(right)
@@ -122,10 +122,10 @@ SOLVERS = {}
 
 
 def solved(name, groups, x, w, start, *, tolerance, max_iterations):
-    """What a solver finds, without gradients: means ``(means, d)`` and estimates of their errors ``(means,)``.
+    """A solver's result, without gradients: means ``(means, d)`` and estimates of their errors ``(means,)``.
 
-    A solver looks at values to know when it has finished. Within ``torch.func.vmap`` and ``torch.compile``, which hide
-    them, it runs as one opaque operation.
+    A solver reads values to decide when to stop. ``torch.func.vmap`` and ``torch.compile`` hide them, so there it runs
+    as one opaque operation.
     """
     limits = {"tolerance": tolerance, "max_iterations": max_iterations}
     with torch.no_grad():

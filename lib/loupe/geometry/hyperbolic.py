@@ -1,7 +1,7 @@
-"""Hyperbolic space in two charts, with a curvature that may be learnt: the Poincaré ball and the hyperboloid.
+"""Hyperbolic space in two charts, the Poincaré ball and the hyperboloid, with learnable curvature.
 
 With ``c = -K`` the ball is ``{|x|**2 < 1/c}`` and the hyperboloid ``{<x, x>_L = -1/c, x_0 > 0}``. All distances go
-through ``t = sinh(sqrt(c) d / 2)**2``, a quotient of sums of positive terms, which keeps its digits both for points that
+through ``t = sinh(sqrt(c) d / 2)**2``, a quotient of sums of positive terms, which stays accurate both for points that
 nearly coincide and for points near the boundary.
 
 References
@@ -30,10 +30,10 @@ from loupe.geometry.series import (
 )
 
 MARGINS = {torch.float32: 4e-3, torch.float64: 1e-5}
-"""How near the boundary of the ball points of a network may come, relative to its radius, as in HGCN."""
+"""Smallest distance of network outputs from the boundary of the ball, relative to its radius, as in HGCN."""
 
 COARSE = 1e-4
-"""Where ``1 - c |x|**2`` is less, single precision has lost half of its digits: a ball that is checked says so."""
+"""Below this ``1 - c |x|**2``, single precision has lost half of its digits: the check warns."""
 
 
 def _dot(u, v):
@@ -41,12 +41,12 @@ def _dot(u, v):
 
 
 def _room(x, c):
-    """``1 - c |x|**2``, shape ``(..., 1)``: 0 on the boundary, to which points belong that rounding has led over it."""
+    """``1 - c |x|**2``, shape ``(..., 1)``; 0 on the boundary, and for points that rounding moved beyond it."""
     return _not_below_zero(1 - c * _dot(x, x))
 
 
 def _not_below_zero(room):
-    # Added, so that gradients elsewhere are the same to the bit.
+    # Added, so that gradients elsewhere stay the same bit for bit.
     return room + (room.clamp_min(0) - room).detach()
 
 
@@ -63,7 +63,7 @@ def mobius_add(x, y, c=1.0):
     -------
     torch.Tensor, shape (..., d)
     """
-    # In sums of positive terms: the usual form cancels where x and -y lie near the boundary.
+    # As sums of positive terms: the usual form cancels where x and -y are near the boundary.
     (x, y), c = PoincareBall(-c).sound(x, y), _column(c)
     step, room = x + y, _room(x, c)
     square = c * _dot(step, step)
@@ -71,14 +71,14 @@ def mobius_add(x, y, c=1.0):
 
 
 def recentred(x, y, c=1.0):
-    """``(-x) + y`` in Möbius's sense, and ``t = sinh(sqrt(c) d(x, y) / 2)**2``, without cancellation.
+    """Möbius addition ``(-x) + y``, and ``t = sinh(sqrt(c) d(x, y) / 2)**2``, without cancellation.
 
     A tensor ``c`` of more than one number has a last axis of size 1.
 
     Returns
     -------
     torch.Tensor, shape (..., d)
-        Where ``y`` is seen when ``x`` is moved to 0.
+        The position of ``y`` after ``x`` is moved to 0.
     torch.Tensor, shape (..., 1)
     """
     step = y - x
@@ -93,7 +93,7 @@ class PoincareBall(Hyperbolic):
     Parameters
     ----------
     curvature : float or torch.Tensor
-        Below 0. A tensor may ask for gradients; its shape is that of a batch of points, ``(...)``, or broadcasts.
+        Below 0. A tensor may require gradients; its shape is a batch shape of points, ``(...)``, or broadcasts to one.
 
     Raises
     ------
@@ -109,7 +109,7 @@ class PoincareBall(Hyperbolic):
     """
 
     def conformal_factor(self, x):
-        """``2 / (1 + K |x|**2)``, shape ``(..., 1)``: lengths at ``x`` are this many times the Euclidean ones."""
+        """``2 / (1 + K |x|**2)``, shape ``(..., 1)``: the factor from Euclidean to hyperbolic length at ``x``."""
         (x,) = self.sound(x)
         return 2 / _room(x, self._c)
 
@@ -122,7 +122,7 @@ class PoincareBall(Hyperbolic):
         square = self._c * _dot(x, x)
         beyond = square > (1 - margin) ** 2
         shorter = (1 - margin) / torch.where(beyond, square, 1.0).sqrt()
-        # A square too large for its dtype says nothing of where the point should go.
+        # Avoid squares that overflow: the direction of the point must survive.
         return torch.where(beyond, x * spoilt(shorter, shorter == 0), x)
 
     def to_tangent(self, x, u):
@@ -141,7 +141,7 @@ class PoincareBall(Hyperbolic):
         return _room(x, self._c) * (arsinh_ratio(t) * (1 + t)) * seen
 
     def exp0(self, u):
-        """:meth:`exp` at the origin, for half the work; a vector there has twice its Euclidean length."""
+        """:meth:`exp` at the origin, at half the cost; vectors there have twice their Euclidean length."""
         return self.project(tanh_ratio(self._c * _dot(u, u)) * u)
 
     def log0(self, x):
@@ -167,7 +167,7 @@ class PoincareBall(Hyperbolic):
 
     def random(self, *shape, generator=None, dtype=None, device=None):
         """The exponential map at 0 of standard normal vectors (in orthonormal coordinates)."""
-        # A vector at 0 has twice its Euclidean length.
+        # Vectors at 0 have twice their Euclidean length.
         return self.exp0(0.5 * normal(shape, generator, dtype, device))
 
     def random_tangent(self, x, generator=None):
@@ -177,14 +177,14 @@ class PoincareBall(Hyperbolic):
         return torch.zeros_like(x)
 
     def off(self, x):
-        # Rounding leads so far over the boundary, in a sum of squares.
+        # How far rounding in a sum of squares can exceed the boundary.
         return self.c * x.square().sum(-1) > 1 + (4 + x.shape[-1]) * torch.finfo(x.dtype).eps
 
     def check(self, x):
         super().check(x, finite=False)
         curvature, square = self.number(), (x * x).sum(-1)
         share = -curvature * square
-        # Whoever scales the points to radius 1 rounds them once more.
+        # Scaling points to radius 1 rounds them once more.
         if not (share < 1 - 4 * torch.finfo(x.dtype).eps).all():
             super().check(x)
             worst = share.argmax()
@@ -220,7 +220,7 @@ class PoincareBall(Hyperbolic):
         return mobius_add(x, shift, self.c)
 
     def entered(self, u):
-        """Only the margin is left of the two maps, and of that only where vectors are long: no pass over wide ones."""
+        """The two maps cancel up to the margin, which matters only for long vectors: no extra pass over wide ones."""
         longest = math.atanh(1 - MARGINS[u.dtype]) / self._c**0.5
         norms = torch.linalg.vector_norm(u, dim=-1, keepdim=True)
         if readable(norms, longest) and not (norms > longest).any():
@@ -243,7 +243,7 @@ def gyration(u, v, w, c=1.0):
     -------
     torch.Tensor, shape (..., d)
     """
-    # By a quarter turn in the plane of u and v, written with u + v: the usual closed form cancels near the boundary.
+    # A quarter turn in the plane of u and v, written with u + v: the usual closed form cancels near the boundary.
     (u, v), c = PoincareBall(-c).sound(u, v, vectors=(w,)), _column(c)
     step = u + v
     room_u, room_v, square = _room(u, c), _room(v, c), c * _dot(step, step)
@@ -267,7 +267,7 @@ class Hyperboloid(Hyperbolic):
     Parameters
     ----------
     curvature : float or torch.Tensor
-        Below 0. A tensor may ask for gradients; its shape is that of a batch of points, ``(...)``, or broadcasts.
+        Below 0. A tensor may require gradients; its shape is a batch shape of points, ``(...)``, or broadcasts to one.
 
     Raises
     ------
@@ -291,7 +291,7 @@ class Hyperboloid(Hyperbolic):
 
     def log(self, x, y):
         t = self._t(x, y)
-        # arcosh(1 + 2t) / sinh of it; the difference first, for points that nearly coincide.
+        # arcosh(1 + 2t) / sinh of it; subtract first, for points that nearly coincide.
         return arsinh_ratio(t) * ((y - x) - 2 * t * x)
 
     def squared_dist(self, x, y):
@@ -301,7 +301,7 @@ class Hyperboloid(Hyperbolic):
         x, y = self.sound(x, y)
         step, product = y - x, x[..., :1] * y[..., :1]
         near = _not_below_zero(0.25 * self._c * lorentz(step, step))
-        # Which form has the smaller squares to cancel: that of the difference, or <x, y>_L.
+        # Take the form with smaller squares to cancel: the difference, or <x, y>_L.
         return torch.where(step[..., :1].square() <= product, near, -0.5 * (self._c * lorentz(x, y) + 1))
 
     def inner(self, x, u, v):
@@ -384,7 +384,7 @@ def to_hyperboloid(x, curvature=-1.0):
 
 
 def _column(numbers):
-    """One number as it is, one for each element of a batch beside coordinates."""
+    """The number; a batch of numbers gets an extra axis for coordinates."""
     several = isinstance(numbers, torch.Tensor) and numbers.numel() != 1
     return numbers.unsqueeze(-1) if several else numbers
 

@@ -1,4 +1,4 @@
-"""The derivative of a minimiser with respect to what the objective depends on, for any objective and constraint."""
+"""Implicit derivatives of a minimizer with respect to parameters, for any objective and constraint."""
 
 import torch
 
@@ -13,19 +13,20 @@ def attached(found, step, inputs, first):
     found : torch.Tensor
         The solution, detached.
     step : callable
-        ``step(found, *inputs)`` is one exact step of Newton's method: its slope in ``found`` is 0.
+        ``step(found, *inputs)`` is one exact Newton step: its derivative in ``found`` is 0.
     inputs : tuple of torch.Tensor
     first : callable
-        Of no arguments: the solution with its first derivative only, where there is a faster or more exact way to it.
+        Takes no arguments; returns the solution with its first derivative only, if there is a faster or more accurate
+        way.
 
     Returns
     -------
     torch.Tensor
-        Of the shape and, to rounding, the value of ``found``. Within ``torch.compile`` and the transforms of
-        ``torch.func`` the first seven derivatives are right.
+        Shape of ``found``, and its value up to rounding. Under ``torch.compile`` and ``torch.func`` transforms the
+        first seven derivatives are correct.
     """
     if torch.compiler.is_compiling() or transformed():
-        # Nothing by hand: each step doubles the number of right derivatives, and the first right one is the 0th.
+        # No hand-written backward: each step doubles the number of correct derivatives, starting from the 0th.
         for _ in range(3):
             found = step(found, *inputs)
         return found
@@ -33,7 +34,7 @@ def attached(found, step, inputs, first):
 
 
 class _Attached(torch.autograd.Function):
-    """What autograd records on the way back is the derivative of a step from a solution that is attached in turn."""
+    """In the backward pass autograd records the derivative of a step from a solution that is itself attached."""
 
     @staticmethod
     def forward(first, found, step, *inputs):
@@ -58,18 +59,18 @@ class _Attached(torch.autograd.Function):
 def implicit_argmin_vjp(objective, minimiser, params, constraint=None):
     """The vector-Jacobian product of ``params -> argmin_y objective(y, *params)``, by the implicit function theorem.
 
-    Lou et al. 2020, section 3, in the form of the bordered system, which also serves constraints that are not linear
-    and parameters that move the constraint. Meant for small d, in float64: the Hessian is formed.
+    Lou et al. 2020, section 3, as a bordered system, which also covers nonlinear constraints and constraints that
+    depend on parameters. Meant for small d, in float64: the Hessian is formed.
 
     Parameters
     ----------
     objective : callable
         ``objective(y, *params)`` returns a scalar tensor, twice differentiable.
     minimiser : torch.Tensor of float64, shape (d,)
-        The minimiser for these parameters.
+        The minimizer for these parameters.
     params : sequence of torch.Tensor
     constraint : callable, optional
-        ``constraint(y, *params)`` returns a tensor of shape ``(m,)`` that is 0 where ``y`` may be.
+        ``constraint(y, *params)`` returns a tensor of shape ``(m,)`` that is 0 for feasible ``y``.
 
     Returns
     -------
@@ -83,7 +84,7 @@ def implicit_argmin_vjp(objective, minimiser, params, constraint=None):
 
     Examples
     --------
-    The minimiser of ``(y - a)**2`` is ``a``.
+    The minimizer of ``(y - a)**2`` is ``a``.
 
     >>> a = torch.tensor([2.0], dtype=torch.float64)
     >>> vjp = implicit_argmin_vjp(lambda y, a: (y - a).square().sum(), a, [a])

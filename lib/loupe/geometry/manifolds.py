@@ -75,9 +75,9 @@ class Euclidean(Manifold):
 
 
 class Sphere(Manifold):
-    """The unit sphere in d coordinates, that is of dimension d - 1, with curvature 1.
+    """The unit sphere in d coordinates: dimension d - 1, curvature 1.
 
-    The logarithm of a point's antipode is not defined; there it is one of the many shortest ways, or 0.
+    The logarithm is undefined at a point's antipode; there it returns one of the many shortest geodesics, or 0.
     """
 
     curvature = 1.0
@@ -96,7 +96,7 @@ class Sphere(Manifold):
 
     def log(self, x, y):
         quarter, rest = (leg[..., None] for leg in self._legs(x, y))
-        # cos(angle) = 1 - 2 quarter; the difference first, or the sum, for points that nearly coincide or oppose.
+        # cos(angle) = 1 - 2 quarter; subtract (or add) first, for points that nearly coincide or are nearly antipodal.
         direction = torch.where(quarter < 0.5, (y - x) + 2 * quarter * x, (y + x) - 2 * rest * x)
         return arcsin_ratio(quarter, rest) * direction
 
@@ -179,13 +179,13 @@ class Sphere(Manifold):
 
 
 TURNS = 4
-"""How many times a wrapped distribution goes round, to each side."""
+"""Number of counted windings of a wrapped distribution, in each direction."""
 
 
 def wound(u, length):
-    """``u`` and the vectors along it that are longer by full turns, of either sign, along a new first axis.
+    """``u`` and its multiples that differ by full turns, in both directions, along a new first axis.
 
-    Where ``u`` is 0 they have no direction, and are 0 too.
+    Where ``u`` is 0 there is no direction: all are 0.
     """
     turns = [0, *range(1, TURNS + 1), *range(-TURNS, 0)]
     turns = (

@@ -1,8 +1,8 @@
-"""Functions of matrices whose derivatives are right to any order, where eigenvalues coincide too.
+"""Matrix functions with correct derivatives of any order, even where eigenvalues coincide.
 
-Autograd's way through ``eigh`` divides by differences of eigenvalues, and fails at the identity. Here logarithms are
-written out in inverses and products (inverse scaling and squaring), exponentials are torch's, and the eigenvectors only
-serve the value and the first derivative, where nothing records the backward pass.
+Autograd through ``eigh`` divides by differences of eigenvalues and fails at the identity. Here logarithms use inverses
+and products (inverse scaling and squaring) and exponentials are torch's. Eigenvectors are used only for the value and
+the first derivative, when nothing records the backward pass.
 """
 
 from functools import reduce
@@ -14,7 +14,7 @@ from loupe.derivatives import full_precision, transformed
 from loupe.geometry.series import artanh_ratio
 
 _ITERATIONS = (16, 11, 9)
-"""Of Newton's method, for each of three square roots in turn: enough for condition numbers up to 1e12."""
+"""Newton iterations for each of three successive square roots: enough for condition numbers up to 1e12."""
 
 _NODES, _WEIGHTS = (
     (1 + a) / 2 if k == 0 else a / 2 for k, a in enumerate(np.polynomial.legendre.leggauss(12))
@@ -22,13 +22,13 @@ _NODES, _WEIGHTS = (
 
 
 def product(*factors):
-    """The matrix product, in the precision of the factors: autocast would take it in half."""
+    """The matrix product in the dtype of the factors; autocast would use half precision."""
     with torch.autocast(factors[0].device.type, enabled=False):
         return reduce(torch.matmul, factors)
 
 
 def expm(x):
-    """The matrix exponential, out of autocast's reach as :func:`product` is."""
+    """The matrix exponential with autocast off, like :func:`product`."""
     with torch.autocast(x.device.type, enabled=False):
         return torch.matrix_exp(x)
 
@@ -44,18 +44,18 @@ def sym(x):
 
 
 def eye_like(x):
-    """The identity matrix, of the size, dtype and place of ``x``."""
+    """The identity matrix, with the size, dtype and device of ``x``."""
     return torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
 
 
 def sound_matrix(x, instead):
-    """The matrices, with another one where a number is nan or infinite (decompositions raise); and where that is."""
+    """The matrices, with nan or infinite ones replaced (decompositions would raise), and a mask of those."""
     bad = ~x.isfinite().all((-2, -1), keepdim=True)
     return torch.where(bad, instead, x), bad
 
 
 def log1p(z):
-    """The principal logarithm of ``1 + z``, with all digits where ``z`` is small, differentiable to any order.
+    """The principal logarithm of ``1 + z``, accurate for small ``z``, differentiable to any order.
 
     Parameters
     ----------
@@ -68,14 +68,14 @@ def log1p(z):
     """
     eye, n = eye_like(z), z.shape[-1]
     near = torch.linalg.matrix_norm(z.detach())[..., None, None] < 0.3
-    # Away from overflow: the matrix over the geometric mean of its eigenvalues.
+    # Avoid overflow: divide by the geometric mean of the eigenvalues.
     size = torch.where(near, 0.0, torch.linalg.slogdet(eye + z.detach())[1][..., None, None] / n)
     root = (eye + z) * torch.exp(-size).to(z.dtype)
     for iterations in _ITERATIONS:
         root = _root(root, eye, iterations)
     w = torch.where(near, z, root - eye)
-    # log(1 + w) is the integral of w / (1 + s w) for s from 0 to 1. Not torch's solve: what forward mode makes of it is
-    # wrong in the second order.
+    # log(1 + w) is the integral of w / (1 + s w) for s from 0 to 1. Not torch's solve: its second-order forward mode is
+    # wrong.
     terms = [
         b * product(torch.linalg.inv_ex(eye + s * w)[0], w) for s, b in zip(_NODES, _WEIGHTS, strict=True)
     ]
@@ -93,14 +93,14 @@ def _root(a, eye, iterations):
 
 
 def log1p_symmetric(z):
-    """:func:`log1p` of a symmetric matrix, by its eigenvalues where no more than a first derivative is recorded."""
+    """:func:`log1p` of a symmetric matrix, by its eigenvalues if at most a first derivative is recorded."""
     if torch.compiler.is_compiling() or transformed():
         return sym(log1p(z))
     return _SymmetricLog.apply(z)[0]
 
 
 class _SymmetricLog(torch.autograd.Function):
-    """The first derivative by divided differences of the logarithm; all others through what is written out."""
+    """The first derivative by divided differences of the logarithm; higher ones by the explicit formula."""
 
     @staticmethod
     def forward(z):
@@ -141,7 +141,7 @@ def log_det_sinhc(square):
     lower = torch.cat([square, torch.zeros_like(square)], -1)
     upper = torch.cat([torch.zeros_like(square), eye_like(square).expand_as(square)], -1)
     found = _corner(expm(torch.cat([upper, lower], -2)))
-    # By a Cholesky factor, for the reason above.
+    # With a Cholesky factor, for the reason above.
     factor = torch.linalg.cholesky_ex(product(found.mT, found))[0]
     return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 

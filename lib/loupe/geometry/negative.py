@@ -1,4 +1,4 @@
-"""What the charts of hyperbolic space share: a negative curvature, one number or one for each element of a batch."""
+"""The base of both hyperbolic charts: a negative curvature, one number or one for each element of a batch."""
 
 import math
 
@@ -22,7 +22,7 @@ class Hyperbolic(Manifold):
             self.number()
 
     def number(self):
-        """The curvature as it is now, a float, or a tensor of one for each element of a batch.
+        """The current curvature: a float, or a tensor with one for each element of a batch.
 
         ValueError unless it is negative: an optimizer may have moved it.
         """
@@ -38,7 +38,7 @@ class Hyperbolic(Manifold):
         return value
 
     def _readable(self):
-        """Whether it costs nothing to look at the curvature."""
+        """Whether the curvature can be read without a wait."""
         tensor = isinstance(self.curvature, torch.Tensor)
         return not tensor or (readable(self.curvature) and self.curvature.device.type == "cpu")
 
@@ -48,7 +48,7 @@ class Hyperbolic(Manifold):
         return super().sound(*points, vectors=vectors)
 
     def _only(self, x, off):
-        return x if self._batched else super()._only(x, off)  # each point beside its curvature
+        return x if self._batched else super()._only(x, off)  # each point with its curvature
 
     @property
     def c(self):

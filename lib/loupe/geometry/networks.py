@@ -1,8 +1,8 @@
-"""Layers that live on a manifold, and the encoders of the hyperbolic graph-network literature made of them.
+"""Layers on manifolds, and the encoders of the literature on hyperbolic graph networks.
 
-A layer holds its parameters in the tangent space of the origin and is told the manifold at each call, so that one set
-of layers serves every curvature, a learnt one, and flat space: with :class:`~loupe.geometry.Euclidean` the
-hyperbolic network (HNN) is a multi-layer perceptron, and HGCN is a graph convolutional network.
+A layer keeps its parameters in the tangent space of the origin and takes the manifold as an argument of each call. So
+the same layers work for any curvature, fixed or learned, and in flat space: with :class:`~loupe.geometry.Euclidean` the
+hyperbolic network (HNN) is an MLP, and HGCN is a graph convolutional network.
 
 References
 ----------
@@ -36,16 +36,16 @@ __all__ = [
 ]
 
 FRECHET_TOLERANCE = 1e-6
-"""Of means inside a network, as lengths in units of the curvature radius."""
+"""Tolerances of means inside a network, as lengths in units of the curvature radius."""
 
 
 def seen(points):
-    """How many nodes edges may name; None on a GPU, which would have to be waited for."""
+    """The number of nodes, to check edges; None on a GPU, where the check would wait."""
     return len(points) if points.device.type == "cpu" else None
 
 
 class ManifoldLinear(nn.Module):
-    """A linear map in the tangent space of the origin, and a bias added along geodesics.
+    """A linear map in the tangent space of the origin, plus a bias added along geodesics.
 
     In the ball this is Möbius matrix multiplication followed by Möbius addition of ``exp_0(bias)``. Dropout acts on the
     weights, as in HGCN.
@@ -55,7 +55,7 @@ class ManifoldLinear(nn.Module):
     inputs, outputs : int
         Coordinates.
     rate : float
-        Share of the weights that dropout sets to 0.
+        Dropout: share of the weights set to 0.
     generator : torch.Generator, optional
         Of the initial weights.
     dtype : torch.dtype, optional
@@ -74,7 +74,7 @@ class ManifoldLinear(nn.Module):
         return self.from_tangent(manifold.log0(full(x)), manifold)
 
     def from_tangent(self, u, manifold):
-        """As :meth:`forward`, for points given by their logarithms ``u (n, inputs)`` at the origin."""
+        """Like :meth:`forward`, for points given by their logarithms ``u (n, inputs)`` at the origin."""
         turned = full(u @ dropout(self.weight, self.rate, self.training).mT)
         moved = manifold.inside(manifold.exp0(turned))
         shift = manifold.inside(manifold.exp0(self.bias))
@@ -82,7 +82,7 @@ class ManifoldLinear(nn.Module):
 
 
 def tangent_aggregation(x, edges, manifold):
-    """The average of each node's neighbours in the tangent space of the origin, as in HGCN.
+    """The average of each node's neighbors in the tangent space of the origin, as in HGCN.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def tangent_aggregation(x, edges, manifold):
 
 
 def frechet_aggregation(x, edges, manifold):
-    """The Fréchet mean of each node's neighbours with equal weights; as :func:`tangent_aggregation` otherwise."""
+    """The Fréchet mean of each node's neighbors with equal weights; otherwise like :func:`tangent_aggregation`."""
     tolerance = max(FRECHET_TOLERANCE, 64 * torch.finfo(x.dtype).eps)
     return manifold.inside(graph_frechet_mean(x, edges, manifold=manifold, tolerance=tolerance))
 
@@ -112,12 +112,12 @@ AGGREGATIONS = {"none": None, "tangent": tangent_aggregation, "frechet": frechet
 
 
 class RiemannianBatchNorm(nn.Module):
-    """Batch normalisation on a manifold: points are moved to a learnt mean, and scaled to a learnt variance.
+    """Batch normalization on a manifold: points are moved to a learned mean and scaled to a learned variance.
 
     ``exp_m(sqrt(v / (variance + eps)) P log(x))`` with ``P`` the parallel transport from the batch's Fréchet mean to
-    ``m`` (Lou et al. 2020, section 5.2). ``v`` is learnt through its logarithm, so that it stays positive. The running
-    mean moves along geodesics, the running variance is the plain average over updates; before the first they are the
-    origin and 1. Both are buffers, which ``state_dict`` holds.
+    ``m`` (Lou et al. 2020, section 5.2). ``v`` is learned through its logarithm, so it stays positive. The running mean
+    moves along geodesics; the running variance is the plain average over updates. They start at the origin and at 1.
+    Both are buffers in ``state_dict``.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ class RiemannianBatchNorm(nn.Module):
     momentum : float
         Share of the running mean that is kept at each update.
     evaluate_with : str
-        Statistics in evaluation mode: ``"running"``, or ``"batch"``, which looks at all of the points that it is given.
+        Statistics in evaluation mode: ``"running"``, or ``"batch"``, computed from all given points.
     eps : float
     dtype : torch.dtype, optional
         torch's default.
@@ -144,7 +144,7 @@ class RiemannianBatchNorm(nn.Module):
         self.momentum, self.evaluate_with, self.eps = momentum, evaluate_with, eps
         self.mean = nn.Parameter(torch.zeros(dim, dtype=dtype))  # in the tangent space of the origin
         self.log_variance = nn.Parameter(torch.zeros((), dtype=dtype))
-        # Tangent too: a point would leave the ball when the curvature is learnt.
+        # Tangent as well: a point could leave the ball when the curvature is learned.
         self.register_buffer("running_mean", torch.zeros(dim, dtype=dtype))
         self.register_buffer("running_variance", torch.ones((), dtype=dtype))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
@@ -155,7 +155,7 @@ class RiemannianBatchNorm(nn.Module):
         Raises
         ------
         ValueError
-            If the points have another dtype, or other coordinates.
+            If the points have another dtype or number of coordinates.
         """
         x = self._fitting(x)
         if self.training or self.evaluate_with == "batch":
@@ -191,17 +191,17 @@ class RiemannianBatchNorm(nn.Module):
 
 
 class GraphEncoder(nn.Module):
-    """MLP, GCN, HNN or HGCN, by its manifold and its aggregation: features in, points of the last manifold out.
+    """MLP, GCN, HNN or HGCN, depending on manifold and aggregation; maps features to points of the last manifold.
 
-    Each layer is :class:`ManifoldLinear`, batch normalisation if asked for, aggregation over neighbours, and an
-    activation in the tangent space of the origin that leads into the next layer's curvature.
+    Each layer is :class:`ManifoldLinear`, optional batch normalization, aggregation over neighbors, and an activation
+    in the tangent space of the origin, which also changes to the next layer's curvature.
 
     Parameters
     ----------
     widths : sequence of int
         Features, then the coordinates after each layer.
     hyperbolic : bool
-        Ball, or flat space.
+        Poincaré ball if True, flat space if False.
     aggregation : str
         ``"none"``, ``"tangent"`` or ``"frechet"``.
     activation : str
@@ -209,11 +209,11 @@ class GraphEncoder(nn.Module):
     rate : float
         Dropout.
     learn_curvature : bool
-        Whether each layer's curvature, -1 at first, is learnt (through its logarithm, so that it stays negative).
+        Whether each layer's curvature, initially -1, is learned (through its logarithm, so it stays negative).
     batch_norm : bool
         Whether :class:`RiemannianBatchNorm` follows each linear layer.
     evaluate_with : str
-        Its statistics in evaluation mode.
+        Statistics of batch normalization in evaluation mode.
     seed : int
         Of the initial weights.
     dtype : torch.dtype, optional
@@ -302,7 +302,7 @@ def link_logits(points, pairs, manifold, *, radius=2.0, temperature=1.0):
 
 
 def link_loss(positive, negative):
-    """Binary cross-entropy of the logits of edges, and of pairs that are none: the sum of both means."""
+    """Binary cross-entropy: the mean over logits of edges plus the mean over logits of non-edges."""
     ones, zeros = torch.ones_like(positive), torch.zeros_like(negative)
     return binary_cross_entropy_with_logits(positive, ones) + binary_cross_entropy_with_logits(
         negative, zeros

@@ -10,7 +10,7 @@ from loupe.geometry.base import Manifold
 class Product(Manifold):
     """The Riemannian product: squared distances add up, and everything else acts on each factor.
 
-    Points are vectors ``(..., d)``, the points of the factors one after the other, complex ones as pairs of reals.
+    Points are vectors ``(..., d)``: the factors' points concatenated, complex numbers as pairs of reals.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Product(Manifold):
         return parts
 
     def join(self, parts):
-        """The way back from :meth:`split`, broadcast over leading axes."""
+        """The inverse of :meth:`split`, broadcast over batch axes."""
         flat = []
         for part, (one, shape) in zip(parts, self.factors, strict=True):
             part = torch.stack([part.real, part.imag], -1) if one.complex else part

@@ -1,20 +1,20 @@
-"""Functions of a square or of a distance, smooth where their usual form divides nothing by nothing.
+"""Functions of a square or of a distance, smooth where their usual form is 0/0.
 
-``tanh(r) / r`` and its kin are analytic in ``r**2``, but written with a root they give nan at 0, and their derivatives
-lose all digits near it. Here they are functions of ``r**2``: below a threshold by their power series, above it in
-closed form, each branch on arguments that are safe for it, so that gradients are finite too.
+``tanh(r) / r`` and similar functions are analytic in ``r**2``, but written with a root they give nan at 0, and their
+derivatives lose all digits near it. Here they are functions of ``r**2``: a Taylor series below a threshold, the closed
+form above it. Each branch sees only safe arguments, so gradients are finite too.
 """
 
 import torch
 
 NEAR = 1e-2
-"""Arguments below are served by the series: its ten terms then reach float64, and the closed form loses two digits."""
+"""Smaller arguments use the series: ten terms are accurate to float64, while the closed form loses two digits."""
 
 _TERMS = 10
 
 
 def _coefficients(ratio):
-    """Coefficients of a power series from the ratios of its neighbours, starting at 1."""
+    """Coefficients of a power series from ratios of successive ones, starting at 1."""
     row = [1.0]
     for k in range(1, _TERMS):
         row.append(row[-1] * ratio(k))
@@ -22,7 +22,7 @@ def _coefficients(ratio):
 
 
 HALF = _coefficients(lambda k: -2 * k / (2 * k + 1))
-"""Of arsinh(sqrt t) / sqrt(t (1 + t)) in powers of t: 1, -2/3, 8/15, -16/35, ..."""
+"""Coefficients of arsinh(sqrt t) / sqrt(t (1 + t)) in powers of t: 1, -2/3, 8/15, -16/35, ..."""
 
 _TANH = (1, -1 / 3, 2 / 15, -17 / 315, 62 / 2835, -1382 / 155925, 21844 / 6081075, -929569 / 638512875)
 _ARTANH = tuple(1 / (2 * k + 1) for k in range(_TERMS))
@@ -50,7 +50,7 @@ def _smooth(coefficients, closed, t):
 
 
 def tanh_ratio(square):
-    """tanh(r) / r as a function of ``r**2``; nan where that is infinite, since r may have any size."""
+    """tanh(r) / r as a function of ``r**2``; nan where ``r**2`` overflows."""
     ratio = _smooth(_TANH, lambda s: s.sqrt().tanh() / s.sqrt(), square)
     return ratio + torch.where(ratio == 0, torch.nan, 0.0).to(ratio.dtype)
 
@@ -92,9 +92,9 @@ def cos_root(square):
 
 
 def arsinh_root(t):
-    """arsinh(sqrt t), accurate to a few units in the last place for every ``t >= 0``, not differentiable at 0."""
+    """arsinh(sqrt t), accurate to a few ulps for every ``t >= 0``; not differentiable at 0."""
     root = t.sqrt()
-    # torch.asinh costs eight times as much, and in float32 loses digits.
+    # torch.asinh costs eight times as much and loses digits in float32.
     return torch.log1p(root + t / (1 + (1 + t).sqrt()))
 
 
@@ -112,7 +112,7 @@ def arsinh_square(t):
 def arcsin_square(t, rest=None):
     """arcsin(sqrt t)**2 for ``0 <= t <= 1``: a quarter of the squared distance on the unit sphere.
 
-    ``rest`` is ``1 - t``, where it is known with more digits than the difference has.
+    ``rest`` is ``1 - t``, if it is known more accurately than the difference.
     """
     near = t < NEAR
     safe = torch.where(near, t, 0.0)
@@ -127,7 +127,7 @@ def arsinh_ratio(t):
 def arcsin_ratio(t, rest=None):
     """arcsin(sqrt t) / sqrt(t (1 - t)): the derivative of :func:`arcsin_square`, and an angle over its sine.
 
-    ``rest`` as there; where it is 0 the ratio is infinite, and 0 stands for it.
+    ``rest`` as there; where it is 0 the ratio is infinite, and 0 is returned.
     """
     near = t < NEAR
     series = power_series(tuple(abs(a) for a in HALF), torch.where(near, t, 0.0))
@@ -137,7 +137,7 @@ def arcsin_ratio(t, rest=None):
 
 
 def _angle(t, rest, near):
-    """arcsin(sqrt t) from both legs, which keeps the digits of the shorter one, and the product of the legs."""
+    """arcsin(sqrt t) from both legs, which keeps the shorter one accurate, and the product of the legs."""
     far = torch.where(near, 0.5, t)
     rest = 1 - far if rest is None else torch.where(near, 0.5, rest)
     some = rest > 0

@@ -23,7 +23,7 @@ METRICS = ("affine_invariant", "log_euclidean")
 class SPD(Manifold):
     """Symmetric positive definite matrices ``(..., n, n)``.
 
-    ``affine_invariant``: ``tr(x^-1 u x^-1 v)``, which every ``x -> g x g^T`` keeps. ``log_euclidean``: the Frobenius
+    ``affine_invariant``: ``tr(x^-1 u x^-1 v)``, invariant under ``x -> g x g^T``. ``log_euclidean``: the Frobenius
     product of the derivatives of the matrix logarithm along ``u`` and ``v``, a flat metric.
 
     Parameters
@@ -45,12 +45,12 @@ class SPD(Manifold):
         self.flat = metric == "log_euclidean"
 
     def project(self, x):
-        """The symmetric part, and so much of the identity that eigenvalues are above rounding."""
+        """The symmetric part, plus enough of the identity to keep eigenvalues above rounding."""
         x = sym(x)
         other = torch.diag(1.0 + torch.arange(x.shape[-1], device=x.device)).to(x)
         room = torch.finfo(x.dtype).eps ** 0.5
         inside = torch.linalg.cholesky_ex(x.detach() - room * _size(x.detach()) * eye_like(x))[1] == 0
-        # Eigenvalues have poor derivatives where they coincide: only those of matrices outside are looked at.
+        # Eigenvalues have poor derivatives where they coincide: use only those of matrices outside.
         safe, bad = sound_matrix(torch.where(inside[..., None, None], other, x), other)
         values = torch.linalg.eigvalsh(safe)
         lacking = 3 * room * values.abs().amax(-1) - values[..., 0]
@@ -61,7 +61,7 @@ class SPD(Manifold):
         (x,) = self.sound(x, vectors=(u,))
         return spoilt(sym(u), x.isnan().any(-1).any(-1)[..., None, None])
 
-    # In the affine-invariant metric a point is the identity, moved by a Cholesky factor; in the flat one it is a logarithm.
+    # In the affine-invariant metric a point is the identity moved by a Cholesky factor; in the flat one, a logarithm.
 
     def exp(self, x, u):
         (x,) = self.sound(x, vectors=(u,))
@@ -119,7 +119,7 @@ class SPD(Manifold):
         return _packed(log1p_slope(x - eye_like(x), u) if self.flat else _seen(_factor(x), u))
 
     def log_volume_density(self, x, u):
-        """In the affine-invariant metric by a matrix of the size of the dimension: meant for small n."""
+        """The affine-invariant metric needs a matrix as large as the dimension: meant for small n."""
         if self.flat:
             return 0 * self.inner(x, u, u)
         (x,) = self.sound(x, vectors=(u,))
@@ -129,7 +129,7 @@ class SPD(Manifold):
         return log_det_sinhc(0.25 * _packed(product(a, once) - product(once, a)))
 
     def _component(self, x, a, y, v):
-        # The frame of the flat metric is parallel: there the coordinates of the field are what is differentiated.
+        # The frame of the flat metric is parallel: differentiate the coordinates of the field.
         return (self.coordinates(y, v) * a).sum(-1) if self.flat else super()._component(x, a, y, v)
 
     def _volume_slope(self, x, u):
@@ -180,12 +180,12 @@ def _seen(factor, u):
 
 
 def _moved(factor, s):
-    """``L s L^T``, the way back."""
+    """``L s L^T``, the inverse of :meth:`_seen`."""
     return sym(product(factor, s, factor.mT))
 
 
 def _places(n, device):
-    """Rows and columns of the upper triangle, and the place in it of each entry of the matrix."""
+    """Rows and columns of the upper triangle, and the position in it of each matrix entry."""
     rows, columns = torch.triu_indices(n, n, device=device)
     place = torch.empty(n, n, dtype=torch.int64, device=device)
     place[rows, columns] = place[columns, rows] = torch.arange(len(rows), device=device)

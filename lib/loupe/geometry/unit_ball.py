@@ -1,10 +1,10 @@
 """The weighted Fréchet mean in the ball of curvature -1: solver and implicit derivative.
 
-Every mean of the hyperbolic charts comes here, scaled to curvature -1. Both parts look at the points from the mean (or
-from a guess near it), moved there by a Möbius translation. Seen from there all quantities are sums of positive terms:
-digits survive next to the boundary, in tight clusters, and in single precision, where the formulas in fixed
-coordinates lose them. In what follows ``z`` are the points as seen, ``t = |z|**2 / (1 - |z|**2)`` is
-``sinh(distance / 2)**2``, and ``h = arsinh(sqrt t) / sqrt(t (1 + t))`` is a distance over its hyperbolic sine.
+Every mean of the hyperbolic charts is computed here, scaled to curvature -1. Both parts recenter the points at the mean
+(or at a guess near it) by a Möbius translation. In this view all quantities are sums of positive terms. So they stay
+accurate next to the boundary, in tight clusters, and in single precision, where formulas in fixed coordinates lose
+digits. Below, ``z`` are the recentered points, ``t = |z|**2 / (1 - |z|**2)`` is ``sinh(distance / 2)**2``, and ``h =
+arsinh(sqrt t) / sqrt(t (1 + t))`` is a distance over its hyperbolic sine.
 """
 
 from dataclasses import dataclass
@@ -26,15 +26,15 @@ from loupe.geometry.series import (
 )
 
 MAJORISATIONS = 16
-"""Iterations of the paper's solver before the means that are still open go on by Newton's method."""
+"""Iterations of the paper's solver before Newton's method takes over the remaining means."""
 
 FEW = 64
-"""So many means, or fewer, are not worth regrouping while they settle one by one."""
+"""This many means, or fewer, are not worth regrouping while they converge one by one."""
 
 
 @dataclass(frozen=True)
 class View:
-    """Points as seen from a centre: per entry, shapes as the entries of the groups, ``z`` and ``step`` with ``d``."""
+    """Points recentered at a mean, one for each entry of the groups; ``z`` and ``step`` have an extra axis ``d``."""
 
     step: torch.Tensor  # x - m
     square: torch.Tensor  # |x - m|**2
@@ -58,7 +58,7 @@ def view(groups, x, m):
 
 
 def moved(m, y):
-    """``m`` after a step that leads from 0 to ``y`` in its own view."""
+    """``m`` after a step from 0 to ``y`` in its own view."""
     mm, my, yy = (torch.linalg.vecdot(a, b).unsqueeze(-1) for a, b in ((m, m), (m, y), (y, y)))
     return clipped(
         ((1 + 2 * my + yy) * m + (1 - mm) * y) / (1 + 2 * my + mm * yy), 8 * torch.finfo(m.dtype).eps
@@ -66,22 +66,22 @@ def moved(m, y):
 
 
 def clipped(x, margin):
-    """``x``, of norm ``1 - margin`` at most: rounding must not lead over the boundary."""
+    """``x`` with norm at most ``1 - margin``, so that rounding cannot cross the boundary."""
     return x * ((1 - margin) / torch.linalg.vector_norm(x, dim=-1, keepdim=True).clamp_min(1 - margin))
 
 
 def _lowest(groups, alpha, z, one_plus_square):
-    """The minimum of ``sum alpha |z - y|**2 / (1 - |y|**2)``, in the form that is right at 0."""
+    """The minimum of ``sum alpha |z - y|**2 / (1 - |y|**2)``, in a form that holds at 0."""
     b, p = groups.combine(alpha, z), groups.total(alpha * one_plus_square)
-    # The quotient first: squares of great weights overflow.
+    # Divide first: squares of large weights overflow.
     q = b / p.unsqueeze(-1)
     y = 2 * q / (1 + (1 - 4 * torch.linalg.vecdot(q, q)).clamp_min(0).sqrt()).unsqueeze(-1)
-    # Where the root is lost to rounding, y is on the boundary or beyond.
+    # Where rounding destroys the root, y is on the boundary or beyond.
     return clipped(y, torch.finfo(y.dtype).eps ** 0.5)
 
 
 def midpoint(groups, x, w):
-    """The Einstein midpoint: the centroid on the hyperboloid, normalised."""
+    """The Einstein midpoint: the centroid on the hyperboloid, normalized."""
     square = torch.linalg.vecdot(x, x)
     return _lowest(groups, w / (1 - square), x, 1 + square)
 
@@ -97,7 +97,7 @@ def solve(groups, x, w, start=None, *, tolerance, max_iterations):
     w : torch.Tensor, shape (entries)
         Weights, at least 0, not all 0 for any mean.
     start : torch.Tensor, shape (means, d), optional
-        Where to begin; the Einstein midpoint otherwise.
+        Where to start; the Einstein midpoint by default.
     tolerance : float
     max_iterations : int
 
@@ -107,7 +107,7 @@ def solve(groups, x, w, start=None, *, tolerance, max_iterations):
     torch.Tensor, shape (means,)
     """
     mean = midpoint(groups, x, w) if start is None else start
-    # Half of the digits of 1 - |m|**2 are enough to begin with; none would be too few.
+    # Half of the digits of 1 - |m|**2 are enough to start with; none is too few.
     mean = clipped(mean, torch.finfo(x.dtype).eps ** 0.5)
     error = torch.full_like(mean[:, 0], torch.inf)
     some, some_x, some_w, still = groups, x, w, error > tolerance
@@ -127,11 +127,11 @@ def solve(groups, x, w, start=None, *, tolerance, max_iterations):
 def _majorise(groups, x, w, mean, tolerance, iterations):
     """The paper's solver: d**2 is concave in t, so its tangent bounds it, and the bound has a closed minimum.
 
-    Its steps shrink in a geometric series, of which two show the ratio: each step but the first is lengthened by what
-    that says is still to come (Anderson's acceleration, of depth one), unless steps have grown.
+    Its steps shrink geometrically, and two of them give the ratio. Each step but the first is extended by the predicted
+    rest of the series (Anderson acceleration of depth one), unless steps have grown.
 
-    Returns means, errors, and how many steps were taken. Ends early when more than half of many means have settled: the
-    caller goes on with the others.
+    Returns means, errors, and the number of steps. It stops early when more than half of many means have converged; the
+    caller continues with the others.
     """
     eps, tiny = torch.finfo(x.dtype).eps, torch.finfo(x.dtype).tiny
     seen = view(groups, x, mean)
@@ -157,8 +157,8 @@ def _majorise(groups, x, w, mean, tolerance, iterations):
             old_y, old_new, old_step, old_length = before
             change = step - old_step
             square = torch.linalg.vecdot(change, change).clamp_min(tiny)
-            # 1 / (1 - ratio), the whole of the series over its first step; the largest seen, since a slow part of the
-            # error may hide behind a fast one.
+            # 1 / (1 - ratio), the sum of the series over its first step; the largest so far, since a slow error
+            # component may hide behind a fast one.
             whole = torch.maximum(whole, torch.linalg.vector_norm(y - old_y, dim=-1) / square.sqrt())
             ahead = torch.where(length <= 8 * eps, length, length * whole)
             error = torch.where(going, ahead, error)
@@ -167,8 +167,8 @@ def _majorise(groups, x, w, mean, tolerance, iterations):
             sound = (error > tolerance) & (length < old_length) & (torch.linalg.vecdot(longer, longer) < 0.99)
             longer = torch.where(sound.unsqueeze(-1), longer, new)
         before = y, new, step, length
-        # A mean that has settled stays: it does not depend on its neighbours in the batch. So does one that is far from
-        # the centre of the view, where digits are lost: it is to be looked at again, from where it is.
+        # A converged mean stays, so it does not depend on the rest of the batch. A mean far from the center of the
+        # view, where digits are lost, also stays: it is recentered and continued later.
         y = torch.where(going.unsqueeze(-1), longer, y)
         y_square = torch.linalg.vecdot(y, y)
         error = torch.where(y_square > 0.25, torch.inf, error)
@@ -181,7 +181,7 @@ def _majorise(groups, x, w, mean, tolerance, iterations):
 
 
 def _newton(groups, x, w, mean, tolerance, iterations):
-    """Newton's method on the manifold, each step replaced by one of the solver above where that goes lower."""
+    """Newton's method on the manifold; each step is replaced by one of the solver above where that is lower."""
     error = torch.full_like(mean[..., 0], torch.inf)
     for _ in range(iterations):
         seen = view(groups, x, mean)
@@ -239,11 +239,11 @@ def newton_step(groups, x, w, m, stretch=1.0):
 
 
 class Attached(torch.autograd.Function):
-    """A mean that was found without recording, with its derivative by the implicit function theorem.
+    """A mean found without recording, with its derivative by the implicit function theorem.
 
     At the mean ``sum w log(z) = 0``, so ``H dmu = sum (w Dlog dz + dw log)``: one solve with the Hessian H, and one
-    pass over the points. No tensor ``(entries, d, d)`` is formed. This is the first derivative, and not recorded: where
-    more is asked for, :func:`~loupe.geometry.implicit.attached` goes another way.
+    pass over the points. No tensor ``(entries, d, d)`` is formed. This is the first derivative only, and not recorded;
+    :func:`~loupe.geometry.implicit.attached` computes higher ones differently.
     """
 
     @staticmethod
@@ -270,7 +270,7 @@ class Attached(torch.autograd.Function):
         log_scale = h * (1 + t)
         grad_w = log_scale * z_lam
 
-        # The cotangent of z is a lam + b z: tangential derivative of log, and what the radial one adds to it.
+        # The cotangent of z is a lam + b z: the tangential derivative of log, plus the radial correction.
         near = t < NEAR
         series = -power_series(HALF[1:], torch.where(near, t, 0.0))
         missing = torch.where(near, series, (1 - h) / torch.where(near, 1.0, t))
@@ -290,7 +290,7 @@ class Attached(torch.autograd.Function):
 
 
 def mean(groups: Batch | Segments, x, w, start=None, *, tolerance, max_iterations):
-    """As :func:`solve`, with gradients in ``x`` and ``w``."""
+    """Like :func:`solve`, with gradients in ``x`` and ``w``."""
     limits = {"tolerance": tolerance, "max_iterations": max_iterations}
     found, error = solved("ball", groups, x.detach(), w.detach(), start, **limits)
 

@@ -1,4 +1,4 @@
-"""Statistics that several papers judge their measures by."""
+"""Metrics and statistics that several chapters use."""
 
 from loupe.metrics.images import (
     class_score,

@@ -1,8 +1,8 @@
-r"""Samples judged as sets: features of a classifier, projections on lines, distances between points.
+r"""Metrics of sample sets: classifier features, random projections, distances between points.
 
-:func:`frechet_distance` and :func:`class_score` are of whatever classifier made their numbers, and say little without
-anchors beside them: real images against other real images, real images against noise. Only :func:`inception_scores`
-returns what is called FID and Inception score.
+:func:`frechet_distance` and :func:`class_score` depend on the classifier behind them, and mean little without reference
+values: real images against other real images, and against noise. Only :func:`inception_scores` returns FID and the
+Inception score.
 """
 
 import pickle
@@ -14,36 +14,36 @@ import numpy as np
 from loupe.checks import unmasked, whole
 from loupe.errors import LoupeError
 
-BLOCK = 2**22  # numbers held at once beside the samples: 32 MiB of float64
-ROW_SUM = 1e-4  # what float32 and a softmax in half precision may miss one by
+BLOCK = 2**22  # numbers held at once besides the samples: 32 MiB of float64
+ROW_SUM = 1e-4  # tolerance for sums of a softmax in float32 or half precision
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 SPLITS = 10  # parts over which torch-fidelity averages the Inception score
 
 
 class InceptionError(LoupeError):
-    """The Inception network is not at hand; the message says what to install or where to put its weights."""
+    """The Inception network is not available; the message says what to install or where to put its weights."""
 
 
 def frechet_distance(a, b):
-    r"""Feature Fréchet distance: between the normal laws fitted to two sets of features.
+    r"""Feature Fréchet distance: between the normal distributions fitted to two sets of features.
 
     .. math::
 
         \lvert\mu_a-\mu_b\rvert^2+\operatorname{tr}\left(C_a+C_b-2\,(C_a^{1/2}C_bC_a^{1/2})^{1/2}\right)
 
-    It is the square of the 2-Wasserstein distance of the two laws, and belongs to the classifier that made the
-    features. It is never FID, which is the same formula for features of Inception: see :func:`inception_scores`.
-    Too few rows make it larger, by about the same for all methods: compare at equal n, ten times d or more.
+    It is the squared 2-Wasserstein distance of the two distributions, and depends on the classifier behind the
+    features. It is not FID, which is the same formula with Inception features: see :func:`inception_scores`. Too few
+    rows bias it upward, by about the same for all methods: compare at equal n, at least ten times d.
 
     Parameters
     ----------
     a, b : torch.Tensor or array, shape (n, d) and (m, d)
-        Features, a row for each image; n and m above d. Computed in float64.
+        Features, one row for each image; n and m above d. Computed in float64.
 
     Returns
     -------
     float
-        0 or more, up to rounding errors of 1e-12 or so of the variance of the features, which are cut off at 0.
+        At least 0; rounding errors, about 1e-12 of the variance of the features, are clipped at 0.
 
     Raises
     ------
@@ -66,8 +66,8 @@ def frechet_distance(a, b):
             )
     roots = [covariance_root(one) for one in (a, b)]
     shift = a.mean(axis=0) - b.mean(axis=0)
-    # Eigenvalues of the last root are singular values of the product of the two. So nothing is squared and rooted
-    # again, which would turn rounding errors of 1e-16 into 1e-8 where features are constant.
+    # Eigenvalues of the last root are singular values of the product of both roots. This avoids a square and another
+    # root, which would turn rounding errors of 1e-16 into 1e-8 where features are constant.
     overlap = np.linalg.norm(roots[0] @ roots[1], ord="nuc")
     traces = sum((root**2).sum() for root in roots)
     return max(0.0, float(shift @ shift + traces - 2 * overlap))
@@ -81,16 +81,17 @@ def covariance_root(rows):
 
 
 def class_score(probabilities):
-    r"""How sure a classifier is of each image, and how evenly the images fall into its classes.
+    r"""How confident a classifier is on each image, and how evenly the images cover its classes.
 
     :math:`\exp\,\mathrm E_x\,\mathrm{KL}\bigl(p(y\mid x)\,\|\,p(y)\bigr)` with natural logarithms, :math:`p(y)` the mean
-    over the images. It is 1 if all images look alike to the classifier, and the number of classes if it is sure of
-    each and all classes are equally frequent. n images reach n at most. Only Inception's own is called Inception score.
+    over the images. It is 1 if the classifier cannot tell the images apart, and the number of classes if it is certain
+    on each image and all classes are equally frequent. With n images it is at most n. Only Inception's is called the
+    Inception score.
 
     Parameters
     ----------
     probabilities : torch.Tensor or array, shape (n, classes)
-        p(y | x), a row for each image.
+        p(y | x), one row for each image.
 
     Returns
     -------
@@ -124,15 +125,15 @@ def class_score(probabilities):
 
 
 def sliced_wasserstein(a, b, *, projections=200, seed=0):
-    r"""Sliced 2-Wasserstein distance: the root mean square of that of projections on random lines.
+    r"""Sliced 2-Wasserstein distance: the root mean square over projections on random lines.
 
     .. math::
 
         \mathrm{SW}_2(a,b)=\Bigl(\mathrm E_\theta\,W_2^2(\theta\cdot a,\theta\cdot b)\Bigr)^{1/2},\qquad
         W_2^2(u,v)=\int_0^1\bigl(F_u^{-1}(q)-F_v^{-1}(q)\bigr)^2\,dq
 
-    with :math:`\theta` uniform on the unit sphere. On a line, :math:`W_2` compares quantiles: sorted values if both sets
-    are of one size, and the steps of both quantile functions otherwise, without interpolation. A shift by v makes
+    with :math:`\theta` uniform on the unit sphere. On a line, :math:`W_2` compares quantiles: sorted values if both
+    sets have the same size, otherwise the steps of both quantile functions, without interpolation. A shift by v gives
     about :math:`\lvert v\rvert/\sqrt d`.
 
     Parameters
@@ -142,7 +143,7 @@ def sliced_wasserstein(a, b, *, projections=200, seed=0):
     projections : int
         Random lines.
     seed : int
-        Of the lines: the same for the same d, so distances with one seed share their errors.
+        Seed of the lines, which are the same for the same d: distances with one seed share their errors.
 
     Returns
     -------
@@ -172,7 +173,7 @@ def sliced_wasserstein(a, b, *, projections=200, seed=0):
     lines /= np.linalg.norm(lines, axis=0)
     on_a, on_b = (quantiles_on(lines, name, one) for name, one in (("a", a), ("b", b)))
     n, m = on_a.shape[1], on_b.shape[1]
-    # Where either quantile function steps, in units of 1 / (n m), which are whole numbers.
+    # Steps of either quantile function, in units of 1 / (n m): integers.
     steps = np.union1d(np.arange(n + 1) * m, np.arange(m + 1) * n)
     weights, from_a, from_b = np.diff(steps) / (n * m), steps[:-1] // m, steps[:-1] // n
     squares = [np.square(one[from_a] - two[from_b]) @ weights for one, two in zip(on_a, on_b, strict=True)]
@@ -193,11 +194,11 @@ def quantiles_on(lines, name, samples):
 
 
 def energy_distance(a, b):
-    r"""Energy distance of two sets of points, without bias.
+    r"""Unbiased energy distance of two sets of points.
 
-    :math:`2\,\mathrm E\lvert X-Y\rvert-\mathrm E\lvert X-X'\rvert-\mathrm E\lvert Y-Y'\rvert`, exact over all pairs,
-    where a point makes no pair with itself: a U-statistic. So its expectation is 0 for two sets of one law, and it is
-    negative about half the time; the other form, with those pairs, is biased upwards by about
+    :math:`2\,\mathrm E\lvert X-Y\rvert-\mathrm E\lvert X-X'\rvert-\mathrm E\lvert Y-Y'\rvert`, over all pairs of
+    different points: a U-statistic. So its expectation is 0 for two sets from the same distribution, and it is then
+    negative about half the time. The form that includes pairs of a point with itself is biased upward by about
     :math:`\mathrm E\lvert X-X'\rvert\,(1/n+1/m)`.
 
     Parameters
@@ -266,17 +267,17 @@ class InceptionScores:
 
 
 def inception_scores(samples, reference, *, batch=64):
-    """FID and Inception score of colour images, by torch-fidelity and the weights that published values are made with.
+    """FID and Inception score of color images, by torch-fidelity with the weights behind published values.
 
-    It needs ``pip install -e ".[inception]"``, and fetches 91 MB of weights at the first call. Published values are of
-    50,000 samples against the whole training set: fewer samples make FID larger. A GPU is used if there is one.
+    It needs ``pip install -e ".[inception]"``, and downloads 91 MB of weights at the first call. Published values
+    compare 50,000 samples with the whole training set: fewer samples make FID larger. A GPU is used if there is one.
 
     Parameters
     ----------
     samples, reference : torch.Tensor or array of uint8, shape (n, 3, H, W) and (m, 3, H, W)
         Values from 0 to 255, at least 10 images each; Inception enlarges them to 299 x 299 itself.
     batch : int
-        Images that Inception takes at once.
+        Images in one batch of Inception.
 
     Returns
     -------
@@ -285,7 +286,7 @@ def inception_scores(samples, reference, *, batch=64):
     Raises
     ------
     ValueError
-        If images have another shape or dtype, or are too few.
+        If images have the wrong shape or dtype, or are too few.
     InceptionError
         If torch-fidelity is not installed, or its weights cannot be fetched.
     """
@@ -328,7 +329,7 @@ def inception_scores(samples, reference, *, batch=64):
 
 
 def image_set(images):
-    """A torch data set whose items are the images, as torch-fidelity wants them: uint8 tensors (3, H, W)."""
+    """A torch dataset of the images in torch-fidelity's format: uint8 tensors (3, H, W)."""
     import torch
 
     class ImageSet(torch.utils.data.Dataset):
@@ -342,7 +343,7 @@ def image_set(images):
 
 
 def checked_colours(name, images):
-    """Images (n, 3, H, W) of uint8, or ValueError if they are something else."""
+    """Images (n, 3, H, W) of uint8; otherwise ValueError."""
     images = on_host(images)
     kind, shape = str(images.dtype).removeprefix("torch."), tuple(images.shape)
     if kind != "uint8":
@@ -382,11 +383,11 @@ def checked_rows(name, values):
 def float64(values):
     """A tensor on any device, or anything like an array, as an array of float64."""
     values = on_host(values)
-    # Tensors go to double first: numpy has no bfloat16.
+    # Convert tensors to double first: NumPy has no bfloat16.
     return np.asarray(values.double() if hasattr(values, "double") else values, dtype=np.float64)
 
 
 def on_host(values):
-    """A tensor without its gradient and off its device, or anything else as an array."""
+    """A tensor, detached and on the CPU, or anything else as an array."""
     values = unmasked("the array", values)
     return values.detach().cpu() if hasattr(values, "detach") else np.asarray(values)

@@ -1,13 +1,13 @@
-"""How much a weighted sample is worth."""
+"""Effective size of a weighted sample."""
 
 import torch
 
 
 def effective_sample_size(log_weights):
-    """The share of a sample that its weights leave: ``(sum w)**2 / (n sum w**2)``, Kish's size over n.
+    """Relative effective sample size ``(sum w)**2 / (n sum w**2)``: Kish's size over n.
 
-    With ``w = p(x) / q(x)`` for draws from ``q`` it is 1 where ``q`` is ``p``, and ``1/n`` where one draw has all of the
-    weight. No scale of the weights matters.
+    With ``w = p(x) / q(x)`` for draws from ``q`` it is 1 if ``q`` is ``p``, and ``1/n`` if one draw has all the weight.
+    Scaling the weights changes nothing.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def effective_sample_size(log_weights):
     Raises
     ------
     ValueError
-        If there are no weights, or they are no floating-point tensor.
+        If there are no weights, or they are not a floating-point tensor.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-r"""MAUVE-27: how far two sets of character sequences overlap, with counts of 4-grams in place of a network's features.
+r"""MAUVE-27: how much two sets of character sequences overlap, from 4-gram counts instead of network features.
 
-MAUVE (Pillutla et al. 2021) groups features of a large language model. Here the features are counts, so values cannot
+MAUVE (Pillutla et al. 2021) clusters features of a large language model. Here the features are counts, so values cannot
 be compared with published ones: always call it MAUVE-27.
 """
 
@@ -15,31 +15,30 @@ HASH_BITS = 12
 COMPONENTS = 32
 SEQUENCES_PER_CLUSTER = 10
 SCALING = 5
-LEAST = 20  # two clusters; and both sets together have more sequences than there are components
+LEAST = 20  # enough for two clusters, and for more sequences than components in both sets together
 
 
 def mauve27(p_sequences, q_sequences, *, seed=0):
-    r"""MAUVE-27 of two sets of sequences: near 1 for one law, near 0 for texts that share no clusters.
+    r"""MAUVE-27 of two sets of sequences: near 1 for the same distribution, near 0 if they share no clusters.
 
     1. Features of a sequence: counts of its 4-grams in 2^12 hashed bins, square roots, unit length. An inner product
        of two is then the Bhattacharyya coefficient of their 4-grams.
-    2. Principal components, 32, of both sets together; then k-means of both together into k clusters. The shares of
-       the clusters are P and Q.
-    3. :func:`divergence_area` of P and Q.
+    2. The first 32 principal components of both sets together, then k-means of both together with k clusters. The
+    cluster frequencies of the two sets are P and Q. 3. :func:`divergence_area` of P and Q.
 
-    With n the size of the smaller set, :math:`k=\max(2,n/10)`, rounded: ten sequences of each set in a cluster,
-    whatever n is. So chance keeps two sets of one law below 1, at about 0.96 for any n; its spread is 0.03 at n = 200
-    and 0.01 at n = 1000. More clusters tell more, so sets that differ fall with n; near n = 20 nothing can be told.
-    Compare only at equal n and equal length, and show real text against real text beside it. Swapping the sets moves
-    the value by as much as another seed does, about 0.01.
+    With n the size of the smaller set, :math:`k=\max(2,n/10)`, rounded: about ten sequences of each set in a cluster,
+    whatever n is. So by chance two sets from the same distribution score about 0.96 at any n, with a spread of 0.03 at
+    n = 200 and 0.01 at n = 1000. More clusters separate better, so values of different sets fall with n; near n = 20
+    the score is uninformative. Compare only at equal n and equal length, and show real text against real text as a
+    reference. Swapping the sets changes the value by about 0.01, as another seed does.
 
     Parameters
     ----------
     p_sequences, q_sequences : array of int, shape (n, L) and (m, L)
-        Ids 0 to 26; at least 20 sequences of 4 symbols each, all of one length.
+        Ids 0 to 26; at least 20 sequences of at least 4 symbols, all of the same length.
     seed : int
-        Of the randomised components and the k-means. The same bits come back on one thread of one machine; with
-        several threads, sums are added in another order and a sequence between clusters may change sides.
+        Seed of the randomized components and of k-means. Results repeat bit for bit on one thread of one machine;
+        several threads add in another order, and a sequence between clusters may change sides.
 
     Returns
     -------
@@ -49,7 +48,7 @@ def mauve27(p_sequences, q_sequences, *, seed=0):
     Raises
     ------
     ValueError
-        If a set is too small, the lengths differ, an id is out of range, or fewer sequences differ than there are
+        If a set is too small, the lengths differ, an id is out of range, or there are fewer distinct sequences than
         clusters.
     """
     from sklearn.cluster import KMeans  # a second to import
@@ -86,7 +85,7 @@ def divergence_area(p, q, *, scaling=SCALING):
     Parameters
     ----------
     p, q : array, shape (k,)
-        Shares that sum to one.
+        Probabilities that sum to one.
     scaling : float
         s.
 
@@ -105,9 +104,9 @@ def divergence_area(p, q, *, scaling=SCALING):
     p, q = (np.asarray(unmasked(name, law), dtype=np.float64) for name, law in (("p", p), ("q", q)))
     weight = np.linspace(1e-6, 1 - 1e-6, 25)[:, None]
     mixture = weight * p + (1 - weight) * q
-    # Rounding can leave a divergence of equal laws just below zero.
+    # Rounding can leave a divergence of equal distributions just below zero.
     of_q, of_p = (np.exp(-scaling * np.maximum(rel_entr(one, mixture).sum(axis=1), 0)) for one in (q, p))
-    # The weight rises from Q to P, so the first coordinate falls along the curve.
+    # The weight increases from Q to P, so the first coordinate decreases along the curve.
     return float(-np.trapezoid(np.r_[0, of_p, 1], np.r_[1, of_q, 0]))
 
 
@@ -127,16 +126,16 @@ def hashed_features(sequences):
     features = np.empty((len(bins), 2**HASH_BITS), dtype=np.float32)
     for row, counted in zip(features, bins, strict=True):
         row[:] = np.bincount(counted, minlength=len(row))
-    # Squared square roots sum to the number of windows, so one factor gives all rows unit length.
+    # The squares sum to the number of windows, so one factor gives all rows unit length.
     return np.sqrt(features / bins.shape[1])
 
 
 def hash_bins(codes):
     """A fixed bin, 0 to 4095, of each non-negative 32-bit integer.
 
-    The finaliser of MurmurHash3 (32 bits, public domain): shifts and odd multipliers modulo 2^32 let each bit of the
-    code change each bit of the outcome with a chance of about one half. The bin is its top 12 bits. So 4-grams that
-    differ in one symbol share a bin no more often than others.
+    The finalizer of MurmurHash3 (32 bits, public domain): with shifts and odd multipliers modulo 2^32, each input bit
+    flips each output bit with probability about one half. The bin is the top 12 bits. So 4-grams that differ in one
+    symbol collide no more often than others.
     """
     mixed = codes.astype(np.uint32)
     mixed ^= mixed >> 16
@@ -148,7 +147,7 @@ def hash_bins(codes):
 
 
 def checked_set(name, sequences):
-    """A set of sequences (n, L), or ValueError if MAUVE-27 cannot take it."""
+    """A set of sequences (n, L); ValueError if MAUVE-27 is undefined for it."""
     sequences = checked_sequences(name, sequences, SYMBOLS)
     if sequences.ndim != 2 or len(sequences) < LEAST or sequences.shape[1] < GRAM:
         raise ValueError(

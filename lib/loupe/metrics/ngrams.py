@@ -1,4 +1,4 @@
-"""A judge of text that counts: an interpolated n-gram model."""
+"""An interpolated n-gram model that scores text."""
 
 import math
 
@@ -8,37 +8,37 @@ from loupe.metrics.text import LARGEST_TABLE, checked_sequences, window_counts
 
 
 class NGramJudge:
-    r"""An interpolated n-gram model: each order is mixed with the next shorter one.
+    r"""An interpolated n-gram model: each order is mixed with the next lower one.
 
     .. math::
 
         p_1(c)=\frac{N(c)+1}{N+K},\qquad
         p_k(c\mid x_{1:k-1})=\frac{N(x_{1:k-1}c)+\beta\,p_{k-1}(c\mid x_{2:k-1})}{N(x_{1:k-1}\,\cdot)+\beta}
 
-    :math:`N(x\,\cdot)` counts a context only where a symbol follows, so probabilities sum to one; a context that was
-    never seen leaves the choice to the shorter one. There is no symbol for the start: sequences are taken as cut from
-    the midst of text, and symbol i of each is judged from the i - 1 before it, by order i, until `order` is reached.
+    :math:`N(x\,\cdot)` counts a context only where a symbol follows, so probabilities sum to one; an unseen context
+    falls back on the shorter one. There is no start symbol: sequences are treated as cut from the middle of a text, and
+    symbol i of each is scored from the i - 1 before it, by order i, up to `order`.
 
     Parameters
     ----------
     ids : array of int, shape (..., L)
-        Text, or several texts of one length; n-grams do not cross from one to the next.
+        Text, or several texts of one length; n-grams do not cross their boundaries.
     symbols : int
         K.
     order : int
-        Longest n-gram, context and symbol together. The table of all has K**order entries of 8 bytes.
+        Longest n-gram, context and symbol together. Its table has K**order entries of 8 bytes.
     strength : float
-        :math:`\beta>0`, the observations that the shorter order is worth.
+        :math:`\beta>0`, the weight of the lower order, in observations.
 
     Attributes
     ----------
     tables : list of numpy.ndarray
-        Of each order k, :math:`p_k`: float64 (K**(k-1), K), rows by the context read as a number in base K.
+        :math:`p_k` for each order k: float64 (K**(k-1), K), rows indexed by the context as a number in base K.
 
     Raises
     ------
     ValueError
-        If there is no symbol, an id is out of range, or `order`, `symbols` or `strength` cannot be.
+        If there is no symbol, an id is out of range, or `order`, `symbols` or `strength` is invalid.
 
     Examples
     --------
@@ -62,7 +62,7 @@ class NGramJudge:
         counts = window_counts(ids, order, symbols)
         of_order = {order: counts}
         for k in range(order - 1, 0, -1):
-            # Every window of k symbols ends a longer one, but for those at the starts.
+            # Every window of k symbols ends a longer one, except those at the starts.
             counts = counts.reshape(symbols, -1).sum(axis=0) + window_counts(ids[..., :k], k, symbols)
             of_order[k] = counts
         first = of_order[1].astype(np.float64) + 1
@@ -75,7 +75,7 @@ class NGramJudge:
             self.tables.append(table.reshape(-1, symbols))
 
     def bits(self, sequences):
-        """Bits that each symbol costs, given those before it in its sequence.
+        """Bits of each symbol, given the previous ones in its sequence.
 
         Parameters
         ----------
@@ -104,10 +104,10 @@ class NGramJudge:
         return -np.log2(probability)
 
     def bits_per_character(self, sequences):
-        """Mean bits per symbol of each sequence: that of a sample is the log of its generative perplexity.
+        """Mean bits per symbol of each sequence; for samples, the log of generative perplexity.
 
-        Low values alone say little, as text that repeats itself has them too: show :func:`token_entropies` beside
-        them. The first symbols have short contexts, so compare sequences of one length.
+        Low values alone mean little, since repetitive text has them too: also report :func:`token_entropies`. The first
+        symbols have short contexts, so compare sequences of equal length.
 
         Parameters
         ----------
@@ -125,12 +125,12 @@ class NGramJudge:
         return self.bits(sequences).mean(axis=-1)
 
     def probabilities(self, contexts):
-        """Law of the next symbol.
+        """Distribution of the next symbol.
 
         Parameters
         ----------
         contexts : array of int, shape (..., m)
-            Only the last ``order - 1`` symbols matter; m may be less than that, but not 0: the law of a first
+            Only the last ``order - 1`` symbols matter; m may be less than that, but not 0: the distribution of a first
             symbol is ``tables[0][0]``.
 
         Returns

@@ -1,7 +1,7 @@
-r"""Kendall's rank correlation, and whether it survives chance, a third variable, and a look within the grid.
+r"""Kendall's rank correlation: permutation test, partial and granulated versions, bootstrap.
 
-A pair of runs is concordant if the run with the larger :math:`x` has the larger :math:`y` too. With :math:`S` the number
-of concordant minus discordant pairs, :math:`\tau_b=S/\sqrt{(n_0-n_x)(n_0-n_y)}`: of :math:`n_0=n(n-1)/2` pairs,
+A pair of runs is concordant if the run with the larger :math:`x` also has the larger :math:`y`. With :math:`S` the
+number of concordant minus discordant pairs, :math:`\tau_b=S/\sqrt{(n_0-n_x)(n_0-n_y)}`: of :math:`n_0=n(n-1)/2` pairs,
 :math:`n_x` and :math:`n_y` are tied in :math:`x` and in :math:`y`.
 """
 
@@ -20,9 +20,9 @@ class Correlation:
     Attributes
     ----------
     tau : float
-        In [-1, 1]; nan where it is not defined.
+        In [-1, 1]; nan where undefined.
     p_value : float
-        In (0, 1]; nan where tau is, and where the strata leave nothing to shuffle.
+        In (0, 1]; nan where tau is nan, or if the strata leave nothing to shuffle.
     """
 
     tau: float
@@ -36,11 +36,11 @@ class GranulatedCorrelation:
     Attributes
     ----------
     tau : float
-        Mean over the hyper-parameters for which it is defined; nan if there is none.
+        Mean over the hyperparameters for which it is defined; nan if there are none.
     of : dict of str to float
-        For each hyper-parameter, the mean over its sub-grids; nan if all of them are left out.
+        For each hyperparameter, the mean over its sub-grids; nan if all are omitted.
     subgrids : dict of str to int
-        How many sub-grids went into each of these means.
+        Number of sub-grids in each of these means.
     """
 
     tau: float
@@ -78,10 +78,9 @@ def kendall(x, y):
 
 
 def permutation_test(x, y, *, strata=None, draws=10_000, seed=0, alternative="greater"):
-    r"""Kendall's tau-b and the probability of as much by chance: x is shuffled over the runs.
+    r"""Kendall's tau-b with a permutation test: x is shuffled over the runs.
 
-    With :math:`c` of :math:`N` shuffled columns at least as extreme, the p-value is :math:`(1+c)/(1+N)`, so it is
-    never zero.
+    If :math:`c` of :math:`N` shuffles are at least as extreme, the p-value is :math:`(1+c)/(1+N)`, so it is never zero.
 
     Parameters
     ----------
@@ -93,8 +92,8 @@ def permutation_test(x, y, *, strata=None, draws=10_000, seed=0, alternative="gr
         Shuffles, at least 1.
     seed : int or numpy.random.Generator
     alternative : {"greater", "less", "two-sided"}
-        Extreme means large, small, or either: two-sided is twice the smaller of the one-sided values, since
-        within strata the shuffled correlations need not centre on zero.
+        Extreme means large, small, or either: two-sided is twice the smaller one-sided value, since within strata the
+        shuffled correlations need not be centered at zero.
 
     Returns
     -------
@@ -127,15 +126,15 @@ def permutation_test(x, y, *, strata=None, draws=10_000, seed=0, alternative="gr
 def partial_kendall(x, y, z, *, draws=5_000, seed=0, alternative="greater"):
     r"""Kendall's tau-b of x and y given a third variable.
 
-    :math:`\tau_{xy\cdot z}=(\tau_{xy}-\tau_{xz}\tau_{yz})\big/\sqrt{(1-\tau_{xz}^2)(1-\tau_{yz}^2)}`. The p-value is of
-    shuffling x within strata of z. That keeps :math:`\tau_{xz}` and :math:`\tau_{yz}`, so the order of shuffles is
-    that of :math:`\tau_{xy}` alone, and its test serves.
+    :math:`\tau_{xy\cdot z}=(\tau_{xy}-\tau_{xz}\tau_{yz})\big/\sqrt{(1-\tau_{xz}^2)(1-\tau_{yz}^2)}`. The p-value comes
+    from shuffling x within strata of z. That keeps :math:`\tau_{xz}` and :math:`\tau_{yz}`, so the test of
+    :math:`\tau_{xy}` applies.
 
     Parameters
     ----------
     x, y, z : array, shape (n,)
-        Finite numbers of at least three runs. Runs of exactly equal z form a stratum: round a z that was
-        computed in several ways, and cut a continuous one into classes, or nothing is left to shuffle.
+        Finite numbers of at least three runs. Runs with exactly equal z form a stratum: round z against rounding
+        errors, and bin a continuous z, or there is nothing to shuffle.
     draws, seed, alternative
         As in :func:`permutation_test`.
 
@@ -165,21 +164,21 @@ def partial_kendall(x, y, z, *, draws=5_000, seed=0, alternative="greater"):
 
 
 def granulated_kendall(measure, gap, hyperparameters, *, held=None):
-    r"""Kendall's tau-b within the grid: one hyper-parameter varies, all others are fixed (Jiang et al. 2020).
+    r"""Kendall's tau-b within the grid: one hyperparameter varies, the others are fixed (Jiang et al. 2020).
 
-    For each hyper-parameter, the runs fall into sub-grids of equal values of all the others; tau is averaged over
-    sub-grids, and then over hyper-parameters. Sub-grids where tau is not defined (fewer than two values of the
-    hyper-parameter, or a constant measure or gap) are left out.
+    For each hyperparameter, runs with equal values of all the others form a sub-grid; tau is averaged over sub-grids,
+    then over hyperparameters. Sub-grids where tau is undefined (fewer than two values of the hyperparameter, or a
+    constant measure or gap) are omitted.
 
     Parameters
     ----------
     measure, gap : array, shape (n,)
         Finite numbers of at least three runs.
     hyperparameters : dict of str to array (n,)
-        The settings that vary, each in its turn; numbers or labels.
+        The settings to vary, one at a time; numbers or labels.
     held : dict of str to array (n,), optional
-        Columns that are fixed as well, and never vary: the seed, or the data set. Without the seed here, runs
-        that repeat a setting share its sub-grids, and pairs of them count too.
+        Further columns to hold fixed: the seed, or the dataset. Without the seed here, repeated runs of a setting share
+        a sub-grid, and pairs of them count too.
 
     Returns
     -------
@@ -189,7 +188,7 @@ def granulated_kendall(measure, gap, hyperparameters, *, held=None):
     ------
     ValueError
         If lengths differ, there are fewer than three runs or no hyper-parameter, a value is not finite, or a
-        hyper-parameter is also held.
+        hyperparameter is also held.
 
     Examples
     --------
@@ -220,16 +219,17 @@ def granulated_kendall(measure, gap, hyperparameters, *, held=None):
 
 
 def bootstrap_kendall(measures, y, *, draws=2_000, seed=0):
-    r"""Kendall's tau-b of several measures with y when the runs are drawn again, with replacement.
+    r"""Kendall's tau-b of several measures with y, over bootstrap resamples of the runs.
 
-    A resample is known by how often each run was drawn, :math:`c`. With :math:`A_{ij}=\operatorname{sign}(x_i-x_j)` and
+    A resample is given by counts :math:`c`, how often each run was drawn. With
+    :math:`A_{ij}=\operatorname{sign}(x_i-x_j)` and
     :math:`B` alike for y, :math:`\tau_b=c^\top(A\circ B)\,c\,/\sqrt{c^\top(A\circ A)\,c\;\,c^\top(B\circ B)\,c}`: a run
     drawn twice is tied with itself, and tau-b leaves such pairs out.
 
     Parameters
     ----------
     measures : array, shape (..., n)
-        One or several columns over the same runs, all drawn together: their differences are paired.
+        One or several columns over the same runs, resampled together: their differences are paired.
     y : array, shape (n,)
     draws : int
         Resamples, at least 1.
@@ -243,7 +243,7 @@ def bootstrap_kendall(measures, y, *, draws=2_000, seed=0):
     Raises
     ------
     ValueError
-        As :func:`kendall` does, and for no draw.
+        As :func:`kendall`, and for fewer than one draw.
 
     Examples
     --------
@@ -294,8 +294,8 @@ def concordance(x, y, orders):
 
     Notes
     -----
-    Runs are met by increasing y, and each asks how many of those already met have a smaller x, and a larger one.
-    Sets of runs are bits of 64-bit words, so a question is an "and" and a count: n/64 words instead of n numbers.
+    Runs are visited by increasing y; for each we count earlier runs with smaller and with larger x. Sets of runs are
+    bit sets in 64-bit words, so a count is an "and" and a popcount: n/64 words instead of n numbers.
     """
     smaller, larger, itself = (
         bit_sets(table) for table in (x < x[:, None], x > x[:, None], np.eye(len(x)) > 0)
@@ -307,7 +307,7 @@ def concordance(x, y, orders):
         for run in tied:
             balance += np.bitwise_count(smaller[:, run] & met).sum(axis=0, dtype=np.int64)
             balance -= np.bitwise_count(larger[:, run] & met).sum(axis=0, dtype=np.int64)
-        for run in tied:  # only now: pairs tied in y count for nothing
+        for run in tied:  # only now: pairs tied in y do not count
             met |= itself[:, run]
     return balance
 
@@ -319,7 +319,7 @@ def bit_sets(members):
 
 
 def shuffles_within(strata, draws, rng):
-    """Random orders (draws, n) that move each index only to places of the same label."""
+    """Random orders (draws, n) that permute indices only within labels."""
     orders = np.tile(np.arange(len(strata)), (draws, 1))
     for label in np.unique(strata):
         members = np.flatnonzero(strata == label)
@@ -353,7 +353,7 @@ def groups_of_equal(columns, n):
 
 
 def mean_where_defined(values):
-    """The mean of those values that are not nan; nan if there are none."""
+    """The mean of the values that are not nan; nan if there are none."""
     defined = [value for value in values if not math.isnan(value)]
     return sum(defined) / len(defined) if defined else math.nan
 

@@ -1,4 +1,4 @@
-r"""Text judged by counting: entropies of symbols, and how far pairs of symbols are from a table.
+r"""Text metrics from counts: entropies of symbols, and total variation of symbol pairs.
 
 Sequences are ids :math:`0\ldots K-1` of K symbols, all of one length; K is 27 for the space and a to z. All entropies
 are in bits: 1 nat is 1.4427 bits.
@@ -21,8 +21,8 @@ BLOCK = 2**23  # symbols counted at once: bounds the memory beside the table its
 def unigram_entropy(sequences, symbols=27):
     r"""Entropy of the symbols of all sequences together, :math:`-\sum_c p_c\log_2 p_c`.
 
-    It does not see a sampler that repeats itself within each sequence but differs between them;
-    :func:`token_entropies` does.
+    It misses a sampler that repeats itself within each sequence but varies between them; :func:`token_entropies`
+    detects it.
 
     Parameters
     ----------
@@ -51,8 +51,8 @@ def unigram_entropy(sequences, symbols=27):
 def token_entropies(sequences, symbols=27):
     r"""Entropy of the symbols within each sequence; its mean is the field's "token entropy" (Zheng et al. 2024).
 
-    The entropy of L symbols underestimates that of their law, by up to about :math:`(K-1)/(2L\ln2)` bits: compare
-    with text of the same length. Papers state nats.
+    The entropy of L symbols underestimates that of their distribution by up to about :math:`(K-1)/(2L\ln2)` bits:
+    compare with text of the same length. Papers report nats.
 
     Parameters
     ----------
@@ -84,8 +84,8 @@ def token_entropies(sequences, symbols=27):
 def bigram_rate_entropy(ids, symbols=27):
     r"""Entropy of a symbol given the one before it, :math:`H(x_2\mid x_1)=H(x_1,x_2)-H(x_1)`.
 
-    It is the entropy rate of the Markov chain with these pairs, and the least bits per character of any model that
-    looks one symbol back.
+    It is the entropy rate of the Markov chain with these pairs, and the minimum bits per character of any model that
+    uses one previous symbol.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def bigram_rate_entropy(ids, symbols=27):
 
 
 def bigram_distribution(sequences, symbols=27):
-    """Shares of the pairs of neighbouring symbols.
+    """Relative frequencies of pairs of neighboring symbols.
 
     Parameters
     ----------
@@ -148,16 +148,16 @@ def bigram_distribution(sequences, symbols=27):
 def bigram_total_variation(sequences, reference):
     r"""Total variation :math:`\tfrac12\sum_{ab}|\hat p(a,b)-r(a,b)|` of the pairs of symbols from a table.
 
-    Samples of the reference itself are not at 0: m independent pairs are at about
-    :math:`\sum_{ab}\sqrt{r(a,b)/(2\pi m)}`. Draw that floor too, from as much text.
+    Even samples of the reference are not at 0: m independent pairs give about :math:`\sum_{ab}\sqrt{r(a,b)/(2\pi m)}`.
+    Measure that floor too, on the same amount of text.
 
     Parameters
     ----------
     sequences : array of int, shape (..., L)
         At least two symbols each.
     reference : array, shape (K, K)
-        Joint probabilities, such as of :func:`bigram_distribution`; of a stationary chain with law `pi` and
-        transitions `A`, ``pi[:, None] * A``.
+        Joint probabilities, for example from :func:`bigram_distribution`; for a stationary chain with distribution `pi`
+        and transitions `A`, ``pi[:, None] * A``.
 
     Returns
     -------
@@ -167,7 +167,7 @@ def bigram_total_variation(sequences, reference):
     Raises
     ------
     ValueError
-        If the table is not square or no distribution, L is below 2, or an id is out of range.
+        If the table is not square or not a distribution, L is below 2, or an id is out of range.
 
     Examples
     --------
@@ -194,8 +194,7 @@ def loglog_fit(x, y):
     Parameters
     ----------
     x, y : array, shape (n,)
-        Positive numbers, at least three. Of bits per character, which are logarithms already, give the
-        perplexity ``2**bits``.
+        Positive numbers, at least three. Bits per character are logarithms already: pass the perplexity ``2**bits``.
 
     Returns
     -------
@@ -237,7 +236,7 @@ def entropy_of_counts(counts):
 
 
 def bigram_counts(sequences, symbols):
-    """Counts (symbols, symbols) of the pairs of neighbours, or ValueError if there are none."""
+    """Counts (symbols, symbols) of the pairs of neighbors, or ValueError if there are none."""
     ids = checked_sequences("sequences", sequences, symbols)
     if ids.shape[-1] < 2:
         raise ValueError(f"pairs need sequences of at least 2 symbols, got {ids.shape[-1]}")
@@ -255,7 +254,7 @@ def window_codes(ids, length, symbols):
 
 
 def window_counts(ids, length, symbols):
-    """How often each window of some symbols occurs in ids (..., L): int64 (symbols**length,), zeros if L is less."""
+    """How often each window of some symbols occurs in ids (..., L): int64 (symbols**length,), zeros if L is smaller."""
     counts = np.zeros(symbols**length, dtype=np.int64)
     rows = ids.reshape(-1, ids.shape[-1])
     abreast = max(1, BLOCK // rows.shape[1])

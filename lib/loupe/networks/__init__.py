@@ -1,4 +1,4 @@
-"""Architectures that more than one paper uses."""
+"""Architectures that several papers use."""
 
 from loupe.networks.classifiers import fully_connected
 from loupe.networks.convolutional import alexnet, lenet, vgg

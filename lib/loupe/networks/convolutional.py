@@ -25,7 +25,7 @@ def lenet(channels=3, size=32, classes=10):
     Parameters
     ----------
     channels : int
-        Of the images: 3 in colour, 1 in grey.
+        Of the images: 3 for color, 1 for gray.
     size : int
         Height and width of the images, at least 16 pixels.
     classes : int
@@ -67,7 +67,7 @@ def alexnet(channels=3, size=32, classes=10, dropout=0.5):
     Parameters
     ----------
     channels : int
-        Of the images: 3 in colour, 1 in grey.
+        Of the images: 3 for color, 1 for gray.
     size : int
         Height and width of the images, at least 28 pixels.
     classes : int
@@ -112,7 +112,7 @@ def alexnet(channels=3, size=32, classes=10, dropout=0.5):
 def vgg(depth, channels=3, size=32, classes=10, batch_norm=False, dropout=0.5):
     r"""VGG for small images: five blocks of 3 x 3 convolutions, then linear layers 512-512-classes.
 
-    Convolutions start as He et al. (2015) propose for the backward pass: no bias, and weights of variance
+    Convolutions use the initialization of He et al. (2015) for the backward pass: no bias, and weights of variance
     :math:`2/(9\,c)` with :math:`c` output channels (the fan-out is :math:`9c`).
 
     Parameters
@@ -120,13 +120,13 @@ def vgg(depth, channels=3, size=32, classes=10, batch_norm=False, dropout=0.5):
     depth : int
         Layers with weights, the three linear ones included: 11, 13, 16 or 19.
     channels : int
-        Of the images: 3 in colour, 1 in grey.
+        Of the images: 3 for color, 1 for gray.
     size : int
-        Height and width of the images. Poolings round up, which makes no difference at 32 pixels and lets any other
-        size pass, such as the 28 of MNIST.
+        Height and width of the images. Poolings round up, which changes nothing at 32 pixels and allows any other size,
+        such as MNIST's 28.
     classes : int
     batch_norm : bool
-        Whether each convolution is followed by batch normalisation.
+        Whether each convolution is followed by batch normalization.
     dropout : float
         Share of the inputs of each hidden linear layer that training drops, in [0, 1).
 
@@ -182,7 +182,7 @@ def dropout_head(widths, dropout):
 
 
 def check_images(channels, size, classes, smallest):
-    """The first three as int; ValueError unless they are positive whole numbers and the images are large enough."""
+    """The first three as int; ValueError unless they are positive integers and the images are large enough."""
     channels, size, classes = whole("channels", channels), whole("size", size), whole("classes", classes)
     if size < smallest:
         raise ValueError(f"size must be at least {smallest} pixels for this network, got {size}")

@@ -1,4 +1,4 @@
-"""A layer of an equivariant graph network: points that turn, move and are renumbered as their input is.
+"""A layer of an equivariant graph network: its output rotates, translates and permutes with its input.
 
 After Satorras, Hoogeboom and Welling, E(n) Equivariant Graph Neural Networks, 2021, in the form that Xu et al.,
 Equivariant Graph Neural Operator for Modeling 3D Dynamics, 2024, apply to every time slice of a trajectory.
@@ -18,7 +18,7 @@ LARGEST_SHIFT = 100.0
 
 
 def plain_messages(graph, ends, starts, known, of_known, w2, b2, w3, b3, w4, b4):
-    """All that happens at edges: weights of differences ``[P, M B, 1]``, and summed messages ``[P, N, B, H]``."""
+    """The edge computation: weights of differences ``[P, M B, 1]``, and summed messages ``[P, N, B, H]``."""
     P, _, B, H = ends.shape
     pairs = graph.joined(ends, starts)
     m = torch.addmm(pairs.reshape(-1, H), known.reshape(-1, known.shape[-1]), of_known.T)
@@ -28,15 +28,15 @@ def plain_messages(graph, ends, starts, known, of_known, w2, b2, w3, b3, w4, b4)
 
 
 class Messages(torch.autograd.Function):
-    """:func:`plain_messages` for a CPU, slice by slice, so that it stays near the processor; gradients by hand.
+    """:func:`plain_messages` for a CPU, slice by slice to stay in the cache, with hand-written gradients.
 
-    Of each slice three arrays are kept for the way back, what enters the three SiLU, and sums of gradients are formed in
-    place. Where autograd records the way back, it is that of the plain computation.
+    For the backward pass each slice keeps three arrays, the inputs of the three SiLUs; gradient sums are formed in
+    place. Where autograd records the backward pass, the plain computation provides it.
     """
 
     @staticmethod
     def forward(graph, keep, ends, starts, known, of_known, w2, b2, w3, b3, w4, b4):
-        """Weights of differences ``[P, M B, 1]``, summed messages ``[P, N, B, H]`` and what is kept ``[3, P, M B, H]``."""
+        """Weights of differences ``[P, M B, 1]``, summed messages ``[P, N, B, H]`` and kept arrays ``[3, P, M B, H]``."""
         P, N, B, H = ends.shape
         edges = known.shape[1]
         kept = ends.new_empty(3, P if keep else 1, edges, H)
@@ -54,15 +54,15 @@ class Messages(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        """Keep what the way back needs."""
+        """Keep what the backward pass needs."""
         ctx.graph, _, *inputs = inputs
         ctx.mark_non_differentiable(output[2])
-        ctx.set_materialize_grads(False)  # zeros as large as all that is kept would be made
+        ctx.set_materialize_grads(False)  # otherwise zeros as large as all kept arrays would be created
         ctx.save_for_backward(*inputs, output[2])
 
     @staticmethod
     def backward(ctx, weight_grad, heard_grad, _):
-        """Gradients by what :meth:`forward` was given."""
+        """Gradients with respect to the inputs of :meth:`forward`."""
         *inputs, kept = ctx.saved_tensors
         ends, starts, known, of_known, w2, b2, w3, b3, w4, b4 = inputs
         P, N, B, H = ends.shape
@@ -74,7 +74,7 @@ class Messages(torch.autograd.Function):
             _, vjp = torch.func.vjp(lambda *inputs: plain_messages(graph, *inputs), *inputs)
             return None, None, *vjp((weight_grad, heard_grad))
         ends, starts = torch.empty_like(ends), torch.empty_like(starts)
-        # Two narrow products are several times faster the other way round, with few long rows.
+        # Two narrow products are several times faster transposed, with few long rows.
         knowns, of_known_rows = known.new_empty(P, known.shape[2], edges), of_known.T.contiguous()
         sums = [torch.zeros_like(w) for w in (of_known_rows, w2, b2, w3, b3, w4, b4)]
         of_known_sum, w2_sum, b2_sum, w3_sum, b3_sum, w4_sum, b4_sum = sums
@@ -90,7 +90,7 @@ class Messages(torch.autograd.Function):
             b3_sum += g.sum(0)
             torch.mm(g, w3, out=other)
             if heard_grad is not None:
-                # What was heard of a message is added to what its weight asks for.
+                # Add the gradients through the summed message and through its weight.
                 graph.spread_slice(heard_grad[p].reshape(N, B * H), g.view(-1, B * H))
                 other += g
             back_to(other, z2, grad_input=g)
@@ -106,7 +106,7 @@ class Messages(torch.autograd.Function):
 
 
 def plain_numbers(*tensors):
-    """Whether these are numbers of one dtype on a CPU, in no way to be watched or cast."""
+    """Whether these are plain CPU tensors of one dtype, without transforms or autocast."""
     first = tensors[0]
     return (
         first.device.type == "cpu"
@@ -119,22 +119,22 @@ def plain_numbers(*tensors):
 
 
 class EGNNLayer(nn.Module):
-    """Messages along edges, which move the points and renew their features.
+    """Messages along edges, which move the points and update their features.
 
-    With the squared distance ``d = |x_i - x_j|^2`` and what the edge is known by, ``m_ij = phi_m([d, h_i, h_j, e_ij])``;
-    ``x_i`` moves by ``phi_v(h_i) v_i`` and by the mean over neighbours of ``(x_i - x_j) phi_x(m_ij)``, no further than
-    100 a coordinate; ``h_i`` becomes ``phi_h([h_i, sum_j m_ij])``, and nothing is added to what it was. Velocities stay
-    as they are. Section 3 of the paper.
+    With the squared distance ``d = |x_i - x_j|^2`` and edge features ``e_ij``, ``m_ij = phi_m([d, h_i, h_j, e_ij])``;
+    ``x_i`` moves by ``phi_v(h_i) v_i`` and by the mean over neighbors of ``(x_i - x_j) phi_x(m_ij)``, at most 100 in
+    each coordinate; ``h_i`` becomes ``phi_h([h_i, sum_j m_ij])``, without a residual connection. Velocities do not
+    change. Section 3 of the paper.
 
-    The first map of ``phi_m`` is taken apart: its share of ``h_i`` and ``h_j`` is computed at nodes, which are fewer than
-    edges.
+    The first linear map of ``phi_m`` is split: its part for ``h_i`` and ``h_j`` is computed at nodes, which are fewer
+    than edges.
 
     Parameters
     ----------
     width : int
-        Coordinates of features and of messages.
+        Number of features and of message channels.
     edge_features : int
-        Coordinates of what an edge is known by; may be 0.
+        Number of edge features; may be 0.
 
     Raises
     ------
@@ -159,19 +159,19 @@ class EGNNLayer(nn.Module):
         Parameters
         ----------
         x, v : torch.Tensor
-            Positions and velocities ``[..., n, D]`` in D dimensions; leading axes, such as time slices, are graphs of
-            their own.
+            Positions and velocities ``[..., n, D]`` in D dimensions; leading axes, such as time slices, are separate
+            graphs.
         h : torch.Tensor
             Invariant features ``[..., n, H]``.
         graph : Graph or torch.Tensor
-            Of n nodes, or its edges (2, m), which are laid out anew at each call.
+            A graph of n nodes, or its edges (2, m), which are converted at each call.
         edge_features : torch.Tensor, optional
             ``[m, E]``, in the order of ``graph.edges`` and the same in all slices.
 
         Raises
         ------
         ValueError
-            For shapes that do not suit each other, the layer or the graph.
+            For shapes that do not fit each other, the layer or the graph.
         """
         graph = as_graph(graph, x.shape[-2])
         leading, D = x.shape[:-2], x.shape[-1]
@@ -186,7 +186,7 @@ class EGNNLayer(nn.Module):
         return graph.unfold(x, leading), graph.unfold(h, leading)
 
     def folded(self, x, v, h, graph, edge_features):
-        """As :meth:`forward`, on values that :meth:`Graph.fold` and :meth:`Graph.fold_edges` made; nothing is checked."""
+        """Like :meth:`forward`, on values from :meth:`Graph.fold` and :meth:`Graph.fold_edges`, without checks."""
         H = self.width
         first, second = self.message[0], self.message[2]
         of_d, of_ends, of_starts, of_edges = first.weight.split([1, H, H, self.edge_features], dim=1)
@@ -194,7 +194,7 @@ class EGNNLayer(nn.Module):
         P, M, B, _ = apart.shape
         known = apart.square().sum(-1, keepdim=True)
         if self.edge_features:
-            # As part of one product, what never changes costs less than as a sum that is kept.
+            # Constant parts cost less inside one product than as a stored sum.
             known = torch.cat([known, edge_features.expand(P, -1, -1, -1)], dim=-1)
             of_d = torch.cat([of_d, of_edges], dim=1)
         ends, starts = linear(h, of_ends, first.bias), linear(h, of_starts)
@@ -212,7 +212,7 @@ class EGNNLayer(nn.Module):
 
 
 def perceptron(fan_in, width, fan_out):
-    """Two linear maps and a SiLU between them."""
+    """An MLP: two linear maps with a SiLU between them."""
     return nn.Sequential(nn.Linear(fan_in, width), nn.SiLU(), nn.Linear(width, fan_out))
 
 

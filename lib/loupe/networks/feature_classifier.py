@@ -1,7 +1,7 @@
-"""Classifiers whose last hidden layer is looked at: features by which sets of images are compared.
+"""Classifiers whose last hidden layer gives features to compare sets of images.
 
-Both take images in [0, 1] of any size and average over positions at the end, so the number of features depends on the
-network alone.
+Both take images in [0, 1] of any size and average over positions at the end, so the number of features depends only on
+the network.
 """
 
 import math
@@ -13,22 +13,21 @@ from torch import nn
 from loupe.checks import whole
 from loupe.networks.convolutional import check_images
 
-GROUPS = 8  # of channels that are normalised together; fewer where a width is no multiple of it
+GROUPS = 8  # channels in a normalization group; fewer where a width is not a multiple
 BASE_WIDTH = 16  # channels of a wide residual network before widening
 
 
 class FeatureClassifier(nn.Module):
-    """A small convolutional network: a step of stride 2 for each width, then the mean over positions.
+    """A small convolutional network: one block of stride 2 for each width, then the mean over positions.
 
-    A step is a 3 x 3 convolution, a group normalisation and a ReLU. Nothing in it depends on the other images of a
-    batch.
+    A block is a 3 x 3 convolution, group normalization and a ReLU. Images of a batch do not affect each other.
 
     Parameters
     ----------
     channels : int
-        Of the images: 1 in grey, 3 in colour.
+        Of the images: 1 for gray, 3 for color.
     widths : sequence of int
-        Channels after each step; the last is the number of features.
+        Channels after each block; the last is the number of features.
     classes : int
     seed : int
         Of the initial weights.
@@ -65,7 +64,7 @@ class FeatureClassifier(nn.Module):
             self.head = nn.Linear(widths[-1], classes)
 
     def features(self, x):
-        """Means over positions after the last step, shape (B, widths[-1]), of images (B, channels, H, W) in [0, 1]."""
+        """Means over positions after the last block, shape (B, widths[-1]), of images (B, channels, H, W) in [0, 1]."""
         check_batch(x, self.channels)
         return self.body(x).mean(dim=(2, 3))
 
@@ -78,17 +77,17 @@ class WideResNet(nn.Module):
     """A wide residual network for images of 32 pixels (Zagoruyko and Komodakis 2016), such as WRN-16-4.
 
     Three groups of (depth - 4) / 6 blocks each have 16, 32 and 64 times ``widen`` channels, the last two at half the
-    size of what comes in. Batch normalisation and ReLU come before each convolution. Convolutions start as He et al.
-    (2015) propose for the backward pass.
+    input size. Batch normalization and ReLU come before each convolution. Convolutions use the initialization of He et
+    al. (2015) for the backward pass.
 
-    Features are of evaluation mode only: in training mode they depend on the other images of the batch.
+    Use features in evaluation mode only: in training mode they depend on the other images of the batch.
 
     Parameters
     ----------
     channels : int
-        Of the images: 1 in grey, 3 in colour.
+        Of the images: 1 for gray, 3 for color.
     depth : int
-        Convolutions, with those of 1 x 1 beside the first block of each group: 10, 16, 22, 28, ...
+        Number of convolutions, counting the 1 x 1 shortcut of each group: 10, 16, 22, 28, ...
     widen : int
         Factor on the channels.
     classes : int
@@ -136,7 +135,7 @@ class WideResNet(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two 3 x 3 convolutions, each after its normalisation, added to what came in."""
+    """Two 3 x 3 convolutions, each after normalization, added to the input."""
 
     def __init__(self, fan_in, fan_out, stride):
         super().__init__()
@@ -151,19 +150,19 @@ class ResidualBlock(nn.Module):
         """``x (B, fan_in, H, W)`` to ``(B, fan_out, H / stride, W / stride)``, rounded up."""
         h = self.norm1(x).relu()
         if self.beside is not None:
-            x = self.beside(h)  # as published: a block that changes the shape normalises both of its ways
+            x = self.beside(h)  # as published: a block that changes the shape also normalizes its shortcut
         return x + self.second(self.norm2(self.first(h)).relu())
 
 
 def convolution(fan_in, fan_out, stride=1, kernel=3):
-    """A convolution without bias that keeps the size but for its stride, with weights of variance 2 / fan-out."""
+    """A convolution without bias that keeps the size except for its stride, with weights of variance 2 / fan-out."""
     layer = nn.Conv2d(fan_in, fan_out, kernel, stride=stride, padding=kernel // 2, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return layer
 
 
 def check_batch(x, channels):
-    """Raise ValueError unless these are floating point images of so many channels."""
+    """Raise ValueError unless these are floating-point images with that many channels."""
     if not x.is_floating_point():
         raise ValueError(
             f"images must be floating point numbers in [0, 1], got {x.dtype}: divide uint8 by 255"

@@ -1,4 +1,4 @@
-"""Graphs of points, and the order in which a network best works on them."""
+"""Graphs of points, in a memory layout that is fast for networks."""
 
 import copy
 import warnings
@@ -11,43 +11,42 @@ LARGEST_DENSE = 16
 
 
 class Graph:
-    """Edges between the nodes of one or more graphs, and the order in which a network best works on them.
+    """Edges between the nodes of one or more graphs, in a memory layout that is fast for networks.
 
-    Graphs of equal size with the same edges are laid side by side: values of nodes become ``[P, N, B, C]``, node ``i``
-    of all ``B`` copies next to each other, so that one of the few edges of a copy moves one long row of memory. Where
-    every node is further joined to every other and there are few, the edges that meet a node are ``N - 1`` neighbouring
-    rows and nothing has to be looked up at their end. Other graphs are one copy with ``N = n``.
+    Graphs of equal size with the same edges are interleaved: node values become ``[P, N, B, C]``, with node ``i`` of
+    all ``B`` copies adjacent, so each edge of a copy moves one long row of memory. In a small complete graph, the edges
+    into a node are ``N - 1`` adjacent rows, so no index lookup is needed. Other graphs are one copy with ``N = n``.
 
     Parameters
     ----------
     edges : torch.Tensor
-        Of shape (2, m), int64: ends and starts, (row, col); what ``col`` has to say goes to ``row``. Where an
-        ``edge_index`` runs from its first row to its second, as PyTorch Geometric's does, give ``edge_index.flip(0)``.
+        Shape (2, m), int64: ends and starts, (row, col); messages go from ``col`` to ``row``. PyTorch Geometric's
+        ``edge_index`` runs the other way: pass ``edge_index.flip(0)``.
     nodes : int
         Nodes of all graphs together, n.
     graphs : int, optional
-        Number of graphs, of ``nodes / graphs`` nodes each, one after the other. One by default.
+        Number of graphs of ``nodes / graphs`` nodes each, one after the other; 1 by default.
     batch : torch.Tensor, optional
-        Of shape (n,), int64: the graph of each node, counted from 0, where their sizes differ.
+        Shape (n,), int64: the graph of each node, from 0, if sizes differ.
 
     Attributes
     ----------
     edges, nodes, graphs, batch
         As given.
     copies : int
-        Graphs that lie side by side, B.
+        Number of interleaved graphs, B.
     dense : bool
         Whether a copy is a complete graph with at most 16 nodes.
 
     Raises
     ------
     ValueError
-        For edges of another shape or out of range, or graphs that differ in size where no batch vector is given.
+        For edges of the wrong shape or out of range, or graphs of different sizes without a batch vector.
 
     Warns
     -----
     RuntimeWarning
-        If there are no edges: nodes then do not hear of each other.
+        If there are no edges, so nodes exchange no messages.
 
     Examples
     --------
@@ -68,14 +67,14 @@ class Graph:
 
     @classmethod
     def complete(cls, graphs, nodes):
-        """That many graphs of that many nodes each, every node joined to every other of its graph."""
+        """``graphs`` complete graphs of ``nodes`` nodes each."""
         pairs = torch.cartesian_prod(torch.arange(nodes), torch.arange(nodes))
         pairs = pairs[pairs[:, 0] != pairs[:, 1]].T
         return cls.repeated(pairs, nodes, graphs)
 
     @classmethod
     def repeated(cls, edges, nodes, graphs):
-        """That many copies of one graph with edges (2, M) between that many nodes; edges of a copy stay together."""
+        """Copies of one graph with edges (2, M); edges of a copy stay together."""
         edges = torch.as_tensor(edges)
         first = nodes * torch.arange(graphs, device=edges.device)
         edges = (edges.unsqueeze(1) + first.unsqueeze(1)).reshape(2, -1)
@@ -90,15 +89,15 @@ class Graph:
         return moved
 
     def listed(self):
-        """The same graph as one list of edges, whatever its shape: slower, and a check of the other order."""
+        """The same graph as one plain list of edges: slower, and a check of the other layout."""
         plain = copy.copy(self)
         plain._lay_out(shaped=False)
         return plain
 
-    # ---- orders of nodes and edges
+    # ---- layouts of nodes and edges
 
     def fold(self, values):
-        """Values of nodes ``[..., n, C]`` as ``[P, N, B, C]``, all leading axes in one."""
+        """Node values ``[..., n, C]`` as ``[P, N, B, C]``, leading axes flattened."""
         sides = values.reshape(-1, self.copies, self.nodes // self.copies, values.shape[-1])
         return sides.transpose(1, 2).contiguous()
 
@@ -128,18 +127,18 @@ class Graph:
         return values.new_zeros(P, N, B, C).index_add(1, self._row, values)
 
     def averaged(self, values):
-        """As :meth:`summed`, over the number of edges that end at the node, or 1 where there is none."""
+        """Like :meth:`summed`, divided by the number of edges into the node, or by 1 if there are none."""
         return self.summed(values) / self._degree.to(values.dtype)
 
     def centroids(self, values):
-        """Folded values ``[P, N, B, C]``, at each node the mean over its graph: of a shape that broadcasts."""
+        """The mean over each node's graph, for folded values ``[P, N, B, C]``: broadcastable to them."""
         if self.copies == self.graphs:
             return values.mean(1, keepdim=True)
         sums = values.new_zeros(len(values), self.graphs, *values.shape[2:]).index_add(1, self.batch, values)
         sizes = self.batch.bincount(minlength=self.graphs).clamp(min=1).view(-1, 1, 1).to(values.dtype)
         return (sums / sizes).index_select(1, self.batch)
 
-    # ---- the same of one slice, in place: rows of N nodes and of M edges
+    # ---- the same for one slice, in place: rows of N nodes and of M edges
 
     def join_slice(self, ends, starts, out, spare):
         """``out [M, C]`` becomes the sums of the rows at the two ends of each edge."""
@@ -163,7 +162,7 @@ class Graph:
         else:
             torch.index_select(values, 0, self._row, out=out)
 
-    # ---- how they come about
+    # ---- construction
 
     def _name_graphs(self, graphs, batch):
         if batch is not None:
@@ -197,7 +196,7 @@ class Graph:
 
     def _lay_out(self, shaped=True):
         row, col = self.edges
-        # Ends in rising order let sums run through memory once; equal copies then have equal pieces of the list.
+        # With sorted ends, sums pass through memory once; equal copies then have equal pieces of the list.
         self._order = (row * self.nodes + col).argsort(stable=True)
         row, col = self.edges[:, self._order]
         self.copies, self.dense = 1, False
@@ -216,5 +215,5 @@ class Graph:
 
 
 def as_graph(graph, nodes):
-    """A graph as it is, and edges (2, E) as :class:`Graph` of that many nodes, one graph in all."""
+    """A graph unchanged, or edges (2, E) as one :class:`Graph` of that many nodes."""
     return graph if isinstance(graph, Graph) else Graph(graph, nodes)

@@ -1,4 +1,4 @@
-"""What a network is told besides its input: how much noise there is, and of which class the data are."""
+"""Conditioning inputs of networks: embeddings of the noise level and the class."""
 
 import math
 
@@ -8,9 +8,7 @@ from torch.nn.functional import silu
 
 from loupe.networks.transformer import FREQUENCIES, noise_features
 
-LOG_SCALE = (
-    250  # spreads the logarithms of noise levels over the frequencies, which were made for step numbers
-)
+LOG_SCALE = 250  # scales log noise levels to the frequencies, which were designed for step numbers
 WAVES = 32
 LONGEST, SHORTEST = 32.0, 1.0
 
@@ -23,8 +21,8 @@ def log_noise_features(sigma):
 def few_noise_features(sigma):
     """Cosines, then sines, of ``log sigma`` at 16 frequencies: shape (B, 32), float32 (float64 for float64 levels).
 
-    Wavelengths fall from 32 units of the logarithm to 1 in geometric progression: the longest spans 1e-7 to 1e7 without
-    a repeat, and over the shortest noise grows by a factor of e.
+    Wavelengths decrease geometrically from 32 to 1 in log units: the longest covers 1e-7 to 1e7 without repeating, and
+    over the shortest the noise grows by a factor of e.
     """
     half = WAVES // 2
     dtype = torch.promote_types(sigma.dtype, torch.float32)
@@ -35,17 +33,17 @@ def few_noise_features(sigma):
 
 
 class NoiseEmbedding(nn.Module):
-    r"""Noise levels and labels in, one vector for each sample out: silu(MLP(features of sigma) + row of the label).
+    r"""Embed noise levels and labels as one vector for each sample: silu(MLP(features of sigma) + row of the label).
 
     Parameters
     ----------
     width : int
-        Coordinates of the vector.
+        Dimension of the vector.
     classes : int
         Labels are 0 to ``classes - 1``; ``classes`` itself is the null class, no label. With 0 there are no labels.
     few : bool
-        Whether to make do with 32 slow sinusoids in float32. A small network of vectors follows noise more smoothly with
-        them, and its training steps take a sixth less time than with 256 sinusoids in float64.
+        Whether to use only 32 slow sinusoids in float32. For small networks on vectors, outputs then vary more smoothly
+        with noise, and training steps take a sixth less time than with 256 sinusoids in float64.
     """
 
     def __init__(self, width, *, classes=0, few=False):
@@ -63,8 +61,8 @@ class NoiseEmbedding(nn.Module):
         Raises
         ------
         ValueError
-            For another shape of either, labels outside [0, classes], or labels where there are no classes. The range is
-            looked at for labels on the CPU only: elsewhere it would stop the device for a comparison.
+            If either has the wrong shape, labels are outside [0, classes], or there are labels but no classes. The
+            range is checked on the CPU only: elsewhere the check would wait for the device.
         """
         weight = self.noise[0].weight
         sigma = noise_levels(sigma, batch, weight.device)
@@ -77,7 +75,7 @@ class NoiseEmbedding(nn.Module):
 
 
 def noise_levels(sigma, batch, device):
-    """Noise levels of shape (batch,), from as many or from one number for all."""
+    """Noise levels of shape (batch,), from that many or from one number for all."""
     sigma = torch.as_tensor(sigma, device=device)
     if sigma.shape not in ((), (1,), (batch,)):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""A small network for diffusion on vectors, such as densities in the plane."""
+"""A small MLP for diffusion on vectors, such as densities in the plane."""
 
 import torch
 from torch import nn
@@ -9,21 +9,20 @@ from loupe.networks.noise_embedding import NoiseEmbedding
 
 
 class NoisePerceptron(nn.Module):
-    """Noisy vectors in, vectors of the same or of another size out, told the noise and the class at every hidden layer.
+    """An MLP on noisy vectors, with noise and class embeddings added at every hidden layer.
 
     Parameters
     ----------
     dim : int
-        Coordinates of a vector.
+        Dimension of a vector.
     outputs : int, optional
-        Coordinates of an output; as many by default.
+        Output dimension; ``dim`` by default.
     width : int
-        Coordinates of each hidden layer.
+        Width of each hidden layer.
     layers : int
-        Hidden layers, the first of which reads the vectors.
+        Number of hidden layers.
     condition : int
-        Coordinates of what is made of noise and class. As wide as the hidden layers, it would make
-        steps take half as long again.
+        Dimension of the embedding of noise and class. At the hidden width, steps would take 1.5 times as long.
     classes : int
         Labels are 0 to ``classes - 1``; ``classes`` itself is the null class, no label. With 0 there are no labels.
     seed : int
@@ -64,14 +63,14 @@ class NoisePerceptron(nn.Module):
         x : torch.Tensor
             Of shape (B, dim), of the dtype of the weights.
         sigma : torch.Tensor or float
-            Noise levels of shape (B,), or one for all. That they are positive is not checked.
+            Noise levels of shape (B,), or one for all. Not checked to be positive.
         labels : torch.Tensor, optional
-            int64 of shape (B,), in [0, classes]; without them every sample is of the null class.
+            int64 of shape (B,), in [0, classes]; without them every sample gets the null class.
 
         Raises
         ------
         ValueError
-            For another shape of any of them, labels outside their range, or labels where there are no classes.
+            For wrong shapes, labels out of range, or labels without classes.
         """
         if x.dim() != 2 or x.shape[1] != self.dim:
             raise ValueError(

@@ -1,10 +1,10 @@
-"""A transformer over tokens: bidirectional and told the noise, as in SEDD, or causal, as in GPT.
+"""A transformer over tokens: bidirectional with noise conditioning, as in SEDD, or causal, as in GPT.
 
-Both are one network, so that comparing them compares what they learn and not what they are made of.
+Both are the same network, so a comparison is about training, not about architecture.
 
-After Peebles and Xie, Scalable Diffusion Models with Transformers, 2023, with the rotary positions of Su et al.,
-RoFormer, 2021, in the sizes of Lou, Meng and Ermon, Discrete Diffusion Modeling by Estimating the Ratios of the Data
-Distribution, 2024.
+After Peebles and Xie, Scalable Diffusion Models with Transformers, 2023, with the rotary position embeddings of Su et
+al., RoFormer, 2021, at the sizes of Lou, Meng and Ermon, Discrete Diffusion Modeling by Estimating the Ratios of the
+Data Distribution, 2024.
 """
 
 import math
@@ -22,14 +22,14 @@ FREQUENCIES = 256
 
 
 def rotary_angles(length, dim, *, device=None, dtype=torch.float32):
-    """Cosines and sines of the angles by which pairs of coordinates turn at each position, shape (length, dim / 2)."""
+    """Cosines and sines of the rotation angles of coordinate pairs at each position, shape (length, dim / 2)."""
     rates = LONGEST_WAVE ** (-torch.arange(0, dim, 2, device=device, dtype=torch.float64) / dim)
     angles = torch.arange(length, device=device, dtype=torch.float64).outer(rates)
     return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
 def rotated(x, cosines, sines):
-    """``x (..., length, heads, dim)``, coordinate i and i + dim / 2 turned together by the angle of the position."""
+    """``x (..., length, heads, dim)``, with coordinates i and i + dim / 2 rotated by the angle of the position."""
     first, second = x.chunk(2, dim=-1)
     cosines, sines = cosines.unsqueeze(1), sines.unsqueeze(1)
     return torch.cat([first * cosines - second * sines, second * cosines + first * sines], dim=-1)
@@ -44,9 +44,9 @@ def noise_features(noise):
 
 
 class Modulation(nn.Module):
-    """Shift, scale and gate for parts of a block: linear in the condition, or learnt numbers where there is none.
+    """Shift, scale and gate for parts of a block: linear in the condition, or learned constants without one.
 
-    Linear ones start at 0, so that a block is the identity at first; without a condition gates start at ``gate``.
+    Linear ones start at 0, so a block starts as the identity; without a condition, gates start at ``gate``.
     """
 
     def __init__(self, width, condition, parts, gate=1.0):
@@ -68,7 +68,7 @@ class Modulation(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention, then a layer at each position; each added to what came in, behind a gate."""
+    """Attention, then an MLP at each position; each is gated and added to its input."""
 
     def __init__(self, width, heads, condition, rate, causal, gate=1.0):
         super().__init__()
@@ -82,9 +82,9 @@ class Block(nn.Module):
         self.narrow = nn.Linear(4 * width, width)
 
     def forward(self, x, condition, angles, seen=None, kept=None):
-        """``x (B, L, width)`` to the same shape; ``seen`` says which positions (last axis) each of them may look at.
+        """``x (B, L, width)`` to the same shape; ``seen`` marks the positions (last axis) that each may attend to.
 
-        ``kept`` has the keys and values of earlier positions, and gets those of these.
+        ``kept`` holds keys and values of earlier positions; those of the new ones are appended.
         """
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)
         h = self._attention(torch.addcmul(shift1, self.norm1(x), 1 + scale1), angles, seen, kept)
@@ -107,24 +107,24 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Tokens in, one number for each state at each position out.
+    """A transformer from tokens to one number for each state at each position.
 
     Parameters
     ----------
     states : int
         Size of the vocabulary, special tokens included: of the input and of the output.
     width : int
-        Coordinates of a position; a multiple of ``2 * heads``.
+        Embedding dimension; a multiple of ``2 * heads``.
     heads, blocks : int
     condition : int
-        Coordinates of what is made of the noise, 128 in the paper of SEDD; 0 for a network that is not told the noise.
+        Dimension of the noise embedding, 128 in the SEDD paper; 0 for a network without noise input.
     rate : float
         Dropout.
     causal : bool
-        Whether a position sees only itself and those before it.
+        Whether a position attends only to itself and earlier ones.
     length : int, optional
-        Longest sequence that it will be trained on; a longer one brings a warning, since rotary angles that were never
-        seen lead astray.
+        Longest training sequence; a longer one gives a warning, since the network has not been trained on those rotary
+        angles.
     seed : int
         Of the initial weights. The output starts at 0.
     gate : float
@@ -134,7 +134,7 @@ class Transformer(nn.Module):
     Raises
     ------
     ValueError
-        If the width does not suit the heads.
+        If the width is not a multiple of ``2 * heads``.
     """
 
     def __init__(
@@ -236,13 +236,13 @@ class Transformer(nn.Module):
             )
 
     def _seen(self, padding, batch, L):
-        """The mask of attention that hides padding, (B, 1, 1 or L, L); None without padding."""
+        """The attention mask for padding, (B, 1, 1 or L, L); None without padding."""
         if padding is None:
             return None
         seen = ~of_shape("padding", padding, (*batch, L)).reshape(-1, 1, 1, L)
         if self.causal:
             seen = seen & torch.ones(L, L, dtype=torch.bool, device=seen.device).tril()
-        # Padding sees itself: what looks at nothing at all would be no number, and spoil the next block.
+        # Padding attends to itself: an empty attention row would be NaN and spoil the next block.
         return seen | torch.eye(L, dtype=torch.bool, device=seen.device)
 
     def _rotary(self, length, x):

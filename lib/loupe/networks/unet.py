@@ -1,8 +1,8 @@
-"""A compact U-Net for diffusion on images, and one of the package diffusers behind the same call.
+"""A compact U-Net for diffusion on images, and the one of the diffusers package with the same interface.
 
 After Ho, Jain and Abbeel, Denoising Diffusion Probabilistic Models, 2020, with the modulation of Dhariwal and Nichol,
-Diffusion Models Beat GANs on Image Synthesis, 2021, and the sums over the square root of 2 of Song et al., Score-Based
-Generative Modeling through Stochastic Differential Equations, 2021.
+Diffusion Models Beat GANs on Image Synthesis, 2021, and residual sums divided by the square root of 2, as in Song et
+al., Score-Based Generative Modeling through Stochastic Differential Equations, 2021.
 """
 
 import math
@@ -20,24 +20,24 @@ BACKBONES = ("loupe", "diffusers")
 
 
 def group_norm(channels):
-    """Group normalisation with 32 groups, 8 for at most 64 channels, or the next smaller number that divides them."""
+    """Group normalization with 32 groups, 8 for at most 64 channels, or the next smaller divisor."""
     return nn.GroupNorm(largest_divisor(channels, 8 if channels <= 64 else 32), channels)
 
 
 def largest_divisor(number, limit):
-    """The largest divisor of a number that is not over the limit."""
+    """The largest divisor of a number up to the limit."""
     return next(d for d in range(min(number, limit), 0, -1) if number % d == 0)
 
 
 def zeroed(layer):
-    """The layer, with weights and biases 0."""
+    """The layer, with weights and biases set to 0."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer
 
 
 class ResidualBlock(nn.Module):
-    """Two normalised convolutions, the second told the condition; added to what came in, over the square root of 2."""
+    """Two normalized convolutions, the second modulated by the condition; added to the input, over the square root of 2."""
 
     def __init__(self, fan_in, fan_out, condition, rate):
         super().__init__()
@@ -69,9 +69,9 @@ class Attention(nn.Module):
         self.out = zeroed(nn.Linear(channels, channels))
 
     def forward(self, x, condition=None):
-        """``x (B, C, H, W)`` to the same shape; the condition is not looked at."""
+        """``x (B, C, H, W)`` to the same shape; the condition is ignored."""
         B, C, H, W = x.shape
-        # Pixels are the rows of one matrix, as they lie in memory where channels come last.
+        # Pixels become rows of one matrix, the memory layout of channels-last tensors.
         qkv = self.qkv(self.norm(x).permute(0, 2, 3, 1)).reshape(B, H * W, 3, self.heads, C // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         h = self.out(scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(B, H, W, C))
@@ -79,7 +79,7 @@ class Attention(nn.Module):
 
 
 class Stage(nn.Module):
-    """A residual block, and attention after it where it is wanted."""
+    """A residual block, optionally followed by attention."""
 
     def __init__(self, fan_in, fan_out, condition, rate, attends):
         super().__init__()
@@ -92,27 +92,27 @@ class Stage(nn.Module):
 
 
 class UNet(nn.Module):
-    """Noisy images in, images of the same size out, told the noise and the class.
+    """A U-Net from noisy images to images of the same size, conditioned on noise and class.
 
-    An encoder of one level for each multiplier, each of ``blocks`` residual blocks and followed by pooling of 2 x 2
-    pixels; a middle of two blocks, with attention between them if there is attention anywhere; a decoder of ``blocks +
-    1`` residual blocks a level, each of which also sees one output of the encoder.
+    The encoder has one level for each multiplier, of ``blocks`` residual blocks followed by 2 x 2 pooling. The middle
+    has two blocks, with attention between them if there is attention anywhere. The decoder has ``blocks + 1`` residual
+    blocks on each level, each with one skip connection from the encoder.
 
     Parameters
     ----------
     channels : int
         Of the images.
     out_channels : int, optional
-        Of the output; as many as of the images, if not given.
+        Channels of the output; by default as many as the input.
     width : int
-        Channels of a level whose multiplier is 1: with fewer than 16, groups of the normalisation are single channels,
-        which forget their means. The condition has four times as many coordinates.
+        Channels of a level with multiplier 1. Below 16, normalization groups are single channels, which lose their
+        means. The condition has four times this dimension.
     multipliers : sequence of int
-        Channels of each level, over the width.
+        Channels of each level, divided by the width.
     blocks : int
-        Residual blocks of a level of the encoder.
+        Residual blocks on each level of the encoder.
     attention : sequence of int, optional
-        Sides, in pixels, of the levels whose blocks are followed by self-attention; by default the one nearest 16.
+        Image sizes, in pixels, of levels with self-attention after each block; by default the one nearest 16.
     size : int
         Height and width of the images.
     classes : int
@@ -173,7 +173,7 @@ class UNet(nn.Module):
                     now = level
                     kept.append(now)
                 if side != sides[-1]:
-                    kept.append(now)  # what is pooled, too, is seen by the level below
+                    kept.append(now)  # the pooled output, too, is a skip connection
             self.middle = nn.ModuleList([stage(now, now, bool(attention)), stage(now, now, False)])
             for level, side in zip(reversed(wide), reversed(sides), strict=True):
                 self.decoder.append(nn.ModuleList())
@@ -191,14 +191,14 @@ class UNet(nn.Module):
         x : torch.Tensor
             Of shape (B, channels, size, size), of the dtype of the weights.
         sigma : torch.Tensor or float
-            Noise levels of shape (B,), or one for all. That they are positive is not checked.
+            Noise levels of shape (B,), or one for all. Not checked to be positive.
         labels : torch.Tensor, optional
-            int64 of shape (B,), in [0, classes]; without them every sample is of the null class.
+            int64 of shape (B,), in [0, classes]; without them every sample gets the null class.
 
         Raises
         ------
         ValueError
-            For another shape of any of them, labels outside their range, or labels where there are no classes.
+            For wrong shapes, labels out of range, or labels without classes.
         """
         check_input(x, self.channels, self.size)
         condition = self.embedding(sigma, labels, len(x))
@@ -222,11 +222,11 @@ class UNet(nn.Module):
 
 
 class DiffusersUNet(nn.Module):
-    """The U-Net of the package diffusers, behind the call and the options of :class:`UNet`.
+    """The U-Net of the diffusers package, with the call and options of :class:`UNet`.
 
-    It is theirs in its details: one number of groups for all normalisations, learnt convolutions to halve the image and
-    after doubling it, plain sums, the condition added and not multiplied, as many sinusoids as the first level has
-    channels, and an output that is not 0 at first.
+    Its details differ from ours: one number of groups for all normalizations, learned convolutions for down- and
+    upsampling, plain residual sums, an added condition instead of a modulation, as many sinusoids as channels on the
+    first level, and an output that does not start at 0.
 
     Raises
     ------
@@ -284,7 +284,7 @@ class DiffusersUNet(nn.Module):
             )
 
     def forward(self, x, sigma, labels=None):
-        """Output (B, out_channels, size, size), as of :meth:`UNet.forward`."""
+        """Output (B, out_channels, size, size), as in :meth:`UNet.forward`."""
         check_input(x, self.channels, self.size)
         check_labels(labels, self.classes, len(x))
         if self.classes and labels is None:
@@ -294,7 +294,7 @@ class DiffusersUNet(nn.Module):
 
 
 def make_unet(*, backbone="loupe", **options):
-    """A U-Net of this package or of diffusers: the same options and the same call.
+    """A U-Net of this package or of diffusers, with the same options and the same call.
 
     Parameters
     ----------
@@ -310,9 +310,9 @@ def make_unet(*, backbone="loupe", **options):
     Raises
     ------
     LoupeError
-        If diffusers is wanted and not installed.
+        If diffusers is requested but not installed.
     ValueError
-        For another backbone, or options that do not suit.
+        For an unknown backbone, or options that do not fit.
     """
     if backbone not in BACKBONES:
         raise ValueError(f"backbone must be one of {', '.join(map(repr, BACKBONES))}, got {backbone!r}")
@@ -320,7 +320,7 @@ def make_unet(*, backbone="loupe", **options):
 
 
 def whole_options(channels, out_channels, width, blocks, size, classes, multipliers):
-    """The same as int and a tuple of them, for any kind of whole numbers."""
+    """The options as int and tuples of int, from any kind of integers."""
     sizes = {
         "channels": channels,
         "out_channels": out_channels,
@@ -333,7 +333,7 @@ def whole_options(channels, out_channels, width, blocks, size, classes, multipli
 
 
 def check_options(multipliers, attention, size, dropout):
-    """The side of the images at each level, in pixels, and sides with attention; ValueError if they make no network."""
+    """Image sizes of the levels in pixels, and those with attention; ValueError for invalid options."""
     if not multipliers:
         raise ValueError("multipliers must name at least one level, got none: (1,) makes one")
     if not 0 <= dropout < 1:

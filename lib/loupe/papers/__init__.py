@@ -1,6 +1,6 @@
-"""The table of papers: light to import, so that listing them loads no numerical library.
+"""The table of papers: fast to import, without any numerical library.
 
-A chapter that is written has a room ``loupe.papers.SLUG`` beside this table; the others are planned.
+A written chapter has a room ``loupe.papers.SLUG`` next to this table; the others are planned.
 """
 
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ class Paper:
     """A paper of the book.
 
     ``question`` is the chapter's title: the paper's question in plain words. ``code`` is the
-    official repository (``owner/name``), or ``None`` where none is known. ``short`` is what people call its method,
-    ``about`` one sentence for search engines, ``keywords`` what else they search for.
+    official repository (``owner/name``), or ``None`` where none is known. ``short`` is the common name of its method,
+    ``about`` one sentence for search engines, ``keywords`` other search terms.
     """
 
     slug: str
@@ -38,7 +38,7 @@ class Paper:
 
     @property
     def planned(self) -> bool:
-        """Whether the chapter is still to be written (it has no room of its own yet)."""
+        """Whether the chapter is still to be written (it has no room yet)."""
         return find_spec(f"loupe.papers.{self.slug}") is None
 
 
@@ -140,7 +140,7 @@ PAPERS = {
 
 
 def find_paper(slug: str) -> Paper:
-    """The paper of that slug; one sentence with the nearest names if there is none."""
+    """The paper with that slug; an error with the nearest names if there is none."""
     if slug in PAPERS:
         return PAPERS[slug]
     from difflib import get_close_matches
@@ -178,7 +178,7 @@ def open_chapter(
     seed
         One seed instead of all that the preset lists.
     recompute
-        Compute here and now, instead of drawing from the store.
+        Compute in this process, instead of reading stored results.
     overrides
         Settings that replace those of the preset, checked against the chapter's ``Config``.
 
@@ -189,7 +189,7 @@ def open_chapter(
     Raises
     ------
     LoupeError
-        If a name is unknown or a value is refused.
+        If a name is unknown or a value is invalid.
     """
     from loupe.experiment.chapter import opened
 

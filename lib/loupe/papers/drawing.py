@@ -1,4 +1,4 @@
-"""Where the figures of chapters get their runs, and what is said under each by itself.
+"""How figures of chapters get their runs, and the automatic end of each caption.
 
 A figure reads::
 
@@ -25,7 +25,7 @@ from loupe.plotting import show
 
 
 class Picture(NamedTuple):
-    """A finished figure, what it shows for someone who cannot see it, and its caption."""
+    """A finished figure with its alt text and its caption."""
 
     sheet: Figure
     alt: str
@@ -35,27 +35,28 @@ class Picture(NamedTuple):
 def drawn_from(
     *names: str, what: str, presets: Sequence[str] | None = None, seeds: str = "all", partial: bool = False
 ) -> Callable:
-    """Give a figure, a table or a widget the stored runs that it is drawn from.
+    """Decorator: pass stored runs to a figure, a table or a widget.
 
     Parameters
     ----------
     *names
         Experiments; their runs are all of one preset.
     what
-        What has to be computed for it, as in "prediction of people has not been computed yet".
+        The result it shows, as in "prediction of people has not been computed yet".
     presets
-        Where runs are looked for, in this order; by default as :func:`loupe.experiment.results.find` does.
+        Presets to search for runs, in this order; by default as in :func:`loupe.experiment.results.find`.
     seeds
-        What the caption says after the preset: ``"all"`` how many seeds there are, ``"first"`` the first one, for
-        pictures of one run, and ``""`` nothing, where chance plays no part.
+        What the caption says after the preset: ``"all"`` the number of seeds, ``"first"`` the first seed (for figures
+        of one run), ``""`` nothing (for deterministic results).
     partial
-        Draw from the seeds that are there, where others have not been computed yet.
+        Draw from the seeds computed so far.
 
     Returns
     -------
     callable
-        Makes of ``f(found, ...)``, which returns a :class:`Picture` or a block, a function of a chapter. It shows
-        the picture, or returns the block, or one that says what has not been computed. ``found`` is a
+        Turns ``f(found, ...)``, which returns a :class:`Picture` or a block, into a function of a chapter. That
+        function shows the picture or returns the block; without results, it returns a block that says so. ``found`` is
+        a
         :class:`loupe.experiment.results.Found`.
     """
 
@@ -83,11 +84,11 @@ def bench_table(bench: Mapping[str, Any], task: str, columns: Mapping[str, str])
     Parameters
     ----------
     bench
-        What ``chapter.benchmark()`` gives: ``rows``, each with its ``task``.
+        The value of ``chapter.benchmark()``: ``rows``, each with its ``task``.
     task
-        The rows that are shown.
+        The task whose rows are shown.
     columns
-        By the head of each column a template of its cells, such as ``"{systems:,} × {steps:,}"``.
+        A template for the cells of each column, by its header, such as ``"{systems:,} × {steps:,}"``.
 
     >>> rows = [{"task": "a", "method": "loupe", "CPU ms": 2.5}, {"task": "b"}]
     >>> print(bench_table({"rows": rows}, "a", {"method": "{method}", "ms": "{CPU ms:.1f}"}))

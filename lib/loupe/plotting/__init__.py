@@ -1,4 +1,4 @@
-"""Figures that look alike in every chapter, the way to show them, and small interactive pictures.
+"""Figures in the style of the book, how to show them, and small interactive pictures.
 
 >>> from loupe.plotting import figure, series, show
 >>> sheet, axes = figure(width="narrow")
@@ -10,18 +10,23 @@
 from loupe.plotting.display import show, thumbnail_axes
 from loupe.plotting.style import (
     ACCENT,
+    BLACK,
+    DARK,
     DIVERGING,
     GRID,
+    GROUND,
     INK,
     MUTED,
     ORDERED,
     SERIES,
+    STEPS,
     TRUTH,
     WIDTHS,
     Series,
     figure,
     log_axis,
     series,
+    shades,
     use_style,
 )
 from loupe.plotting.widgets import (
@@ -38,12 +43,16 @@ from loupe.plotting.widgets import (
 
 __all__ = [
     "ACCENT",
+    "BLACK",
+    "DARK",
     "DIVERGING",
     "GRID",
+    "GROUND",
     "INK",
     "MUTED",
     "ORDERED",
     "SERIES",
+    "STEPS",
     "TRUTH",
     "WIDTHS",
     "Frame",
@@ -58,6 +67,7 @@ __all__ = [
     "poincare_disk",
     "reverse_path",
     "series",
+    "shades",
     "show",
     "thumbnail_axes",
     "trajectory_view",

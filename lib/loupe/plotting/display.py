@@ -1,26 +1,29 @@
 """Show a figure in a notebook with what a page needs: the picture, its description and its caption."""
 
-import io
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from loupe.plotting.style import SAVED_DPI, STYLE, screen_width
+from loupe.plotting.style import STYLE, screen_width
+from loupe.plotting.vector import data_address, svg
+
+WIDE = 5.6
+"""Inches; wider figures keep their width on a phone, and scroll."""
 
 
 def show(sheet: Figure, *, alt: str, caption: str) -> None:
     """Publish a figure with its description and its caption, and close it.
 
-    In a notebook this gives two outputs: the picture (PNG; the caption as its plain text; ``alt`` and the
-    width on screen in its metadata), and the caption in italics as Markdown, marked
-    ``{"loupe": {"caption": true}}`` so that the book can set it as the figure's own caption. Outside IPython
-    nothing is shown.
+    In a notebook this gives two outputs: the picture (an SVG that follows the theme of the page, in HTML with its
+    description; the caption as its plain text), and the caption in italics as Markdown, marked
+    ``{"loupe": {"caption": true}}``. Outside IPython nothing is shown.
 
     Parameters
     ----------
@@ -39,9 +42,8 @@ def show(sheet: Figure, *, alt: str, caption: str) -> None:
     if _in_ipython():
         from IPython.display import display
 
-        picture = {"image/png": png(sheet), "text/plain": texts["caption"]}
-        about = {"image/png": {"alt": texts["alt"], "width": screen_width(sheet)}}
-        display(picture, metadata=about, raw=True)
+        picture = {"text/html": image(sheet, texts["alt"]), "text/plain": texts["caption"]}
+        display(picture, metadata={"loupe": {"figure": True}}, raw=True)
         markdown = f"*{without_html(texts['caption'])}*"
         display({"text/markdown": markdown}, metadata={"loupe": {"caption": True}}, raw=True)
     plt.close(sheet)
@@ -59,47 +61,39 @@ def without_html(text: str) -> str:
     )
 
 
-def png(sheet: Figure) -> bytes:
-    """Draw a figure into PNG bytes that are the same for the same figure: no date, no name of the software.
-
-    Parameters
-    ----------
-    sheet : matplotlib.figure.Figure
-        The figure.
-
-    Returns
-    -------
-    bytes
-        The file's content.
-    """
-    buffer = io.BytesIO()
-    sheet.savefig(buffer, format="png", dpi=SAVED_DPI, metadata={"Software": None})
-    return buffer.getvalue()
+def image(sheet: Figure, alt: str) -> str:
+    """A figure as an HTML image that needs no other file; wide ones have a class of their own."""
+    kind = "loupe-figure wide" if sheet.get_figwidth() > WIDE else "loupe-figure"
+    width, source = screen_width(sheet), data_address(svg(sheet))
+    return f'<img class="{kind}" alt="{escape(alt)}" width="{width}" src="{source}">'
 
 
 @contextmanager
 def thumbnail_axes(target: Path) -> Iterator[Axes]:
-    """A chapter's picture on the landing page: axes without a frame to draw in, saved as 640 by 480 pixels.
+    """A chapter's picture on the landing page: axes without a frame to draw in, saved as SVG, 640 by 480.
 
-    Equal drawings give equal bytes.
+    It follows the theme of the page. A PNG file on white is saved beside it, for sites that show a link. Equal drawings
+    give equal bytes.
 
     Parameters
     ----------
     target : pathlib.Path
-        The PNG file.
+        The SVG file.
 
     Yields
     ------
     matplotlib.axes.Axes
         Axes that fill the picture, switched off.
     """
-    with plt.rc_context(STYLE):
-        sheet = plt.figure(figsize=(6.4, 4.8), layout="none")
+    with plt.rc_context(STYLE | {"figure.constrained_layout.use": False}):
+        sheet = plt.figure(figsize=(6.4, 4.8))
         try:
             axes = sheet.add_axes((0.02, 0.02, 0.96, 0.96))
             axes.axis("off")
             yield axes
-            sheet.savefig(target, format="png", dpi=100, facecolor="white", metadata={"Software": None})
+            white = {"dpi": 100, "facecolor": "white", "metadata": {"Software": None}}
+            sheet.savefig(target.with_suffix(".png"), **white)  # sites that show links take no SVG
+            target.write_text(svg(sheet), encoding="utf-8")
         finally:
             plt.close(sheet)
 

@@ -1,8 +1,9 @@
-"""One look for all figures: colours, sizes, axes.
+"""One look for all figures: colors, sizes, axes.
 
-A rank in a comparison has one colour and one marker in every chapter (:data:`SERIES`): ours or the paper's
-method first, the main baseline second, the others after them. Data and truth are black. Every colour keeps a
-contrast of at least 4.5 to 1 against the white panel that figures have in light and in dark pages.
+A rank in a comparison has one color and one marker in every chapter (:data:`SERIES`): ours or the paper's
+method first, the main baseline second, the others after them. Data and truth are black. A figure has no ground of
+its own: on a dark page each of these colors has another value (:data:`DARK`). Colors of words and of lines keep a
+contrast of at least 4.5 to 1 on both pages.
 """
 
 import math
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
@@ -18,18 +20,40 @@ ACCENT = "#0f766e"
 INK = "#1f2933"
 MUTED = "#4b5563"
 GRID = "#e5e7eb"
+BLACK = "#000000"
+"""Data and truth."""
+
+GROUND = "#ffffff"
+"""The page's background, to fill shapes that hide what lies below, such as hollow markers."""
+
+DARK = {
+    "#0f766e": "#5eead4",
+    "#c2410c": "#fb923c",
+    "#1d4ed8": "#93c5fd",
+    "#a16207": "#facc15",
+    "#7e22ce": "#d8b4fe",
+    MUTED: "#9ca3af",
+    INK: "#dbe2e8",
+    GRID: "#2f3640",
+    BLACK: "#e5e7eb",
+    GROUND: "#121212",
+}
+"""What each colour becomes on a dark page."""
 
 ORDERED = "viridis"
-"""Colour map of ordered quantities."""
+"""Colour map of images of ordered quantities."""
+
+STEPS = LinearSegmentedColormap.from_list("steps", ("#2468d8", "#8a4fd0", "#d0408f", "#d9661a"))
+"""Colour map of ordered lines and points: they stand out from a white page and from a dark one, 3 to 1 or more."""
 
 DIVERGING = "PuOr"
 """Colour map of signed quantities; centre it at 0."""
 
 SCREEN_DPI = 110
-SAVED_DPI = 180
+RASTER_DPI = 120
 
-WIDTHS = {"narrow": 4.2, "page": 5.2, "text": 6.5, "wide": 8.0}
-"""Widths of figures in inches; one of the page's width is still readable on a phone, 360 pixels wide."""
+WIDTHS = {"narrow": 4.2, "page": 5.4}
+"""Widths of figures in inches; at 5.4 inches text of 10 points has 9 pixels on a phone, whose column has 358."""
 
 
 class Series(NamedTuple):
@@ -49,7 +73,7 @@ SERIES = (
 )
 """Ours or the paper's method, the main baseline, then the others."""
 
-TRUTH = {"color": "#000000", "linestyle": "--", "linewidth": 1.2}
+TRUTH = {"color": BLACK, "linestyle": "--", "linewidth": 1.2}
 """Keyword arguments of a line that shows the truth."""
 
 STYLE = {
@@ -57,10 +81,8 @@ STYLE = {
     "figure.facecolor": "white",
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.h_pad": 0.08,  # inches: the title of a panel keeps clear of the label above it
-    "savefig.dpi": SAVED_DPI,
-    "savefig.facecolor": "white",
     "font.family": "DejaVu Sans",  # it comes with matplotlib: the same figure on every machine
-    "font.size": 9,
+    "font.size": 10,
     "text.color": INK,
     "axes.facecolor": "white",
     "axes.edgecolor": MUTED,
@@ -71,7 +93,11 @@ STYLE = {
     "axes.grid": True,
     "axes.axisbelow": True,
     "axes.titlelocation": "left",
-    "axes.titlesize": 10,
+    "axes.titlesize": "medium",
+    "legend.fontsize": "medium",
+    "legend.title_fontsize": "medium",
+    "legend.handlelength": 1.6,
+    "figure.titlesize": "medium",
     "axes.titleweight": "bold",
     "axes.titlepad": 8,
     "axes.prop_cycle": cycler(color=[rank.colour for rank in SERIES]),
@@ -81,18 +107,16 @@ STYLE = {
     "ytick.color": MUTED,
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
     "legend.frameon": False,
-    "legend.fontsize": 8.5,
     "lines.linewidth": 1.6,
     "lines.markersize": 4.5,
     "image.cmap": ORDERED,
+    "image.interpolation": "none",  # the image's own pixels
 }
 
 
 def use_style() -> None:
-    """Take the look of the book for all figures drawn from here on in this process.
+    """Use the style of the book for all figures drawn from now on in this process.
 
     :func:`figure` does this by itself, because matplotlib asks for the settings of titles and legends only
     when they are drawn. Wrap the drawing in ``with matplotlib.rc_context():`` to keep settings of your own.
@@ -108,13 +132,13 @@ def figure(
     Parameters
     ----------
     width : str or float
-        ``"narrow"``, ``"page"``, ``"text"`` or ``"wide"`` (4.2, 5.2, 6.5 and 8 inches), or inches.
+        ``"narrow"`` or ``"page"`` (4.2 and 5.4 inches), or inches; what is wider than a page scrolls on a phone.
     height : float, optional
         Inches; by default the panels are 0.68 times as high as wide.
     columns, rows : int
-        How many panels.
+        Number of panels.
     **options
-        What else ``matplotlib.pyplot.subplots`` takes, such as ``sharey=True`` or ``squeeze=False``.
+        Other options of ``matplotlib.pyplot.subplots``, such as ``sharey=True`` or ``squeeze=False``.
 
     Returns
     -------
@@ -151,6 +175,11 @@ def series(rank: int) -> dict:
         last = len(SERIES) - 1
         raise ValueError(f"rank must be between 0 and {last}, got {rank}: show fewer series in one figure")
     return {"color": SERIES[rank].colour, "marker": SERIES[rank].marker}
+
+
+def shades(count: int) -> list[str]:
+    """Colours of so many ordered lines, such as noise levels, from the first to the last."""
+    return [to_hex(STEPS(k / max(1, count - 1))) for k in range(count)]
 
 
 def log_axis(axes: Axes, which: str = "x") -> None:

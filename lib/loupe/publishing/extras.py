@@ -1,4 +1,4 @@
-"""What only the site adds to a chapter: words for search engines, how to cite it, and buttons that need an address."""
+"""Additions to a chapter on the site: description for search engines, citation, and buttons that need an address."""
 
 from pathlib import Path
 from typing import Any
@@ -64,12 +64,12 @@ def add_extras(notebook, paper: Paper, book: dict[str, Any]) -> None:
 
 
 def with_buttons(config: Path) -> dict[str, Any]:
-    """Read the copied ``_config.yml``; buttons for Colab, Binder and the source appear once it has an address.
+    """Read the copied ``_config.yml``, with buttons for Colab, Binder and the source if it has an address.
 
     Returns
     -------
     dict
-        The content, as it is now.
+        The content.
     """
     book = yaml.safe_load(config.read_text(encoding="utf-8"))
     if book.get("repository", {}).get("url"):

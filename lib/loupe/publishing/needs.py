@@ -1,4 +1,4 @@
-"""Which results ask for data that are not on this machine."""
+"""Which experiments need data that are not on this machine."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from loupe.papers import PAPERS, load_room
 
 
 def units_that_need_more() -> Iterator[tuple[str, str, str, str]]:
-    """The experiments whose settings name a data set that is missing here: chapter, preset, experiment, data sets."""
+    """The experiments whose settings name a missing dataset: chapter, preset, experiment, datasets."""
     sources = read_sources()
     missing = {name for name in CATALOG if locate(name).where == "missing"}
     for slug in [paper.slug for paper in PAPERS.values() if not paper.planned]:
@@ -32,7 +32,7 @@ def units_that_need_more() -> Iterator[tuple[str, str, str, str]]:
 
 
 def _settings_read(slug: str, experiment: str) -> set[str]:
-    """The settings that a stored result of the experiment says it read, at any preset."""
+    """The settings that a stored result of the experiment read, at any preset."""
     store = Store.default()
     for preset in reversed(PRESET_NAMES):
         for path in store.sidecars(slug, preset):
@@ -48,7 +48,7 @@ def _settings_in_reach(sources: dict[str, str], slug: str, experiment: str) -> s
 
 
 def _more_novels(named: set[str], read: dict) -> list[str]:
-    """The novels, where more characters of them are read than the box holds."""
+    """The novels, if more characters are read than the checkout's folder ``data`` has."""
     if "novels27" not in named or locate("novels27").where != "box" or locate("novels27", box=False).paths:
         return []
     counts = [value for name, value in read.items() if name.endswith("characters")]

@@ -21,10 +21,10 @@ def write_chapter(
     Parameters
     ----------
     slug
-        The chapter's name in Python and in addresses. A paper in the table of papers brings its own details; another is
-        added to the table.
+        The chapter's name in Python and in addresses. A paper in the table of papers has its details there; any other
+        is added to the table.
     title, arxiv, theme
-        Of a paper that is not in the table.
+        Details of a paper that is not in the table.
     root
         The checkout.
 
@@ -36,7 +36,7 @@ def write_chapter(
     Raises
     ------
     LoupeError
-        If a value is refused, or anything of the chapter is there already; nothing is written then.
+        If a value is invalid, or a file of the chapter exists already; then nothing is written.
     """
     root = root or project_root()
     paper = PAPERS.get(slug) or _new_paper(slug, title, arxiv, theme)

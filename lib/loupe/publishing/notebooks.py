@@ -1,4 +1,4 @@
-"""Executing a chapter's notebook and writing it back without traces of the machine."""
+"""Execute a chapter's notebook and write it back without traces of the machine."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = N
     Raises
     ------
     LoupeError
-        If a cell fails: with the sentence of the error, and where the notebook as far as it ran lies.
+        If a cell fails; the message has the error and the path of the partly executed notebook.
     """
     import papermill  # slow to import, and many verbs only read notebooks
 
@@ -48,7 +48,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = N
             kernel_name="python3",
             kernel_manager_class=_own_kernel(),
             progress_bar=False,
-            extra_arguments=["--log-level=CRITICAL"],  # a kernel calls it an error to be told to end
+            extra_arguments=["--log-level=CRITICAL"],  # the kernel raises an error when it is stopped
         )
     except papermill.PapermillExecutionError as error:
         raise LoupeError(
@@ -64,7 +64,7 @@ def execute(source: Path, target: Path, parameters: Mapping[str, Any] | None = N
 
 
 def _own_kernel():
-    """The class of kernels of this interpreter, whatever else is called python3 on this machine."""
+    """The kernel of this interpreter, whatever other kernel is called python3 on this machine."""
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
@@ -145,21 +145,21 @@ def read_notebook(path: Path):
     import nbformat
 
     try:
-        with warnings.catch_warnings(action="ignore"):  # of what it would have to mend
+        with warnings.catch_warnings(action="ignore"):  # about things it would have to fix
             notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
             nbformat.validate(notebook)
     except OSError as error:
         raise LoupeError(
             f"{show_path(path)} cannot be read ({error.strerror}): restore it from git."
         ) from None
-    except Exception as error:  # nbformat raises whatever it stumbles over
+    except Exception as error:  # nbformat may raise any error
         why = shortened(" ".join(str(error).split()) or type(error).__name__, 160)
         raise LoupeError(f"{show_path(path)} is not a notebook ({why}): restore it from git.") from None
     return notebook
 
 
 def notebook_bytes(notebook) -> bytes:
-    """A notebook as it is written to disk: sorted keys, one-space indent, one final newline."""
+    """The bytes of a notebook on disk: sorted keys, one-space indent, one final newline."""
     return (json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
@@ -180,7 +180,7 @@ def set_preset(notebook, preset: str) -> None:
 
 
 def clean(notebook):
-    """Drop what an execution leaves behind: injected cells, times, stderr, machine metadata."""
+    """Remove traces of an execution: injected cells, times, stderr, machine metadata."""
     notebook.cells = [
         cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])
     ]
@@ -200,31 +200,6 @@ def clean(notebook):
         kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
         language_info={"name": "python"},
     )
-    return notebook
-
-
-def fold_captions(notebook):
-    """Move alt texts and captions, shown as outputs in a notebook, to where the site's renderer looks for them."""
-    for cell in notebook.cells:
-        if cell.cell_type != "code":
-            continue
-        captions = [
-            output for output in cell.outputs if output.get("metadata", {}).get("loupe", {}).get("caption")
-        ]
-        images = [output for output in cell.outputs if "image/png" in output.get("data", {})]
-        if len(images) > 1 or len(captions) != len(images):
-            raise LoupeError(
-                f"cell {cell.id} shows {len(images)} pictures with {len(captions)} captions; one of each a cell."
-            )
-        if not images:
-            continue
-        about = images[0].metadata["image/png"]
-        caption = captions[0].data["text/markdown"].strip().strip("*")
-        cell.metadata["mystnb"] = {
-            "image": {"alt": about["alt"], "width": f"{about['width']}px"},
-            "figure": {"caption": caption, "align": "left"},
-        }
-        cell.outputs = [output for output in cell.outputs if output not in captions]
     return notebook
 
 

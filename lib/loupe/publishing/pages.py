@@ -20,7 +20,7 @@ from loupe.papers import PAPERS, THEMES, Paper, load_room, open_chapter
 from loupe.publishing.notebooks import notebook_file, parameters_cell, read_notebook
 from loupe.publishing.status import status
 
-# The doors of the package in the order of a reader's interest; no names means all that the module gives.
+# The public modules in order of interest; no names means all public ones.
 API = {
     "Opening a chapter": {
         "loupe.papers": "open_chapter, Paper, PAPERS, find_paper, load_room",
@@ -73,7 +73,7 @@ API = {
 
 
 def generate(folder: Path) -> None:
-    """Write the generated pages, and the thumbnails they show, into ``folder``."""
+    """Write the generated pages and their thumbnails into ``folder``."""
     folder.mkdir(parents=True)
     for paper in PAPERS.values():
         if not paper.planned:
@@ -88,7 +88,7 @@ def generate(folder: Path) -> None:
 
 
 def shown_preset(slug: str) -> str:
-    """The preset at which a chapter is shown: the literal in its published notebook."""
+    """The preset of a chapter's page: the literal in its published notebook."""
     path = notebook_file(slug)
     found = re.search(r'^preset = "(\w+)"', parameters_cell(read_notebook(path)).source, re.MULTILINE)
     if found is None or found.group(1) not in PRESET_NAMES:
@@ -100,7 +100,7 @@ def shown_preset(slug: str) -> str:
 
 @dataclass(frozen=True)
 class Opened(Mapping):
-    """The stored runs of a chapter as a judge sees them; it keeps those that the judge opens."""
+    """The stored runs of a chapter for a judge; records which of them the judge opens."""
 
     stored: Stored
     runs: dict[str, Runs] = field(default_factory=dict)
@@ -116,7 +116,7 @@ class Opened(Mapping):
         return len(self.stored)
 
     def origin(self) -> dict[str, str]:
-        """The day of the newest result that was opened, and the machines of all of them; empty where none was."""
+        """The date of the newest opened result, and the machines of all of them; empty if none was opened."""
         made_by = [result.provenance for runs in self.runs.values() for result in runs]
         return {
             "date": max((one["finished"][:10] for one in made_by), default=""),
@@ -125,7 +125,7 @@ class Opened(Mapping):
 
 
 def ledgers_today(slug: str, store: Store) -> dict[str, list[dict]]:
-    """A chapter's claims at every preset that has a ledger, judged anew on what is stored, with where that comes from.
+    """A chapter's claims at every preset with a ledger, judged again on stored results, with their origin.
 
     ``release`` is the verdict of the last release, or ``None`` for a claim that has no history.
     """
@@ -141,7 +141,7 @@ def ledgers_today(slug: str, store: Store) -> dict[str, list[dict]]:
 
 
 def cards() -> str:
-    """One card a paper, grouped by theme, those with a written chapter first; planned ones are pale and say so."""
+    """One card for each paper, grouped by theme, written chapters first; planned ones are pale and labeled."""
     written = {paper.theme for paper in PAPERS.values() if not paper.planned}
     parts = []
     for theme in sorted(THEMES, key=lambda theme: theme not in written):
@@ -157,7 +157,7 @@ def _tile(paper: Paper) -> str:
     )
     if paper.planned:
         return f'<div class="loupe-tile planned">{words}<span class="marks">planned</span></div>'
-    picture = f'<img src="../_static/thumbnails/{paper.slug}.png" alt="" width="640" height="480">'
+    picture = f'<img src="../_static/thumbnails/{paper.slug}.svg" alt="" width="640" height="480">'
     verdicts = [
         one.verdict for one in leading_verdicts(Stored(load_room(paper.slug), "cpu", Store.default()))
     ]
@@ -165,7 +165,7 @@ def _tile(paper: Paper) -> str:
 
 
 def _bar(verdicts: list[str]) -> str:
-    """A bar of the chapter's verdicts, as long as there are claims of each kind."""
+    """A bar of the chapter's verdicts, with a segment for each kind."""
     counts = {word: verdicts.count(word) for word in MARKS if word in verdicts}
     spoken = ", ".join(f"{count} {word}" for word, count in counts.items())
     parts = "".join(
@@ -176,7 +176,7 @@ def _bar(verdicts: list[str]) -> str:
 
 
 def scoreboard() -> str:
-    """Every judged claim of the book with its verdict at each preset, where that comes from, and what it was before."""
+    """Every judged claim of the book with its verdict at each preset, its origin, and its previous verdict."""
     parts = []
     for paper in PAPERS.values():
         ledgers = {} if paper.planned else ledgers_today(paper.slug, Store.default())
@@ -218,7 +218,7 @@ def _scores(slug: str, ledgers: dict[str, list[dict]]) -> str:
 
 
 def _score(claim: dict, href: str) -> str:
-    """A verdict with the day and the machines of its results, and with what it was at the last release if it changed."""
+    """A verdict with the date and machines of its results, and the verdict at the last release if it changed."""
     said = [" · ".join(filter(None, (claim["date"], claim["hardware"])))]
     if claim["release"] not in (None, claim["verdict"]):
         said.append(f"changed since {__version__}: was {claim['release']}")
@@ -240,7 +240,7 @@ def data_table() -> str:
 
 
 def training() -> dict[str, str]:
-    """What the page on training shows: the code that runs, and what it costs as ``make bench`` measured it."""
+    """The generated parts of the page on training: the code, and its cost as measured by ``make bench``."""
     from loupe.training import Batches, fit
     from loupe.training.checkpoints import Checkpoint
     from loupe.training.devices import seed_of, seed_streams
@@ -258,7 +258,7 @@ def training() -> dict[str, str]:
 
 
 def _loop_costs(measured: dict) -> str:
-    """What ``fit`` takes beyond a loop written by hand, and what is added to it, in milliseconds."""
+    """The overhead of ``fit`` over a hand-written loop, and of its options, in milliseconds."""
     costs: dict[str, dict[str, float]] = {}
     for row in measured["rows"]:
         if "milliseconds" in row:
@@ -295,6 +295,6 @@ def api() -> str:
 
 def _thumbnail(paper: Paper, folder: Path) -> None:
     figures = import_module(f"loupe.papers.{paper.slug}.figures")
-    target = folder.parent / "_static" / "thumbnails" / f"{paper.slug}.png"
+    target = folder.parent / "_static" / "thumbnails" / f"{paper.slug}.svg"
     target.parent.mkdir(parents=True, exist_ok=True)
     figures.thumbnail(open_chapter(paper.slug, preset=shown_preset(paper.slug)), target)

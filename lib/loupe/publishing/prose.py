@@ -1,7 +1,7 @@
-"""Numbers and verdicts in a chapter's paragraphs: written there by ``loupe publish``, from results, never by hand.
+"""Numbers and verdicts in a chapter's paragraphs, filled in by ``loupe publish`` from results, never by hand.
 
 ``<span data-n="gap:.2f"></span>`` is filled with the value ``gap`` of the room's ``numbers(chapter)``, a dictionary;
-``<a data-claim="C5"></a>`` becomes the chip with the verdict of claim C5, which is where the ledger links to.
+``<a data-claim="C5"></a>`` becomes a chip with the verdict of claim C5, the target of the ledger's link.
 """
 
 import re
@@ -63,7 +63,7 @@ def filled(text: str, numbers: Mapping[str, Any]) -> str:
 
 
 def _written(value: Any, form: str) -> str:
-    """A number as it stands in print: a true minus, and powers of ten instead of ``e``; text as it is."""
+    """A number as printed: a true minus, and powers of ten instead of ``e``; text is unchanged."""
     if isinstance(value, str):
         return escape(value, quote=False)
     text = format(value, form or ",")
@@ -75,7 +75,7 @@ def _written(value: Any, form: str) -> str:
 
 
 def _chip(name: str, verdicts: Mapping[str, Any], seen: set[str]) -> str:
-    """The verdict of a claim as a link to its row in the ledger; the first chip is what the ledger links to."""
+    """The verdict of a claim as a link to its row in the ledger; the ledger links back to the first chip."""
     if name not in verdicts:
         raise LoupeError(f"no claim is called {name!r}: the room has {', '.join(verdicts)}.")
     one, anchor = verdicts[name], "" if name in seen else f'id="{verdicts[name].claim.anchor}" '

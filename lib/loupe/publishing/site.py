@@ -1,4 +1,4 @@
-"""Building the site: execute from the store what changed, generate pages, render, and check what came out."""
+"""Build the site: execute changed chapters from stored results, generate pages, render, and check the output."""
 
 import fcntl
 import hashlib
@@ -17,7 +17,6 @@ from loupe.publishing.extras import add_extras, with_buttons
 from loupe.publishing.notebooks import (
     clean,
     execute,
-    fold_captions,
     notebook_bytes,
     quiet_environment,
     read_notebook,
@@ -61,7 +60,7 @@ def _build(root: Path, build: Path, report: Report) -> Path:
     report("rendering the pages")
     fresh = _render(source, build)
     _check(fresh, [path.stem for path in chapters])
-    # The site is replaced as a whole: a page that is gone from the book is gone from the site and its search.
+    # The whole site is replaced, so a page removed from the book disappears from the site and its search.
     shutil.rmtree(build / "html", ignore_errors=True)
     fresh.rename(build / "html")
     stamp.write_text(today, encoding="utf-8")
@@ -70,7 +69,7 @@ def _build(root: Path, build: Path, report: Report) -> Path:
 
 
 def digest(files: Iterable[Path], root: Path) -> str:
-    """A digest of names and contents; times play no part, since git keeps none."""
+    """A digest of names and contents, not of times, since git does not keep them."""
     total = hashlib.sha256()
     for path in sorted(files):
         total.update(f"{path.relative_to(root)}\0".encode())
@@ -98,7 +97,7 @@ def _site_inputs(root: Path) -> list[Path]:
 
 
 def _executed(notebook: Path, folder: Path, root: Path, report: Report) -> Path:
-    """The notebook executed from the store in the build folder, unless nothing it depends on has changed."""
+    """The notebook, executed from stored results in the build folder if anything it depends on has changed."""
     slug = notebook.stem
     target, stamp = folder / notebook.name, folder / f"{slug}.sha256"
     papers = root / "lib" / "loupe" / "papers"
@@ -114,7 +113,7 @@ def _executed(notebook: Path, folder: Path, root: Path, report: Report) -> Path:
 
 
 def _assemble(root: Path, source: Path, chapters: list[Path]) -> Path:
-    """Lay out what the renderer reads: the book's pages, the executed chapters, the generated pages, MathJax."""
+    """Collect the renderer's input: the book's pages, the executed chapters, the generated pages, MathJax."""
     shutil.rmtree(source, ignore_errors=True)
     (source / "notebooks").mkdir(parents=True)
     for name in ("_config.yml", "_toc.yml"):
@@ -122,7 +121,7 @@ def _assemble(root: Path, source: Path, chapters: list[Path]) -> Path:
     shutil.copytree(root / "book", source / "book")
     book = with_buttons(source / "_config.yml")
     for path in chapters:
-        notebook = fold_captions(clean(read_notebook(path)))
+        notebook = clean(read_notebook(path))
         add_extras(notebook, find_paper(path.stem), book)
         write_whole(source / "notebooks" / path.name, notebook_bytes(notebook))
     pages.generate(source / "book" / "_generated")
@@ -141,7 +140,7 @@ def _copy_mathjax(target: Path) -> None:
 
 
 def _render(source: Path, build: Path) -> Path:
-    """Render into a folder of its own, from nothing, and return where the pages are."""
+    """Render into a fresh folder, and return where the pages are."""
     log, fresh = build / "render.log", build / "fresh"
     shutil.rmtree(fresh, ignore_errors=True)
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
@@ -158,7 +157,7 @@ def _render(source: Path, build: Path) -> Path:
 
 
 def _check(html: Path, slugs: list[str]) -> None:
-    """A renderer that ends well and writes nothing has been seen: look for the pages themselves."""
+    """Check that the pages exist: the renderer can succeed without writing anything."""
     pages = [html / "index.html", *(html / "notebooks" / f"{slug}.html" for slug in slugs)]
     missing = [show_path(page) for page in pages if not page.exists()]
     if missing:

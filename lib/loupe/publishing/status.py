@@ -1,4 +1,4 @@
-"""The page about where every chapter stands: what is computed, when, on what, and how verdicts have changed."""
+"""The status page: what is computed for each chapter, when, on which hardware, and how verdicts have changed."""
 
 from html import escape
 
@@ -25,7 +25,7 @@ def status() -> str:
 
 
 def _row(paper, preset: str, store: Store) -> tuple[str, ...] | None:
-    """How a chapter stands at a preset; ``None`` where it has no results."""
+    """The row of a chapter at a preset; ``None`` without results."""
     stored = Stored(load_room(paper.slug), preset, store)
     state = State.of(stored)
     made_by = [result.provenance for result in state.found]

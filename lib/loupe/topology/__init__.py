@@ -1,9 +1,8 @@
 """Persistent homology of degree 0 and the dimensions of point sets: how rough is a training trajectory?
 
 The lifetimes of connected components are the edge lengths of a minimum spanning tree; the rate at which their
-sum grows with the number of points is a fractal dimension. Distances, lifetimes, the dimension and its
-gradient, a penalty for training, four competing estimators, the magnitude, and point clouds of known dimension to try
-them all on.
+sum grows with the number of points is a fractal dimension. This package has distances, lifetimes, the dimension and its
+gradient, a training penalty, four competing estimators, the magnitude, and point clouds of known dimension for tests.
 """
 
 from loupe.topology.clouds import CLOUDS, Cloud, embed_isometrically, stable_ou_path

@@ -1,4 +1,4 @@
-"""Random point sets of known dimension, and paths of a diffusion whose dimension is set by its noise."""
+"""Random point sets of known dimension, and diffusion paths whose dimension is set by the noise."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ def circle(n, rng):
 
 
 def sphere(n, rng):
-    """Uniform points on the unit sphere, shape (n, 3): normalised Gaussian vectors."""
+    """Uniform points on the unit sphere, shape (n, 3): normalized Gaussian vectors."""
     points = rng.standard_normal((n, 3))
     return points / np.linalg.norm(points, axis=1, keepdims=True)
 
@@ -88,7 +88,7 @@ def gaussian_plane(n, rng):
 
 
 def sierpinski_triangle(n, rng, burn_in=50):
-    """Points on the Sierpinski triangle, shape (n, 2): jump half-way to a random corner, again and again."""
+    """Points on the Sierpinski triangle, shape (n, 2): jump halfway to a random corner, repeatedly."""
     corners = np.array([[0, 0], [1, 0], [0.5, np.sqrt(3) / 2]])[rng.integers(3, size=burn_in + n)]
     path = np.empty((burn_in + n, 2))
     point = corners[0]
@@ -124,7 +124,7 @@ CLOUDS = {
 
 
 def embed_isometrically(points, dimension, rng):
-    r"""Carry points into a larger space by a random orthogonal map; distances stay the same.
+    r"""Embed points in a larger space by a random orthogonal map; distances stay the same.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def stable_ou_path(steps, dimension, beta, rng, *, mean_reversion=1.0):
     rng : numpy.random.Generator or int
         Draws the noise; or a seed.
     mean_reversion : float
-        The rate :math:`\lambda`, per unit of time.
+        The coefficient :math:`\lambda`, per unit of time.
 
     Returns
     -------

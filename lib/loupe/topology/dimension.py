@@ -16,10 +16,10 @@ BOOTSTRAP_SAMPLES = 200
 
 SIZES = range(200, 1000, 50)  # as published
 
-# Subsets that take more than this share of a path leave regular gaps in time, and the estimate rises.
+# Subsets larger than this share of a path leave regular gaps in time, and the estimate rises.
 EXHAUSTED = 0.5
 
-# Within this fraction of alpha the sum may be saturated: there land sets full of gaps of any dimension below alpha.
+# Within this fraction of alpha the sum may be saturated: sets full of gaps, of any dimension below alpha, end up here.
 SATURATION = 0.02
 
 
@@ -82,7 +82,7 @@ def ph_dimension(
     seed : int or numpy.random.Generator
         Draws the subsets and the bootstrap.
     legacy_seed : int, optional
-        Follow the published protocol to the letter: one subset a size, in the order of sizes, drawn by
+        Follow the published protocol exactly: one subset for each size, in the order of sizes, drawn by
         ``numpy.random.RandomState(legacy_seed).choice``. Then ``repeats`` and ``seed`` are not used.
 
     Returns
@@ -95,21 +95,21 @@ def ph_dimension(
         If there are fewer points than the largest size, fewer than three sizes, repeats or alpha are not
         positive, all lifetimes are zero, or the points or distances are not valid.
     TypeError
-        If a tensor wants a gradient: that is what :func:`differentiable_ph_dimension` is for.
+        If a tensor requires a gradient: use :func:`differentiable_ph_dimension`.
 
     Warns
     -----
     UserWarning
         If the slope is not below 1 (the dimension is then nan), or alpha is not clearly below the estimate:
         on a set full of gaps the sum then tends to a constant, and the formula returns alpha whatever the set.
-        If points repeat others: they count in sizes and have lifetime zero, and the estimate is too low. If sizes are
-        the default and take more than half of points that lie along a path.
+        If points are duplicated: they count in sizes but have lifetime zero, so the estimate is too low. If default
+        sizes use more than half of the points of a path.
 
     Notes
     -----
     With a thousand points the estimate is too low beyond about four dimensions. On evenly timed points of a path it is
-    too high when the largest subsets take nearly all points: small subsets then leave irregular gaps in time, and
-    large ones regular gaps.
+    too high when the largest subsets take nearly all points: small subsets then leave irregular gaps in time, large
+    ones regular gaps.
 
     Examples
     --------
@@ -117,7 +117,7 @@ def ph_dimension(
     >>> round(ph_dimension(square).dimension)
     2
 
-    The iterates of your own training loop, after each step one row:
+    The iterates of your own training loop, one row after each step:
 
     >>> import torch
     >>> network = torch.nn.Linear(5, 1)
@@ -150,7 +150,7 @@ def ph_dimension(
 
 
 def warn_of_points(distances, sizes, published):
-    """Warn of points at one place, and of a path that the published sizes exhaust."""
+    """Warn about duplicate points, and about a path that the published sizes use up."""
     n = len(distances)
     if np.count_nonzero(distances) < n * (n - 1):
         different = len(without_duplicates(distances))
@@ -167,7 +167,7 @@ def warn_of_points(distances, sizes, published):
 
 
 def lies_along_path(distances):
-    """Whether the nearest neighbour of most points is the point before or after."""
+    """Whether the nearest neighbor of most points is the previous or the next point."""
     steps = np.pad(distances.diagonal(1), 1, constant_values=np.inf)
     next_to = np.minimum(steps[1:], steps[:-1])
     return np.mean(np.count_nonzero(distances < next_to[:, None], axis=1) <= 1) > 0.5
@@ -198,13 +198,13 @@ def subset_sums(distances, sizes, repeats, alpha, rng):
 
 
 def submatrix(distances, subset):
-    """Distances (m, m) among a subset of points; in increasing order of index, which memory serves faster."""
+    """Distances (m, m) among a subset of points, in increasing order of index, which reads memory faster."""
     subset = np.sort(subset)
     return distances.take(subset, axis=0).take(subset, axis=1)
 
 
 def estimate_from_sums(sizes, lifetime_sums, alpha, rng):
-    """Fit the power law and invert its slope, with a warning where the result means little.
+    """Fit the power law and invert its slope; warn where the result is unreliable.
 
     Parameters
     ----------
@@ -280,7 +280,7 @@ def dimension_from_slope(slope, alpha):
 
 
 def bootstrap_error(sizes, lifetime_sums, alpha, rng):
-    """Standard error of the dimension, from redrawing the repeats of each size with replacement.
+    """Standard error of the dimension, by resampling the repeats of each size with replacement.
 
     Shapes as in :class:`DimensionEstimate`; nan for one repeat, and where a redrawn slope is not below 1.
     """
@@ -290,14 +290,14 @@ def bootstrap_error(sizes, lifetime_sums, alpha, rng):
     drawn = np.floor(rng.random((BOOTSTRAP_SAMPLES, s, repeats)) * repeats).astype(np.intp)
     means = np.take_along_axis(lifetime_sums[None], drawn, axis=2).mean(axis=2)
     dimensions = dimension_from_slope(fit_power_law(sizes, means)[0], alpha)
-    shrinkage = math.sqrt((repeats - 1) / repeats)  # a bootstrap of few draws underestimates their spread
+    shrinkage = math.sqrt((repeats - 1) / repeats)  # a bootstrap over few repeats underestimates the spread
     return float(dimensions.std() / shrinkage)
 
 
 def checked_sizes(sizes, n_points):
-    """Subset sizes as an integer array (s,), or ValueError if this many points cannot serve them."""
+    """Subset sizes as an integer array (s,); ValueError if there are too few points."""
     given = np.asarray(unmasked("sizes", sizes))
-    # int64 before anything is subtracted: unsigned numbers never fall.
+    # int64 before subtraction: differences of unsigned numbers are never negative.
     sizes = given.astype(np.int64) if given.dtype.kind in "iu" else None
     if sizes is None or sizes.ndim != 1 or len(sizes) < 3 or np.diff(sizes).min() <= 0:
         raise ValueError(f"sizes must be at least 3 increasing integers, got {given.tolist()}")

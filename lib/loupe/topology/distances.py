@@ -1,4 +1,4 @@
-"""Euclidean distances between the rows of a cloud or a trajectory, right even where rows nearly coincide."""
+"""Euclidean distances between the rows of a cloud or a trajectory, accurate even where rows nearly coincide."""
 
 import sys
 
@@ -9,21 +9,21 @@ from loupe.checks import unmasked
 # Up to this many columns direct differences are both faster than a matrix product and free of cancellation.
 DIRECT_COLUMNS = 32
 
-# Bytes of one float64 block of columns: enough for the matrix rate of the machine, and little memory.
+# Bytes of one float64 block of columns: enough for full matrix-product speed, at little memory.
 BLOCK_BYTES = 2**24
 
 # A squared distance below this fraction of the two squared norms has lost ten of its sixteen digits.
 CANCELLATION = 1e-10
 
-# Distance matrices that differ from their transposes by these fractions are taken as they are, or averaged.
+# Distance matrices that differ from their transposes by less than these fractions are used as is, or averaged.
 FLOAT64_ROUNDING, FLOAT32_ROUNDING = 1e-12, 1e-5
 
-# From inner products in float32, as by torch.cdist: the root of what cancellation leaves of squares, 4e-3 of the largest
-# distance where points lie a few diameters from the origin.
+# Rounding of distances from float32 inner products, as in torch.cdist: 4e-3 of the largest distance for points a few
+# diameters from the origin.
 PRODUCT_ROUNDING = 5e-3
 
 
-# Beyond this, squares of differences may overflow, and below its inverse they vanish.
+# Beyond this, squared differences may overflow; below its inverse they vanish.
 LARGEST = 1e150
 
 
@@ -32,9 +32,9 @@ def pairwise_distances(points):
 
     Iterates of a converged training run are long vectors that differ by tiny steps, and
     :math:`|a|^2+|b|^2-2\,a\cdot b` on raw float32 weights cancels to nothing. Here the first row is
-    subtracted in float64, the Gram matrix is accumulated block by block over the columns (so that a
-    memory-mapped trajectory is never copied), and rows that still nearly coincide are centred once more on
-    one of themselves. Clouds of few columns take direct differences.
+    subtracted in float64, the Gram matrix is accumulated block by block over the columns (so a memory-mapped trajectory
+    is never copied), and rows that still nearly coincide are recentered on one of them. Clouds with few columns use
+    direct differences.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def pairwise_distances(points):
 
     Notes
     -----
-    Costs :math:`n^2 d` multiply-adds and, beside the points, a few (n, n) matrices of memory.
+    Costs :math:`n^2 d` multiply-adds, and memory for a few (n, n) matrices besides the points.
 
     Examples
     --------
@@ -71,10 +71,9 @@ def pairwise_distances(points):
 def centred_distances(points, rows):
     r"""Distances between the given rows from their Gram matrix about the first of them.
 
-    :math:`d_{ij}^2=G_{ii}+G_{jj}-2G_{ij}` is safe while it is not tiny beside :math:`G_{ii}+G_{jj}`. Where it
-    is, the rows around :math:`i` are treated again by themselves, centred on :math:`i`. The first row is the
-    origin and is never near anything in this sense, so each group is smaller than the last and the recursion
-    ends.
+    :math:`d_{ij}^2=G_{ii}+G_{jj}-2G_{ij}` is accurate unless it is tiny compared with :math:`G_{ii}+G_{jj}`. In that
+    case the rows around :math:`i` are computed again, centered on :math:`i`. The first row is the origin and is never
+    close to another row in this sense, so each group is smaller than the last and the recursion ends.
 
     Parameters
     ----------
@@ -85,7 +84,7 @@ def centred_distances(points, rows):
     -------
     numpy.ndarray, shape (m, m), float64
     """
-    with np.errstate(all="ignore"):  # what is not finite is named below
+    with np.errstate(all="ignore"):  # non-finite rows are reported below
         gram = centred_gram(points, rows)
     norms = gram.diagonal().copy()
     if not np.isfinite(norms).all():
@@ -101,7 +100,7 @@ def centred_distances(points, rows):
     distances = np.sqrt(np.maximum(squares, 0.0, out=squares), out=squares)
     for i in np.flatnonzero(near.any(axis=1)):
         group = np.append(i, np.flatnonzero(near[i]))
-        if len(group) > 1:  # an earlier group may have taken these pairs along
+        if len(group) > 1:  # an earlier group may have computed these pairs
             pairs = np.ix_(group, group)
             distances[pairs] = centred_distances(points, rows[group])
             near[pairs] = False
@@ -137,7 +136,7 @@ def centred_gram(points, rows):
 
 
 def is_tensor(values):
-    """Whether values are a torch tensor, without loading torch: if it never was, they are not."""
+    """Whether values are a torch tensor, without importing torch: if it is not loaded, they are not."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(values, torch.Tensor)
 
@@ -191,14 +190,14 @@ def reject_nonfinite(finite_rows):
 
 
 def checked_distances(points, distances):
-    """The one door of functions that take either points or distances: a valid distance matrix.
+    """A valid distance matrix, for functions that take either points or distances.
 
     Parameters
     ----------
     points : array or torch.Tensor, shape (n, d), or None
     distances : array or torch.Tensor, shape (n, n), or None
-        Exactly one of the two is given. Asymmetry at the level of rounding is averaged out, and what rounding has left
-        on the diagonal becomes 0.
+        Exactly one of the two is given. Asymmetry from rounding is averaged out, and rounding on the diagonal becomes
+        0.
 
     Returns
     -------
@@ -207,8 +206,8 @@ def checked_distances(points, distances):
     Raises
     ------
     ValueError
-        If both or none are given, there are fewer than two points, or the matrix is not square and, but for rounding
-        of its dtype, symmetric, non-negative, finite and zero on its diagonal; for masked arrays and sparse matrices.
+        If both or none are given, there are fewer than two points, or the matrix is not square, or not (up to rounding
+        of its dtype) symmetric, non-negative, finite and zero on its diagonal; for masked arrays and sparse matrices.
     """
     if (points is None) == (distances is None):
         raise ValueError("give either points or distances, and not both")
@@ -224,15 +223,15 @@ def checked_distances(points, distances):
 
 
 def rounding_of(distances):
-    """What of the largest distance may be rounding: in a matrix of single precision, of squares that nearly cancel."""
+    """The fraction of the largest distance that may be rounding; in single precision, from squares that nearly cancel."""
     width = getattr(getattr(distances, "dtype", None), "itemsize", 8)
     return FLOAT32_ROUNDING if width > 4 else PRODUCT_ROUNDING
 
 
 def without_rounding(distances, rounding):
-    """The distances, with zeros on the diagonal for what rounding left there, and for numbers just below zero.
+    """The distances, with rounding on the diagonal and tiny negative numbers set to zero.
 
-    ValueError unless they are square, finite, non-negative, and zero on the diagonal but for rounding.
+    ValueError unless they are square, finite, non-negative, and zero on the diagonal up to rounding.
     """
     if distances.shape[0] != distances.shape[1]:
         raise ValueError(
@@ -258,10 +257,10 @@ def without_rounding(distances, rounding):
 
 
 def symmetric(matrix, rounding=FLOAT32_ROUNDING):
-    """A matrix (n, n) if symmetric, its mean with the transpose if nearly so, or else ValueError.
+    """The matrix (n, n) if symmetric, its mean with the transpose if nearly so; otherwise ValueError.
 
-    Comparing every entry with its mirror image misses the cache. Products with fixed random weights from the
-    left and from the right are several times faster, and equal only if the matrix is symmetric.
+    Comparing every entry with its mirror image misses the cache. Products with fixed random weights from the left and
+    from the right are several times faster, and agree only if the matrix is symmetric.
     """
     weights = np.random.default_rng(0).random(len(matrix))
     products = matrix @ weights

@@ -1,8 +1,8 @@
 """Four other estimators of intrinsic dimension, for comparison.
 
-Each needs no more than the distance matrix, so that one matrix serves them all, whatever the ambient
-dimension. They agree with scikit-dimension (the tests hold them to it), which builds nearest-neighbour trees
-on the raw coordinates and takes seconds to import.
+Each needs only the distance matrix, so one matrix is enough for all of them, whatever the ambient dimension. They agree
+with scikit-dimension, which the tests check; that package builds nearest-neighbor trees on the raw coordinates and
+takes seconds to import.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from loupe.topology.distances import checked_distances
 
 
 def two_nn(points=None, *, distances=None):
-    r"""TwoNN dimension (Facco et al. 2017), from the ratio of second to first neighbour distances.
+    r"""TwoNN dimension (Facco et al. 2017), from the ratio of second to first neighbor distances.
 
     On a :math:`d`-dimensional set the ratio :math:`\mu=r_2/r_1` has distribution :math:`F(\mu)=1-\mu^{-d}`;
     :math:`d` is the slope of :math:`-\log(1-F)` on :math:`\log\mu` through the origin, without the largest
@@ -52,7 +52,7 @@ def mle_dimension(points=None, *, distances=None, k=10):
     distances : array, shape (n, n), optional
         Instead of points. Duplicate points count once.
     k : int
-        Number of neighbours, at least 2.
+        Number of neighbors, at least 2.
 
     Returns
     -------
@@ -73,7 +73,7 @@ def correlation_dimension(points=None, *, distances=None):
     r"""Correlation dimension (Grassberger and Procaccia 1983) between two scales.
 
     The fraction of pairs closer than :math:`r` grows as :math:`r^d`; the slope is taken between the medians
-    of the 10th and 20th neighbour distances.
+    of the 10th and 20th neighbor distances.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def correlation_dimension(points=None, *, distances=None):
 def pca_dimension(points=None, *, distances=None, variance=0.95):
     r"""Number of principal components that hold a given share of the variance.
 
-    The spectrum of the covariance is that of :math:`-\frac12JD^{\circ2}J`, the doubly centred squared
+    The spectrum of the covariance is that of :math:`-\frac12JD^{\circ2}J`, the doubly centered squared
     distances, so the ambient dimension does not enter the cost.
 
     Parameters

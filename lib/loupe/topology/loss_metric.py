@@ -1,4 +1,4 @@
-"""A distance between iterates that sees what they predict, and not where they lie."""
+"""A distance between iterates by their losses, not by their weights."""
 
 from loupe.topology.distances import finite_points
 
@@ -12,7 +12,7 @@ def loss_distances(losses):
     Parameters
     ----------
     losses : array or torch.Tensor, shape (K, n)
-        Of K iterates on n examples, one iterate a row; used in float64.
+        Losses of K iterates on n examples, one row for each iterate; used in float64.
 
     Returns
     -------

@@ -1,8 +1,8 @@
-r"""The magnitude of a finite metric space: its effective number of points, seen at a scale.
+r"""The magnitude of a finite metric space: its effective number of points at a given scale.
 
 The similarity of two points at scale :math:`s` is :math:`e^{-s\,d}`. Weights :math:`\beta` that solve
-:math:`e^{-sD}\beta=1` share out one unit of similarity at each point, and their sum is the magnitude: near 1 when the
-scale is so small that all points look like one, near their number when it tells all of them apart.
+:math:`e^{-sD}\beta=1` give each point a total similarity of 1, and their sum is the magnitude: near 1 at scales so
+small that all points look like one, near the number of points at scales that separate them all.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from loupe.topology.distances import checked_distances
 # together they add no more than this to the magnitude.
 TOGETHER = 1e-12
 
-# Largest deviation of similarity @ weights from 1 that still counts as a solution.
+# Largest deviation of similarity @ weights from 1 that is accepted as a solution.
 SOLVED = 1e-6
 
 
@@ -41,7 +41,7 @@ def magnitude_weights(distances, scale):
 
     Notes
     -----
-    Similarities of Euclidean and of :func:`loss_distances` are positive definite: one Cholesky factorisation,
+    Similarities of Euclidean and of :func:`loss_distances` are positive definite: one Cholesky factorization,
     :math:`n^3/3` multiply-adds. Where that fails, as it may for other metrics, a symmetric solver takes over.
 
     Examples
@@ -95,7 +95,7 @@ def positive_magnitude(distances, scale):
 
 
 def solved_weights(similarity):
-    """Solution (n,) of a symmetric similarity matrix (n, n) against ones, or ValueError if it is none."""
+    """Solution (n,) of a symmetric similarity matrix (n, n) against ones; ValueError if it is not accurate."""
     from scipy.linalg import LinAlgError, cho_factor, cho_solve, lapack
 
     ones = np.ones(len(similarity))

@@ -1,4 +1,4 @@
-"""The dimension of the latest iterates while a network trains, as a term of its loss."""
+"""The dimension of the latest iterates of a training run, as a term of its loss."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from loupe.topology.dimension import checked_sizes
 from loupe.topology.persistence import check_alpha
 from loupe.topology.regulariser import differentiable_ph_dimension
 
-# Bytes of one block of differences: in the cache of a core, or enough to keep a graphics processor busy.
+# Bytes of one block of differences: fits in a core's cache, or keeps a GPU busy.
 CPU_BLOCK_BYTES, DEVICE_BLOCK_BYTES = 2**20, 2**28
 
 
@@ -16,11 +16,11 @@ class DimensionPenalty:
     r"""PH dimension of the last ``window`` iterates of a training run, differentiable in the newest of them.
 
     Called once a step with the weights :math:`w_k`, it returns
-    :math:`\widehat{\dim}_{\rm PH}\{w_{k-\text{window}+1},\dots,w_k\}` and remembers :math:`w_k` without its graph.
+    :math:`\widehat{\dim}_{\rm PH}\{w_{k-\text{window}+1},\dots,w_k\}` and stores :math:`w_k` without its graph.
     With :math:`r_j=|w_k-w_j|`, the gradient is
     :math:`\sum_j\frac{\partial\widehat{\dim}}{\partial r_j}\,\frac{w_k-w_j}{r_j}`, over the trees' edges of positive
-    length that end at :math:`w_k`. The distance matrix is kept and one row of it replaced, by direct differences:
-    a step reads the window once and needs no other memory of its size.
+    length that end at :math:`w_k`. The distance matrix is kept, and each step replaces one row by direct differences:
+    it reads the window once and needs no other memory of that size.
 
     Parameters
     ----------
@@ -33,16 +33,16 @@ class DimensionPenalty:
     alpha : float
         Power of the lifetimes.
     seed : int
-        Subsets are a function of the seed and the step: one a size at each step.
+        Subsets are a function of the seed and the step: one for each size at each step.
     dtype : torch.dtype, optional
-        Of the iterates in memory; by default float32. Distances are float64.
+        Dtype of the stored iterates; by default float32. Distances are float64.
     device : str or torch.device
         Where the iterates lie.
 
     Attributes
     ----------
     steps : int
-        Iterates seen so far, those forgotten included.
+        Iterates seen so far, including dropped ones.
 
     Raises
     ------
@@ -72,18 +72,18 @@ class DimensionPenalty:
         self._distances = torch.zeros(window, window, dtype=torch.float64)
 
     def __call__(self, vector):
-        """Remember the newest iterate and return the dimension of the window.
+        """Store the newest iterate and return the dimension of the window.
 
         Parameters
         ----------
         vector : torch.Tensor, shape (P,)
-            All weights, such as ``torch.nn.utils.parameters_to_vector(network.parameters())``. If it carries no
-            gradient, neither does the result: cheap monitoring.
+            All weights, such as ``torch.nn.utils.parameters_to_vector(network.parameters())``. Without a gradient here
+            the result has none either: cheap monitoring.
 
         Returns
         -------
         torch.Tensor or None
-            Scalar, with a gradient of first order; to differentiate it again is an error.
+            Scalar, with a first-order gradient; differentiating it again is an error.
             None until ``window`` iterates are known; nan, with a gradient
             of zero, where the slope of lifetime sums is not below 1.
         """
@@ -106,7 +106,7 @@ class DimensionPenalty:
         return first_order("the dimension penalty", value + slope @ (vector - newest))
 
     def remember(self, newest):
-        """Put an iterate (P,) in place of the oldest, and its distances in place of a row and a column, without more."""
+        """Replace the oldest iterate by a new one (P,), and its row and column of distances."""
         if newest.shape != self._ring.shape[1:]:
             raise ValueError(
                 f"the vector must have shape {tuple(self._ring.shape[1:])}, got {tuple(newest.shape)}"
@@ -120,7 +120,7 @@ class DimensionPenalty:
         self.steps += 1
 
     def iterates(self):
-        """The iterates known, oldest first: torch.Tensor, shape (min(steps, window), P)."""
+        """The stored iterates, oldest first: torch.Tensor, shape (min(steps, window), P)."""
         return self._ring[self._by_age()]
 
     def distances(self):
@@ -134,16 +134,16 @@ class DimensionPenalty:
         return [rng.choice(self.window, size=n, replace=False) for n in self.sizes]
 
     def state_dict(self):
-        """A copy of all that a later run needs to go on with the same bits: two tensors and a number."""
+        """A copy of everything needed to continue bit for bit: two tensors and a number."""
         return {"iterates": self._ring.clone(), "distances": self._distances.clone(), "steps": self.steps}
 
     def load_state_dict(self, state):
-        """Go on where :meth:`state_dict` was taken; sizes, alpha and seed are those given at construction.
+        """Continue from a :meth:`state_dict`; sizes, alpha and seed are those given at construction.
 
         Raises
         ------
         ValueError
-            If the state is of another window or number of weights.
+            If the state has another window or number of weights.
         """
         found, wanted = tuple(state["iterates"].shape), tuple(self._ring.shape)
         if found != wanted:
@@ -163,7 +163,7 @@ class DimensionPenalty:
         (slopes,) = torch.autograd.grad(dimension, distances)
         place = (self.steps - 1) % self.window
         slopes = slopes[place] + slopes[:, place]  # an edge is read from one of its two ends
-        joined = slopes.nonzero()[:, 0]  # a few ends of edges: never at distance zero
+        joined = slopes.nonzero()[:, 0]  # a few edge endpoints: never at distance zero
         pulls = (slopes[joined] / self._distances[place, joined]).to(self._ring)
         return pulls @ (self._ring[place] - self._ring[joined.to(self._ring.device)])
 

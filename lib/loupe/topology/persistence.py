@@ -23,12 +23,11 @@ def h0_lifetimes(points=None, *, distances=None, method="auto"):
     distances : array, shape (n, n), optional
         Instead of points; it need not satisfy the triangle inequality.
     method : {"auto", "linkage", "prim", "gudhi", "alpha"}
-        ``auto``: from the distance matrix, by whichever of the next two is faster for this number of points; their
-        numbers are equal to the bit. ``linkage``: single linkage of scipy. ``prim``: our own Prim, which from points
-        needs O(n) memory and never forms the distance matrix. ``gudhi``: the
-        persistent homology of the Rips complex proper. ``alpha``: the alpha complex, for points of one to
-        three columns; it is imported only on request because gudhi builds it on CGAL, whose licence is the
-        GPL.
+        ``auto``: from the distance matrix, by the faster of the next two for this number of points; they agree bit for
+        bit. ``linkage``: single linkage of scipy. ``prim``: our own Prim, which from points needs O(n) memory and never
+        forms the distance matrix. ``gudhi``: persistent homology of the Rips complex itself. ``alpha``: the alpha
+        complex, for points of one to three columns; it is imported only on request because gudhi builds it on CGAL,
+        whose license is the GPL.
 
     Returns
     -------
@@ -75,7 +74,7 @@ def lifetimes_by_gudhi(points, distances):
 
 
 def lifetimes_by_alpha(points, distances):
-    """Deaths in the alpha complex; its filtration value is a squared radius, a lifetime twice the root."""
+    """Deaths in the alpha complex; its filtration value is a squared radius, so a lifetime is twice its root."""
     if points is None or distances is not None:
         raise ValueError("method 'alpha' needs points: a distance matrix has no alpha complex")
     points = finite_points(points)
@@ -108,7 +107,7 @@ def lifetime_sum(points=None, alpha=1.0, *, distances=None):
     For a tensor the result carries the gradient
     :math:`\partial E_\alpha/\partial x_i=\sum_{(i,j)\in\mathrm{MST}}\alpha\,|x_i-x_j|^{\alpha-2}(x_i-x_j)`,
     in which edges of length zero count as zero. It may be differentiated to any order, mapped by ``torch.func.vmap`` over
-    clouds of one size, and compiled: the tree is then one operation that is not looked into.
+    clouds of one size, and compiled: the tree is then one opaque operation.
 
     Parameters
     ----------
@@ -162,13 +161,13 @@ def persistence_diagrams(points=None, *, distances=None, homology_dimensions=(0,
     Returns
     -------
     list of numpy.ndarray, shape (m, 2), float64
-        One diagram a degree: scales of birth and death, in the unit of the points (edge length, not radius).
-        Bars without end and of length zero are left out.
+        One diagram for each degree: birth and death scales, in the unit of the points (edge length, not radius).
+        Infinite bars and bars of length zero are omitted.
 
     Raises
     ------
     ValueError
-        For points or distances that are not valid, or degrees that are no whole numbers from 0 on.
+        For points or distances that are not valid, or degrees that are not integers of at least 0.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The persistent-homology dimension as a regulariser: differentiable in the points."""
+"""The persistent-homology dimension as a regularizer: differentiable in the points."""
 
 import numpy as np
 
@@ -8,11 +8,11 @@ from loupe.topology.persistence import check_alpha
 
 
 def differentiable_ph_dimension(points, subsets, alpha=1.0, *, distances=None):
-    r"""Persistent-homology dimension with its gradient, for given subsets (the regulariser of the paper).
+    r"""Persistent-homology dimension with its gradient, for given subsets (the regularizer of the paper).
 
-    The trees are found without gradient and their edge lengths with it:
+    The trees are found without gradients, their edge lengths with gradients:
     :math:`\partial\hat d/\partial x=\frac{\alpha}{(1-m)^2}\sum_n\frac{\tilde x_n}{\sum\tilde x^2}\,
-    \frac1{E_n}\frac{\partial E_n}{\partial x}`, with :math:`\tilde x_n` the centred :math:`\log n`.
+    \frac1{E_n}\frac{\partial E_n}{\partial x}`, with :math:`\tilde x_n` the centered :math:`\log n`.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def differentiable_ph_dimension(points, subsets, alpha=1.0, *, distances=None):
     alpha : float
         Power of the lifetimes.
     distances : torch.Tensor, shape (n, n), optional
-        With ``points=None``, differentiate these instead: a training loop then replaces one row and column a
+        With ``points=None``, differentiate these instead: a training loop then replaces one row and column in each
         step.
 
     Returns

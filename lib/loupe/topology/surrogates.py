@@ -1,7 +1,7 @@
-"""Null models of a path: which property of its steps makes it as rough as it is?
+"""Null models of a path: which property of its steps makes it rough?
 
-A path is known by the inner products of its steps. Change them in one respect, and the distances of the changed
-path follow; no coordinates are needed, however many there are.
+The inner products of a path's steps determine its distances. So we can change one property of the steps and get the
+distances of the new path, without any coordinates.
 """
 
 import numpy as np
@@ -60,7 +60,7 @@ def surrogate_paths(distances, rng):
     -------
     dict of str to numpy.ndarray, shape (n, n)
         ``same directions, equal lengths``; ``same lengths, orthogonal directions``; ``orthogonal, equal lengths``
-        (a random walk in so many dimensions that no two steps meet); ``same steps, shuffled``.
+        (a random walk in so many dimensions that all steps are orthogonal); ``same steps, shuffled``.
     """
     gram = step_gram(distances)
     lengths = np.sqrt(np.maximum(gram.diagonal(), 0))

@@ -1,4 +1,4 @@
-"""Spanning trees of tensors, found by numpy, and sums over their edges that torch differentiates, maps and compiles."""
+"""Spanning trees of tensors, found by NumPy, and sums over their edges that work with autograd, vmap and compile."""
 
 import numpy as np
 import torch
@@ -9,7 +9,7 @@ from loupe.topology.trees import grow_tree
 
 
 def is_hidden():
-    """Whether values cannot be read now: in a compiler, or a transform of ``torch.func``."""
+    """Whether values cannot be read: under a compiler or a ``torch.func`` transform."""
     return torch.compiler.is_compiling() or transformed()
 
 
@@ -23,7 +23,7 @@ def trees_of(points, distances, subsets):
 
 
 def tree_of(known, subset):
-    """Edges (m - 1, 2), int64, by valid distances (n, n); of length zero, from the first of the subset to itself."""
+    """Edges (m - 1, 2), int64, from valid distances (n, n); an edge of length zero is the first point twice."""
     subset = np.sort(subset)
     edges, lengths = grow_tree(known.take(subset, axis=0).take(subset, axis=1).__getitem__, len(subset))
     edges[lengths == 0] = 0
@@ -34,7 +34,7 @@ def tree_of(known, subset):
     "loupe::hidden_tree", mutates_args=(), schema="(Tensor values, bool of_points, int[] subset) -> Tensor"
 )
 def hidden_tree(values, of_points, subset):
-    """:func:`tree_of`, as an operation that is not looked into."""
+    """:func:`tree_of` as an opaque operation."""
     return tree_of(checked_distances(*((values, None) if of_points else (None, values))), subset)
 
 
@@ -52,7 +52,7 @@ def tree_sum(points, distances, edges, alpha):
     apart, hidden = edges[:, 0] != edges[:, 1], is_hidden()
     start, end = (edges if hidden else edges[apart]).T
 
-    def kept(values, otherwise):  # in place of edges that cannot be left out
+    def kept(values, otherwise):  # stands in for edges that cannot be dropped
         return values.where(apart, otherwise) if hidden else values
 
     if points is None:

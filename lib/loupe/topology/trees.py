@@ -4,7 +4,7 @@ import numpy as np
 
 from loupe.topology.distances import checked_distances, finite_points
 
-# Up to this many points single linkage is faster than Prim's algorithm; beyond, its copy of the matrix leaves the cache.
+# Up to this many points single linkage is faster than Prim; beyond, its copy of the matrix leaves the cache.
 LINKAGE_POINTS = 2000
 
 
@@ -41,8 +41,8 @@ def spanning_tree(points=None, *, distances=None):
 
     Notes
     -----
-    O(n^2) time and O(n) memory beside the input. From points each step reads all of them, so for long vectors
-    compute the distances first.
+    O(n^2) time and O(n) memory besides the input. Given points, each step reads all of them, so compute the distances
+    first for long vectors.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def spanning_tree(points=None, *, distances=None):
 
 
 def grow_tree(distances_from, n):
-    """Prim's algorithm: join the vertex nearest to the tree, then let it offer shorter edges to the rest.
+    """Prim's algorithm: join the vertex closest to the tree, then update the shortest edges to the rest.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def grow_tree(distances_from, n):
     edges, lengths = np.empty((n - 1, 2), dtype=np.intp), np.empty(n - 1)
     parent = np.zeros(n, dtype=np.intp)
     nearest = np.array(distances_from(0), dtype=np.float64)
-    # Infinite for vertices of the tree: adding it hides them from the minimum.
+    # Infinite for vertices in the tree: adding it excludes them from the minimum.
     joined = np.zeros(n)
     joined[0] = np.inf
     for k in range(n - 1):
@@ -94,7 +94,7 @@ def grow_tree(distances_from, n):
 
 
 def lifetimes_of(distances):
-    """Edge lengths (n - 1,) of the spanning tree of a valid distance matrix, by the route that is faster for its size."""
+    """Edge lengths (n - 1,) of the spanning tree of a valid distance matrix, by the faster method for its size."""
     if len(distances) <= LINKAGE_POINTS:
         return merge_heights(distances)
     return grow_tree(distances.__getitem__, len(distances))[1]

@@ -1,4 +1,4 @@
-"""Training networks: one loop for all of them, and recording where training goes."""
+"""Training: one loop for all networks, and recording of trajectories."""
 
 from loupe.training.averaging import MovingAverage
 from loupe.training.batches import Batches

@@ -1,4 +1,4 @@
-"""Moving averages of a network; in float32 at least, since what a step adds is lost in half precision."""
+"""Moving averages of a network, in at least float32, since half precision would round small updates away."""
 
 from copy import deepcopy
 
@@ -8,23 +8,23 @@ HALF = (torch.bfloat16, torch.float16)
 
 
 class MovingAverage:
-    """A hook that keeps the exponential moving average of a network's parameters.
+    """A callback that keeps an exponential moving average (EMA) of a network's parameters.
 
-    Update n, from 1, keeps the share ``min(decay, (1 + n) / (10 + n))`` of what was: an average of few steps is not one
-    of where they began. Buffers are copied.
+    Update n, from 1, uses decay ``min(decay, (1 + n) / (10 + n))``, so that the initial weights do not dominate the
+    average of a short run. Buffers are copied.
 
     Parameters
     ----------
     network : torch.nn.Module
-        As it is before the first step.
+        The network before the first step.
     decay : float
         From 0 up to but not including 1.
 
     Attributes
     ----------
     network : torch.nn.Module
-        The average, in evaluation mode, on the device of the network that is trained from the first update on. It is
-        in the network's dtype, or in float32 where that is a half precision; it then takes inputs of either.
+        The average, in evaluation mode; from the first update on it is on the device of the trained network. It has the
+        network's dtype, or float32 for half precision; it then takes inputs of either.
     """
 
     def __init__(self, network, decay):
@@ -50,11 +50,11 @@ class MovingAverage:
                 ours.copy_(theirs)
 
     def state_dict(self):
-        """The average and the number of updates, to be saved with a run."""
+        """The average and the number of updates, for a checkpoint."""
         return {"network": self.network.state_dict(), "updates": self.updates}
 
     def load_state_dict(self, state):
-        """Go on from a saved average."""
+        """Continue from a saved average."""
         ours = self.network.state_dict(keep_vars=True)
         known = [name for name in state["network"] if name in ours]
         _widen([ours[name] for name in known], [state["network"][name] for name in known])
@@ -73,7 +73,7 @@ def _widened(network):
 
 
 def _widen(ours, theirs):
-    """Give tensors a dtype that holds others' numbers as well."""
+    """Change tensors to a dtype that can also hold the others' values."""
     for one, other in zip(ours, theirs, strict=True):
         wide = torch.promote_types(one.dtype, other.dtype)
         if one.dtype != wide:
@@ -81,7 +81,7 @@ def _widen(ours, theirs):
 
 
 def _widen_inputs(network, inputs, named):
-    """Let an average take the half-precision inputs that its network takes."""
+    """Let an average accept the half-precision inputs of its network."""
     wide = next((one.dtype for one in network.parameters() if one.is_floating_point()), torch.float32)
 
     def widened(value):

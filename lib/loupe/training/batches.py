@@ -8,8 +8,8 @@ from loupe.training.devices import seed_of
 class Batches:
     """Mini-batches of tensors that share their first axis.
 
-    The samples stand in an endless row, one seeded permutation after another, and each step takes the next ``size``
-    of them: every batch is full, and every sample comes once in each pass. Nothing is remembered between calls.
+    The samples form an endless sequence, one seeded permutation after another, and each step takes the next ``size``:
+    every batch is full, and every sample appears once in each epoch. There is no state between calls.
 
     Parameters
     ----------
@@ -19,7 +19,7 @@ class Batches:
     seed : int
         Of the permutations.
     shuffle : bool
-        False takes the samples in their own order, pass after pass.
+        False keeps the samples in order in every epoch.
 
     Raises
     ------
@@ -43,11 +43,11 @@ class Batches:
         self._orders = {}
 
     def __len__(self):
-        """Samples in one pass."""
+        """Samples in one epoch."""
         return len(self.tensors[0])
 
     def __call__(self, step, part=0, parts=1):
-        """The tensors of one of ``parts`` equal parts of the batch of a step.
+        """One of ``parts`` equal shards of a step's batch.
 
         Returns
         -------
@@ -63,7 +63,7 @@ class Batches:
         return [tensor[chosen.to(tensor.device)] for tensor in self.tensors]
 
     def row(self, start, stop):
-        """The samples at places ``start`` to ``stop`` of the endless row, shape (stop - start,), int64."""
+        """Sample indices at positions ``start`` to ``stop`` of the endless sequence, shape (stop - start,), int64."""
         first, last = start // len(self), (stop - 1) // len(self)
         orders = [self._order(turn) for turn in range(first, last + 1)]
         row = orders[0] if first == last else torch.cat(orders)
@@ -74,7 +74,7 @@ class Batches:
             return torch.arange(len(self))
         if turn not in self._orders:
             generator = torch.Generator().manual_seed(seed_of(self.seed, turn))
-            # Two passes are enough to remember: a batch seldom sees more.
+            # Two epochs are enough to cache: a batch seldom spans more.
             self._orders = {k: self._orders[k] for k in self._orders if k == turn - 1}
             self._orders[turn] = torch.randperm(len(self), generator=generator)
         return self._orders[turn]

@@ -1,4 +1,4 @@
-"""Stopping a run and going on with it, to the same bits."""
+"""Stop a run and resume it, bit for bit."""
 
 import hashlib
 import io
@@ -14,30 +14,30 @@ import torch
 
 from loupe.errors import CheckpointError, shortened, shown
 
-# A unit of a chapter names itself here, so that its checkpoint is not taken for that of another.
+# A unit of a chapter sets its name here, so that its checkpoint cannot be mistaken for another's.
 IDENTITY = "LOUPE_UNIT"
 
 
 class Checkpoint:
-    """The state of a run in one file, written whole or not at all; without a path it does nothing.
+    """The state of a run in one file, written atomically; without a path it does nothing.
 
-    The file is what ``torch.save`` writes, followed by the SHA-256 of it in 64 hexadecimal digits.
+    The file is the output of ``torch.save``, followed by its SHA-256 in 64 hexadecimal digits.
 
     Parameters
     ----------
     path : path or None
     run : Run
-        Its network, optimiser, losses and counters are saved and restored.
+        Its network, optimizer, losses and counters are saved and restored.
     others : sequence
-        Losses and hooks; those with a ``state_dict`` are saved and restored as well.
+        Losses and callbacks; those with a ``state_dict`` are saved and restored too.
     fabric : lightning_fabric.Fabric
     seed : int
-        Of the run: a checkpoint of another seed is refused.
+        Seed of the run: a checkpoint with another seed is rejected.
 
     Attributes
     ----------
     kept : int or None
-        The step that the file holds.
+        The step of the saved state.
 
     Raises
     ------
@@ -56,22 +56,22 @@ class Checkpoint:
         }
         self._given = [dict(group) for group in run.optimiser.param_groups]
         if self.path is not None:
-            self._states()  # what cannot be restored is refused before a step is lost
+            self._states()  # reject states that cannot be restored before any step is computed
 
     def save(self):
-        """Write the file; the first of several processes does it for all.
+        """Write the file; rank 0 writes for all processes.
 
         Raises
         ------
         ValueError
-            If the file cannot be written, or the state of a part could not be restored; the file stays as it was.
+            If the file cannot be written, or the state of a part could not be restored; the old file stays.
         """
         if self.path is None or not self.fabric.is_global_zero:
             return
         state = {
             "identity": self.identity,
             "parts": self._states(),
-            "losses": self.run.losses[: self.run.step].clone(),  # a view would bring all of it along
+            "losses": self.run.losses[: self.run.step].clone(),  # a view would save its whole storage
             "step": self.run.step,
             "ended": self.run.ended,
         }
@@ -85,7 +85,7 @@ class Checkpoint:
                 file.flush()
                 os.fsync(file.fileno())
             draft.replace(self.path)
-        except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
             reason = getattr(error, "strerror", None) or _first_line(error)
             raise ValueError(
                 f"checkpoint {self.path} could not be written ({reason}): make room there, or choose another place"
@@ -96,16 +96,17 @@ class Checkpoint:
         self.kept = self.run.step
 
     def restore(self):
-        """Bring the run to the state in the file, if there is one.
+        """Restore the run's state from the file, if there is one.
 
-        Of the optimiser this is what its steps have changed; what the caller gives now, such as the learning rate, stays.
+        For the optimizer this is only what its steps changed; the caller's current values, such as the learning rate,
+        stay.
 
         Raises
         ------
         CheckpointError
-            If the file is damaged or of another run; the run may then be half restored.
+            If the file is damaged or belongs to another run; the run may then be partly restored.
         ValueError
-            If the file holds more steps than the run is to have.
+            If the file holds more steps than the run's ``steps``.
         """
         if self.path is None or not os.path.lexists(self.path):
             return
@@ -135,7 +136,7 @@ class Checkpoint:
         if hashlib.sha256(body).hexdigest().encode() != digest:
             raise self._refusal("damaged: its content does not have its SHA-256")
         try:
-            # Tensors and plain values only: nothing is unpickled.
+            # Tensors and plain values only: no unpickling.
             state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
             if set(state) != {"identity", "parts", "losses", "step", "ended"}:
                 raise ValueError("it has other entries")
@@ -162,7 +163,7 @@ class Checkpoint:
         return states
 
     def _moved(self, groups):
-        """Of each parameter group what the optimiser itself has changed: the rest is the caller's to give."""
+        """The entries of each parameter group that the optimizer itself changed; the caller sets the rest."""
         return [
             {
                 name: value
@@ -182,7 +183,7 @@ class Checkpoint:
 
 
 def _unrestorable(value, where="", above=()):
-    """Where in a state there is something that ``torch.load`` would refuse, and its type; None if nowhere."""
+    """The first entry of a state that ``torch.load`` would reject, and its type; None if there is none."""
     if type(value) in (type(None), bool, int, float, complex, str, bytes, torch.Tensor, torch.nn.Parameter):
         return None
     if id(value) in above or len(above) > 100:
@@ -204,7 +205,7 @@ def _survives(value):
         torch.save(value, file)
         file.seek(0)
         torch.load(file, weights_only=True)
-    except Exception:  # whatever pickling an unknown object raises
+    except Exception:  # pickling an unknown object may raise anything
         return False
     return True
 
@@ -225,14 +226,14 @@ def _difference(theirs, ours):
 
 
 def _first_line(error):
-    """The first line of an error's message, without the colors that torch puts into it."""
+    """The first line of an error's message, without torch's color codes."""
     lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).split("\n")
     return shortened(" ".join(" ".join(lines[:2]).split()) or type(error).__name__, 200)
 
 
 @contextmanager
 def signals_held(enabled):
-    """Hold SIGTERM and Ctrl-C back for the block, which can ask whether one came; afterwards they take their course."""
+    """Delay SIGTERM and Ctrl-C during the block, which can check whether one arrived; afterwards they take effect."""
     if not enabled or threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
@@ -251,4 +252,4 @@ def signals_held(enabled):
         signal.raise_signal(came[0])
         raise SystemExit(
             128 + came[0]
-        )  # a handler that does not end the process must not pass for the end of a run
+        )  # a handler that does not end the process must not look like the end of a run

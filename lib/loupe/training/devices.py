@@ -1,4 +1,4 @@
-"""Where a run computes, and where its random numbers come from."""
+"""Devices and processes of a run, and its random generators."""
 
 import os
 import re
@@ -17,12 +17,12 @@ LAUNCHERS = re.compile(
     r"|(RANK|LOCAL_RANK|GROUP_RANK|NODE_RANK|WORLD_SIZE|LOCAL_WORLD_SIZE|MASTER_ADDR|MASTER_PORT|STANDALONE_PORT)$"
 )
 
-# Steps after which several processes ask each other whether to stop: asking waits for the GPU.
+# Steps between checks whether any process wants to stop: the check waits for the GPU.
 AGREE_EVERY = 10
 
 
 def open_fabric(device, precision):
-    """Lightning Fabric on a device, or on this process's share of the machines if ``torchrun`` started it.
+    """Lightning Fabric on a device, or on this rank's device under ``torchrun``.
 
     Parameters
     ----------
@@ -39,10 +39,10 @@ def open_fabric(device, precision):
     Raises
     ------
     ValueError
-        If the environment speaks of several processes that ``torchrun`` did not start.
+        If the environment announces several processes that ``torchrun`` did not start.
     """
     where, processes = torch.device(device), _processes()
-    # Convolutions would by default round to ten bits on newer GPUs, whatever the precision is called.
+    # By default convolutions use TF32 (ten bits) on newer GPUs, whatever the precision setting.
     torch.backends.cudnn.allow_tf32 = not precision.startswith("32")
     if processes > 1:
         here = int(os.environ.get("LOCAL_WORLD_SIZE", processes))
@@ -50,11 +50,11 @@ def open_fabric(device, precision):
     else:
         spread = {"devices": 1 if where.type == "cpu" else [where.index or 0]}
     with warnings.catch_warnings(), _launchers_hidden(processes == 1):
-        warnings.simplefilter("ignore")  # advice on the environment: an unused GPU, an installed Slurm
+        warnings.simplefilter("ignore")  # hints about the environment: an unused GPU, an installed Slurm
         from lightning_fabric import Fabric  # a second to import, and only needed to train
         from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 
-        # Named, or Fabric would ask every launcher whose variables it finds.
+        # Explicit: otherwise Fabric tries every launcher whose variables it finds.
         cluster = TorchElasticEnvironment() if processes > 1 else LightningEnvironment()
         fabric = Fabric(accelerator=where.type, precision=precision, plugins=[cluster], **spread)
         fabric.launch()
@@ -62,7 +62,7 @@ def open_fabric(device, precision):
 
 
 def _processes():
-    """How many processes ``torchrun`` started; 1 without it."""
+    """Number of processes that ``torchrun`` started; 1 without it."""
     names = ("WORLD_SIZE", "LOCAL_WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT")
     found = {name: os.environ[name] for name in names if name in os.environ}
     if found.get("WORLD_SIZE", "1") == "1":
@@ -80,7 +80,7 @@ def _processes():
 
 @contextmanager
 def _launchers_hidden(hidden):
-    """Hide what job schedulers and launchers left in the environment from Fabric, for the block."""
+    """Hide variables of job schedulers and launchers from Fabric during the block."""
     left = {name: os.environ.pop(name) for name in list(os.environ) if hidden and LAUNCHERS.match(name)}
     try:
         yield
@@ -89,7 +89,7 @@ def _launchers_hidden(hidden):
 
 
 def agreed(fabric, flag, step):
-    """Whether a flag is set in any of the processes, which ask each other only every few steps."""
+    """Whether a flag is set in any process; they synchronize only every few steps."""
     if fabric.world_size == 1:
         return flag
     if step % AGREE_EVERY:
@@ -99,13 +99,13 @@ def agreed(fabric, flag, step):
 
 @contextmanager
 def random_streams(device):
-    """A generator on the device for the block, at whose end torch's global generators are as they were before."""
+    """A generator on the device for the block; afterwards torch's global generators are restored."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield torch.Generator(device)
 
 
 def seed_streams(seed, generator):
-    """Seed the run's generator and, for dropout, torch's own: directly, as torch's search for all of them is slow."""
+    """Seed the run's generator and, for dropout, torch's own; directly, since ``torch.manual_seed`` is slow."""
     generator.manual_seed(seed)
     torch.default_generator.manual_seed(seed + 1)
     if generator.device.type == "cuda":
@@ -113,7 +113,7 @@ def seed_streams(seed, generator):
 
 
 def seed_of(*numbers):
-    """One seed from several whole numbers; neighbours give unrelated ones (the mixing function of splitmix64)."""
+    """One seed from several integers; nearby inputs give unrelated seeds (the mixing function of splitmix64)."""
     state = 0
     for number in numbers:
         state = (state + number + 0x9E3779B97F4A7C15) & MASK

@@ -1,13 +1,13 @@
-"""Stopping a run whose numbers are no numbers any more."""
+"""Stop a run that has diverged to NaN or infinity."""
 
 import torch
 
-# Steps after which a GPU is asked: asking waits for it. On a processor it costs next to nothing, at every step.
+# Steps between checks on a GPU, where a check waits. On a CPU it is nearly free and runs at every step.
 CHECK_EVERY = 10
 
 
 class DivergenceError(ValueError):
-    """A run whose loss or parameters became infinite or NaN; ``run`` is as it was then.
+    """The loss or parameters of a run became infinite or NaN; ``run`` is its state at that point.
 
     Attributes
     ----------
@@ -21,14 +21,14 @@ class DivergenceError(ValueError):
 
 
 def stop_if_diverged(run, saved):
-    """Refuse to go on, and above all to save, if a late loss or a parameter is not finite.
+    """Raise if a recent loss or a parameter is not finite, before anything is saved.
 
     Parameters
     ----------
     run : Run
         After a step.
     saved : Checkpoint
-        Whose last good state the sentence names.
+        Its last good state is named in the message.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def stop_if_diverged(run, saved):
     """
     begin = max(0, run.step - CHECK_EVERY)
     late = run.losses[begin : run.step]
-    # A sum is finite only if all its terms are, and quick; one that overflows is looked at again.
+    # A sum is fast and finite only if all terms are; if it overflows, check the terms.
     sums = [late.sum(), *(one.detach().sum() for one in run.network.parameters())]
     if torch.stack(sums).isfinite().all():
         return

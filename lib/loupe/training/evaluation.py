@@ -1,4 +1,4 @@
-"""Looking at a network while it trains."""
+"""Evaluate a network during training."""
 
 from contextlib import contextmanager
 
@@ -7,7 +7,7 @@ import torch
 
 @contextmanager
 def evaluating(network):
-    """Evaluation mode without gradients for the block; afterwards the network is in the mode it was in."""
+    """Evaluation mode without gradients for the block; afterwards the network's mode is restored."""
     training = network.training
     network.eval()
     try:
@@ -35,7 +35,7 @@ def logits_of(network, inputs, size=1000):
 
 
 def accuracy(network, inputs, labels):
-    """The share of inputs that a classifier in evaluation mode puts into the right class.
+    """Accuracy of a classifier in evaluation mode.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def accuracy(network, inputs, labels):
 
 
 class History:
-    """A hook that measures the network every so many steps and keeps the values.
+    """A callback that measures the network every ``every`` steps and keeps the values.
 
     Parameters
     ----------
@@ -85,9 +85,9 @@ class History:
         return self.values[name][-1] if self.steps else float("nan")
 
     def state_dict(self):
-        """Steps and values, to be saved with a run."""
+        """Steps and values, for a checkpoint."""
         return {"steps": self.steps, "values": self.values}
 
     def load_state_dict(self, state):
-        """Go on from saved steps and values."""
+        """Continue from saved steps and values."""
         self.steps, self.values = state["steps"], state["values"]

@@ -1,7 +1,7 @@
-"""The one training loop of the book, for every model in it.
+"""The training loop of the book, for every model.
 
-Whatever is random in a run is a function of its seed and of the number of the step: the order of the data, the noise
-in the loss, dropout. So a run that was stopped needs no random state to go on as if it had not been.
+Everything random in a run is a function of its seed and the step number: the order of the data, the noise in the loss,
+dropout. So a stopped run resumes exactly, without any saved random state.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from loupe.training.divergence import CHECK_EVERY, stop_if_diverged
 
 @dataclass
 class Run:
-    """A training run after ``step`` steps: what hooks are given and :func:`fit` returns.
+    """A training run after ``step`` steps: the argument of callbacks and the result of :func:`fit`.
 
     Attributes
     ----------
@@ -32,11 +32,11 @@ class Run:
     step : int
         Steps taken so far.
     ended : bool
-        Whether a hook ended the run.
+        Whether a callback ended the run.
     gradient_norm : torch.Tensor or None
-        Of the latest step before clipping, if gradients are clipped.
+        Gradient norm of the latest step before clipping, if gradients are clipped.
     metrics : dict
-        What a hook wants to show on the line of progress.
+        Values that callbacks add to the progress line.
     """
 
     network: torch.nn.Module
@@ -67,45 +67,45 @@ def fit(
     checkpoint: Path | None = None,
     save_every: int = 1000,
 ) -> Run:
-    """Train a network, on a processor, on one GPU, or in several processes started by ``torchrun``.
+    """Train a network on the CPU, on one GPU, or in several processes under ``torchrun``.
 
     Parameters
     ----------
     network : torch.nn.Module
         Trained in place.
     loss : callable
-        ``loss(network, batch, generator)`` returns a scalar tensor: a mean over the samples of the batch. Noise is
-        to be drawn from the generator, which lives on the device.
+        ``loss(network, batch, generator)`` returns a scalar tensor: a mean over the samples of the batch. Draw noise
+        from the generator, which is on the device.
     batches : callable
-        ``batches(step, part, parts)`` returns the tensors of one part of that step's batch, as :class:`Batches`
-        does. There are processes x ``accumulate`` parts: the batch is the same however it is spread.
+        ``batches(step, part, parts)`` returns one shard of that step's batch, as :class:`Batches` does. There are
+        processes x ``accumulate`` shards: the batch is the same however it is split.
     optimiser : torch.optim.Optimizer
-        Over the parameters of the network; its learning rates are afterwards what they were before. A run that goes on
-        from a checkpoint takes from it the optimizer's state, such as moments and counts of steps, and what the optimizer
-        itself changes in its groups. The learning rate, weight decay, betas and the like are those of this argument.
+        Optimizer of the network's parameters; its learning rates are restored afterwards. A resumed run takes the
+        optimizer's state, such as moments and step counts, from the checkpoint, and whatever the optimizer itself
+        changes in its groups. Learning rate, weight decay, betas and the like come from this argument.
     steps : int
-        Steps after which the run ends, if no hook ends it before.
+        Steps after which the run ends, unless a callback ends it earlier.
     seed : int
-        Of the loss's generator and, during the run, of torch's global one (dropout).
+        Seed of the loss's generator and, during the run, of torch's global one (dropout).
     schedule : callable, optional
-        Maps the number of the step, from 0, to a factor on the optimiser's learning rates.
+        Maps the step number, from 0, to a factor on the optimizer's learning rates.
     clip : float, optional
         Largest norm of the gradient.
     ema : float, optional
         Decay of an exponential moving average of the network; see :class:`MovingAverage`.
     accumulate : int
-        Parts in which each process takes its share of the batch, one after the other, to save memory.
+        Gradient accumulation: each process splits its shard into this many parts, to save memory.
     precision : str
         ``32-true`` (the network's own dtype), ``bf16-mixed``, or another of Lightning Fabric's names.
     device : str
-        ``cpu``, ``cuda`` or ``cuda:N``; under ``torchrun`` each process takes a GPU of its own.
+        ``cpu``, ``cuda`` or ``cuda:N``; under ``torchrun`` each process takes its own GPU.
     hooks : sequence of callables
-        Each is given the :class:`Run` after every step, and ends the run by returning True. In several processes
-        all must decide alike.
+        Callbacks. Each is called with the :class:`Run` after every step, and ends the run by returning True. With
+        several processes all ranks must return the same.
     checkpoint : path, optional
-        File to go on from, if it is there. It is written every ``save_every`` steps, at the end, and on SIGTERM or
-        Ctrl-C, which then take their course. Whatever of ``loss`` and ``hooks`` has a ``state_dict`` is saved too: made of
-        tensors, numbers, strings, lists, tuples and dictionaries. It ends in a SHA-256 of its content.
+        File to resume from, if it exists. It is written every ``save_every`` steps, at the end, and on SIGTERM or
+        Ctrl-C, which then take effect. If ``loss`` or one of ``hooks`` has a ``state_dict``, it is saved too; it may
+        hold tensors, numbers, strings, lists, tuples and dictionaries. The file ends in a SHA-256 of its content.
     save_every : int
 
     Returns
@@ -116,9 +116,9 @@ def fit(
     ------
     DivergenceError
         If a loss or a parameter becomes infinite or NaN: a ValueError that names the step and the value. The checkpoint
-        keeps the last good state. A GPU is asked every few steps and before each save.
+        keeps the last good state. On a GPU this is checked every few steps and before each save.
     CheckpointError
-        If the checkpoint is damaged or of another run, seed, network or optimizer: a ValueError.
+        If the checkpoint is damaged or belongs to another run, seed, network or optimizer: a ValueError.
     ValueError
         If a number is out of range, or a state could not be restored from a checkpoint.
     """
@@ -131,7 +131,7 @@ def fit(
     hooks = list(hooks)
     if ema is not None:
         hooks.insert(0, MovingAverage(network, ema))
-    # On the device: writing a number to the processor would wait for the GPU at every step.
+    # On the device: copying a number to the CPU would wait for the GPU at every step.
     losses = torch.full((steps,), torch.nan, device=fabric.device)
     run = Run(network, optimiser, None if ema is None else hooks[0].network, losses)
     for group in optimiser.param_groups:
@@ -158,7 +158,7 @@ def fit(
                     fabric.backward(value)
                 total = total + value.detach()
             if clip is not None:
-                # A gradient that is not finite is found below, by what it makes of the parameters.
+                # A gradient that is not finite is found below, through the parameters.
                 run.gradient_norm = fabric.clip_gradients(
                     model, stepper, max_norm=clip, error_if_nonfinite=False
                 )
@@ -167,11 +167,11 @@ def fit(
             run.step = step + 1
             if fabric.device.type == "cpu" or run.step % CHECK_EVERY == 0:
                 stop_if_diverged(run, saved)
-            run.ended = any([hook(run) for hook in hooks])  # a list: every hook sees every step
+            run.ended = any([hook(run) for hook in hooks])  # a list: call every callback at every step
             progress.set_postfix(run.metrics, refresh=False)
             stopping = run.ended or agreed(fabric, stop_asked(), run.step)
             if stopping or run.step == steps or run.step % save_every == 0:
-                stop_if_diverged(run, saved)  # a hook may have done something too
+                stop_if_diverged(run, saved)  # a callback may have changed something too
                 saved.save()
             if stopping:
                 break

@@ -1,4 +1,4 @@
-"""One recipe for training: settings that a chapter nests in its configuration, and what comes of a run."""
+"""One training recipe: settings that a chapter nests in its configuration, and the result of a run."""
 
 import json
 import time
@@ -19,14 +19,14 @@ from loupe.training.evaluation import evaluating
 from loupe.training.loop import Run, fit
 from loupe.training.schedules import cosine, linear, step_decay, warmup
 
-# Lines of a run in its file of metrics, those of evaluations aside.
+# Lines of a run in its metrics file, not counting evaluations.
 LINES = 200
 
 
 class Training(BaseModel):
-    """How a network is trained. A chapter derives from it for each kind of network, with the paper's values as defaults.
+    """Training settings. A chapter subclasses this for each kind of network, with the paper's values as defaults.
 
-    A default of this class is not changed once results stand on it: they are stored with what differs from it.
+    Never change a default of this class once results exist: they store only the differences from it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
@@ -65,7 +65,7 @@ class Training(BaseModel):
     """whether torch.compile compiles the network"""
 
     def schedule_factor(self) -> Callable[[int], float]:
-        """The factor on the learning rate by the number of the step, from 0."""
+        """The learning-rate factor as a function of the step number, from 0."""
         if self.schedule == "cosine":
             return cosine(self.steps, warmup=self.warmup)
         rise, course = warmup(self.warmup), {
@@ -86,21 +86,21 @@ class Training(BaseModel):
 
 @dataclass
 class Trained:
-    """What comes of :func:`train`.
+    """The result of :func:`train`.
 
     Attributes
     ----------
     network : torch.nn.Module
-        In evaluation mode: the moving average where the settings ask for one, at its best evaluation if ``best`` was given.
+        In evaluation mode: the moving average if the settings have one, at its best evaluation if ``best`` was given.
     history : dict of str to numpy.ndarray, shape (evaluations,)
         ``step``, ``loss`` and ``gradient_norm`` (of that step's batch, before clipping), ``learning_rate``,
-        ``seconds`` (of this process's CPU since the start, evaluations left out), and what ``evaluate`` returned.
+        ``seconds`` (CPU time of this process since the start, excluding evaluations), and the values of ``evaluate``.
     losses : numpy.ndarray, shape (steps taken,), float32
         Mean loss of each step's batch.
     step : int
-        Step of the network that is returned.
+        Step of the returned network.
     outcome : {"finished", "stopped early", "diverged"}
-        A hook or the patience stops a run early.
+        A callback or the patience stops a run early.
     """
 
     network: torch.nn.Module
@@ -130,7 +130,7 @@ def train(
     hooks: Sequence[Callable] = (),
     may_diverge: bool = False,
 ) -> Trained:
-    """Train a network by settings, with its evaluations, its best state, its moving average and its metrics.
+    """Train a network by settings: evaluations, best state, moving average, metrics.
 
     Parameters
     ----------
@@ -139,21 +139,21 @@ def train(
     loss, seed, device, hooks
         As :func:`fit` takes them.
     data : callable or sequence of torch.Tensor, each of shape (n, ...)
-        Batches as :func:`fit` takes them, or the samples themselves, shuffled anew for each pass.
+        Batches as :func:`fit` takes them, or the samples themselves, reshuffled in each epoch.
     settings : Training
     work : path, optional
-        Where to keep the run, without a suffix: ``.pt`` is its checkpoint, from which it goes on, and ``.jsonl``
-        holds its metrics, one line each, as it goes.
+        Where to keep the run, without a suffix: ``.pt`` is its checkpoint, from which it resumes, and ``.jsonl``
+        collects its metrics, one line at a time.
     evaluate : callable, optional
         Maps the network (or its moving average), in evaluation mode and without gradients, to a dictionary of numbers,
         with the same names each time.
     best : str or callable, optional
-        What is to be small: a name in that dictionary, or a function of the dictionary. Then the best state is
-        returned, and the patience counts from it.
+        The value to minimize: a name in that dictionary, or a function of it. Then the best state is returned, and the
+        patience counts from it.
     schedule : callable, optional
-        In place of that of the settings.
+        Replaces the schedule of the settings.
     may_diverge : bool
-        Return what there is of a run that diverged, instead of raising.
+        Return a diverged run up to that point, instead of raising.
 
     Returns
     -------
@@ -162,9 +162,9 @@ def train(
     Raises
     ------
     DivergenceError
-        If a loss, a parameter, or the value that is to be small becomes infinite or NaN.
+        If a loss, a parameter, or the value to minimize becomes infinite or NaN.
     ValueError
-        If the settings ask for evaluations or patience without what they need.
+        If the settings have evaluations or patience without ``evaluate`` or ``best``.
     """
     if settings.evaluations and evaluate is None:
         raise ValueError(f"the settings ask for {settings.evaluations} evaluations: give train(evaluate=)")
@@ -205,7 +205,7 @@ def train(
 
 
 class _Recorder:
-    """A hook that evaluates, keeps the best weights, writes metrics, and ends the run when patience is over."""
+    """A callback that evaluates, keeps the best weights, writes metrics, and ends the run when patience runs out."""
 
     def __init__(self, settings: Training, used, evaluate, best, file: Path | None):
         self.used, self.evaluate, self.file, self.patience = used, evaluate, file, settings.patience

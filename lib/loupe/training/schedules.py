@@ -1,11 +1,11 @@
-"""Learning-rate schedules: functions from the number of the step to a factor on the learning rate."""
+"""Learning-rate schedules: functions from the step number to a factor on the learning rate."""
 
 import math
 import warnings
 
 
 def warmup(steps):
-    """A line from nearly 0 to 1 over the first ``steps`` steps, and 1 from then on.
+    """Linear warmup to 1 over the first ``steps`` steps, then 1.
 
     Examples
     --------
@@ -20,7 +20,7 @@ def _rise(steps):
 
 
 def cosine(steps, *, warmup=0, floor=0.0, warm=None):
-    """A line up over ``warmup`` steps, then half a cosine down to ``floor`` at step ``steps``, and ``floor`` afterwards.
+    """Linear warmup over ``warmup`` steps, then half a cosine down to ``floor`` at step ``steps``, then ``floor``.
 
     ``warm`` is the old name of ``warmup``.
 
@@ -42,7 +42,7 @@ def cosine(steps, *, warmup=0, floor=0.0, warm=None):
 
 
 def linear(steps, *, cooldown=1.0):
-    """1 at first, and over the last ``cooldown`` share of the steps a line down to 0.
+    """1 at first, then linear decay to 0 over the last ``cooldown`` share of the steps.
 
     Examples
     --------

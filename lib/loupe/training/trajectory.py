@@ -13,7 +13,7 @@ from loupe.errors import CheckpointError
 def flat_parameters(network):
     """All parameters of a network in one vector, in the fixed order of ``network.parameters()``.
 
-    Buffers, such as the running means of batch normalisation, are no parameters and stay out.
+    Buffers, such as the running means of batch normalization, are not included.
 
     Parameters
     ----------
@@ -22,16 +22,16 @@ def flat_parameters(network):
     Returns
     -------
     torch.Tensor, shape (P,)
-        Of the parameters' own dtype, with their gradient.
+        In the parameters' dtype, differentiable.
     """
     return torch.cat([parameter.reshape(-1) for parameter in network.parameters()])
 
 
 class TrajectoryRecorder:
-    """A hook that keeps the last ``window`` iterates of a network: a ring of rows in a memory-mapped file.
+    """A callback that keeps the last ``window`` iterates of a network in a ring buffer on disk.
 
-    Disk and memory hold ``window`` rows however long the run is. Saved with a run, the recorder goes on with the
-    file where the checkpoint left it: rows of later steps are written once more.
+    The memory-mapped file has ``window`` rows however long the run is. After a restart the recorder continues in the
+    file from the checkpoint's step: rows of later steps are written again.
 
     Parameters
     ----------
@@ -40,15 +40,15 @@ class TrajectoryRecorder:
     window : int
         Rows to keep, at least 1.
     file : path, optional
-        Where the rows lie, to go on after an interruption. By default a file without a name, which vanishes with
-        the recorder.
+        Where to keep the rows, to resume after an interruption. By default a temporary file that disappears with the
+        recorder.
 
     Attributes
     ----------
     steps : int
-        Iterates recorded so far, those overwritten included.
+        Iterates recorded so far, including overwritten ones.
     rows : numpy.memmap, shape (window, P), float32
-        The ring itself; ``rows[order]`` is in the order of time.
+        The ring buffer; ``rows[order]`` is in order of time.
     """
 
     def __init__(self, network, window, file=None):
@@ -56,14 +56,14 @@ class TrajectoryRecorder:
             raise ValueError(f"window must be at least 1 iterate, got {window}")
         self.network, self.window, self.steps = network, window, 0
         size = sum(parameter.numel() for parameter in network.parameters())
-        # Before each row's numbers stand that of its step and a checksum of both, so that rows of another run, and
-        # damaged ones, are known.
+        # Each row starts with its step number and a checksum of both, so that rows of another run and damaged rows are
+        # detected.
         fields = [("step", np.int64), ("check", np.int64), ("row", np.float32, (size,))]
         self._map = _open_map(file, window, np.dtype(fields))
         self.rows = self._map["row"]
 
     def __call__(self, run=None):
-        """Store the network's parameters as they are now; once after each step."""
+        """Store the network's current parameters; called once after each step."""
         place = self.steps % self.window
         with torch.no_grad():
             self.rows[place] = flat_parameters(self.network).cpu().numpy()
@@ -73,14 +73,14 @@ class TrajectoryRecorder:
 
     @property
     def order(self):
-        """The rows of the ring in the order of time, shape (window,), int.
+        """Row indices of the ring buffer in order of time, shape (window,), int.
 
         Raises
         ------
         ValueError
             If fewer steps than ``window`` were recorded.
         CheckpointError
-            If rows in the file are damaged or of another run.
+            If rows in the file are damaged or belong to another run.
         """
         if self.steps < self.window:
             raise ValueError(
@@ -99,16 +99,16 @@ class TrajectoryRecorder:
         return zlib.crc32(self.rows[place], int(self._map["step"][place]) & 0xFFFFFFFF)
 
     def iterates(self):
-        """A copy in memory of the last ``window`` iterates in the order of time, shape (window, P), float32."""
+        """An in-memory copy of the last ``window`` iterates in order of time, shape (window, P), float32."""
         return self.rows[self.order]
 
     def state_dict(self):
-        """The count of steps, to be saved with a run; the rows are on disk already."""
+        """The step count, for a checkpoint; the rows are on disk already."""
         self._map.flush()
         return {"steps": self.steps}
 
     def load_state_dict(self, state):
-        """Go on from a saved count."""
+        """Continue from a saved step count."""
         self.steps = state["steps"]
 
 

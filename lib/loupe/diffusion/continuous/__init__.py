@@ -1,4 +1,4 @@
-"""Diffusion in continuous and discrete time with Gaussian noise: SDEs, DDPM's table, losses, samplers, likelihoods.
+"""Gaussian diffusion in continuous and discrete time: SDEs, DDPM's table, losses, samplers, likelihoods.
 
 After Song et al., Score-Based Generative Modeling through Stochastic Differential Equations, 2021; Karras et al.,
 Elucidating the Design Space of Diffusion-Based Generative Models, 2022; and Ho et al., Denoising Diffusion Probabilistic

@@ -24,7 +24,7 @@ class DDPMTable(Schedule):
     Parameters
     ----------
     betas : torch.Tensor, shape (T,)
-        Variance that each step adds, above 0 and below 1; the last may be 1, which leaves nothing of the data.
+        Variance that each step adds, above 0 and below 1; the last may be 1, which leaves pure noise.
 
     Attributes
     ----------
@@ -33,12 +33,12 @@ class DDPMTable(Schedule):
     posterior_mean_x0, posterior_mean_xt, posterior_variance : torch.Tensor, shape (T,), float64
         Mean and variance of q(x_{t-1} | x_t, x_0) ([1], eq. 7): coefficients of x_0 and x_t, and :math:`\tilde\beta_t`.
     posterior_log_variance : torch.Tensor, shape (T,), float64
-        Its logarithm, in which step 0 repeats step 1.
+        Its logarithm; step 0 repeats the value of step 1.
 
     Raises
     ------
     ValueError
-        For betas of another shape, or out of range.
+        For betas of the wrong shape or out of range.
     """
 
     betas: torch.Tensor
@@ -70,16 +70,16 @@ class DDPMTable(Schedule):
 
     @classmethod
     def linear(cls, steps=1000, first=1e-4, last=0.02):
-        """Betas in equal steps ([1], section 4)."""
+        """Evenly spaced betas ([1], section 4)."""
         return cls(torch.linspace(first, last, whole("steps", steps, 2), dtype=torch.float64))
 
     @classmethod
     def scaled_linear(cls, steps=1000, first=0.00085, last=0.012):
-        """Betas whose roots lie in equal steps, as in latent diffusion."""
+        """Betas whose square roots are evenly spaced, as in latent diffusion."""
         return cls(torch.linspace(first**0.5, last**0.5, whole("steps", steps, 2), dtype=torch.float64) ** 2)
 
     def zero_terminal(self):
-        """The table moved so that the last step leaves nothing of the data ([2], algorithm 1)."""
+        """The table rescaled so that the last step is pure noise ([2], algorithm 1)."""
         alpha = self._alpha[1:]
         alpha = (alpha - alpha[-1]) * alpha[0] / (alpha[0] - alpha[-1])
         kept = alpha**2
@@ -87,7 +87,7 @@ class DDPMTable(Schedule):
 
     @property
     def steps(self):
-        """How many there are."""
+        """The number of steps."""
         return len(self.betas)
 
     def alpha(self, t):
@@ -104,7 +104,7 @@ class DDPMTable(Schedule):
         Parameters
         ----------
         steps : int
-            At most those of the table; with all of them the spacings agree.
+            At most the table's number; at that number all spacings agree.
         spacing : str
             ``"leading"`` ends at 0, ``"trailing"`` begins at the last step, ``"linspace"`` does both ([2], table 2).
         """

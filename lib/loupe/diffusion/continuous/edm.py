@@ -1,4 +1,4 @@
-"""EDM's parametrisation: a network whose input, output and training target have variance 1 at all noise levels.
+"""EDM's parametrization: a network whose input, output and training target have variance 1 at all noise levels.
 
 References
 ----------
@@ -41,8 +41,8 @@ class Preconditioned(torch.nn.Module):
     Parameters
     ----------
     network : callable
-        ``(x, c_noise, *condition)`` to the shape of ``x``. Loupe's networks take the logarithm of the noise level
-        themselves: give those as ``lambda x, c_noise: network(x, (4 * c_noise).exp())``.
+        ``(x, c_noise, *condition)`` to the shape of ``x``. Loupe's networks take the log of the noise level themselves:
+        wrap them as ``lambda x, c_noise: network(x, (4 * c_noise).exp())``.
     coefficients : callable
         Times to :class:`Preconditioning`; ``functools.partial(edm_preconditioning, sigma_data=...)`` for other data, or
         those of a bridge.
@@ -60,8 +60,8 @@ class Preconditioned(torch.nn.Module):
     def loss(self, x0, x, t, *condition):
         """Weighted squared error of the denoiser, the mean over each sample, shape (B,).
 
-        It is that of the network against ``(x0 - c_skip x) / c_out``: the same number as ``weight (D - x0)^2``, without
-        large weights of small differences.
+        Computed as the network's error against ``(x0 - c_skip x) / c_out``: equal to ``weight (D - x0)^2``, but without
+        multiplying small differences by large weights.
         """
         c, found = self._asked(of_shape("x", x, x0.shape), t, condition)
         wanted = (x0 - per_sample("t", c.c_skip, x) * x) / per_sample("t", c.c_out, x)

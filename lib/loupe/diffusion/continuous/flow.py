@@ -1,4 +1,4 @@
-"""Flows along a drift, and the densities that they carry: the probability flow and its likelihood.
+"""ODE flows along a drift, such as the probability flow, and their likelihoods.
 
 References
 ----------
@@ -32,13 +32,13 @@ METHODS = tuple(STAGES)
 
 @dataclass(frozen=True)
 class Flow:
-    """Where the flow has come to.
+    """The result of following a flow.
 
     Attributes
     ----------
     x : torch.Tensor, shape (B, ...)
     evaluations : int
-        How often the score was asked about the batch.
+        Number of score evaluations of the batch.
     """
 
     x: torch.Tensor
@@ -47,14 +47,14 @@ class Flow:
 
 @dataclass(frozen=True)
 class LogLikelihood:
-    """Densities, and what they cost.
+    """Log-densities, and how many evaluations they took.
 
     Attributes
     ----------
     nats : torch.Tensor, shape (B,)
         Natural logarithm of each point's density.
     end : torch.Tensor, shape (B, ...)
-        Where the flow carries the points.
+        The points at the end of the flow.
     evaluations : int
     """
 
@@ -82,24 +82,24 @@ def solve_flow(
     Parameters
     ----------
     drift : callable
-        ``(x, t)`` to the shape of ``x``, for times (B,): :func:`probability_flow` makes it of a score.
+        ``(x, t)`` to the shape of ``x``, for times (B,): :func:`probability_flow` makes one from a score.
     x : torch.Tensor, shape (B, ...)
     times : sequence of float
         At least 2, rising or falling: ``[sde.t_max, sde.t_min]`` from noise to data.
     method : str
-        Of torchdiffeq: ``dopri5`` and others choose their steps for the whole batch by its root mean square error,
-        ``euler``, ``midpoint``, ``heun2`` and ``rk4`` take ``steps`` equal ones.
+        From torchdiffeq: ``dopri5`` and others adapt their steps to the root mean square error of the whole batch;
+        ``euler``, ``midpoint``, ``heun2`` and ``rk4`` take ``steps`` equal steps.
     rtol, atol : float
-        Tolerances of the former.
+        Tolerances of adaptive methods.
     steps : int, optional
-        Steps of the latter.
+        Number of steps of fixed-step methods.
     name_time : callable, optional
-        Times to the words by which errors name them.
+        Turns a time into text for error messages.
     limit : float, optional
-        Coordinates beyond it are an error.
+        Larger coordinates raise an error.
     **options
-        Of torchdiffeq, for methods that choose their steps; by default these end exactly at the times, since a drift
-        need not exist beyond.
+        Passed to torchdiffeq's adaptive methods. By default these stop exactly at the given times, since the drift may
+        be undefined beyond them.
 
     Returns
     -------
@@ -109,8 +109,8 @@ def solve_flow(
     Raises
     ------
     ValueError
-        For unknown methods, steps where there are none or none where they are needed, times that do not run one way, or
-        a drift of another shape than the points.
+        For unknown methods, ``steps`` given to an adaptive method or missing from a fixed-step one, times that are not
+        monotone, or a drift whose shape differs from that of the points.
     RuntimeError
         If the drift or the points are not finite; the message names the step and the time.
     """
@@ -140,7 +140,7 @@ def log_likelihood(
     limit=None,
     **options,
 ):
-    r"""Log-density of points, from that of where a flow carries them ([1], eq. 39).
+    r"""Log-density of points, from the prior density at the end of the flow ([1], eq. 39).
 
     .. math:: \log p_0(x_0)=\log p_1(x_1)+\int_0^1\nabla\cdot v(x_t,t)\,\mathrm dt
 
@@ -149,13 +149,13 @@ def log_likelihood(
     drift : callable
         v: ``(x, t)`` to the shape of ``x``, differentiable by ``x``.
     prior_log_density : callable
-        Where the flow ends to log-densities (B,): ``sde.prior_log_density``.
+        End points to log-densities (B,): ``sde.prior_log_density``.
     x0 : torch.Tensor, shape (B, ...)
     times : sequence of float
         ``[sde.t_min, sde.t_max]``.
     probes : int, optional
-        Random signs by which Hutchinson's estimate of the divergence is taken [2], the same along the whole path of a
-        point; unbiased. By default the divergence is exact, for as many derivatives as there are dimensions.
+        Number of random noise vectors (signs) for Hutchinson's unbiased estimate of the divergence [2], fixed along
+        each path. By default the divergence is exact, at the cost of one derivative for each dimension.
     generator : torch.Generator, optional
         For the signs; on the device.
     method, rtol, atol, steps, name_time, limit, **options
@@ -168,8 +168,8 @@ def log_likelihood(
     Raises
     ------
     ValueError
-        As :func:`solve_flow`, and for less than one probe, a drift that cannot be differentiated, or a prior of another
-        shape.
+        As :func:`solve_flow`, and for fewer than one noise vector, a drift that cannot be differentiated, or a prior of
+        the wrong shape.
     RuntimeError
         As :func:`solve_flow`.
     """
@@ -201,12 +201,12 @@ def log_likelihood(
 
 
 def divergence(v, x, signs=None):
-    """Divergence by ``x (B, ...)`` of values ``v`` that were computed from it, shape (B,).
+    """Divergence with respect to ``x (B, ...)`` of values ``v`` computed from it, shape (B,).
 
     Parameters
     ----------
     v, x : torch.Tensor, shape (B, ...)
-        Each sample of ``v`` must depend on its own of ``x`` only.
+        Each sample of ``v`` may depend only on the same sample of ``x``.
     signs : torch.Tensor, shape (probes, B, ...), optional
         Noise vectors of variance 1 for Hutchinson's estimate ([2]); None for the exact divergence.
     """
@@ -223,9 +223,9 @@ def divergence(v, x, signs=None):
 
 
 class _Watched:
-    """A drift that counts how often it is asked, and stops where it is not finite.
+    """A drift that counts its evaluations and raises where it is not finite.
 
-    On a GPU a method of equal steps does not wait for the answer: whether all were finite is looked at in the end.
+    On a GPU, fixed-step methods don't wait for this check: it happens once, at the end.
     """
 
     def __init__(self, drift, method, grid, name_time, limit):
@@ -242,10 +242,10 @@ class _Watched:
         return v
 
     def look(self, values, x, last=False):
-        """RuntimeError unless values are finite, and points in reach; it names the step and the time."""
+        """RuntimeError unless values are finite and points within the limit; it names the step and the time."""
         if values.device.type != "cpu" and self.method in FIXED and not last:
             return
-        # A solver that looks for its first step may try times that are no times of the process.
+        # While choosing its first step, a solver may try times outside the process.
         if not last and not self.span[0] <= self.time <= self.span[1]:
             return
         far = self.limit is not None and x.abs().max() > self.limit
@@ -258,10 +258,10 @@ class _Watched:
 
 
 def _solved(function, watched, state, grid, options):
-    """The paths by ``odeint``; RuntimeError where it loses its way."""
+    """The paths from ``odeint``; RuntimeError where it fails."""
     try:
         paths = odeint(function, state if len(state) > 1 else state[0], grid, **options)
-    except AssertionError as error:  # torchdiffeq's way to say that steps have become too short
+    except AssertionError as error:  # torchdiffeq raises this when steps become too short
         raise RuntimeError(
             f"the flow finds no step that is short enough, at evaluation {watched.evaluations} and "
             f"{watched.name_time(watched.time)} ({error}): look at the score there"
@@ -291,7 +291,7 @@ def _solver(method, rtol, atol, steps, grid, options):
 
 
 def _equal_steps(steps):
-    """The grid of torchdiffeq; with a step size in its place, rounding would sometimes make it one step more."""
+    """The grid for torchdiffeq; with a step size instead, rounding would sometimes add a step."""
 
     def grid(function, x, times):
         shares = torch.linspace(0, 1, steps + 1, dtype=times.dtype, device=times.device)

@@ -1,7 +1,7 @@
-"""Guidance towards a class, and thresholds for predicted data: functions of models that give models.
+"""Guidance toward a class, and thresholds for predicted data: functions that take a model and return a model.
 
-A model is any callable: points ``x (B, ...)`` and times or noise levels ``(B,)`` give a score, a denoised point or noise
-of the shape of ``x``.
+A model is any callable that maps points ``x (B, ...)`` and times or noise levels ``(B,)`` to a score, denoised points
+or noise of the shape of ``x``.
 
 References
 ----------
@@ -36,22 +36,21 @@ def conditional(score, labels):
 def classifier_free(score, labels, weight, *, classes=None, null=None):
     """Guidance without a classifier: ``(1 + w) s(x, label) - w s(x, no label)`` ([1], eq. 6).
 
-    It serves scores, denoisers and noise predictors alike. In a reflected process it stays a score within the cube
-    whatever the weight. The network is asked about both at once, in a batch of twice the size.
+    Works for scores, denoisers and noise predictors alike, and in a reflected process for any weight. The network
+    evaluates both terms at once, in a batch of twice the size.
 
     Parameters
     ----------
     score : callable
         ``score(x, sigma, labels)``.
     labels : torch.Tensor
-        Of int64 and shape (B,), from 0 to ``classes - 1``; with ``null`` any condition (B, ...), such as an embedding.
+        int64 of shape (B,), from 0 to ``classes - 1``; with ``null``, any condition (B, ...), such as an embedding.
     weight : float or torch.Tensor of shape (B,)
         w, one number or one per sample; 0 gives the conditional score, -1 the unconditional one.
     classes : int, optional
-        How many there are; this number itself is the label that says nothing, which training has put in place of
-        some labels.
+        Number of classes; it also serves as the null label, which replaced some labels in training.
     null : torch.Tensor, optional
-        In place of ``classes``: the condition that says nothing, of the shape of one condition or of all.
+        Instead of ``classes``: the null condition, of the shape of one condition or of the batch.
 
     Returns
     -------
@@ -61,7 +60,7 @@ def classifier_free(score, labels, weight, *, classes=None, null=None):
     Raises
     ------
     ValueError
-        If there are no classes, a label is none of them, or the weight is not finite or of another shape.
+        If there are no classes, a label is out of range, or the weight is not finite or has the wrong shape.
     """
     weight = _checked_weight(weight)
     if null is None:
@@ -92,7 +91,7 @@ def classifier_guided(score, log_probability, labels, weight):
     Parameters
     ----------
     score : callable
-        Without label, ``(x, sigma)``; a score, no other kind of model.
+        Unconditional, ``(x, sigma)``; it must be a score, not another kind of model.
     log_probability : callable
         ``(x, sigma)`` to log-probabilities of the classes, shape (B, classes).
     labels : torch.Tensor of int64, shape (B,)
@@ -121,9 +120,8 @@ def threshold(x0, how, share=0.995, *, data_range=(-1.0, 1.0)):
     x0 : torch.Tensor, shape (B, ...)
         Of any size.
     how : str
-        ``"static"`` clips to the range. ``"dynamic"`` first looks how far from the centre the given share of the
-        coordinates of each sample lies at most; if that is outside the range, it clips there and scales all down to the
-        range.
+        ``"static"`` clips to the range. ``"dynamic"`` takes, for each sample, the given quantile of the distances of
+        coordinates from the center; if that lies outside the range, it clips there and rescales to the range.
     share : float
     data_range : tuple of float
         The least and the largest value of data.
@@ -131,12 +129,12 @@ def threshold(x0, how, share=0.995, *, data_range=(-1.0, 1.0)):
     Returns
     -------
     torch.Tensor
-        Shape of ``x0``. Where an entry is NaN, a static threshold leaves it so, a dynamic one the whole sample.
+        Shape of ``x0``. With a NaN entry, a static threshold returns NaN there, a dynamic one for the whole sample.
 
     Raises
     ------
     ValueError
-        For another word, a share outside (0, 1], or a range that is none.
+        For an unknown threshold, a share outside (0, 1], or an invalid range.
     """
     low, high = check_threshold(how, share, data_range)
     if how == "static":
@@ -148,7 +146,7 @@ def threshold(x0, how, share=0.995, *, data_range=(-1.0, 1.0)):
 
 
 def thresholded(denoiser, how, share=0.995, *, data_range=(-1.0, 1.0)):
-    """A denoiser whose predictions are kept in the range of the data; arguments as in :func:`threshold`.
+    """A denoiser whose predictions stay in the range of the data; arguments as in :func:`threshold`.
 
     Returns
     -------
@@ -162,7 +160,7 @@ def thresholded(denoiser, how, share=0.995, *, data_range=(-1.0, 1.0)):
 
 
 def check_threshold(how, share, data_range):
-    """The ends of the range; ValueError for a threshold that is none."""
+    """The ends of the range; ValueError for invalid arguments."""
     low, high = data_range
     if how not in THRESHOLDS:
         raise ValueError(f"a threshold is {' or '.join(THRESHOLDS)}, got {how!r}")
@@ -174,23 +172,23 @@ def check_threshold(how, share, data_range):
 
 
 def _quantile(values, share):
-    """``torch.quantile`` of each row, to the bit, of rows of any length: torch's own takes at most 2^24 numbers."""
+    """``torch.quantile`` of each row, bit for bit, for rows of any length: torch's own is limited to 2^24 numbers."""
     single = values.to(torch.promote_types(values.dtype, torch.float32))
     ordered = single.sort(dim=1).values
     rank = torch.tensor(share, dtype=single.dtype, device=values.device) * (values.shape[1] - 1)
     low, high = (ordered.index_select(1, at.long().view(1)).squeeze(1) for at in (rank, rank.ceil()))
-    # A NaN is sorted to the end.
+    # NaN sorts to the end.
     found = torch.where(ordered[:, -1].isnan(), math.nan, torch.lerp(low, high, rank - rank.floor()))
     return found.to(values.dtype)
 
 
 def _each(value, x):
-    """A weight that can be multiplied with ``x``; numbers stay what they are."""
+    """The weight, shaped to multiply ``x``; plain numbers are unchanged."""
     return per_sample("the weight", value, x) if isinstance(value, torch.Tensor) else value
 
 
 def _checked_weight(weight):
-    """A number as float, tensors as they are; finite, where looking does not wait for a GPU."""
+    """A number as a float, tensors unchanged; checked to be finite where the check doesn't wait for a GPU."""
     if not isinstance(weight, torch.Tensor):
         finite = abs(weight) < math.inf
     elif weight.device.type != "cpu" or torch.compiler.is_compiling() or transformed():

@@ -1,4 +1,4 @@
-"""Denoising losses: what a model predicts of noisy points, against what was put in.
+"""Denoising losses: a model's predictions at noisy points, against the truth.
 
 References
 ----------
@@ -10,7 +10,7 @@ from loupe.diffusion.continuous.sde import per_sample, predicted
 
 
 def denoising_loss(model, schedule, x0, t, noise, *, kind, weight=None, reduction="mean"):
-    """Squared error of a model at noisy points, for each sample ([1], eq. 14; [2], eq. 7).
+    """Squared error of a model at noisy points, one for each sample ([1], eq. 14; [2], eq. 7).
 
     Parameters
     ----------
@@ -20,7 +20,7 @@ def denoising_loss(model, schedule, x0, t, noise, *, kind, weight=None, reductio
         An SDE or a :class:`DDPMTable`.
     x0 : torch.Tensor, shape (B, ...)
     t : torch.Tensor, shape (B,)
-        Such as from :func:`training_times`.
+        For example from :func:`training_times`.
     noise : torch.Tensor
         Shape of ``x0``, standard normal.
     kind : str
@@ -29,7 +29,7 @@ def denoising_loss(model, schedule, x0, t, noise, *, kind, weight=None, reductio
         One number or one per sample: ``sde.sigma(t)**2`` for scores, or ``sde.diffusion(t)**2 / 2`` with the sum of a
         score's errors for nats.
     reduction : str
-        ``"mean"`` or ``"sum"`` over what is not the batch.
+        ``"mean"`` or ``"sum"`` over all axes but the batch.
 
     Returns
     -------
@@ -38,7 +38,7 @@ def denoising_loss(model, schedule, x0, t, noise, *, kind, weight=None, reductio
     Raises
     ------
     ValueError
-        For another kind or reduction, and for noise, times, weights or predictions of another shape.
+        For an unknown kind or reduction, and for noise, times, weights or predictions of the wrong shape.
     """
     if reduction not in ("mean", "sum"):
         raise ValueError(f"reduction must be mean or sum, got {reduction!r}")

@@ -1,7 +1,7 @@
-"""From noise to data: steps of the reverse SDE, of the probability flow, and of both in turn.
+"""From noise to data: steps of the reverse SDE, of the probability flow, or of both in turn.
 
 A drift is any callable of ``(x, t)``, with times of shape (B,): :func:`reverse_drift` and :func:`probability_flow` make
-them of a score, and a bridge brings its own. ``ddim`` and ``ddpm`` take a denoiser and any schedule. Noise is drawn in
+them from a score, and a bridge has its own. ``ddim`` and ``ddpm`` take a denoiser and any schedule. Noise is drawn in
 the order of the steps. No gradients are kept.
 
 References
@@ -41,7 +41,7 @@ def _drift(score, sde, x, t, share):
 
 @torch.no_grad()
 def euler_maruyama(drift, diffusion, x, times, *, generator=None, callback=None):
-    """Euler-Maruyama steps of ``dx = drift(x, t) dt + diffusion(t) dw``, forwards or backwards in time.
+    """Euler-Maruyama steps of ``dx = drift(x, t) dt + diffusion(t) dw``, forward or backward in time.
 
     Parameters
     ----------
@@ -51,11 +51,11 @@ def euler_maruyama(drift, diffusion, x, times, *, generator=None, callback=None)
         Times to the coefficient g; None for an ODE, by Euler's method.
     x : torch.Tensor, shape (B, ...)
     times : torch.Tensor, shape (n,)
-        Such as from :func:`time_grid`; the first is where ``x`` is.
+        For example from :func:`time_grid`; ``x`` is at the first.
     generator : torch.Generator, optional
         On the device of ``x``.
     callback : callable, optional
-        ``callback(k, x)`` after k steps, first with the points at the beginning.
+        ``callback(k, x)`` after k steps; the first call, with k = 0, gets the initial points.
 
     Returns
     -------
@@ -76,10 +76,10 @@ def heun(flow, x, times, *, callback=None):
 
 @torch.no_grad()
 def hybrid(reverse, flow, diffusion, x, times, *, share, generator=None, callback=None):
-    """Steps of which the first part follows an SDE, and the rest an ODE with the same marginals ([5], algorithm 1).
+    """Each step first follows an SDE, then an ODE with the same marginals ([5], algorithm 1).
 
-    The SDE takes one Euler-Maruyama step, the ODE one of Heun, which is Euler's where it ends at time 0: there scores
-    are not defined.
+    The SDE part is one Euler-Maruyama step; the ODE part is one Heun step, or an Euler step where it ends at time 0,
+    since scores are not defined there.
 
     Parameters
     ----------
@@ -88,8 +88,8 @@ def hybrid(reverse, flow, diffusion, x, times, *, share, generator=None, callbac
     diffusion : callable
         Times to the coefficient g of the SDE.
     share : float
-        The part of each step that the SDE takes, from 0, which draws no noise, to below 1. From the pinned end of a
-        bridge take 0 or at least 0.2: a little noise there is stretched by the long step of the ODE that follows.
+        Fraction of each step that the SDE takes, from 0 (no noise) to below 1. At the pinned end of a bridge use 0 or
+        at least 0.2: the long ODE step that follows would amplify a small noise.
     x, times, generator, callback
         As in :func:`euler_maruyama`.
 
@@ -116,20 +116,20 @@ def hybrid(reverse, flow, diffusion, x, times, *, share, generator=None, callbac
 
 @torch.no_grad()
 def ddim(denoiser, schedule, x, times, *, eta=0.0, generator=None, callback=None):
-    """DDIM ([3], eq. 12): the predicted noise is kept, or in part replaced by new noise.
+    """DDIM ([3], eq. 12): keeps the predicted noise, or replaces part of it with fresh noise.
 
     Parameters
     ----------
     denoiser : callable
-        ``(x, t)`` to denoised points; ``schedule.convert`` makes it of a noise predictor.
+        ``(x, t)`` to denoised points; ``schedule.convert`` makes it from a noise predictor.
     schedule : Schedule
         An SDE or a :class:`DDPMTable`.
     x, generator, callback
         As in :func:`euler_maruyama`.
     times : torch.Tensor, shape (n,)
-        Falling; of a table ``table.times(n)``.
+        Decreasing; for a table, ``table.times(n)``.
     eta : float
-        0 is deterministic; 1 is :func:`ddpm` with its small variance.
+        0 is deterministic; 1 is :func:`ddpm` with the small variance.
 
     Returns
     -------
@@ -158,7 +158,7 @@ def ddpm(denoiser, schedule, x, times, *, variance="small", generator=None, call
     denoiser, schedule, x, times, generator, callback
         As in :func:`ddim`.
     variance : str
-        ``"small"`` is the posterior's, ``"large"`` that of the forward step (beta); the step to the data has none.
+        ``"small"`` is the posterior variance, ``"large"`` that of the forward step (beta); the last step adds no noise.
 
     Returns
     -------
@@ -204,7 +204,7 @@ def _euler(drift, diffusion, x, t, s, generator):
 
 
 def _noised(mean, variance, generator):
-    """Noise of a variance added, and none drawn where that is 0."""
+    """The points plus noise of that variance; nothing is drawn where it is 0."""
     if variance == 0:
         return mean
     noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)

@@ -1,8 +1,9 @@
-r"""Diffusions whose noise is Gaussian: ``x_t = alpha_t x_0 + sigma_t noise``, and what follows from the two functions.
+r"""Diffusions with Gaussian noise, ``x_t = alpha_t x_0 + sigma_t noise``, and what follows from these two functions.
 
 A schedule has ``alpha(t)`` and ``sigma(t)``; an SDE also has ``drift(x, t)`` and ``diffusion(t)``, so that
 :math:`\mathrm dx=f(t)x\,\mathrm dt+g(t)\,\mathrm dw`. Times may be one number or one per sample: the leading axes of
-``x``. Coefficients have the dtype of the times, so give those in float64; they are cast to that of ``x`` where they meet.
+``x``. Coefficients have the dtype of the times, so pass times in float64; they are cast to the dtype of ``x`` when
+multiplied with it.
 
 References
 ----------
@@ -23,13 +24,13 @@ KINDS = ("denoiser", "noise", "score", "velocity")
 
 
 def per_sample(name, value, x):
-    """One number, or one per sample, ready to be multiplied with ``x``.
+    """A value (one number, or one per sample), shaped to multiply ``x``.
 
     Parameters
     ----------
     name : str
     value : torch.Tensor or float
-        A number, or of the shape of the leading axes of ``x``.
+        A number, or a tensor with the shape of the leading axes of ``x``.
     x : torch.Tensor of floats
 
     Returns
@@ -40,7 +41,7 @@ def per_sample(name, value, x):
     Raises
     ------
     ValueError
-        For another shape, which would broadcast silently, or for ``x`` of integers.
+        For any other shape, which would broadcast silently, or for integer ``x``.
     """
     if not x.is_floating_point():
         raise ValueError(
@@ -56,7 +57,7 @@ def per_sample(name, value, x):
 
 
 def predicted(name, model, x, t):
-    """What ``model(x, t)`` predicts, of the shape of ``x``; floating-point times are given in the precision of ``x``."""
+    """The prediction ``model(x, t)``, checked to have the shape of ``x``; float times are cast to the dtype of ``x``."""
     t = torch.as_tensor(t, device=x.device)
     if t.is_floating_point():
         t = t.to(torch.promote_types(x.dtype, torch.float32))
@@ -64,14 +65,14 @@ def predicted(name, model, x, t):
 
 
 class Schedule:
-    """What follows from ``alpha(t)`` and ``sigma(t)``. Of two times, ``s`` has less noise than ``t``."""
+    """What follows from ``alpha(t)`` and ``sigma(t)``. Time ``s`` has less noise than time ``t``."""
 
     def snr(self, t):
         """Signal-to-noise ratio ``alpha^2 / sigma^2``, shape of ``t``."""
         return (self.alpha(t) / self.sigma(t)) ** 2
 
     def coefficients(self, t, x):
-        """``alpha(t)`` and ``sigma(t)``, ready to be multiplied with ``x``."""
+        """``alpha(t)`` and ``sigma(t)``, shaped to multiply ``x``."""
         return per_sample("t", self.alpha(t), x), per_sample("t", self.sigma(t), x)
 
     def add_noise(self, x0, t, noise):
@@ -106,11 +107,11 @@ class Schedule:
         share = self.sigma(s) / self.sigma(t)
         rest = (
             1 - (scale * share) ** 2
-        )  # no quotient by alpha_t, which may be 0, or sigma_s, which is 0 at the data
+        )  # no division by alpha_t, which may be 0, or sigma_s, which is 0 at the data
         return scale * share**2, self.alpha(s) * rest, self.sigma(s) ** 2 * rest
 
     def target(self, kind, x0, noise, t):
-        """What a model of this kind (of ``KINDS``) has to predict, shape of ``x0``."""
+        """The training target of a model of this kind (one of ``KINDS``), shape of ``x0``."""
         checked_kind(kind), of_shape("the noise", noise, x0.shape)
         alpha, sigma = self.coefficients(t, x0)
         if kind == "score":
@@ -118,7 +119,7 @@ class Schedule:
         return {"denoiser": x0, "noise": noise, "velocity": alpha * noise - sigma * x0}[kind]
 
     def convert(self, model, given, wanted):
-        """A model of another kind, of the same distribution: one of ``KINDS`` for another.
+        """Turn a model of one kind into another of ``KINDS``, for the same distribution.
 
         Parameters
         ----------
@@ -129,8 +130,8 @@ class Schedule:
         Returns
         -------
         callable
-            ``(x, t)`` to predictions of the wanted kind. Where alpha is 0, noise and scores say nothing of the data,
-            and the denoiser made of them is not finite: train one, or predict the velocity.
+            ``(x, t)`` to predictions of the wanted kind. Where alpha is 0, noise and scores carry no information about
+            the data, and a denoiser made from them is not finite: train a denoiser, or predict the velocity.
         """
         checked_kind(given), checked_kind(wanted)
 
@@ -151,7 +152,7 @@ class Schedule:
 
 
 def checked_kind(kind):
-    """The kind of prediction, if there is such a one."""
+    """The kind of prediction; ValueError if it is unknown."""
     if kind not in KINDS:
         raise ValueError(f"a prediction is one of {', '.join(KINDS)}, got {kind!r}")
     return kind
@@ -163,12 +164,12 @@ class GaussianSDE(Schedule):
     centre = 0.0
 
     def prior_sample(self, shape, generator=None, device="cpu", dtype=None):
-        """Draw from the normal distribution that stands for that of the noisy data at ``t_max``."""
+        """Draw from the normal distribution that approximates the noisy data at ``t_max``."""
         noise = torch.randn(shape, generator=generator, device=device, dtype=dtype)
         return self.centre + self.prior_std * noise
 
     def prior_log_density(self, x):
-        """Log-density of that distribution, in nats, shape (B,) for ``x (B, ...)``."""
+        """Log-density of the prior in nats, shape (B,) for ``x (B, ...)``."""
         scaled = ((x - self.centre) / self.prior_std).unsqueeze(-1).flatten(1)
         constant = math.log(self.prior_std * math.sqrt(2 * math.pi))
         return -(scaled.square() / 2 + constant).sum(1)
@@ -176,7 +177,7 @@ class GaussianSDE(Schedule):
 
 @dataclass(frozen=True)
 class GeometricSchedule:
-    """Noise that grows by the same factor in equal times (the variance-exploding schedule).
+    """Noise that grows geometrically in time (the variance-exploding schedule).
 
     Parameters
     ----------
@@ -204,20 +205,20 @@ class GeometricSchedule:
         return math.log(self.sigma_max / self.sigma_min)
 
     def sigma(self, t):
-        """Standard deviation ``sigma_min**(1 - t) * sigma_max**t`` of all noise up to time t, shape of ``t``."""
+        """Standard deviation ``sigma_min**(1 - t) * sigma_max**t`` of the noise at time t, shape of ``t``."""
         return (math.log(self.sigma_min) + self.growth * torch.as_tensor(t)).exp()
 
     def diffusion(self, t):
-        """Coefficient g of the noise: g^2 is the derivative of sigma^2 by time."""
+        """Diffusion coefficient g: g^2 is the time derivative of sigma^2."""
         return math.sqrt(2 * self.growth) * self.sigma(t)
 
     def time(self, sigma):
-        """When the noise has this standard deviation."""
+        """The time at which the noise has this standard deviation."""
         return (torch.as_tensor(sigma).log() - math.log(self.sigma_min)) / self.growth
 
 
 class _Driftless(GaussianSDE):
-    """Noise is added, and nothing else: alpha is 1."""
+    """An SDE that only adds noise: alpha is 1."""
 
     def alpha(self, t):
         """1, shape of ``t``."""
@@ -241,7 +242,7 @@ class VESDE(GeometricSchedule, _Driftless):
     ----------
     sigma_min, sigma_max : float
     centre : float
-        Mean of the prior: that of the data, 0 for data in [-1, 1] and 0.5 for [0, 1].
+        Mean of the prior, usually that of the data: 0 for data in [-1, 1], 0.5 for [0, 1].
     """
 
     centre: float = 0.0
@@ -295,9 +296,9 @@ class VPSDE(GaussianSDE):
     Parameters
     ----------
     beta_min, beta_max : float
-        Rates of noise at times 0 and 1.
+        Noise rates at times 0 and 1.
     t_min : float
-        The earliest time: at 0 there is no noise, and no score.
+        The earliest time: at 0 there is no noise, so no score.
 
     Raises
     ------
@@ -318,7 +319,7 @@ class VPSDE(GaussianSDE):
             )
 
     def beta(self, t):
-        """Rate of noise, shape of ``t``."""
+        """Noise rate, shape of ``t``."""
         return self.beta_min + _float(t) * (self.beta_max - self.beta_min)
 
     def log_alpha(self, t):
@@ -327,7 +328,7 @@ class VPSDE(GaussianSDE):
         return -t / 2 * (self.beta_min + t * (self.beta_max - self.beta_min) / 2)
 
     def alpha(self, t):
-        """What is left of the data, shape of ``t``."""
+        """Factor that multiplies the data, shape of ``t``."""
         return self.log_alpha(t).exp()
 
     def sigma(self, t):

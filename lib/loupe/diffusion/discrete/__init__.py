@@ -1,7 +1,7 @@
-"""Diffusion of discrete tokens: chains that lose them, scores that say how they were lost, and the ways back.
+"""Diffusion of discrete tokens: corruption chains, scores, losses, bounds and samplers.
 
-After Lou, Meng and Ermon, Discrete Diffusion Modeling by Estimating the Ratios of the Data Distribution, 2024, and what
-was found out since about masked diffusion.
+After Lou, Meng and Ermon, Discrete Diffusion Modeling by Estimating the Ratios of the Data Distribution, 2024, and
+later work on masked diffusion.
 """
 
 from loupe.diffusion.discrete.bigram import BigramOracle

@@ -1,7 +1,7 @@
-"""A text of which everything is known: a Markov chain, whose corrupted scores are exact at any length.
+"""A Markov chain as text: the true scores after corruption are known exactly at any length.
 
-Given the corrupted tokens, clean ones are a hidden Markov model: what the left and the right of a position say about
-it are two messages, each one pass over the sequence, O(L N^2). Messages are normalised at each position and never
+Given the corrupted tokens, the clean ones form a hidden Markov model. Forward and backward messages, one pass over the
+sequence each, give the posterior of every position in O(L N^2). Messages are normalized at each position and never
 underflow.
 """
 
@@ -19,26 +19,27 @@ CHUNK = 2**17
 class BigramOracle:
     """The true log-score of a Markov chain after corruption, called as ``oracle(x, total_noise)``; float64.
 
-    Conventions where a sequence cannot come from the chain, as happens when tokens are drawn one by one without each
-    other's knowledge and some transitions are impossible:
+    Some sequences cannot come from the chain: this happens when tokens are drawn independently and some transitions are
+    impossible. Conventions for these:
 
-    * absorbing, at a mask: what its nearest tokens say, or where nothing fits both, what the left one alone does;
-    * absorbing, at a token that cannot stand there: 0 (samplers and losses do not use this entry).
+    * * absorbing, at a mask: the posterior given the nearest tokens, or given the left one alone if no token fits both;
+    * * absorbing, at an impossible token: 0 (samplers and losses do not use this entry).
 
-    Impossible tokens have ``-inf``. The uniform graph knows no impossible sequences while there is noise.
+    The log-score of an impossible replacement is ``-inf``. With the uniform graph no sequence is impossible while there
+    is noise.
 
     Parameters
     ----------
     initial : torch.Tensor, shape (N,)
-        Law of the first token.
+        Distribution of the first token.
     transitions : torch.Tensor, shape (N, N)
-        Each row the law of the token that follows.
+        Each row is the distribution of the next token.
     graph : Absorbing or Uniform
 
     Raises
     ------
     ValueError
-        If they are no laws, or of other tokens than the graph's.
+        If they are not distributions, or their number of tokens is not the graph's.
     """
 
     def __init__(self, initial, transitions, graph):
@@ -55,7 +56,7 @@ class BigramOracle:
                 f"laws must be at least 0 and sum to 1, got sums from {sums.min().item():.6g} to {sums.max().item():.6g}"
                 f" and a least entry of {min(initial.min(), transitions.min()).item():.3g}: normalise each row"
             )
-        # What was rounded to float32 is made a law again.
+        # Rounding to float32 may have spoiled the sums: normalize again.
         self.initial, self.transitions = initial / sums[0], transitions / sums[1:, None]
         self.graph = graph
 
@@ -76,7 +77,7 @@ class BigramOracle:
         return found.view(*batch, *found.shape[1:])
 
     def _told(self, x, noise):
-        """``p(x_i | a)`` up to a factor of its own at each position, over clean tokens a, shape (L, B, N)."""
+        """The likelihood ``p(x_i | a)`` of clean tokens a, up to a factor at each position, shape (L, B, N)."""
         N, x = self.graph.tokens, x.T
         if isinstance(self.graph, Absorbing):
             masked = x == self.graph.mask
@@ -85,7 +86,7 @@ class BigramOracle:
         return -torch.expm1(-noise) / N + (-noise).exp() * one_hot(x, N)
 
     def _messages(self, told):
-        """What comes to each position from the left and from the right, each (L, B, N)."""
+        """Messages to each position from the left and from the right, each (L, B, N)."""
         A, last = self.transitions.to(told.device), len(told) - 1
         left, right = torch.empty_like(told), torch.empty_like(told)
         left[0], right[last] = self.initial.to(told.device), 1
@@ -139,7 +140,7 @@ class BigramOracle:
         return -pad(logs, (1, 0)).sum(-1) - self.initial.log()[x[..., 0]]
 
     def stationary(self):
-        """The law of a token far from the start, shape (N,); of one such law if there are several."""
+        """A stationary distribution, shape (N,); one of them if there are several."""
         N = len(self.initial)
         system = torch.cat(
             [self.transitions.T - torch.eye(N, dtype=torch.float64), torch.ones(1, N).double()]
@@ -149,7 +150,7 @@ class BigramOracle:
         ]
 
     def entropy_rate(self):
-        """Nats per token far from the start."""
+        """Entropy per token in the stationary distribution, in nats."""
         return (self.stationary() * self._row_entropies()).sum()
 
     def entropy(self, length):
@@ -165,7 +166,7 @@ class BigramOracle:
 
 
 def _normalised(message, told):
-    """Messages that sum to 1; where one says nothing is possible, what the token itself says."""
+    """Messages normalized to sum 1; where one is all zero, the token's own likelihood replaces it."""
     total = message.sum(-1, keepdim=True)
     if (total == 0).any():
         message = torch.where(total > 0, message, told)

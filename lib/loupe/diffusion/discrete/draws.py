@@ -1,4 +1,4 @@
-"""Random choices with given probabilities, exact in float64, and as they are often made in fewer digits."""
+"""Categorical sampling: exact in float64, and by exponential clocks in lower precision, as is common."""
 
 import torch
 from torch.nn.functional import pad
@@ -7,9 +7,9 @@ from loupe.derivatives import readable
 
 
 def categorical(weights, uniform):
-    """For each row a state, with probability in proportion to its weight.
+    """One state for each row, with probability proportional to its weight.
 
-    By the inverse of the distribution function in float64.
+    By inverting the distribution function in float64.
 
     Parameters
     ----------
@@ -30,17 +30,17 @@ def categorical(weights, uniform):
     up_to = weights.double().cumsum(-1)
     total = up_to[:, -1:]
     _check(total)
-    # Below the total, to which the product may be rounded up; and strictly above that, so that no weight of 0 is chosen.
+    # Rounding may bring the product up to the total: stay below it. Strictly greater, so that no weight of 0 is chosen.
     goal = torch.minimum(uniform.unsqueeze(-1) * total, total.nextafter(torch.zeros_like(total)))
     return torch.searchsorted(up_to, goal, right=True).squeeze(-1)
 
 
 def exponential_race(weights, generator=None, dtype=torch.float64):
-    """For each row the state whose exponential clock of rate ``weight`` rings first, computed in ``dtype``.
+    """Exponential sampling: for each row, the state whose clock of rate ``weight`` rings first, computed in ``dtype``.
 
-    In float64 the law is that of :func:`categorical`. With fewer digits no wait is shorter than the distance of the
-    random numbers from 1, and rare states, which would need one, hardly ever win: the temperature is lower than it
-    seems (Zheng et al. 2024, arXiv 2409.02908).
+    In float64 the distribution is that of :func:`categorical`. In lower precision random numbers are never very close
+    to 1, so the shortest waits are missing and rare states hardly ever win: the effective temperature is lower (Zheng
+    et al. 2024, arXiv 2409.02908).
 
     Parameters
     ----------
@@ -63,22 +63,22 @@ def exponential_race(weights, generator=None, dtype=torch.float64):
 
 
 def sharpened(logits, temperature=1.0, top_p=1.0):
-    """Log-probabilities at a temperature, of the most probable states only (nucleus sampling).
+    """Log-probabilities at a temperature, restricted to the most probable states (nucleus sampling).
 
-    First ``p**(1 / temperature)``, normalised. Of these, states stay from the most probable one on until their sum
-    reaches ``top_p``; the others get ``-inf``, and those that stay are normalised. Of equals the first stays.
+    First ``p**(1 / temperature)``, normalized. Then the most probable states are kept until their sum reaches
+    ``top_p``; the others get ``-inf``, and the rest is normalized again. Among ties the first is kept.
 
     Parameters
     ----------
     logits : torch.Tensor, shape (..., states)
-        Differentiable; up to a constant in each row.
+        Differentiable; a constant added to a row changes nothing.
     temperature, top_p : float or torch.Tensor, shape (...)
         Above 0, and above 0 up to 1: one number, or one for each row.
 
     Returns
     -------
     torch.Tensor, shape (..., states)
-        Of the dtype of the logits, float32 at least.
+        The dtype of the logits, at least float32.
 
     Raises
     ------
@@ -95,13 +95,13 @@ def sharpened(logits, temperature=1.0, top_p=1.0):
     if readable(top_p) and (top_p == 1).all():
         return logs
     ordered, order = logs.sort(dim=-1, descending=True, stable=True)
-    before = pad(ordered.exp().cumsum(-1)[..., :-1], (1, 0))  # what more probable states sum to
+    before = pad(ordered.exp().cumsum(-1)[..., :-1], (1, 0))  # sum over more probable states
     gone = (before >= top_p) & (top_p < 1)
     return logs.masked_fill(gone.scatter(-1, order, gone), -torch.inf).log_softmax(-1)
 
 
 def sharpness(temperature, top_p, batch, device="cpu"):
-    """Both as float64, one for each of ``batch`` sequences in one axis; None if all are 1, and nothing is to be done."""
+    """Both as float64, one for each of ``batch`` sequences along one axis; None if all are 1."""
     if all(isinstance(each, (int, float)) and each == 1 for each in (temperature, top_p)):
         return None
     found = [torch.as_tensor(each, dtype=torch.float64, device=device) for each in (temperature, top_p)]

@@ -1,7 +1,8 @@
-"""Diffusion of sequences so short that all of them can be listed: every law, score, bound and sampler, exactly.
+"""Diffusion of sequences short enough to list them all: exact distributions, scores, bounds and samplers.
 
-With N tokens (and a mask) and length d there are ``states**d`` sequences, numbered in lexicographic order; a law over
-them is a tensor of shape (states**d,), a score at all of them a *table* (states**d, d, states). All is float64.
+With N tokens (and a mask) and length d there are ``states**d`` sequences, numbered in lexicographic order. A
+distribution over them is a tensor of shape (states**d,); a score at all of them is a *table* (states**d, d, states).
+Everything is float64.
 
 References
 ----------
@@ -18,25 +19,25 @@ import torch
 from loupe.diffusion.discrete.samplers import LAST_TIME
 
 MOST = 2**14
-"""Sequences that a list may hold: tables of transitions between them have that number squared."""
+"""Largest number of sequences: transition tables have its square."""
 
 
 class Enumeration:
-    """All sequences of a length, a law of the clean ones, and what a graph makes of it.
+    """All sequences of a length, a distribution of the clean ones, and its corruption by a graph.
 
-    Called with tokens ``x (..., d)`` and total noise ``(...)``, it is the true log-score ``(..., d, states)``: a score
-    for samplers and for the bound. Where ``x`` itself has no probability its log-score is 0.
+    Called with tokens ``x (..., d)`` and total noise ``(...)``, it returns the true log-score ``(..., d, states)``, for
+    samplers and for the bound. Where ``x`` has probability 0, the log-score is 0.
 
     Parameters
     ----------
     law : torch.Tensor, shape (N,) * d
-        Probabilities of the clean sequences.
+        Distribution of the clean sequences.
     graph : Absorbing or Uniform
 
     Raises
     ------
     ValueError
-        If the law is none, does not suit the graph, or there are too many sequences.
+        If the distribution is invalid, does not match the graph, or there are too many sequences.
     """
 
     def __init__(self, law, graph):
@@ -66,7 +67,7 @@ class Enumeration:
         return _all_sequences(self.graph.tokens, self.length)
 
     def index(self, x):
-        """Numbers of corrupted sequences ``x (..., d)``."""
+        """Indices of corrupted sequences ``x (..., d)``."""
         place = self.graph.states ** torch.arange(self.length - 1, -1, -1)
         return (x.long() * place).sum(-1)
 
@@ -78,7 +79,7 @@ class Enumeration:
         """``p_t`` of all corrupted sequences, shape (states**d,)."""
         kernel, law = self.kernel(total_noise), self.law
         for _ in range(self.length):
-            law = torch.tensordot(law, kernel, dims=([0], [0]))  # takes the first axis, appends it corrupted
+            law = torch.tensordot(law, kernel, dims=([0], [0]))  # appends the first axis, corrupted
         return law.flatten()
 
     def conditional(self, total_noise):
@@ -111,7 +112,7 @@ class Enumeration:
         return divergence(self.conditional(total_noise), self.marginal(total_noise))
 
     def denoising_rate(self, table, total_noise):
-        """The expectation in the denoising score entropy ([1], theorem 3.6), without the rate, for each x0.
+        """The expectation in the denoising score entropy ([1], theorem 3.6) without the noise rate, for each x0.
 
         ``sum_x p(x | x0) sum_i sum_y Q(x_i, y) (s_y - r_y log s_y + r_y (log r_y - 1))`` with conditional ratios r.
 
@@ -127,7 +128,7 @@ class Enumeration:
         """
         kernel = self.kernel(total_noise)
         ratios = kernel.unsqueeze(1) / kernel.unsqueeze(2)  # (x0, x, y)
-        # Where x cannot come from x0 its value, multiplied by 0 below, must be a number.
+        # Where x cannot come from x0, the value is multiplied by 0 below: it must be finite.
         ratios = torch.where(kernel.unsqueeze(2) > 0, ratios, 0)
         weights, x = self._weights(), self.sequences
         entropy = _score_entropy(table.unsqueeze(2), ratios.transpose(0, 1)[x], weights[x].unsqueeze(2))
@@ -143,17 +144,17 @@ class Enumeration:
         ----------
         score : callable
         start, end : float
-            Total noise above 0, on the logarithm of which the nodes lie; with ``noise``, times.
+            Total noise above 0 (nodes lie on its logarithm); with ``noise``, times.
         noise : GeometricNoise or LogLinearNoise, optional
         nodes, pieces : int
-            Nodes in each of so many equal pieces.
+            Nodes in each piece; number of equal pieces.
 
         Returns
         -------
         torch.Tensor, shape (N**d,)
         """
         if noise is not None:
-            # Integrals over time are those over total noise: the rate is its derivative.
+            # An integral over time is one over total noise: the noise rate is its derivative.
             start, end = (noise(time)[0].item() for time in (start, end))
         if not 0 < start <= end:
             raise ValueError(f"total noise must rise from above 0, got {start} to {end}")
@@ -167,13 +168,13 @@ class Enumeration:
         return value
 
     def explicit_objective(self, table, total_noise):
-        """Score entropy ([1], definition 3.1) with the true ratios and weights ``Q(x, y)``, one number; 0 at the truth."""
+        """Score entropy ([1], definition 3.1) with true ratios and weights ``Q(x, y)``, a scalar; 0 at the truth."""
         p, x = self.marginal(total_noise), self.sequences
         truth = self.table(self, total_noise).exp()
         return (p * _score_entropy(table, truth, self._weights()[x]).sum((1, 2))).sum()
 
     def implicit_objective(self, table, total_noise):
-        """``E_x sum_y Q(x, y) s(x)_y - Q(y, x) log s(y)_x`` ([1], proposition 3.3): no ratio is needed, one number."""
+        """``E_x sum_y Q(x, y) s(x)_y - Q(y, x) log s(y)_x`` ([1], proposition 3.3): no ratio needed; a scalar."""
         p, x, weights = self.marginal(total_noise), self.sequences, self._weights()
         place = self.graph.states ** torch.arange(self.length - 1, -1, -1)
         there = torch.arange(self.graph.states) - x.unsqueeze(-1)
@@ -187,7 +188,7 @@ class Enumeration:
         return (p * (ahead - behind)).sum()
 
     def denoising_objective(self, table, total_noise):
-        """The mean of :meth:`denoising_rate` over the law ([1], theorem 3.4), one number."""
+        """The mean of :meth:`denoising_rate` over the distribution ([1], theorem 3.4), a scalar."""
         return (self.law.flatten() * self.denoising_rate(table, total_noise)).sum()
 
     def _weights(self):
@@ -197,7 +198,7 @@ class Enumeration:
     # ---- samplers
 
     def true_step(self, start, end):
-        """``p(x_end | x_start)`` for total noise that falls from start to end, rows x_start, (states**d, states**d)."""
+        """``p(x_end | x_start)`` as total noise decreases from start to end, rows x_start, (states**d, states**d)."""
         p = self.marginal(end)
         forward = _product(
             self.graph.transition(torch.arange(self.graph.states), start - end)[self.sequences]
@@ -207,7 +208,7 @@ class Enumeration:
         return torch.where(whole > 0, joint / whole, 0).T
 
     def step(self, score, noise, start, end, method="tweedie"):
-        """A step of a sampler from time start to end: each token by itself, rows the sequences that it starts from."""
+        """A sampler's step from time start to end, tokens independent; each row is a starting sequence."""
         (total, rate), later = noise(start), noise(end)[0]
         length = total - later if method == "tweedie" else rate * (start - end)
         return self._factorised(
@@ -215,13 +216,13 @@ class Enumeration:
         )
 
     def step_divergence(self, score, noise, start, end, method="tweedie"):
-        """Mean over ``p_start`` of the KL of the true step from that of a sampler, in nats: least for ``"tweedie"``."""
+        """Mean over ``p_start`` of the KL between the true step and a sampler's, in nats: smallest for ``"tweedie"``."""
         total, later = noise(start)[0], noise(end)[0]
         gaps = divergence(self.true_step(total, later), self.step(score, noise, start, end, method))
         return (self.marginal(total) * gaps).sum()
 
     def sampler_law(self, score, noise, steps, method="tweedie", given=None):
-        """The law of :func:`~loupe.diffusion.discrete.sample` with these arguments, shape (N,) * d."""
+        """The distribution of :func:`~loupe.diffusion.discrete.sample` with these arguments, shape (N,) * d."""
         graph, times = self.graph, np.linspace(1, LAST_TIME, steps + 1)
         one = torch.full((graph.states,), 1 / graph.states, dtype=torch.float64)
         if graph.states > graph.tokens:
@@ -249,17 +250,17 @@ class Enumeration:
 
 
 def divergence(p, q):
-    """``KL(p || q)`` in nats of laws on the last axis."""
+    """``KL(p || q)`` in nats, distributions along the last axis."""
     return (torch.special.xlogy(p, p) - torch.special.xlogy(p, q)).sum(-1)
 
 
 def total_variation(p, q):
-    """Half the sum of absolute differences of two laws of one shape."""
+    """Half the sum of absolute differences of two distributions of one shape."""
     return 0.5 * (p - q).abs().sum()
 
 
 def frequencies(x, states):
-    """Shares of the sequences among samples ``x (n, d)``, shape (states,) * d."""
+    """Relative frequencies of the sequences among samples ``x (n, d)``, shape (states,) * d."""
     place = states ** torch.arange(x.shape[1] - 1, -1, -1)
     counts = torch.bincount((x * place).sum(-1), minlength=states ** x.shape[1])
     return (counts.double() / len(x)).view((states,) * x.shape[1])
@@ -270,7 +271,7 @@ def _all_sequences(states, length):
 
 
 def _product(each):
-    """Laws of sequences, shape (n, states**d), from those of independent tokens ``(n, d, states)``."""
+    """Distributions of sequences, shape (n, states**d), from those of independent tokens ``(n, d, states)``."""
     law = each[:, 0]
     for i in range(1, each.shape[1]):
         law = (law.unsqueeze(2) * each[:, i].unsqueeze(1)).flatten(1)

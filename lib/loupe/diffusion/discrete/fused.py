@@ -1,6 +1,6 @@
-"""Sums over the states of a log-score, in pieces that stay in the cache: with a large vocabulary the scores are the memory.
+"""Sums over the states of a log-score, in cache-sized pieces: with a large vocabulary the scores fill the memory.
 
-Nothing of the size of the scores is stored but their gradient; and rows that do not count are not read.
+Only the gradient is as large as the scores; inactive rows are not read.
 """
 
 import torch
@@ -8,10 +8,10 @@ import torch
 from loupe.derivatives import transformed
 
 PIECE = {"cpu": 2**18}
-"""Scores in one piece; elsewhere, where launching costs more than memory, more of them."""
+"""Scores in one piece on a CPU; elsewhere pieces are larger, since kernel launches cost more than memory."""
 LARGE_PIECE = 2**26
 WIDE = 2**10
-"""States from which on it pays to skip single rows."""
+"""Number of states from which it pays to skip single rows."""
 
 
 def score_entropy_rows(log_score, active, x, x0, others, extra, constant):
@@ -39,7 +39,7 @@ def score_entropy_rows(log_score, active, x, x0, others, extra, constant):
 
 
 def _plain(log_score, active, x, x0, others, extra, constant):
-    """The same in operations that autograd can follow, without thrift."""
+    """The same in plain operations that autograd can follow, using more memory."""
     if active is not None:
         log_score = log_score.masked_fill(~active.unsqueeze(1), 0)
     here = x.unsqueeze(1)
@@ -54,15 +54,15 @@ def _plain(log_score, active, x, x0, others, extra, constant):
 
 
 class _ScoreEntropy(torch.autograd.Function):
-    """The exponentials are most of the work: where a gradient is wanted they are kept, in what becomes the gradient.
+    """Exponentials are most of the work: if a gradient is needed, they are kept in the tensor that becomes it.
 
-    Where autograd records the way back, it is that of :func:`_plain`.
+    Where autograd records the backward pass, :func:`_plain` provides it.
     """
 
     @staticmethod
     def forward(log_score, active, x, x0, others, extra, constant):
-        # What was there has by far the greatest score when there is little noise: it nearly cancels, and needs float64.
-        # Where x0 is x nothing is taken, not even infinite entries, which are of no use.
+        # At low noise the clean token has by far the largest score: it nearly cancels, and needs float64.
+        # Where x0 is x nothing is subtracted: unused entries may be infinite.
         own = log_score.gather(1, x0.unsqueeze(1)).squeeze(1).double()
         total = constant + torch.where(x0 == x, 0, own.exp() - extra * own)
         wanted = log_score.requires_grad and log_score.dtype == working(log_score)
@@ -78,15 +78,13 @@ class _ScoreEntropy(torch.autograd.Function):
                 total[part] -= others[part] * logs.sum(1, dtype=s.dtype)
         if active is not None:
             total.masked_fill_(~active, 0)
-        # What nearly cancels has been added in float64, and is rounded only here.
+        # Terms that nearly cancel were added in float64 and are rounded only here.
         return total.to(working(log_score)), kept
 
     @staticmethod
     def setup_context(ctx, inputs, output):
         ctx.save_for_backward(*inputs)
-        ctx.set_materialize_grads(
-            False
-        )  # zeros for what is kept would be one more tensor of the size of the scores
+        ctx.set_materialize_grads(False)  # a tensor of zeros would be as large as the scores
         ctx.kept = output[1]
         if ctx.kept is not None:
             ctx.mark_non_differentiable(ctx.kept)
@@ -101,7 +99,7 @@ class _ScoreEntropy(torch.autograd.Function):
                 lambda logs: _plain(logs, active, x, x0, others, extra, constant), log_score
             )
             return *vjp(cotangent), *[None] * 6
-        # Once only: a second pass through a retained graph computes them again.
+        # Used once: a second pass through a retained graph recomputes them.
         kept, ctx.kept = ctx.kept, None
         gradient = torch.empty_like(log_score) if kept is None else kept
         for part in _pieces(log_score, active):
@@ -119,14 +117,14 @@ class _ScoreEntropy(torch.autograd.Function):
 
 
 def _exponentials(log_score, x, part, kept):
-    """Scores of some rows, 0 at x, written into ``kept`` if it is there."""
+    """Exponentials of the scores of some rows, 0 at x, written into ``kept`` if it is given."""
     scores = log_score[part].to(working(log_score))
     s = torch.exp(scores, out=None if kept is None else kept[part])
     return s.scatter_(1, x[part].unsqueeze(1), 0)
 
 
 def row_sums(log_score, active, states):
-    """``sum_{y < states} exp(l_y)`` of the active rows, shape (n,), float64; of others anything."""
+    """``sum_{y < states} exp(l_y)`` of the active rows, shape (n,), float64; other rows are undefined."""
     sums = torch.zeros(len(log_score), dtype=torch.float64, device=log_score.device)
     for part in _pieces(log_score, active):
         sums[part] += log_score[part, :states].to(working(log_score)).exp().sum(1)
@@ -134,12 +132,12 @@ def row_sums(log_score, active, states):
 
 
 def working(scores):
-    """The dtype to compute in: float32 at least."""
+    """The dtype to compute in, at least float32."""
     return torch.float64 if scores.dtype == torch.float64 else torch.float32
 
 
 def _pieces(log_score, active):
-    """Slices that cover the active rows; where rows are short, all of them."""
+    """Slices that cover the active rows; all rows where rows are short."""
     count, states = log_score.shape
     size = rows_of_piece(log_score)
     runs = [(0, count)]
@@ -152,5 +150,5 @@ def _pieces(log_score, active):
 
 
 def rows_of_piece(log_score):
-    """How many rows make up a piece."""
+    """Number of rows in a piece."""
     return max(1, PIECE.get(log_score.device.type, LARGE_PIECE) // log_score.shape[1])

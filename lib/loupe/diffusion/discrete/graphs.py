@@ -1,8 +1,8 @@
-"""The two ways in which tokens are lost, each a Markov chain in continuous time acting on every token by itself.
+"""The two corruptions of tokens, absorbing and uniform: continuous-time Markov chains on each token independently.
 
-States are numbered from 0. Rates and probabilities are columns of the paper's matrices: what belongs to the state that a
-token is in, over all states, on a new last axis. A *log-score* holds ``log p(x with y at i) / p(x)`` for every position
-i and state y, shape ``(..., L, states)``; its entries at the tokens of x themselves are never used.
+States are numbered from 0. Rates and probabilities are columns of the paper's matrices: the column of a token's current
+state lies on a new last axis. A *log-score* holds ``log p(x with y at i) / p(x)`` for every position i and state y,
+shape ``(..., L, states)``; its entries at the tokens of x themselves are never used.
 
 References
 ----------
@@ -25,7 +25,7 @@ METHODS = ("euler", "tweedie")
 
 @dataclass(frozen=True)
 class Graph:
-    """What both chains have in common; the states are those of :class:`Absorbing` or :class:`Uniform`."""
+    """The common part of :class:`Absorbing` and :class:`Uniform`."""
 
     tokens: int
 
@@ -47,38 +47,38 @@ class Graph:
     def reverse_rate(self, log_score, x):
         """Rates of the reversed chain ([1], eq. 4), shape (..., L, states), float64.
 
-        ``Q(x, y) s_y`` to each other state y, and on the diagonal minus their sum.
+        ``Q(x, y) s_y`` for each other state y, and minus their sum on the diagonal.
         """
         self.check_score(log_score, x)
         here = one_hot(x, self.states).bool()
         to = self.rate_to(x)
-        # Entries without a rate are not used: infinite ones must not turn into 0 * inf.
+        # Entries with rate 0 are not used: infinite ones must not become 0 * inf.
         rates = torch.where(to > 0, to * log_score.double().exp(), 0)
         return torch.where(here, -rates.sum(-1, keepdim=True), rates)
 
     def euler_probabilities(self, log_score, x, step):
-        """One step of tau-leaping ([1], eq. 17) over ``step (...)``, the rate times the time.
+        """One step of tau-leaping ([1], eq. 17) over ``step (...)``, noise rate times time.
 
         Shape (..., L, states), float64; below 0 where the step is too long.
         """
         return one_hot(x, self.states) + noise_like(step, x).unsqueeze(-1) * self.reverse_rate(log_score, x)
 
     def tweedie_probabilities(self, log_score, x, step):
-        """The best step with probabilities of its own for each token ([1], theorem 4.2).
+        """The best step that treats tokens independently ([1], theorem 4.2).
 
-        ``(exp(-step Q) s)_y exp(step Q)(x, y)``, where ``step (...)`` is a difference of total noise. Shape
-        (..., L, states), float64; with scores that are not true, entries may be below 0.
+        ``(exp(-step Q) s)_y exp(step Q)(x, y)``, where ``step (...)`` is a difference of total noise. Shape (..., L,
+        states), float64; inexact scores may give entries below 0.
         """
         raise NotImplementedError
 
     def denoise_probabilities(self, log_score, x, total_noise):
-        """The step from ``total_noise (...)`` to none, after which no mask is left; shape (..., L, states), float64."""
+        """The last step, from ``total_noise (...)`` to 0, which leaves no mask; shape (..., L, states), float64."""
         found = self.tweedie_probabilities(log_score, x, total_noise).clamp_min(0)
         found[..., self.tokens :] = 0
         return found / found.sum(-1, keepdim=True)
 
     def probabilities(self, log_score, x, step, method):
-        """Those of a method, ``"euler"`` or ``"tweedie"``."""
+        """Step probabilities of a method, ``"euler"`` or ``"tweedie"``."""
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
         found = getattr(self, f"{method}_probabilities")(log_score, x, step)
@@ -89,7 +89,7 @@ class Graph:
         return self._draw(self.probabilities(log_score, x, step, method), generator)
 
     def denoise(self, log_score, x, total_noise, generator=None):
-        """Draw the last step, after which no mask is left."""
+        """Draw the last step, which leaves no mask."""
         return self._draw(self.denoise_probabilities(log_score, x, total_noise), generator)
 
     def _draw(self, probabilities, generator):
@@ -98,7 +98,7 @@ class Graph:
         return categorical(flat, uniform).view(probabilities.shape[:-1])
 
     def check_tokens(self, x, states, name):
-        """Raise ValueError unless all of ``x`` are numbers from 0 to ``states - 1``."""
+        """Raise ValueError unless all of ``x`` are from 0 to ``states - 1``."""
         if x.dtype != torch.int64:
             raise ValueError(f"{name} must be of int64, got {x.dtype}: convert whole numbers with .long()")
         low, high = x.aminmax() if x.numel() and readable(x) else (0, 0)
@@ -107,7 +107,7 @@ class Graph:
             raise ValueError(f"{name} must be from 0 to {states - 1}, got {int(low)} to {int(high)}{hint}")
 
     def check_score(self, log_score, x):
-        """The scores; ValueError unless they are one for each state at each of the tokens ``x (..., L)``."""
+        """The scores; ValueError unless there is one for each state at each of the tokens ``x (..., L)``."""
         if log_score.shape[-1] != self.states:
             hint = ", the last of them the mask" if self.states > self.tokens else ""
             raise ValueError(
@@ -134,7 +134,7 @@ class Absorbing(Graph):
     Parameters
     ----------
     tokens : int
-        N. The mask is one state more, of number N.
+        N. The mask is an extra state, number N.
     """
 
     @property
@@ -162,41 +162,41 @@ class Absorbing(Graph):
         return kept * one_hot(x, self.states) + (1 - kept) * lost
 
     def corrupt(self, x0, total_noise, generator=None):
-        """Tokens ``x0 (..., L)`` after ``total_noise (...)``: a mask each with probability ``1 - exp(-total_noise)``."""
+        """Tokens ``x0 (..., L)`` after ``total_noise (...)``: each is masked with probability ``1 - exp(-total_noise)``."""
         self.check_tokens(x0, self.tokens, "x0")
         draw = torch.rand(x0.shape, generator=generator, device=x0.device, dtype=torch.float64)
         return torch.where(draw < -torch.expm1(-noise_like(total_noise, x0)), self.mask, x0)
 
     def limit(self, shape, generator=None, device="cpu"):
-        """Where the chain ends: masks of a shape, int64."""
+        """The chain's limit: all masks, int64 of the given shape."""
         return torch.full(shape, self.mask, device=device)
 
     def prior_gap(self, total_noise):
         """``KL(p(x_T | x0) || base)`` of one token in nats, shape of ``total_noise``.
 
-        The base is a mask, but for a token chosen uniformly with the probability ``exp(-total_noise)`` that a token
-        survives: from a mask alone the divergence would be infinite.
+        The base is a mask, or with probability ``exp(-total_noise)`` (that of an unmasked token) a uniform token:
+        against masks alone the divergence would be infinite.
         """
         return (-torch.as_tensor(total_noise, dtype=torch.float64)).exp() * math.log(self.tokens)
 
     def score_entropy(self, log_score, total_noise, x, x0):
-        """Denoising score entropy of each token, in nats and without the rate ([1], theorems 3.4 and 3.6).
+        """Denoising score entropy of each token in nats, without the noise rate ([1], theorems 3.4 and 3.6).
 
         ``sum_y s_y - r log s_x0 + r (log r - 1)`` with ``r = 1 / expm1(total_noise)`` at masks, 0 elsewhere.
 
         Parameters
         ----------
         log_score : torch.Tensor, shape (..., L, states)
-            Differentiable; computed in float32 at least.
+            Differentiable; computed in at least float32.
         total_noise : torch.Tensor, shape (...)
             Above 0.
         x, x0 : torch.Tensor of int64, shape (..., L)
-            The corrupted tokens, and the tokens as they were.
+            The corrupted tokens, and the clean ones.
 
         Returns
         -------
         torch.Tensor, shape (..., L)
-            Float64 if the log-score is, else float32.
+            float64 if the log-score is, else float32.
 
         Raises
         ------
@@ -209,21 +209,21 @@ class Absorbing(Graph):
         return score_entropy_rows(flat, masked, state, token, None, r, r * (r.log() - 1)).view(x.shape)
 
     def tweedie_probabilities(self, log_score, x, step):
-        # A mask turns into y with probability expm1(step) s_y: Euler's step, of another length.
+        # A mask turns into y with probability expm1(step) s_y: an Euler step of another length.
         return self.euler_probabilities(log_score, x, noise_like(step, x)[..., 0].expm1())
 
     def advance(self, log_score, x, step, *, method="tweedie", generator=None, **choice):
-        """As for every graph, but only rows of masks are looked at, and the law is that of two draws.
+        """As for every graph, but only masked rows are read, and the draw is made in two parts.
 
-        One says whether a mask goes; what it turns into is drawn for those that go.
+        The first decides which masks are replaced, the second by which tokens.
 
         Parameters
         ----------
         temperature, top_p : float or torch.Tensor, shape (...), optional
-            How what a mask turns into is :func:`~loupe.diffusion.discrete.sharpened`; whether it goes does not depend
-            on them.
+            How the distribution of new tokens is :func:`~loupe.diffusion.discrete.sharpened`; they do not affect which
+            masks are replaced.
         confidence : torch.Tensor, shape (..., L), optional
-            As many masks go, but those where it is greatest.
+            As many masks are replaced, but those with the highest confidence.
         """
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
@@ -242,7 +242,7 @@ class Absorbing(Graph):
         self.check_tokens(x, self.states, "x")
         sharp = sharpness(temperature, top_p, x.shape[:-1], x.device)
         flat, states = log_score.reshape(-1, self.states), x.flatten().clone()
-        # Random numbers for every token, masked or not: those of one do not depend on the others' fate.
+        # Random numbers for every token, masked or not: so one token's numbers do not depend on the others.
         uniform = torch.rand(x.numel(), 2, generator=generator, device=x.device, dtype=torch.float64)
         masked = states == self.mask
         sums = row_sums(flat, masked, self.tokens)
@@ -267,7 +267,7 @@ class Uniform(Graph):
     Parameters
     ----------
     tokens : int
-        N, the number of states too.
+        N, which is also the number of states.
     """
 
     @property
@@ -288,14 +288,14 @@ class Uniform(Graph):
         return (-noise).exp() * one_hot(x, self.states) - torch.expm1(-noise) / self.tokens
 
     def corrupt(self, x0, total_noise, generator=None):
-        """Tokens ``x0 (..., L)`` after ``total_noise (...)``: each drawn anew with probability ``1 - exp(-noise)``."""
+        """Tokens ``x0 (..., L)`` after ``total_noise (...)``: each is redrawn with probability ``1 - exp(-noise)``."""
         self.check_tokens(x0, self.tokens, "x0")
         draw = torch.rand(x0.shape, generator=generator, device=x0.device, dtype=torch.float64)
         fresh = self.limit(x0.shape, generator, x0.device)
         return torch.where(draw < -torch.expm1(-noise_like(total_noise, x0)), fresh, x0)
 
     def limit(self, shape, generator=None, device="cpu"):
-        """Where the chain ends: independent uniform tokens of a shape, int64."""
+        """The chain's limit: independent uniform tokens, int64 of the given shape."""
         return torch.randint(self.tokens, shape, generator=generator, device=device)
 
     def prior_gap(self, total_noise):
@@ -307,15 +307,15 @@ class Uniform(Graph):
         return torch.xlogy(own, N * own) + (N - 1) * torch.xlogy(other, N * other)
 
     def score_entropy(self, log_score, total_noise, x, x0):
-        """Denoising score entropy of each token, in nats and without the rate ([1], theorems 3.4 and 3.6).
+        """Denoising score entropy of each token in nats, without the noise rate ([1], theorems 3.4 and 3.6).
 
         ``(1/N) sum_{y != x} s_y - r_y log s_y + r_y (log r_y - 1)``. With ``e = expm1(total_noise)`` the ratios
-        ``r_y`` are ``e / (e + N)`` at a token that is as it was; at another 1, and ``1 + N / e`` for what it was.
-        Arguments as for :meth:`Absorbing.score_entropy`.
+        ``r_y`` are ``e / (e + N)`` at an unchanged token; at a changed one they are 1, and ``1 + N / e`` for the clean
+        token. Arguments as for :meth:`Absorbing.score_entropy`.
         """
         flat, noise, state, token = self._loss_arguments(log_score, total_noise, x, x0)
         e = torch.expm1(noise)
-        # Not 1 - N / (e + N), which for small noise and many tokens has no digits left.
+        # Not 1 - N / (e + N), which cancels for small noise and many tokens.
         rho = e / (e + self.tokens)
         kept = state == token
         others = torch.where(kept, rho, 1.0)
@@ -334,18 +334,18 @@ class Uniform(Graph):
         step, N = noise_like(step, x).unsqueeze(-1), self.tokens
         here = one_hot(x, N).bool()
         s = log_score.double().masked_fill(here, 0).exp()
-        # 1 + grown (s_y - mean s) and so on, in which nothing cancels when the step is small.
+        # 1 + grown (s_y - mean s) and so on: nothing cancels when the step is small.
         grown = step.expm1()
         back = s + grown * (s - s.mean(-1, keepdim=True))
         return back * ((-step).exp() * here - torch.expm1(-step) / N)
 
     def sharpen(self, log_score, x, total_noise, temperature=1.0, top_p=1.0):
-        """The log-score that belongs to sharpened probabilities of clean tokens.
+        """The log-score for sharpened probabilities of clean tokens.
 
-        With ``q(y)`` the probability of the clean token y given all other tokens, scores are in proportion to
-        ``exp(-noise) q(y) + (1 - exp(-noise)) / N``. From them q is found, changed by
-        :func:`~loupe.diffusion.discrete.sharpened`, and turned into scores again. (With masks q is the score itself, up
-        to a factor.) Where scores are not true, what is below 0 in q is taken for 0.
+        Let ``q(y)`` be the probability of the clean token y given all other tokens. Scores are proportional to
+        ``exp(-noise) q(y) + (1 - exp(-noise)) / N``. This is solved for q, which is
+        :func:`~loupe.diffusion.discrete.sharpened` and turned back into scores. (With masks q is the score itself, up
+        to a factor.) If inexact scores give negative q, it is set to 0.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""How many bits a text costs: an upper bound of the negative log-likelihood, from scores alone.
+"""Bits per token: an upper bound on the negative log-likelihood, from scores alone.
 
 References
 ----------
@@ -15,15 +15,15 @@ from loupe.checks import whole
 from loupe.diffusion.discrete.losses import rate_weighted
 
 START = 1e-3
-"""The time at which the integral begins, as published."""
+"""Start of the time integral, as published."""
 
 ENDS = 8
-"""For so many times of the integral one draw of the last step: it touches one token in a thousand, and counts little."""
+"""Times of the integral for each draw of the last step, which affects one token in a thousand and matters little."""
 
 
 @dataclass(frozen=True)
 class Bound:
-    """Parts of the bound, in nats for each sequence, shape (n,) or that of the batch, float64.
+    """The parts of the bound in nats, one for each sequence, shape (n,) or that of the batch, float64.
 
     Attributes
     ----------
@@ -32,8 +32,9 @@ class Bound:
     end : torch.Tensor
         ``-log p(x0 | x_t)`` at the time 1e-3, where the reverse process takes its last step.
     prior : torch.Tensor
-        How far the process at time 1 is from where samples start. With masks that is counted as a mask but for a uniform
-        token in ``exp(-total_noise)`` of the cases, though samples start from masks alone.
+        KL divergence of the process at time 1 from the distribution where samples start. With masks, that distribution
+        is taken as a mask, or a uniform token with probability ``exp(-total_noise)``; samples in fact start from masks
+        only.
     length : int
         Tokens of a sequence.
     times : int
@@ -47,7 +48,7 @@ class Bound:
     times: int
 
     def bits(self, strict=False):
-        """Bits per token of each sequence: the published number, or with all three parts a bound indeed."""
+        """Bits per token of each sequence: the published number, or a true bound with all three parts."""
         nats = self.path + self.end + self.prior if strict else self.path
         return nats / (self.length * math.log(2))
 
@@ -58,15 +59,15 @@ def likelihood_bound(score, x0, graph, noise, *, times=1000, batch=64, generator
     Parameters
     ----------
     score : callable
-        ``score(x, total_noise)`` gives a log-score. A network is to be in evaluation mode.
+        ``score(x, total_noise)`` gives a log-score. Put a network in evaluation mode.
     x0 : torch.Tensor of int64, shape (n, L) or (..., L)
-        The score is called with one axis of sequences.
+        The score gets them with one batch axis.
     graph : Absorbing or Uniform
     noise : GeometricNoise or LogLinearNoise
     times : int
-        For each sequence, one in each of as many equal intervals from 1e-3 to 1.
+        Number of times for each sequence, one in each of as many equal intervals from 1e-3 to 1.
     batch : int
-        Sequences that the score is called with.
+        Sequences in one call of the score.
     generator : torch.Generator, optional
 
     Returns

@@ -1,8 +1,8 @@
-"""What the chapter's models are trained on: losses of sequences in nats, shape (B,), or (...) for tokens (..., L).
+"""Training losses of discrete diffusion: nats for each sequence, shape (B,), or (...) for tokens (..., L).
 
 ``score(x, total_noise)`` gives a log-score; ``times (B,)`` come from
-:func:`~loupe.diffusion.discrete.noise.training_times`. Where times start at ``start``, the mean over times is the
-integral over them divided by ``1 - start``.
+:func:`~loupe.diffusion.discrete.noise.training_times`. If times begin at ``start``, the mean over times is the integral
+divided by ``1 - start``.
 
 References
 ----------
@@ -42,7 +42,7 @@ def score_entropy_loss(score, x0, graph, noise, times, generator=None):
 
 
 def concrete_score_loss(score, x0, graph, noise, times, generator=None):
-    """Concrete score matching [2] with the same weights: half the squared distance of scores and ratios.
+    """Concrete score matching [2] with the same weights: half the squared distance between scores and ratios.
 
     ``1/2 sum_{y != x} Q(x, y) (s_y - r_y)**2``. Arguments as for :func:`score_entropy_loss`.
     """
@@ -50,7 +50,7 @@ def concrete_score_loss(score, x0, graph, noise, times, generator=None):
     x = graph.corrupt(x0, total, generator)
     here = one_hot(x, graph.states).bool()
     away = graph.rate_to(x).masked_fill(here, 0)
-    # p(y | x0) / p(x | x0): both chains reach y from x0 as likely as their columns say.
+    # p(y | x0) / p(x | x0), from the columns of both chains
     law = graph.transition(x0, total)
     ratio = (law / law.gather(-1, x.unsqueeze(-1))).masked_fill(away == 0, 0)
     gap = graph.check_score(score(x, total), x).double().exp().masked_fill(away == 0, 0) - ratio
@@ -60,8 +60,8 @@ def concrete_score_loss(score, x0, graph, noise, times, generator=None):
 def masked_cross_entropy(score, x0, graph, noise, times, generator=None):
     """The loss of MDLM ([4], eq. 10): cross-entropy at masks, weighted with ``rate / expm1(total_noise)``.
 
-    The scores are to be those of a :class:`~loupe.diffusion.discrete.Denoiser`, which are normalised. Then the loss is
-    that of :func:`score_entropy_loss`, for every draw.
+    The scores must be normalized, as those of a :class:`~loupe.diffusion.discrete.Denoiser` are. Then the loss equals
+    :func:`score_entropy_loss` for every draw.
     """
     total, rate = noise(times)
     x = graph.corrupt(x0, total, generator)
@@ -73,8 +73,8 @@ def masked_cross_entropy(score, x0, graph, noise, times, generator=None):
 def d3pm_loss(network, x0, graph, steps, times, generator=None, *, auxiliary=0.0):
     """``steps`` times one term of the bound of D3PM with masks ([3], eq. 1), at a random step of each sequence.
 
-    After step k of T a share ``t = k / T`` of the tokens is masked. The network gives probabilities of the token behind
-    each mask over all N + 1 states; what it spends on the mask itself is lost, since no mask hides one.
+    After step k of T a share ``t = k / T`` of the tokens is masked. The network predicts each masked token over all N +
+    1 states; probability on the mask state is wasted, since clean tokens are never masks.
 
     Parameters
     ----------
@@ -85,15 +85,15 @@ def d3pm_loss(network, x0, graph, steps, times, generator=None, *, auxiliary=0.0
     steps : int
         T.
     times : torch.Tensor, shape (B,)
-        From 0 to 1, taken up to the next ``k / T``.
+        From 0 to 1, rounded up to the next ``k / T``.
     generator : torch.Generator, optional
     auxiliary : float
-        Weight of the cross-entropy at masks, which is added to train ([3], eq. 5) and is no part of the bound.
+        Weight of an extra cross-entropy at masks for training ([3], eq. 5); it is not part of the bound.
 
     Returns
     -------
     torch.Tensor, shape (B,)
-        In expectation over uniform times a bound of the negative log-likelihood, in nats.
+        In expectation over uniform times, a bound on the negative log-likelihood in nats.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def d3pm_loss(network, x0, graph, steps, times, generator=None, *, auxiliary=0.0
     """
     steps = whole("steps", steps)
     t = (times.double() * steps).ceil().clamp(1, steps) / steps
-    # The last step has no noise that a number could tell.
+    # At the last step total noise is infinite.
     total = -torch.log1p(-t.clamp_max(1 - 1 / (2 * steps)))
     draw = torch.rand(x0.shape, generator=generator, device=x0.device, dtype=torch.float64)
     t, s = t.unsqueeze(-1), (t - 1 / steps).clamp_min(0).unsqueeze(-1)
@@ -110,7 +110,7 @@ def d3pm_loss(network, x0, graph, steps, times, generator=None, *, auxiliary=0.0
     logits = of_shape("the logits", network(x, total), (*x.shape, graph.states))
     logs = logits.double().log_softmax(-1)
     right, m = logs.gather(-1, x0.unsqueeze(-1)).squeeze(-1), logs[..., graph.mask].exp()
-    share = 1 / (steps * t)  # of the masks at t, those that were none at s
+    share = 1 / (steps * t)  # masked at t but not at s
     spent = torch.log1p((1 - t) * m / t)
     stays = torch.log1p((1 - s) * m / torch.where(s > 0, s, 1))
     nats = share * (spent - right) + torch.where(s > 0, (1 - share) * (spent - stays), 0)
@@ -134,20 +134,20 @@ def autoregressive_nats(network, x0, start):
 
 
 def any_order_nats(score, x0, graph, asked, hidden=None, *, generator=None):
-    """One draw of the any-order bound: nats of the tokens at ``asked`` given those that are neither asked nor hidden.
+    """One draw of the any-order bound: nats of tokens at ``asked``, given those that are neither asked nor hidden.
 
-    The absorbing bound is the mean, over all orders, of the loss of a model that writes the tokens in that order; here
-    k of the n asked are masked, k uniform from 1 to n, and the cross-entropy of the masked counts n / k times. No part
-    of it depends on time.
+    The absorbing bound is the mean, over all orders, of the loss of a model that generates the tokens in that order.
+    Here k of the n asked tokens are masked, k uniform from 1 to n, and their cross-entropy is multiplied by n / k.
+    Nothing depends on time.
 
     Parameters
     ----------
     score : callable
-        Its scores at masks are normalised.
+        Its scores at masks must be normalized.
     x0 : torch.Tensor of int64, shape (B, L)
     graph : Absorbing
     asked, hidden : torch.Tensor of bool, shape (L,)
-        Positions to be judged, and positions that are always masked and do not count; none by default.
+        Positions to predict, and positions that are always masked and not scored (none by default).
     generator : torch.Generator, optional
 
     Returns
@@ -157,7 +157,7 @@ def any_order_nats(score, x0, graph, asked, hidden=None, *, generator=None):
     Raises
     ------
     ValueError
-        If no position is asked, or one is asked and hidden.
+        If no position is asked, or one is both asked and hidden.
     """
     options = {"generator": generator, "device": x0.device}
     n = int(asked.sum())

@@ -1,8 +1,8 @@
 """From a network's outputs to scores: modules that are called with tokens ``(..., L)`` and total noise ``(...)``.
 
 Each gives a log-score ``(..., L, states)``, and passes ``padding (..., L)`` on to its network if there is any; samplers
-and bounds take any function of this kind. With the absorbing graph a score is the probability of a token given those
-that are left, divided by ``expm1(total_noise)`` [1]: time enters by a factor that is known.
+and bounds take any function of this kind. With the absorbing graph a score is the probability of a token given the
+unmasked ones, divided by ``expm1(total_noise)`` [1]: time enters only through this known factor.
 
 References
 ----------
@@ -19,7 +19,7 @@ from loupe.diffusion.discrete.graphs import Absorbing
 
 
 class ScoreNetwork(nn.Module):
-    """A log-score from a network that is free to choose every entry, as published.
+    """A log-score from an unconstrained network, as published.
 
     Parameters
     ----------
@@ -27,13 +27,13 @@ class ScoreNetwork(nn.Module):
         Called with tokens and noise.
     graph : Absorbing or Uniform
     scale_by_noise : bool, optional
-        Whether ``log(expm1(total_noise)) + log N`` is taken off, so that a network whose output is 0 gives the score of
-        independent uniform tokens. For the absorbing graph, and by default there.
+        Whether to subtract ``log(expm1(total_noise)) + log N``, so that an output of 0 is the score of independent
+        uniform tokens. Only for the absorbing graph, where it is the default.
 
     Raises
     ------
     ValueError
-        If asked to scale with the uniform graph, where outputs of 0 are that score.
+        If set with the uniform graph, where outputs of 0 already are that score.
     """
 
     def __init__(self, network, graph, scale_by_noise=None):
@@ -47,7 +47,7 @@ class ScoreNetwork(nn.Module):
         self.scale_by_noise = absorbing if scale_by_noise is None else scale_by_noise
 
     def forward(self, x, total_noise, padding=None):
-        """The log-score, 0 at the tokens of ``x``; of float32 at least."""
+        """The log-score, 0 at the tokens of ``x``; at least float32."""
         out = self.graph.check_score(self.network(x, total_noise, **_given(padding)), x)
         out = out.float() if out.dtype in (torch.float16, torch.bfloat16) else out
         if self.scale_by_noise:
@@ -56,12 +56,12 @@ class ScoreNetwork(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """The log-score of a network that gives logits of the token behind each mask, as in MDLM [2] and RADD [1].
+    """The log-score of a network that predicts logits of masked tokens, as in MDLM [2] and RADD [1].
 
     Parameters
     ----------
     network : torch.nn.Module
-        Called with tokens and noise; its last output, for the mask itself, is not used and may be missing.
+        Called with tokens and noise; its last output, for the mask, is unused and may be missing.
     graph : Absorbing
 
     Raises
@@ -78,7 +78,7 @@ class Denoiser(nn.Module):
 
     @property
     def needs_noise(self):
-        """Whether the network is told the noise: if not, its outputs stay true while no token changes."""
+        """Whether the network takes the noise as input; if not, outputs can be reused until a token changes."""
         return bool(getattr(self.network, "condition", True))
 
     def log_probabilities(self, x, total_noise=None, padding=None):
@@ -89,7 +89,7 @@ class Denoiser(nn.Module):
         return (out.float() if out.dtype in (torch.float16, torch.bfloat16) else out).log_softmax(-1)
 
     def forward(self, x, total_noise, padding=None):
-        """The log-score; at the mask, and where there is none, it is of no use and 0 or less."""
+        """The log-score; entries of the mask state, and at unmasked tokens, are unused and at most 0."""
         return scaled_score(self.log_probabilities(x, total_noise, padding), total_noise)
 
 
@@ -98,12 +98,12 @@ def _given(padding):
 
 
 def scaled_score(log_probabilities, total_noise):
-    """The log-score ``(..., L, N + 1)`` that belongs to log-probabilities ``(..., L, N)`` of what masks hide."""
+    """The log-score ``(..., L, N + 1)`` from log-probabilities ``(..., L, N)`` of masked tokens."""
     scale = log_expm1(total_noise).to(log_probabilities)[..., None, None]
     return nn.functional.pad(log_probabilities - scale, (0, 1))
 
 
 def log_expm1(total_noise):
-    """``log(expm1(total_noise))``, float64, also for great noise."""
+    """``log(expm1(total_noise))``, float64, without overflow."""
     noise = torch.as_tensor(total_noise, dtype=torch.float64)
     return noise + torch.log(-torch.expm1(-noise))

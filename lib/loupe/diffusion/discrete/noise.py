@@ -1,7 +1,7 @@
-"""Noise schedules: how much of the corruption has happened at each time from 0 to 1.
+"""Noise schedules: total noise at each time from 0 to 1, and its rate.
 
-``total_noise`` is the integral of the rate, ``rate`` its derivative. Kernels, scores and networks know the total noise
-only; the rate multiplies the loss and the reverse process.
+``total_noise`` is the integral of the noise rate. Kernels, scores and networks depend on the total noise only; the
+noise rate multiplies the loss and the reverse process.
 """
 
 import math
@@ -40,7 +40,7 @@ class GeometricNoise:
             )
 
     def __call__(self, t):
-        """Total noise and rate at times ``t``, of float64 and the shape of ``t``."""
+        """Total noise and noise rate at times ``t``, float64, shape of ``t``."""
         t = _times(t)
         span = math.log(self.maximum / self.minimum)
         total = self.minimum * (t * span).exp()
@@ -54,7 +54,7 @@ class LogLinearNoise:
     Parameters
     ----------
     eps : float
-        Share of the tokens that is still there at time 1.
+        Share of the tokens still unmasked at time 1.
 
     Raises
     ------
@@ -69,7 +69,7 @@ class LogLinearNoise:
             raise ValueError(f"eps must lie between 0 and 1, got {self.eps}")
 
     def __call__(self, t):
-        """Total noise and rate at times ``t``, of float64 and the shape of ``t``."""
+        """Total noise and noise rate at times ``t``, float64, shape of ``t``."""
         masked = (1 - self.eps) * _times(t)
         return -torch.log1p(-masked), (1 - self.eps) / (1 - masked)
 

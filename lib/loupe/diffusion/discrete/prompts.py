@@ -1,4 +1,4 @@
-"""What stands in a sequence before anything is written: tokens that are given, and padding that is no token."""
+"""Given tokens (prompts) and padding of sequences to be sampled."""
 
 import math
 
@@ -6,7 +6,7 @@ import torch
 
 
 def restorer(given, padding, graph, shape, device="cpu"):
-    """A function that puts given tokens into their places and 0 into the padding.
+    """A function that puts given tokens in their places and 0 in the padding.
 
     Parameters
     ----------
@@ -21,13 +21,14 @@ def restorer(given, padding, graph, shape, device="cpu"):
     Returns
     -------
     restore : callable
-        From tokens (B, L) to tokens (B, L), the leading axes of ``shape`` in one.
+        From tokens (B, L) to tokens (B, L), the leading axes of ``shape`` flattened.
     padding : torch.Tensor of bool, shape (B, L), or None
 
     Raises
     ------
     ValueError
-        If shapes or kinds do not fit, a position does not exist or has two tokens, or a token is none of the graph's.
+        If shapes or dtypes do not fit, a position does not exist or has two tokens, or a token is not one of the
+        graph's.
     """
     if given is None and padding is None:
         return lambda x: x, None
@@ -50,7 +51,7 @@ def restorer(given, padding, graph, shape, device="cpu"):
 
 
 def _given(given, graph, shape, device):
-    """Where tokens are given, and which, 0 elsewhere; both of ``shape``."""
+    """A mask of given positions, and their tokens (0 elsewhere); both of ``shape``."""
     try:
         positions, tokens = (torch.as_tensor(each, device=device) for each in given)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""The weights that were released with SEDD, in this package's transformer: the same network under other names.
+"""The released SEDD weights, loaded into this package's transformer, which is the same network.
 
 Public at https://huggingface.co/louaaron/sedd-small and https://huggingface.co/louaaron/sedd-medium, with the code at
 https://github.com/louaaron/Score-Entropy-Discrete-Diffusion: absorbing, log-linear noise, GPT-2's 50,257 tokens.
@@ -18,10 +18,10 @@ from loupe.errors import LoupeError
 from loupe.networks.transformer import Transformer
 
 HEAD = 64
-"""Coordinates of a head of attention, in both sizes."""
+"""Dimension of an attention head, in both sizes."""
 
 LENGTH = 1024
-"""Tokens of a sequence of their training."""
+"""Length of their training sequences."""
 
 NAMES = {
     "vocab_embed.embedding": "embedding.weight",
@@ -49,7 +49,7 @@ def load_released_sedd(path, *, head=HEAD):
         ``model.safetensors`` or ``pytorch_model.bin`` of one of the released sizes. The latter is read by
         ``torch.load`` with ``weights_only=True``.
     head : int
-        Coordinates of a head of attention; the weights do not show it.
+        Dimension of an attention head; the weights do not determine it.
 
     Returns
     -------
@@ -59,9 +59,9 @@ def load_released_sedd(path, *, head=HEAD):
     Raises
     ------
     LoupeError
-        If there is no such file, or it is of safetensors and that package is not installed.
+        If there is no such file, or it is a safetensors file and that package is not installed.
     ValueError
-        If the weights are not those of a SEDD.
+        If the weights are not those of SEDD.
     """
     weights = translated(_read(Path(path)))
     try:
@@ -90,7 +90,7 @@ def translated(weights):
     """Released weights under the names of :class:`~loupe.networks.transformer.Transformer`."""
     found = {}
     for name, value in weights.items():
-        if name == "rotary_emb.inv_freq":  # is computed here
+        if name == "rotary_emb.inv_freq":  # computed here
             continue
         for theirs, ours in NAMES.items():
             name = name.replace(theirs, ours)

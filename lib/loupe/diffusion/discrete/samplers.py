@@ -1,7 +1,7 @@
-"""From noise to text: steps of the reversed chain, for any score, with tokens given at any positions.
+"""From noise to text: samplers for any score, with prompts at any positions.
 
-``score(x, total_noise)`` gives a log-score ``(B, L, states)`` for tokens ``(B, L)`` and total noise ``(B,)``. It is called
-with one axis of sequences whatever their shape, and with ``padding=`` where there is any.
+``score(x, total_noise)`` gives a log-score ``(B, L, states)`` for tokens ``(B, L)`` and total noise ``(B,)``. It always
+gets one batch axis, and ``padding=`` where there is any.
 
 References
 ----------
@@ -24,18 +24,18 @@ from loupe.diffusion.discrete.prompts import restorer
 
 ORDERS = ("random", "confidence")
 LAST_TIME = 1e-5
-"""Where the grid of times ends, and the last step takes all noise away."""
+"""End of the time grid; the last step removes the rest of the noise."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Texts, and what they cost.
+    """Samples, and how many evaluations they took.
 
     Attributes
     ----------
-    tokens : torch.Tensor of int64, shape (B, L), or the shape that was asked for
+    tokens : torch.Tensor of int64, shape (B, L), or the requested shape
     evaluations : torch.Tensor of int64, shape (B,) or all but the last axis of it
-        How often a network was asked about each sequence.
+        Number of network evaluations of each sequence.
     """
 
     tokens: torch.Tensor
@@ -66,38 +66,40 @@ def sample(
     Parameters
     ----------
     score : callable
-        With ``cached``, a :class:`~loupe.diffusion.discrete.Denoiser` whose network needs no noise, or what wraps one.
+        With ``cached``, a :class:`~loupe.diffusion.discrete.Denoiser` whose network does not take the noise, or a
+        wrapper of one.
     graph : Absorbing or Uniform
     noise : GeometricNoise or LogLinearNoise
     shape : tuple of int
-        Sequences B (any number of axes), and their length L.
+        Batch shape B (any number of axes), and length L.
     steps : int
-        Steps before the last one, which takes away what noise is left at the time 1e-5.
+        Steps before the last one, which removes the noise left at time 1e-5.
     method : str
-        ``"tweedie"`` (the best step for each token by itself) or ``"euler"`` (tau-leaping).
+        ``"tweedie"`` (the best step with independent tokens) or ``"euler"`` (tau-leaping).
     given : (positions, tokens), optional
-        They are put back before each step and at the end, never corrupted. Positions are int64, of shape (m,) or (B, m)
-        with as many tokens, (m,) or (B, m); or, where some sequences have more than others, bool of shape (L,) or
-        (B, L), with tokens (L,) or (B, L) that are read where it is True.
+        Prompt tokens, restored before each step and at the end. Positions are int64 of shape (m,) or (B, m), with
+        tokens (m,) or (B, m). If sequences have different numbers of them, positions are bool of shape (L,) or (B, L),
+        with tokens (L,) or (B, L) that are read where positions are True.
     generator : torch.Generator, optional
     device : str or torch.device
     race : torch.dtype, optional
-        Draw by an exponential race in these digits over all states, as published code does; exactly by default.
+        Use exponential sampling over all states in this dtype, as published code does; exact draws by default.
     cached : bool
-        Ask the network about a sequence only if a token of it has changed and masks are left [3]; the samples are
-        the same. The score says that time is no more than its known factor by an attribute ``needs_noise = False``: a
-        function around a denoiser may be given it.
+        Evaluate the network on a sequence only if one of its tokens has changed and masks are left [3]; the samples are
+        the same. The score must have the attribute ``needs_noise = False``; a function that wraps a denoiser may set
+        it.
     watch : callable, optional
-        ``watch(k, x)`` sees the tokens after k steps, first the noise, and last the text.
+        A callback, ``watch(k, x)``, called with the tokens after k steps; the first call gets the noise, the last the
+        text.
     temperature, top_p : float or torch.Tensor, shape (B,)
-        How the probabilities of clean tokens are :func:`~loupe.diffusion.discrete.sharpened`. When a mask goes does not
-        depend on them; for the uniform graph see :meth:`Uniform.sharpen`.
+        How the probabilities of clean tokens are :func:`~loupe.diffusion.discrete.sharpened`. They do not affect when a
+        mask is replaced; for the uniform graph see :meth:`Uniform.sharpen`.
     order : str
-        ``"random"``, or ``"confidence"``: in each step as many masks go, but those whose most probable token has the
-        greatest probability at temperature 1.
+        ``"random"``, or ``"confidence"``: each step replaces as many masks, but those whose most probable token has the
+        highest probability at temperature 1.
     padding : torch.Tensor of bool, shape (L,) or (B, L), optional
-        True where there is no token, for sequences of different lengths: token 0 stands there, and the score is called
-        with ``padding=`` (B, L).
+        For sequences of different lengths: True where there is no token. Those positions hold token 0, and the score
+        gets ``padding=`` (B, L).
 
     Returns
     -------
@@ -106,8 +108,8 @@ def sample(
     Raises
     ------
     ValueError
-        If the method is unknown, there are no steps, given tokens do not make sense, a temperature or ``top_p`` is out of
-        range, or the graph or the race does not suit the order.
+        If the method is unknown, there are no steps, given tokens are invalid, a temperature or ``top_p`` is out of
+        range, or the graph or ``race`` does not allow the order.
     RuntimeError
         If scores are not finite; the message names the step and its time.
     """
@@ -154,7 +156,7 @@ def sample(
 
 
 def _unflattened(watch, shape):
-    """What watches sees the shape that was asked for."""
+    """The callback, called with the requested shape."""
     return lambda k, x: watch and watch(k, x.view(shape))
 
 
@@ -165,7 +167,7 @@ def _by_confidence(order):
 
 
 def _confidence(graph, log_score):
-    """Log-probability of the most probable token at each position, were it masked."""
+    """Log-probability of the most probable token at each position, as if it were masked."""
     tokens = log_score[..., : graph.tokens]
     return tokens.amax(-1) - tokens.logsumexp(-1)
 
@@ -186,25 +188,25 @@ def first_hitting(
     score, graph, shape, *, given=None, generator=None, device="cpu", watch=None, temperature=1.0, top_p=1.0,
     order="random", padding=None,
 ):  # fmt: skip
-    """Samples of the absorbing chain without any error of discretisation [2]: masks go one at a time, at their own times.
+    """Samples of the absorbing chain without discretization error [2]: masks are replaced one at a time.
 
-    With k masks left at a time at which a share m of the tokens is masked, the next goes where the share is
-    ``m u**(1/k)``; which of them it is, is uniform. The law is that of :func:`sample` with endless steps.
+    With k masks left when the masked share is m, the next mask is replaced when the share is ``m u**(1/k)``, with u
+    uniform; the mask is chosen uniformly. The distribution is the limit of :func:`sample` with infinitely many steps.
 
     Parameters
     ----------
     score : callable
     graph : Absorbing
     shape, given, generator, device, watch, temperature, top_p, padding
-        As for :func:`sample`; ``watch(k, x)`` sees the tokens after k masks have gone.
+        As for :func:`sample`; ``watch(k, x)`` gets the tokens after k masks are replaced.
     order : str
-        ``"random"``, or ``"confidence"``: next goes the mask whose most probable token has the greatest probability, at
-        temperature 1. The distribution is then no longer that of :func:`sample`.
+        ``"random"``, or ``"confidence"``: the next mask is the one whose most probable token has the highest
+        probability at temperature 1. This changes the distribution.
 
     Returns
     -------
     Samples
-        Of as many evaluations as there were masks.
+        With one evaluation for each mask.
 
     Raises
     ------
@@ -258,12 +260,12 @@ def sample_autoregressive(
     top_p=1.0,
     cached=False,
 ):
-    """Texts of a causal network, one token after the other, from its own probabilities.
+    """Sample from a causal network, one token after the other.
 
     Parameters
     ----------
     network : callable
-        ``network(x)`` gives logits (B, L, states); states from ``start`` on are never drawn.
+        ``network(x)`` gives logits (B, L, states); states ``start`` and above are never drawn.
     shape : tuple of int
     start : int
         Stands before the first token, and is the number of real tokens.
@@ -304,7 +306,7 @@ def sample_autoregressive(
 
 
 class _Asked:
-    """A score that counts how often it is asked about each sequence."""
+    """A score that counts its evaluations of each sequence."""
 
     def __init__(self, score, graph, padding):
         self.score, self.evaluations = score, 0
@@ -317,7 +319,7 @@ class _Asked:
 
 
 class _Cached(_Asked):
-    """The same for a score of which noise is a known factor: it is asked only about sequences that have changed."""
+    """The same for a score whose dependence on noise is a known factor: only changed sequences are evaluated."""
 
     def __init__(self, score, graph, padding):
         if getattr(score, "needs_noise", True) or not isinstance(graph, Absorbing):
@@ -331,11 +333,11 @@ class _Cached(_Asked):
     def __call__(self, x, total_noise):
         changed = torch.ones_like(x[:, 0], dtype=torch.bool)
         if self.x is not None:
-            # Where no mask is left, none of the outputs is used.
+            # Where no mask is left, the outputs are unused.
             changed = (x != self.x).any(-1) & (x == self.graph.mask).any(-1)
         if self.x is None or changed.any():
             some = x[changed]
-            # At this noise the factor is 1, and scores are probabilities.
+            # At this noise level the factor is 1: scores are probabilities.
             noise = torch.full_like(some[:, 0], math.log(2), dtype=torch.float64)
             padding = {name: each[changed] for name, each in self.padding.items()}
             with torch.no_grad():

@@ -1,6 +1,6 @@
-"""Diffusion that stays in the cube: walls that reflect, scores that know them, and the ways back.
+"""Reflected diffusion: noise, scores, losses and samplers that stay in the unit cube.
 
-After Lou and Ermon, Reflected Diffusion Models, 2023, beside the same diffusion without walls.
+After Lou and Ermon, Reflected Diffusion Models, 2023, with the same diffusion without walls for comparison.
 """
 
 from loupe.diffusion.reflected.flow import Flow, LogLikelihood, bump, flow, log_likelihood

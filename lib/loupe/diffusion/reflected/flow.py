@@ -1,4 +1,4 @@
-"""The probability flow: the same laws at all times without any noise, and the likelihood that follows.
+"""The probability flow, an ODE with the same marginals at all times, and its likelihood.
 
 References
 ----------
@@ -24,19 +24,19 @@ MOLLIFIER = 200.0
 
 SMALLEST = 1e-12
 SHORTEST = 1e-4
-"""Steps never get shorter: where a score pushes through a wall, the flow slides along it in such steps."""
+"""Smallest step: if a score pushes through a wall, the flow slides along it in such steps."""
 
 
 def bump(x, width=MOLLIFIER):
     """The mollifier ``exp((4 - 1 / (x (1 - x))) / width)``: 1 in the middle of [0, 1], 0 at its ends.
 
-    The true score does not point through a wall; a network's may, and a flow that is slowed down there stays inside.
+    The true score never points through a wall, but a network's may; slowing the flow at the walls keeps it inside.
 
     Parameters
     ----------
     x : torch.Tensor
     width : float
-        Above 0; the greater, the nearer to the walls is it felt.
+        Above 0; the larger, the closer to the walls it acts.
     """
     return ((4 - 1 / (x * (1 - x)).clamp(min=SMALLEST)) / width).exp()
 
@@ -55,10 +55,10 @@ def flow(
     steps=None,
     times=None,
 ):
-    r"""Follow :math:`\dot x=-\tfrac12g(t)^2s(x,\sigma_t)` ([1]), backwards from noise by default.
+    r"""Follow :math:`\dot x=-\tfrac12g(t)^2s(x,\sigma_t)` ([1]), backward from noise by default.
 
-    For a reflected process it is solved on the unfolded line and folded at the end, so that stages of a solver may
-    step over a wall and points may not.
+    For a reflected process the ODE is solved on the unfolded line and folded at the end: a solver's stages may cross a
+    wall, but points stay inside.
 
     Parameters
     ----------
@@ -66,21 +66,21 @@ def flow(
         ``(x, sigma)`` to scores.
     sde : ReflectedSDE or ExplodingSDE
     x : torch.Tensor, shape (B, ...)
-        Where the flow begins; ``sde.limit`` draws it for time 1.
+        Starting points; ``sde.limit`` draws them for time 1.
     start, end : float
         Times.
     mollifier : float, optional
-        Width of :func:`bump`, by which the velocity of each coordinate is multiplied; none by default.
+        Width of :func:`bump`, which multiplies the velocity of each coordinate; none by default.
     method : str
-        Of torchdiffeq: ``dopri5`` and others choose their steps for the whole batch by its root mean square error,
-        ``euler``, ``midpoint``, ``heun2`` and ``rk4`` take ``steps`` equal ones.
+        From torchdiffeq: ``dopri5`` and others adapt their steps to the root mean square error of the whole batch;
+        ``euler``, ``midpoint``, ``heun2`` and ``rk4`` take ``steps`` equal steps.
     rtol, atol : float
-        Tolerances of the former.
+        Tolerances of adaptive methods.
     steps : int, optional
-        Steps of the latter.
+        Number of steps of fixed-step methods.
     times : sequence of float, optional
-        Times at which points are wanted, from ``start`` to ``end``, in place of the end alone: ``x`` of the result then
-        has them as its first axis. Between steps it is interpolated.
+        Times at which to return points, from ``start`` to ``end``, instead of the end alone; they are the first axis of
+        the result's ``x``. Values between steps are interpolated.
 
     Returns
     -------
@@ -89,9 +89,9 @@ def flow(
     Raises
     ------
     ValueError
-        For unknown methods, steps where there are none or none where they are needed, a mollifier that is not
-        positive or has no walls, points outside the cube, times that do not run one way within [0, 1], or a score of
-        another shape than the points.
+        For unknown methods, ``steps`` given to an adaptive method or missing from a fixed-step one, a mollifier that is
+        not positive or used without walls, points outside the cube, times that are not monotone in [0, 1], or a score
+        whose shape differs from that of the points.
     RuntimeError
         If the score or the points are not finite; the message names the step and the noise.
     """
@@ -120,20 +120,20 @@ def log_likelihood(
 
     .. math:: \log p_0(x_0)=\log p_1(x_1)+\int_0^1\nabla\cdot v\,\mathrm dt,\qquad v=-\tfrac12g^2s
 
-    Between walls this is a density only if the normal component of the score vanishes at them, as the true score's does.
-    Nothing makes a network's do so. Its paths then stick to a wall, which the divergence does not see, and the
-    exponential of what is returned does not integrate to 1: integrate it before you call it a likelihood. With a
-    mollifier the velocity vanishes at the walls, and it is a density again, of that other flow.
+    In the cube this is a density only if the normal component of the score vanishes at the walls, as the true score's
+    does. A network's need not. Its paths then stick to a wall, the divergence misses this, and the density does not
+    integrate to 1: integrate it before you call it a likelihood. With a mollifier the velocity vanishes at the walls,
+    so the result is a density again, that of the mollified flow.
 
     Parameters
     ----------
     score : callable
-        ``(x, sigma)`` to scores, differentiable by ``x``.
+        ``(x, sigma)`` to scores, differentiable in ``x``.
     sde : ReflectedSDE or ExplodingSDE
     x0 : torch.Tensor, shape (B, ...)
     probes : int, optional
-        Random signs by which Hutchinson's estimate of the divergence is taken [2], the same along the whole path of a
-        point; unbiased. By default the divergence is exact, for as many derivatives as there are dimensions.
+        Number of random noise vectors (signs) for Hutchinson's unbiased estimate of the divergence [2], fixed along
+        each path. By default the divergence is exact, at the cost of one derivative for each dimension.
     mollifier, method, rtol, atol, steps
         As in :func:`flow`. With a mollifier it is the density of that flow.
     generator : torch.Generator, optional
@@ -146,7 +146,7 @@ def log_likelihood(
     Raises
     ------
     ValueError
-        As :func:`flow`, and for less than one probe, or a score that cannot be differentiated.
+        As :func:`flow`, and for fewer than one noise vector, or a score that cannot be differentiated.
     RuntimeError
         As :func:`flow`.
     """
@@ -169,7 +169,7 @@ def log_likelihood(
 
 
 def _on_the_line(score, sde, mollifier, dtype):
-    """The velocity on the unfolded line as a drift, and what its solver has to know."""
+    """The velocity on the unfolded line as a drift, and the solver's options."""
     walls = not isinstance(sde.chart(torch.zeros(1))[1], float)
     if mollifier is not None:
         if not 0 < mollifier < float("inf"):
@@ -187,7 +187,7 @@ def _on_the_line(score, sde, mollifier, dtype):
 
     return drift, {
         "name_time": lambda t: f"sigma {sde.sigma(t).item():.3g}",
-        # So far beyond the walls a number has no digits left that say where it folds to.
+        # So far beyond the walls, rounding leaves no digits for the fold.
         "limit": 1e-2 / torch.finfo(dtype).eps if walls else None,
         "min_step": SHORTEST,
     }

@@ -1,15 +1,15 @@
-r"""The heat kernel of an interval whose walls reflect: its density, its score, its samples.
+r"""The heat kernel of an interval with reflecting walls: density, score, samples.
 
-Noise of standard deviation sigma is added to ``x0`` in [0, 1], and what leaves the interval is folded back. There are
-two series for the density of where it lands ([1]), each the Poisson dual of the other:
+Noise of standard deviation sigma is added to ``x0`` in [0, 1], and points that leave the interval are folded back. The
+density has two series ([1]), each the Poisson dual of the other:
 
 .. math::
 
    p(x\mid x_0)&=\frac1\sigma\sum_k\varphi\Bigl(\frac{x-2k-x_0}\sigma\Bigr)+\varphi\Bigl(\frac{x-2k+x_0}\sigma\Bigr)\\
    &=1+2\sum_{k\ge1}e^{-k^2\pi^2\sigma^2/2}\cos(k\pi x_0)\cos(k\pi x).
 
-The images of ``x0`` serve where sigma is small, the cosines where it is large; they balance at sigma^2 = 1 / pi. In a
-cube coordinates do not know each other, so everything here is elementwise.
+The sum over images of ``x0`` converges fast for small sigma, the cosines for large sigma; they balance at sigma^2 = 1 /
+pi. In a cube coordinates are independent, so everything here is elementwise.
 
 References
 ----------
@@ -32,11 +32,11 @@ REACH = {torch.float32: 2, torch.float64: 3}
 """Images x0 + 2k are summed for k from -reach to reach, and 2k - x0 for k from 1 - reach to reach."""
 
 COSINES = {torch.float32: 4, torch.float64: 5}
-PIECE = 32_768  # elements that are worked on at once: a dozen such tensors stay in the cache
+PIECE = 32_768  # elements processed at once: a dozen such tensors fit in the cache
 
 
 def fold(u):
-    """Fold the line onto [0, 1] like a strip of paper, at every whole number; what is inside stays.
+    """Fold the line onto [0, 1] like a strip of paper, at every integer; points inside stay.
 
     Parameters
     ----------
@@ -56,14 +56,14 @@ def fold(u):
 
 
 def unfolded(u):
-    """Where points of the line lie on the folded strip, and which way it runs there.
+    """Folded points, and the direction of the strip there.
 
     Returns
     -------
     x, direction : torch.Tensor
         ``fold(u)``, and 1 or -1, the derivative of it.
     """
-    v = torch.sub(u, (u / 2).round(), alpha=2)  # from -1 to 1, without a rounding error
+    v = torch.sub(u, (u / 2).round(), alpha=2)  # from -1 to 1, without rounding error
     direction = torch.ones_like(v).copysign(v.detach())
     return v * direction, direction
 
@@ -81,7 +81,7 @@ def sample_kernel(x0, sigma, generator=None):
     Returns
     -------
     torch.Tensor
-        Shape and dtype of ``x0``; half precision is taken to float32.
+        Shape and dtype of ``x0``; half precision becomes float32.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def sample_kernel(x0, sigma, generator=None):
 
 
 def kernel_log_density(x, x0, sigma):
-    """Logarithm of the kernel's density, coordinate by coordinate; their sum is that of the point.
+    """Log-density of the kernel for each coordinate; sum them for the point.
 
     Parameters and errors are those of :func:`kernel_score`.
 
@@ -115,19 +115,18 @@ def kernel_log_density(x, x0, sigma):
 
 
 def kernel_score(x, x0, sigma):
-    """Derivative of the kernel's log-density by ``x``: where a noisy point most probably came from.
+    """Derivative of the kernel's log-density in ``x``.
 
-    Exact to rounding, for all noise levels and however far ``x`` is from ``x0``; 0 at both walls. It can be
+    Exact up to rounding at all noise levels and any distance of ``x`` from ``x0``; 0 at both walls. It can be
     differentiated again.
 
     Parameters
     ----------
     x, x0 : torch.Tensor, shape (B, ...)
-        Noisy and clean points, values in [0, 1], float32 or float64; half precision is taken to float32. On a GPU the
-        values are not checked, since looking at them would wait for it; nor are they under transforms of ``torch.func``
-        and ``torch.compile``.
+        Noisy and clean points, values in [0, 1], float32 or float64; half precision becomes float32. Values are not
+        checked on a GPU, where the check would wait, nor under ``torch.func`` transforms and ``torch.compile``.
     sigma : torch.Tensor, shape (B,) or one that broadcasts to (B, ...), or float
-        Standard deviation of the noise, above 0: of each row, or, with as many axes as ``x``, of each coordinate.
+        Standard deviation of the noise, above 0: one for each row, or with as many axes as ``x``, for each coordinate.
 
     Returns
     -------
@@ -137,7 +136,7 @@ def kernel_score(x, x0, sigma):
     Raises
     ------
     ValueError
-        If shapes differ, sigma is not positive, or values lie outside [0, 1] or are whole numbers.
+        If shapes differ, sigma is not positive, or values lie outside [0, 1] or are integers.
     """
 
     def images(x, x0, sigma, reach):
@@ -152,7 +151,7 @@ def kernel_score(x, x0, sigma):
 
 
 def kernel_cdf(x, x0, sigma):
-    """Probability that the kernel's draw lies below ``x``, coordinate by coordinate.
+    """Probability that a draw from the kernel lies below ``x``, for each coordinate.
 
     Parameters and errors are those of :func:`kernel_score`.
 
@@ -179,18 +178,18 @@ def kernel_cdf(x, x0, sigma):
 
 
 def image_sums(x, x0, sigma, reach):
-    """Sums of w and of w (x0 - y) / 2 over images y of x0, w being the density at x of y's bell over that of x0's own.
+    """Sums of w and w (x0 - y) / 2 over images y of x0; w is the density at x of the Gaussian at y over that at x0.
 
-    No image is nearer to x than x0 itself, so that w never exceeds 1, and no score is lost where the density is too
-    small a number: the sums are the denominator and the numerator of a softmax whose largest term is 1. Powers are
-    those of 2, since MKL's exp takes thirty times as long where it underflows.
+    No image is closer to x than x0 itself, so w never exceeds 1 and the score survives where the density underflows:
+    the sums are the denominator and numerator of a softmax whose largest term is 1. We use powers of 2, since MKL's exp
+    takes thirty times as long where it underflows.
     """
     rate = -2 / (math.log(2) * sigma**2)
     total, half = 1.0, 0.0
     for k in range(1, reach + 1):
         left, left0 = (x, x0) if k == 1 else (x + (k - 1), x0 + (k - 1))
         right, right0 = k - x, k - x0
-        # Summed so that a small x0 is not lost beside a whole number, and the score vanishes at both walls.
+        # This order keeps the digits of a small x0 beside an integer, and the score vanishes at both walls.
         up = ((right + x0) * (k * rate)).exp2()  # y = x0 + 2k
         down = ((x + right0) * (k * rate)).exp2()  # y = x0 - 2k
         above = (right * (right0 * rate)).exp2()  # y = 2k - x0
@@ -222,10 +221,10 @@ def cosine_sums(x, x0, sigma):
 
 
 def _by_size(images, cosines, x, x0, sigma):
-    """Each row by the series that suits its sigma."""
+    """Each row by the series that converges faster at its sigma."""
     reach = REACH[x.dtype]
     if x.device.type != "cpu" or not readable(x, x0, sigma):
-        # To sort rows would wait for the GPU, which has time for both series; and a transform cannot.
+        # Sorting rows would wait for the GPU, which can afford both series; under a transform it is impossible.
         row = per_row(sigma, x)
         fine = images(x, x0, row.clamp(max=BALANCE), reach)
         return torch.where(row >= BALANCE, cosines(x, x0, row.clamp(min=BALANCE)), fine)
@@ -247,14 +246,14 @@ def _by_size(images, cosines, x, x0, sigma):
 
 
 def per_row(values, x):
-    """``values (B,)`` with as many axes as ``x (B, ...)``; what has as many stays."""
+    """``values (B,)`` with as many axes as ``x (B, ...)``; unchanged if they already have them."""
     if values.ndim == x.ndim:
         return values
     return values.reshape(-1, *(1,) * (x.ndim - 1))
 
 
 def check_cube(x, name):
-    """Raise ValueError unless ``x`` holds floating-point numbers in [0, 1]; on a GPU its values are not looked at."""
+    """Raise ValueError unless ``x`` holds floating-point numbers in [0, 1]; on a GPU values are not checked."""
     if not torch.is_floating_point(x):
         hint = ": divide by 255" if x.dtype == torch.uint8 else ""
         raise ValueError(f"{name} must hold floating-point numbers in [0, 1], got {x.dtype}{hint}")
@@ -265,7 +264,7 @@ def check_cube(x, name):
 
 
 def checked_sigma(sigma, x, each=False):
-    """Noise levels of the rows of ``x``, shape (B,), of its dtype and device; with ``each`` also of all its axes."""
+    """Noise levels of the rows of ``x``, shape (B,), in its dtype and device; with ``each`` also one for each entry."""
     sigma, rows = torch.as_tensor(sigma, dtype=x.dtype, device=x.device), x.shape[:1]
     if sigma.ndim == 0:
         sigma = sigma.expand(rows)

@@ -1,4 +1,4 @@
-"""Constrained denoising score matching, and the bound of the likelihood that it is.
+"""Constrained denoising score matching, and the likelihood bound that it gives.
 
 References
 ----------
@@ -15,14 +15,14 @@ from loupe.diffusion.reflected.sde import ReflectedSDE, checked_data
 from loupe.diffusion.times import training_times
 
 EARLIEST = 1e-5
-"""Earliest time of training."""
+"""Earliest training time."""
 
 WEIGHTINGS = ("variance", "likelihood")
 ENOUGH = 2.0
-"""Last noise after which the law is uniform to 1e-17."""
+"""Smallest final noise for which the distribution is uniform to 1e-17."""
 
 CLOSEST = 8
-"""Standard deviations of the first noise that must fit between two grey levels, if it is not to mix them."""
+"""Standard deviations of the first noise that must fit between two gray levels, so that it does not mix them."""
 
 
 def denoising_loss(score, x0, sde, t=None, generator=None, *, weighting="variance"):
@@ -31,15 +31,15 @@ def denoising_loss(score, x0, sde, t=None, generator=None, *, weighting="varianc
     .. math:: \tfrac12\lambda_t\,\bigl\|s_\theta(x,\sigma_t)-\nabla_x\log p_t(x\mid x_0)\bigr\|^2
 
     for a noisy point :math:`x\sim p_t(\cdot\mid x_0)`. The weight is :math:`\lambda=\sigma^2` or :math:`\lambda=g^2`,
-    which for this schedule differ by the constant factor :math:`2\ln(\sigma_{\max}/\sigma_{\min})`. Its minimum is the
-    score of the data with noise.
+    which for this schedule differ by the constant factor :math:`2\ln(\sigma_{\max}/\sigma_{\min})`. The minimizer is
+    the score of the noisy data.
 
     Parameters
     ----------
     score : callable
         ``(x, sigma)`` to scores of the shape of ``x``.
     x0 : torch.Tensor, shape (B, ...)
-        Clean points, for a reflected process in [0, 1].
+        Clean points; in [0, 1] for a reflected process.
     sde : ReflectedSDE or ExplodingSDE
     t : torch.Tensor, shape (B,), optional
         Times in [0, 1]; stratified over the batch by default.
@@ -55,7 +55,7 @@ def denoising_loss(score, x0, sde, t=None, generator=None, *, weighting="varianc
     Raises
     ------
     ValueError
-        For data outside the cube, another weighting, or a score of another shape than the points.
+        For data outside the cube, an unknown weighting, or a score whose shape differs from that of the points.
     """
     if weighting not in WEIGHTINGS:
         raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}, got {weighting!r}")
@@ -64,7 +64,7 @@ def denoising_loss(score, x0, sde, t=None, generator=None, *, weighting="varianc
         t = training_times(len(x0), generator, start=EARLIEST, device=x0.device)
     sigma = checked_sigma(sde.sigma(t), x0)
     x = sde.noised(x0, sigma, generator)
-    # Times sigma both are numbers of order 1, whatever the noise.
+    # Multiplied by sigma, both are of order 1 at any noise level.
     found = of_shape("the score", score(x, sigma), x.shape)
     error = per_row(sigma, x) * (found - sde.kernel_score(x, x0, sigma))
     values = error.square().flatten(1).sum(1) / 2
@@ -72,23 +72,23 @@ def denoising_loss(score, x0, sde, t=None, generator=None, *, weighting="varianc
 
 
 def likelihood_bound(score, x0, sde, *, times=20, levels=256, batch=256, generator=None):
-    """An upper bound of the negative log-likelihood of grey levels, in nats ([1]).
+    """An upper bound on the negative log-likelihood of gray levels, in nats ([1]).
 
-    It is the loss with its likelihood weighting over all times. What it leaves out is, in nats for each dimension, less
-    than 1e-17 at the end, for ``sigma_max`` of 2 or more, and at the beginning less than 2e-4 for the largest
-    ``sigma_min`` that is accepted and 1e-50 for 1e-4: there the first noise cannot mix two grey levels.
+    It is the loss with likelihood weighting, integrated over all times. The omitted terms are small, in nats for each
+    dimension: at the end, less than 1e-17 for ``sigma_max`` of 2 or more; at the start, less than 2e-4 for the largest
+    accepted ``sigma_min`` and 1e-50 for 1e-4, since that noise cannot mix two gray levels.
 
     Parameters
     ----------
     score : callable
         ``(x, sigma)`` to scores.
     x0 : torch.Tensor, shape (n, ...)
-        Grey levels divided by ``levels - 1``.
+        Gray levels divided by ``levels - 1``.
     sde : ReflectedSDE
     times : int
         Stratified times for each point.
     levels : int
-        Grey levels from 0 to 1.
+        Gray levels from 0 to 1.
     batch : int
         Noisy points in one call of the score.
     generator : torch.Generator, optional
@@ -96,13 +96,13 @@ def likelihood_bound(score, x0, sde, *, times=20, levels=256, batch=256, generat
     Returns
     -------
     torch.Tensor, shape (n,), float64
-        Unbiased for the bound of each point. Divide by d ln 2 for bits per dimension.
+        An unbiased estimate of each point's bound. Divide by d ln 2 for bits per dimension.
 
     Raises
     ------
     ValueError
-        If the process is not reflected, its first noise mixes grey levels, its last one leaves something of the data,
-        or data lie outside the cube.
+        If the process is not reflected, ``sigma_min`` mixes gray levels, ``sigma_max`` is too small to reach noise, or
+        data lie outside the cube.
     """
     levels, times, batch = whole("levels", levels, 2), whole("times", times), whole("batch", batch)
     if not isinstance(sde, ReflectedSDE):
@@ -128,5 +128,5 @@ def likelihood_bound(score, x0, sde, *, times=20, levels=256, batch=256, generat
 
 
 def bits_per_dimension(nats, dimensions):
-    """Nats of a whole point as bits for each of its dimensions."""
+    """Nats of a point, converted to bits per dimension."""
     return nats / (dimensions * math.log(2))

@@ -1,4 +1,4 @@
-"""A law in the cube that can be noised exactly: points with noise, folded at the walls."""
+"""A distribution in the cube that can be noised exactly: a mixture of reflected heat kernels."""
 
 import torch
 
@@ -15,8 +15,8 @@ from loupe.diffusion.reflected.kernel import (
 class KernelMixture:
     """A mixture of reflected heat kernels around given points.
 
-    With more noise it is again one: the kernels form a semigroup. So its density and score at every noise level are
-    known, and it is a score for samplers, flows and likelihoods: ``mixture.score(x, sigma)``.
+    Adding noise gives another such mixture: the kernels form a semigroup. So density and score are known at every noise
+    level, and ``mixture.score(x, sigma)`` works in samplers, flows and likelihoods.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ class KernelMixture:
     weights : torch.Tensor, shape (K,)
         Above 0; they are divided by their sum.
     width : float
-        Standard deviation of the noise around each point; 0 for the points alone.
+        Standard deviation of the noise around each point; 0 for point masses.
 
     Raises
     ------
@@ -66,7 +66,7 @@ class KernelMixture:
         return kernel_log_density(*pairs).sum(-1).view(B, K) + self.log_weights.to(x)
 
     def log_density(self, x, sigma=0.0):
-        """Log-density, shape (B,), of points ``x (B, d)``; beyond the walls, of where they fold to."""
+        """Log-density, shape (B,), of points ``x (B, d)``; points beyond the walls are folded first."""
         return self.log_joint(x, sigma).logsumexp(1)
 
     def log_posterior(self, x, sigma=0.0):
@@ -74,11 +74,11 @@ class KernelMixture:
         return self.log_joint(x, sigma).log_softmax(1)
 
     def score(self, x, sigma):
-        """Gradient of the log-density with noise, shape of ``x (B, d)``."""
+        """Score of the noisy mixture, shape of ``x (B, d)``."""
         return slope(lambda at: self.log_density(at, sigma), x)
 
     def class_score(self, x, sigma, labels):
-        """That of one component each, ``labels (B,)``."""
+        """Score of one component for each point, ``labels (B,)``."""
         rows = torch.arange(len(x), device=x.device)
         return slope(lambda at: self.log_joint(at, sigma)[rows, labels], x)
 
@@ -92,20 +92,20 @@ class KernelMixture:
 
 
 def corner_mixture(dtype=torch.float64):
-    """Four points with noise, three of them at walls: the chapter's law whose every answer is known (d = 2)."""
+    """Four noisy points, three of them at walls (d = 2): a distribution with known density and score."""
     means = torch.tensor([(0.0, 0.0), (1.0, 0.3), (0.4, 1.0), (0.8, 0.75)], dtype=dtype)
     return KernelMixture(means, torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=dtype), width=0.05)
 
 
 def cell_probabilities(mixture, levels=256):
-    """Probability that a point of a mixture in the square is nearest to each pair of grey levels.
+    """Probability that a point of a mixture in the square is closest to each pair of gray levels.
 
     Parameters
     ----------
     mixture : KernelMixture
         With d = 2.
     levels : int
-        Grey levels, from 0 to 1 with equal distances.
+        Gray levels, evenly spaced from 0 to 1.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""From noise back to data: steps of the reverse process, with walls that fold or clip.
+"""From noise to data: steps of the reverse process, folded or clipped at the walls.
 
 References
 ----------
@@ -14,9 +14,9 @@ from loupe.diffusion.reflected.kernel import fold
 from loupe.diffusion.reflected.sde import ReflectedSDE, checked_data
 
 WALLS = {"fold": fold, "clip": lambda x: x.clamp(0, 1)}
-"""What becomes of a step that leaves the cube: reflection, of order 1, or projection, of order 1/2."""
+"""Treatment of steps that leave the cube: reflection (order 1) or projection (order 1/2)."""
 
-LAST_TIME = 1e-5  # of the published sampler
+LAST_TIME = 1e-5  # as in the published sampler
 
 
 def reverse_times(steps, device="cpu"):
@@ -45,36 +45,36 @@ def sample(
     r"""Follow the reverse process from noise to data by Euler-Maruyama steps ([1]).
 
     From noise :math:`\sigma` to :math:`\sigma'` a step is
-    :math:`x\gets\mathrm{fold}\bigl(x+(\sigma^2-\sigma'^2)\,s(x,\sigma)+\sqrt{\sigma^2-\sigma'^2}\,z\bigr)`: the variance is
-    exact, and the noise levels lie evenly in their logarithm.
+    :math:`x\gets\mathrm{fold}\bigl(x+(\sigma^2-\sigma'^2)\,s(x,\sigma)+\sqrt{\sigma^2-\sigma'^2}\,z\bigr)`: the
+    variance is exact, and noise levels are evenly spaced in their logarithm.
 
     Parameters
     ----------
     score : callable
         ``(x, sigma)`` to scores; see :mod:`loupe.diffusion.reflected.scores` for guidance and thresholds.
     sde : ReflectedSDE or ExplodingSDE
-        The latter has no walls.
+        The latter runs without walls.
     shape : tuple of int
         Of the samples, (B, ...).
     steps : int
     walls : str
-        ``"fold"`` or ``"clip"``: thresholding after each step is the latter.
+        ``"fold"`` or ``"clip"``; the latter thresholds after each step.
     start : torch.Tensor, optional
-        Noise to start from; drawn by default.
+        Initial noise; drawn by default.
     denoise : bool
-        Whether what noise is left, of ``sigma_min``, is taken away at the end by ``x + sigma^2 s`` and a clip to the
-        cube. Tweedie's formula holds where no wall is near; with walls it is an approximation.
+        Whether to remove the remaining noise of ``sigma_min`` at the end, by ``x + sigma^2 s`` and a clip to the cube.
+        Tweedie's formula is exact away from the walls; near a wall it is an approximation.
     compat : str, optional
-        ``"official"`` for the steps as published: g^2 / steps in place of the difference of variances, times from 1 to
-        1e-5 of which the last is not stepped from, and no denoising, so that samples keep some noise.
+        ``"official"`` for the steps of the published code: g^2 / steps instead of the difference of variances, times
+        from 1 to 1e-5 without a step from the last, and no denoising, so samples keep some noise.
     correct : int
-        Langevin steps after each step of that sampler, of signal-to-noise ratio 0.01.
+        Langevin steps after each step of the ``"official"`` sampler, at signal-to-noise ratio 0.01.
     generator : torch.Generator, optional
         On the device.
     device : str or torch.device
     dtype : torch.dtype
     watch : callable, optional
-        ``watch(k, x)`` sees the points after k steps, first the noise.
+        A callback, ``watch(k, x)``, called with the points after k steps; the first call gets the noise.
 
     Returns
     -------
@@ -83,8 +83,8 @@ def sample(
     Raises
     ------
     ValueError
-        For words that are not known, no steps, corrections without the published sampler, a start outside the cube, or
-        a score of another shape than the points.
+        For unknown options, no steps, ``correct`` without ``compat``, a start outside the cube, or a score whose shape
+        differs from that of the points.
     RuntimeError
         If a score is not finite; the message names the step and the noise.
     """
@@ -132,9 +132,9 @@ def sample(
 
 
 def interior_tweedie(score, x, sde):
-    """Take the last noise away, ``x + sigma_min^2 s``, and clip to the cube.
+    """Remove the last noise, ``x + sigma_min^2 s``, and clip to the cube.
 
-    The formula is that of a diffusion without walls: with walls it holds for coordinates many ``sigma_min`` from both.
+    This is the formula without walls: it holds for coordinates many ``sigma_min`` away from both walls.
     """
     sigma = torch.full((len(x),), sde.sigma_min, device=x.device, dtype=x.dtype)
     return (x + sde.sigma_min**2 * of_shape("the score", score(x, sigma), x.shape)).clamp(0, 1)
@@ -144,13 +144,13 @@ def _langevin(score, x, bounded, options, ratio=0.01):
     """A step of Langevin dynamics at one noise level, as in the published sampler: norms are means over the batch."""
     noise, slope = torch.randn(x.shape, **options), score(x)
     size, strength = (each.flatten(1).norm(dim=1).mean() for each in (noise, slope))
-    # Where there is hardly a score left, the step would have no end.
+    # Where the score is nearly 0, the step would be huge.
     step = (2 * (ratio * size / strength) ** 2).clamp(max=1)
     return bounded(x + step * slope + (2 * step).sqrt() * noise)
 
 
 def euler_reflected(drift, diffusion, x, *, time, steps, walls="fold", generator=None):
-    """Run a reflected process with a drift forwards in [0, 1], by Euler-Maruyama steps.
+    """Run a reflected process with a drift forward in [0, 1], by Euler-Maruyama steps.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def euler_reflected(drift, diffusion, x, *, time, steps, walls="fold", generator
     diffusion : float
         Constant g.
     x : torch.Tensor
-        Where paths begin, any shape.
+        Starting points, any shape.
     time : float
     steps : int
     walls : str
@@ -169,7 +169,7 @@ def euler_reflected(drift, diffusion, x, *, time, steps, walls="fold", generator
     Returns
     -------
     torch.Tensor
-        Where they end.
+        End points.
     """
     if walls not in WALLS:
         raise ValueError(f"walls must be one of {', '.join(WALLS)}, got {walls!r}")
@@ -183,4 +183,4 @@ def euler_reflected(drift, diffusion, x, *, time, steps, walls="fold", generator
 
 
 def _look_away(k, x):
-    """Nobody watches."""
+    """The default callback: do nothing."""

@@ -1,8 +1,8 @@
-"""Scores as functions of ``(x, sigma)``: of a network, guided towards a class, or with a threshold.
+"""Scores as functions of ``(x, sigma)``: from a network, with guidance, or with a threshold.
 
-A score is any callable: points ``x (B, ...)`` and noise levels ``sigma (B,)`` give the gradient of the log-density at
-that noise, of the shape of ``x``. Everything here takes such functions and gives them. Guidance is that of all
-diffusions; the code published with [1] feeds class 0 where :func:`classifier_free` feeds no label.
+A score is any callable that maps points ``x (B, ...)`` and noise levels ``sigma (B,)`` to the gradient of the
+log-density at that noise, of the shape of ``x``. Everything here takes and returns such functions. Guidance works as in
+any diffusion; the code published with [1] feeds class 0 where :func:`classifier_free` feeds the null label.
 
 References
 ----------
@@ -36,17 +36,17 @@ __all__ = [
 
 
 class ScoreNetwork(torch.nn.Module):
-    """A network's output, divided by sigma: it has to learn something of one size at all noise levels.
+    """A network's output divided by sigma, so that its target has the same scale at all noise levels.
 
     Parameters
     ----------
     network : torch.nn.Module
         ``network(inputs, sigma)`` or ``network(inputs, sigma, labels)``, of the shape of the inputs.
     sde : ReflectedSDE or ExplodingSDE
-        Whose points it sees, scaled by ``sde.inputs``.
+        Its ``sde.inputs`` scales the network's inputs.
     levels : int, optional
-        Grey levels of data of which the likelihood is wanted: the network is then also shown where between two of them
-        each coordinate lies (:func:`level_features`), and has three times as many inputs as outputs along axis 1.
+        Number of gray levels, for likelihoods of discrete data: the network then also gets the position of each
+        coordinate between two levels (:func:`level_features`), so axis 1 has three times as many inputs as outputs.
     """
 
     def __init__(self, network, sde, levels=None):
@@ -65,10 +65,10 @@ class ScoreNetwork(torch.nn.Module):
 
 
 def level_features(x, sigma, levels):
-    """Sine and cosine of the place between two grey levels, twice the channels of ``x (B, C, ...)``.
+    """Sine and cosine of the position between two gray levels, twice the channels of ``x (B, C, ...)``.
 
-    Without them a network would have to tell 256 levels apart in a number between 0 and 1. The sine is divided by its
-    standard deviation for noise around a level: at little noise it is the noise, in its own units.
+    Without them a network would have to resolve 256 levels in a number between 0 and 1. The sine is divided by its
+    standard deviation for noise around a level: at low noise it is the noise in its own units.
     """
     phase = 2 * math.pi * (levels - 1) * x
     angle = 2 * math.pi * (levels - 1) * per_row(sigma, x)
@@ -77,9 +77,9 @@ def level_features(x, sigma, levels):
 
 
 def thresholded(score, how, share=0.995, *, data_range=(0.0, 1.0)):
-    """What practice does to a diffusion without walls: keep the predicted clean image in the cube.
+    """The usual threshold for diffusions without walls: keep the predicted clean image in the cube.
 
-    The prediction ``x + sigma^2 s`` is clipped, and turned back into a score.
+    The prediction ``x + sigma^2 s`` is clipped and turned back into a score.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def thresholded(score, how, share=0.995, *, data_range=(0.0, 1.0)):
     Raises
     ------
     ValueError
-        For another word, or a share outside (0, 1].
+        For an unknown threshold, or a share outside (0, 1].
     """
     check_threshold(how, share, data_range)
 

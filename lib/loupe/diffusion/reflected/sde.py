@@ -1,7 +1,7 @@
-"""Two diffusions with one schedule: one stays in the cube, the other runs away from it.
+"""Two diffusions with the same schedule: one reflected in the cube, the other without walls.
 
-Both add noise whose standard deviation grows from ``sigma_min`` to ``sigma_max`` as time runs from 0 to 1. They share
-their methods, so that a loss, a sampler or a network works with either.
+Both add noise whose standard deviation grows from ``sigma_min`` to ``sigma_max`` as time runs from 0 to 1. They have
+the same methods, so losses, samplers and networks work with either.
 
 References
 ----------
@@ -26,13 +26,13 @@ from loupe.diffusion.reflected.kernel import (
 
 @dataclass(frozen=True)
 class ReflectedSDE(GeometricSchedule):
-    """Brownian motion in [0, 1]^d with walls that reflect ([1]); what it forgets towards is uniform.
+    """Brownian motion in [0, 1]^d with reflecting walls ([1]); its limit is uniform.
 
-    It has no drift. Use ``sigma_min = 0.01`` for samples, and 1e-4 for the bound of the likelihood of grey levels.
+    It has no drift. Use ``sigma_min = 0.01`` for samples, and 1e-4 for the likelihood bound of gray levels.
     """
 
     def noised(self, x0, sigma, generator=None):
-        """Draw from the kernel; shape of ``x0 (B, ...)``, for ``sigma (B,)`` or one for each coordinate."""
+        """Draw from the kernel; shape of ``x0 (B, ...)``, ``sigma (B,)`` or one for each coordinate."""
         return sample_kernel(x0, sigma, generator)
 
     def kernel_score(self, x, x0, sigma):
@@ -40,41 +40,41 @@ class ReflectedSDE(GeometricSchedule):
         return kernel_score(x, x0, sigma)
 
     def limit(self, shape, generator=None, device="cpu", dtype=torch.float32, side=0.0):
-        """Draw from the uniform law, where the noise has taken everything at time 1.
+        """Draw from the uniform distribution, the limit at time 1.
 
-        With ``side`` no coordinate is nearer to a wall than that: a mollified flow hardly moves what begins there, and
-        the published sampler begins 0.01 away.
+        ``side`` keeps every coordinate at least that far from the walls: a mollified flow hardly moves points there,
+        and the published sampler starts 0.01 away.
         """
         drawn = torch.rand(shape, generator=generator, device=device, dtype=dtype)
         return side + (1 - 2 * side) * drawn if side else drawn
 
     def limit_log_density(self, x):
-        """Log-density of that law, shape (B,): 0."""
+        """Log-density of the limit, shape (B,): 0."""
         return x.new_zeros(len(x))
 
     def inputs(self, x, sigma):
-        """What a network is shown of ``x``: the cube from -1 to 1."""
+        """Network inputs: the cube rescaled to [-1, 1]."""
         return 2 * x - 1
 
     def chart(self, x):
-        """Points of the cube for points of the line, and the direction in which the fold runs there (1 or -1)."""
+        """Folded points for points of the line, and the direction of the fold there (1 or -1)."""
         return unfolded(x)
 
     def folded(self, x):
-        """Points of the cube for points of the line."""
+        """Folded points for points of the line."""
         return fold(x)
 
 
 @dataclass(frozen=True)
 class ExplodingSDE(VESDE):
-    """The same noise without walls: the variance-exploding diffusion, the baseline.
+    """The same noise without walls: the variance-exploding SDE (VESDE), the baseline.
 
     Parameters
     ----------
     sigma_min, sigma_max : float
     centre, spread : float
-        Mean and standard deviation of the data, about: where the last noise is centred, and by what a network's input
-        is scaled. The defaults are those of the unit interval.
+        Approximate mean and standard deviation of the data. They center the final noise and scale the network's inputs.
+        The defaults suit the unit interval.
     """
 
     centre: float = 0.5
@@ -91,11 +91,11 @@ class ExplodingSDE(VESDE):
         return (x0 - x) / per_row(checked_sigma(sigma, x, each=True), x) ** 2
 
     def inputs(self, x, sigma):
-        """What a network is shown of ``x``: centred, and divided by its standard deviation at this noise."""
+        """Network inputs: ``x`` centered and divided by its standard deviation at this noise."""
         return (x - self.centre) / (per_row(sigma, x) ** 2 + self.spread**2).sqrt()
 
     def chart(self, x):
-        """The point itself, and 1: there is nothing to fold."""
+        """The point itself, and 1: no fold."""
         return x, 1.0
 
     def folded(self, x):
@@ -104,7 +104,7 @@ class ExplodingSDE(VESDE):
 
 
 def checked_data(x0, sde, name="x0"):
-    """Points of shape (B, ...); in the cube, if the process is."""
+    """Checked points of shape (B, ...), in the cube for a reflected process."""
     if isinstance(sde, ReflectedSDE):
         check_cube(x0, name)
     elif not torch.is_floating_point(x0):

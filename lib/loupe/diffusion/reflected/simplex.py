@@ -1,4 +1,4 @@
-"""The simplex by way of the cube: breaking a stick.
+"""Stick breaking: a map between the cube and the simplex.
 
 References
 ----------
@@ -11,7 +11,7 @@ MARGIN = 1e-6
 
 
 def to_simplex(u):
-    """Break a stick of length 1: ``u_i`` is the share that piece i takes of what is left.
+    """Break a stick of length 1: piece i takes the share ``u_i`` of the rest.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def to_simplex(u):
     Returns
     -------
     torch.Tensor, shape (..., d)
-        Values of at least 0 whose sum is at most 1; what is missing from 1 is the last piece.
+        Values of at least 0 with a sum of at most 1; the last piece is 1 minus the sum.
     """
     left = torch.cat([torch.ones_like(u[..., :1]), (1 - u).cumprod(-1)], dim=-1)
     return u * left[..., :-1]
@@ -34,7 +34,7 @@ def from_simplex(x, margin=MARGIN):
     ----------
     x : torch.Tensor, shape (..., d)
     margin : float
-        Shares are kept this far from 0 and 1; where nothing is left, they are not determined.
+        Shares are kept this far from 0 and 1; they are undetermined once the stick is used up.
 
     Returns
     -------
@@ -52,14 +52,14 @@ def from_simplex(x, margin=MARGIN):
             f"points of the simplex have values of at least 0 with a sum of at most 1, got a least value of "
             f"{x.min().item():g} and a largest sum of {total.max().item():g}"
         )
-    # What is left before piece i is summed from the far end: there it is small, and a difference from 1 is not exact.
+    # The rest before piece i is summed from the far end: it is small there, and 1 minus a sum would lose digits.
     rest = (1 - total).clamp(min=0).unsqueeze(-1)
     left = torch.cat([x, rest], -1).flip(-1).cumsum(-1).flip(-1)[..., :-1]
     return (x / left.clamp(min=torch.finfo(x.dtype).tiny)).clamp(margin, 1 - margin)
 
 
 def simplex_log_det(u):
-    """Logarithm of the volume by which :func:`to_simplex` stretches, ``sum_i (d - i) log(1 - u_i)`` with i from 1."""
+    """Log-determinant of :func:`to_simplex`, ``sum_i (d - i) log(1 - u_i)`` with i from 1."""
     d = u.shape[-1]
     powers = torch.arange(d - 1, 0, -1, device=u.device, dtype=u.dtype)
     return (powers * torch.log1p(-u[..., :-1])).sum(-1)

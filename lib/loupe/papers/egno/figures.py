@@ -5,7 +5,18 @@ import numpy as np
 from loupe.experiment.render import score_table, table
 from loupe.papers.drawing import Picture, bench_table, drawn_from
 from loupe.papers.egno.claims import bootstrap, changed, of_windows, shared_and_new, variants
-from loupe.plotting import MUTED, SERIES, TRUTH, figure, log_axis, series, thumbnail_axes, trajectory_view
+from loupe.plotting import (
+    BLACK,
+    GROUND,
+    MUTED,
+    SERIES,
+    TRUTH,
+    figure,
+    log_axis,
+    series,
+    thumbnail_axes,
+    trajectory_view,
+)
 
 RANK = {"EGNO": 0, "EGNN-S": 1, "EGNN-R": 2, "EGNN": 3, "Linear": 5}
 """The colour of each method, in every figure."""
@@ -77,18 +88,18 @@ def trajectories(found):
             every = (len(true) - 1) // len(shown)
             for i in range(len(start)):
                 path = np.concatenate([start[None], shown])[:, i, :2].T
-                axes.plot(*true[:, i, :2].T, color="#000000", linewidth=1.1)
-                axes.plot(*true[every::every, i, :2].T, ".", color="#000000", markersize=3.5)
+                axes.plot(*true[:, i, :2].T, color=BLACK, linewidth=1.1)
+                axes.plot(*true[every::every, i, :2].T, ".", color=BLACK, markersize=3.5)
                 axes.plot(*path, "--", linewidth=0.9, color=SERIES[RANK[name]].colour)
-                axes.plot(*path[:, 1:], linestyle="none", markersize=3.8, markerfacecolor="white", markeredgewidth=0.9,
+                axes.plot(*path[:, 1:], linestyle="none", markersize=3.8, markerfacecolor=GROUND, markeredgewidth=0.9,
                           **series(RANK[name]))  # fmt: skip
-            axes.plot(*start[:, :2].T, "o", color="white", markeredgecolor="#000000", markersize=4)
+            axes.plot(*start[:, :2].T, "o", color=GROUND, markeredgecolor=BLACK, markersize=4)
             (x, y), reach = true.mean((0, 1))[:2], np.abs(true - true.mean((0, 1)))[..., :2].max() * 1.15
             axes.set(
                 xlim=(x - reach, x + reach), ylim=(y - reach, y + reach), aspect="equal", xticks=[], yticks=[]
             )
             if row == 0:
-                axes.set_title(f"system {k + 1}", fontsize=9)
+                axes.set_title(f"system {k + 1}")
     return Picture(
         sheet,
         "Six panels with paths of five particles: three systems, above as EGNO predicts them, below as EGNN-R does.",
@@ -255,11 +266,11 @@ def resolution(found):
     times = np.arange(1, 2 * P + 1) / (2 * P)
     sheet, axes = figure(height=3.4)
     axes.plot(times, but_worst(physical.T), label=f"{2 * P} times, given the time", **series(0))
-    axes.plot(times, but_worst(index.T), label=f"{2 * P} times, given the number of the slice", **series(3))
+    axes.plot(times, but_worst(index.T), label=f"{2 * P} times, given the slice", **series(3))
     axes.plot(times[1::2], but_worst(usual.T), "o", label=f"{P} times, as trained", markersize=9,
-              markerfacecolor="none", color="#000000")  # fmt: skip
+              markerfacecolor="none", color=BLACK)  # fmt: skip
     _log_error(axes)
-    axes.legend()
+    axes.legend(loc="lower right")
     shared, new = shared_and_new(np.delete(physical, physical.mean(1).argmax(), axis=0))
     ratio, low, high = bootstrap(new, shared)
     first = but_worst(physical.T)[0] / but_worst(usual.T)[0]
@@ -329,11 +340,9 @@ def ablations(found):
             text, colour = f"×{value:.2f} [{low:.2f}, {high:.2f}]", MUTED
         ticks.append(words)
         axes.barh(place, ends.mean(), color=colour, height=0.62, zorder=2)
-        axes.annotate(
-            text, (ends.mean(), place), xytext=(5, 0), textcoords="offset points", va="center", fontsize=8.5
-        )
+        axes.annotate(text, (ends.mean(), place), xytext=(5, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(ticks)), ticks)
-    axes.set(xlim=(0, 1.45 * max(errors.mean() for errors in each.values())), xlabel="F-MSE")
+    axes.set(xlim=(0, 1.6 * max(errors.mean() for errors in each.values())), xlabel="F-MSE")
     axes.grid(visible=False, axis="y")
     return Picture(
         sheet,
@@ -379,8 +388,8 @@ def thumbnail(chapter, target):
     true = np.concatenate([run["start"][0][None], run["truth"][0]])
     with thumbnail_axes(target) as axes:
         for i in range(true.shape[1]):
-            axes.plot(*true[:, i, :2].T, color="#000000", linewidth=2.5)
-            axes.plot(*true[every::every, i, :2].T, "o", color="#000000", markersize=7)
+            axes.plot(*true[:, i, :2].T, color=BLACK, linewidth=2.5)
+            axes.plot(*true[every::every, i, :2].T, "o", color=BLACK, markersize=7)
             axes.plot(*run["EGNO shown"][0, :, i, :2].T, linestyle="none", markersize=15, markerfacecolor="none",
                       markeredgewidth=2.5, **series(0))  # fmt: skip
         axes.set_aspect("equal", adjustable="datalim")

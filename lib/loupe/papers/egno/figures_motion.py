@@ -1,13 +1,15 @@
 """The chapter's pictures of people and of molecules."""
 
 import numpy as np
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
 
 from loupe.experiment.render import score_table
 from loupe.experiment.results import absent, find
 from loupe.papers.drawing import Picture, drawn_from
 from loupe.papers.egno.claims import of_windows
 from loupe.papers.egno.figures import RANK
-from loupe.plotting import SERIES, figure, trajectory_view
+from loupe.plotting import BLACK, SERIES, figure, trajectory_view
 
 PEOPLE = ("running", "walking")
 REPORTED = {  # F-MSE and A-MSE, times 100, as far as they could be confirmed
@@ -75,7 +77,7 @@ def skeletons(found):
             *((truth[p], shown[p - P] if p in known else None) for p in chosen),
         ]
         for axes, (true, predicted) in zip(panels[row], states, strict=True):
-            _draw(axes, true, run["bones"], "#000000", 1.3)
+            _draw(axes, true, run["bones"], BLACK, 1.3)
             if predicted is not None:
                 _draw(axes, predicted, run["bones"], SERIES[RANK[name]].colour, 1.1, "--")
             centre = true[:, depth].mean()
@@ -84,7 +86,7 @@ def skeletons(found):
         panels[row, 0].set_ylabel(name)
     times = [f"{1000 * 30 * (p + 1) / P / FRAME_RATE:.0f} ms" for p in chosen]
     for axes, words in zip(panels[0], ["now", *times], strict=True):
-        axes.set_title(words, fontsize=9)
+        axes.set_title(words)
     return Picture(
         sheet,
         "Rows of stick figures of a person who runs: the truth in black, predictions of four networks in colour over "
@@ -95,8 +97,12 @@ def skeletons(found):
 
 
 def _draw(axes, joints, bones, colour, width, line="-"):
-    for child, parent in bones:
-        axes.plot(*joints[[child, parent]][:, SKELETON].T, line, color=colour, linewidth=width)
+    corners = joints[np.asarray(bones).ravel()][:, SKELETON]
+    steps = np.tile([Path.MOVETO, Path.LINETO], len(bones))
+    axes.add_patch(
+        PathPatch(Path(corners, steps), fill=False, edgecolor=colour, linewidth=width, linestyle=line)
+    )
+    axes.autoscale_view()
 
 
 def molecules(chapter):

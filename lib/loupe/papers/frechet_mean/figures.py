@@ -5,7 +5,18 @@ import torch
 
 from loupe.experiment.render import table
 from loupe.geometry.series import arsinh_ratio, arsinh_square
-from loupe.plotting import GRID, MUTED, SERIES, figure, log_axis, poincare_disk, series, show, thumbnail_axes
+from loupe.plotting import (
+    BLACK,
+    GRID,
+    MUTED,
+    SERIES,
+    figure,
+    log_axis,
+    poincare_disk,
+    series,
+    show,
+    thumbnail_axes,
+)
 
 GRAPHS = {
     "disease_lp": "disease (tree)", "disease_nc_structure": "disease (tree)", "airport": "airport", "cora": "Cora",
@@ -59,12 +70,13 @@ def gradients(runs):
         point, ellipse, color = run["points"][k], run["jacobians"][k] @ circle, SERIES[k].colour
         disk.plot(*run["geodesics"][:, k].T, color=color, linewidth=1.2)
         disk.plot(*point, "o", color=color)
-        disk.annotate(name, point, xytext=(6, 4), textcoords="offset points", color=color)
+        away = 11 * (point - run["averages"][0]) / np.linalg.norm(point - run["averages"][0])
+        disk.annotate(name, point, away, textcoords="offset points", color=color, ha="center", va="center")
         plane.fill(*ellipse, color=color, alpha=0.15, linewidth=0)
         plane.plot(*ellipse, color=color, linewidth=1.4, label=name)
-    disk.plot(*run["averages"][0], "o", color="black", markersize=5)
+    disk.plot(*run["averages"][0], "o", color=BLACK, markersize=5)
     disk.set_title("Three points and their mean")
-    plane.plot(0, 0, "o", color="black", markersize=4)
+    plane.plot(0, 0, "o", color=BLACK, markersize=4)
     plane.set(aspect="equal", title="How it follows each")
     plane.axhline(0, color=GRID, zorder=0)
     plane.axvline(0, color=GRID, zorder=0)
@@ -104,11 +116,11 @@ def majorant():
     bound, ours = tangent(of(y), of(now)).sum(-1), {"color": SERIES[0].colour}
     lowest = bound.argmin()
     sheet, (above, below) = figure(height=4.6, rows=2)
-    above.plot(t, squared(t), color="black", label="g(t), the squared distance")
+    above.plot(t, squared(t), color=BLACK, label="g(t), the squared distance")
     above.plot(t, tangent(t, at), **ours, label="its tangent")
     above.plot(at, squared(at), "o", **ours)
     above.set(xlabel="t", ylabel="squared distance", title="A tangent lies above …")
-    below.plot(y, squared(of(y)).sum(-1), color="black", label="F")
+    below.plot(y, squared(of(y)).sum(-1), color=BLACK, label="F")
     below.plot(y, bound, **ours, label="sum of tangents")
     below.plot(now, squared(of(now)).sum(), "o", **ours)
     below.plot(y[lowest], bound[lowest], "v", **ours, label="its lowest point, the next mean")
@@ -116,7 +128,7 @@ def majorant():
         xlabel="y, along a diameter of the disk", ylabel="F", title="… and so does their sum", ylim=(0, 60)
     )
     above.legend()
-    below.legend()
+    below.legend(loc="upper center")
     show(
         sheet,
         alt="Above, the concave curve g(t) with its tangent. Below, F along a diameter with a bound above it that "
@@ -258,6 +270,6 @@ def thumbnail(chapter, target):
         _empty_disk(axes)
         for point, way in zip(run["points"], np.moveaxis(run["geodesics"], 1, 0), strict=True):
             axes.plot(*way.T, color=SERIES[0].colour, linewidth=3)
-            axes.plot(*point, "o", color="black", markersize=13)
+            axes.plot(*point, "o", color=BLACK, markersize=13)
         for rank, place in enumerate(run["averages"]):
             axes.plot(*place, linestyle="none", markersize=13, zorder=5, **series(rank))

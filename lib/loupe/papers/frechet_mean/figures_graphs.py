@@ -7,7 +7,7 @@ from loupe.experiment.results import find
 from loupe.papers.drawing import Picture, drawn_from
 from loupe.papers.frechet_mean.claims_links import outcome, outcomes, scores
 from loupe.papers.frechet_mean.figures import draw_runs, graph_name
-from loupe.plotting import MUTED, SERIES, figure, series
+from loupe.plotting import GROUND, MUTED, SERIES, figure, series
 
 RANK = {"Fréchet": 0, "HGCN": 1, "HNN": 2, "GCN": 3, "MLP": 4}
 """The color of each method, in every figure."""
@@ -36,7 +36,7 @@ def training(found):
         draw_runs(axes, epochs, curves, color=color, linewidth=0.9, alpha=0.8)
         stops = [one.stop for one in outcomes(found.runs, method, patience=True)]
         heights = [curve[stop // every - 1] for curve, stop in zip(curves, stops, strict=True)]
-        axes.plot(stops, heights, "X", markersize=6, color=color, markeredgecolor="white")
+        axes.plot(stops, heights, "X", markersize=6, color=color, markeredgecolor=GROUND)
         axes.plot([], [], color=color, label=label)
     axes.plot([], [], "X", color=MUTED, label="published rule stops here")
     axes.set(xlabel="epochs", ylabel="validation ROC AUC, %", title="Who arrives, and when the rule stops")
@@ -181,7 +181,7 @@ def norm_curves(found):
         panels[0, g].set_yscale("log")
         panels[0, g].set_title(graph_name(graph))
         panels[1, g].set_xlabel("epochs")
-        panels[1, g].axvspan(0, int(run["area"]), color="#f0f9f7", zorder=0)
+        panels[1, g].axvspan(0, int(run["area"]), color=MUTED, alpha=0.1, linewidth=0)
     panels[0, 0].set_ylabel("validation loss")
     panels[1, 0].set_ylabel("validation ROC AUC, %")
     panels[0, 0].legend()

@@ -1,6 +1,7 @@
 """The chapter's pictures of sets, of processes and of one training path, drawn from stored results alone."""
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.collections import LineCollection
 from scipy.stats import spearmanr
 
@@ -8,8 +9,11 @@ from loupe.experiment.claims import t_interval
 from loupe.experiment.render import score_table, table
 from loupe.papers.drawing import Picture, drawn_from
 from loupe.plotting import (
+    BLACK,
+    MUTED,
     ORDERED,
     SERIES,
+    STEPS,
     TRUTH,
     figure,
     filtration_slider,
@@ -20,7 +24,6 @@ from loupe.plotting import (
 )
 from loupe.topology import CLOUDS, spanning_tree
 
-TREE = "#6b7280"
 SLOPE_CLOUDS = ("cube_3", "cube_2", "sierpinski")
 
 from_processes = drawn_from("diffusion_processes", what="the dimension of diffusion processes")
@@ -41,7 +44,9 @@ def draw_distances(axes, run, **options):
     first, last = run["picture_steps"][[0, -1]]
     axes.grid(visible=False)
     axes.set_xlabel("step within the window")
-    return axes.imshow(run["picture"], extent=(first, last, last, first), cmap=ORDERED, **options)
+    return axes.imshow(
+        run["picture"], extent=(first, last, last, first), cmap=colormaps[ORDERED].resampled(64), **options
+    )
 
 
 def draw_diagram(axes, run, size):
@@ -84,7 +89,7 @@ def slopes(found):
         axes.plot(sizes, line, color=SERIES[rank].colour, linewidth=1)
         label = f"{CLOUDS[name].label}\nslope {run['slope'][k]:.2f}\ndimension {run['dimension'][k]:.2f}"
         place = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
-        axes.annotate(label, (sizes[-1], line[-1]), color=SERIES[rank].colour, fontsize=8.5, **place)
+        axes.annotate(label, (sizes[-1], line[-1]), color=SERIES[rank].colour, **place)
     axes.set_xlim(sizes[0] * 0.93, sizes[-1] * 1.85)
     axes.margins(y=0.12)
     log_axis(axes, "xy")
@@ -105,7 +110,7 @@ def dimensions(found):
     truth = run["truth"]
     order = np.argsort(truth, kind="stable")
     sheet, axes = figure(height=0.27 * len(order) + 1.2)
-    tick = {"marker": "|", "color": "black", "markersize": 11, "markeredgewidth": 1.6, "linestyle": "none"}
+    tick = {"marker": "|", "color": BLACK, "markersize": 11, "markeredgewidth": 1.6, "linestyle": "none"}
     for row, k in enumerate(order):
         axes.plot(truth[k], row, **tick)
         axes.plot(t_interval(values[:, k]), [row, row], color=SERIES[0].colour, linewidth=2.5)
@@ -226,9 +231,9 @@ def training(found):
 
 def _draw_path(axes, run, size):
     plane = run["plane"]
-    axes.add_collection(LineCollection(plane[run["edges"]], colors=TREE, linewidths=0.8, zorder=1))
+    axes.add_collection(LineCollection(plane[run["edges"]], colors=MUTED, linewidths=0.8, zorder=1))
     axes.set_aspect("equal", adjustable="datalim")
-    return axes.scatter(*plane.T, c=np.arange(len(plane)), cmap=ORDERED, s=size, zorder=2)
+    return axes.scatter(*plane.T, c=np.arange(len(plane)), cmap=STEPS, s=size, zorder=2)
 
 
 @from_paths

@@ -11,7 +11,7 @@ from loupe.papers.drawing import Picture, drawn_from
 from loupe.papers.ph_dimension.claims import gap_at_accuracy
 from loupe.papers.ph_dimension.claims_grid import SIMPLE, Grid, grids
 from loupe.papers.ph_dimension.figures import band, draw_diagram, draw_distances
-from loupe.plotting import ORDERED, figure, series
+from loupe.plotting import MUTED, figure, series, shades
 
 MARKERS = "osD^vXP*"
 
@@ -63,7 +63,7 @@ def _scatter(axes, grid: Grid):
 
 def _colors(rates):
     rates = np.unique(rates)
-    return dict(zip(rates, mpl.colormaps[ORDERED](np.linspace(0, 0.85, len(rates))), strict=True))
+    return dict(zip(rates, shades(len(rates)), strict=True))
 
 
 def _keys(sheet, grid: Grid):
@@ -72,12 +72,12 @@ def _keys(sheet, grid: Grid):
             mpl.lines.Line2D([], [], linestyle="none", markersize=6, marker=marker, color=color, label=label)
             for label, marker, color in entries
         ]
-        below = {"ncols": 4, "handletextpad": 0.1, "columnspacing": 1.0, "title_fontsize": 8.5}
+        below = {"ncols": 4, "handletextpad": 0.1, "columnspacing": 1.0}
         sheet.legend(handles=handles, title=title, loc=f"outside lower {place}", **below)
 
     key("learning rate", "left", [(f"{rate:g}", "o", color) for rate, color in _colors(grid.rate).items()])
     batches = enumerate(np.unique(grid.batch))
-    key("batch size", "right", [(str(batch), MARKERS[k], "#4b5563") for k, batch in batches])
+    key("batch size", "right", [(str(batch), MARKERS[k], MUTED) for k, batch in batches])
 
 
 @from_grid
@@ -179,7 +179,7 @@ def best_and_worst(found):
         top.set_title(f"{word} gap: {_gap(run):.1f}")
         end = draw_diagram(bottom, run, 8)
         bottom.set(xlim=(-0.05 * end, end), ylim=(0, end), title=f"Dimension {run['dimension']:.2f}")
-        bottom.legend(loc="lower right", fontsize=7.5)
+        bottom.legend(loc="lower right")
     panels[0, 0].set_ylabel("step within the window")
     panels[1, 0].set_ylabel("death")
     sheet.colorbar(picture, ax=panels[0], label="distance", shrink=0.8)
@@ -259,7 +259,7 @@ def adversarial(found):
         (runs["dimension"], "dimension", "… and the dimension"),
     )
     for axes, (values, label, title) in zip(panels, shown, strict=True):
-        axes.plot([0, 1], values.T, color="#9ca3af", linewidth=1, zorder=1)
+        axes.plot([0, 1], values.T, color=MUTED, alpha=0.6, linewidth=1, zorder=1)
         for arm in range(2):
             axes.plot(np.full(len(values), arm), values[:, arm], linestyle="none", zorder=2, **series(arm))
         axes.set_xticks([0, 1], ["random", "adversarial"])

@@ -2,7 +2,6 @@
 
 import math
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
@@ -20,13 +19,13 @@ from loupe.papers.drawing import bench_table
 from loupe.papers.reflected_diffusion.claims import orders
 from loupe.plotting import (
     MUTED,
-    ORDERED,
     SERIES,
     TRUTH,
     figure,
     folding_kernel,
     log_axis,
     series,
+    shades,
     show,
     thumbnail_axes,
 )
@@ -62,8 +61,7 @@ def kernel():
     x = torch.linspace(0, 1, 401, dtype=torch.float64)
     sheet, panels = figure(height=5.6, rows=2, sharex=True)
     start = torch.full_like(x, START)
-    shades = plt.get_cmap(ORDERED)(np.linspace(0, 0.85, len(SIGMAS)))
-    for sigma, colour in zip(SIGMAS, shades, strict=True):
+    for sigma, colour in zip(SIGMAS, shades(len(SIGMAS)), strict=True):
         panels[0].plot(x, kernel_log_density(x, start, sigma).exp(), color=colour, label=f"σ = {sigma:g}")
         bell = torch.exp(-(((x - START) / sigma) ** 2) / 2) / (sigma * math.sqrt(2 * math.pi))
         panels[0].plot(x, bell, ":", color=colour, linewidth=1)
@@ -97,7 +95,7 @@ def truncation(identities):
         for rest, terms in zip(np.maximum(run[f"truncation_{name}"], 1e-30), counts, strict=True):
             axes.plot(sigma, rest, line, color=colour, linewidth=1.2)
             at = int(np.argmin(np.abs(np.log(rest) - math.log(height))))
-            axes.annotate(str(terms), (sigma[at], height), color=colour, fontsize=8.5, ha=side, va="bottom")
+            axes.annotate(str(terms), (sigma[at], height), color=colour, ha=side, va="bottom")
         axes.plot([], [], line, color=colour, label=name)
     axes.axvline(BALANCE, **TRUTH)
     axes.set(ylim=(1e-18, 10), xlabel="noise σ", ylabel="largest error of the density")
@@ -146,9 +144,7 @@ def forward():
     x, _ = corner_mixture().sample(700, generator)
     noise = torch.randn(x.shape, generator=generator, dtype=x.dtype)
     sheet, panels = figure(height=4.2, rows=2, columns=3)
-    sheet.suptitle(
-        "With walls noise fills the square, without it leaves", x=0.01, ha="left", fontsize=10, weight="bold"
-    )
+    sheet.suptitle("With walls noise fills the square, without it leaves", x=0.01, ha="left", weight="bold")
     for row, walls in zip(panels, (True, False), strict=True):
         for axes, t in zip(row, (0, 0.5, 1), strict=True):
             sigma = float(sde.sigma(t))
@@ -159,9 +155,8 @@ def forward():
             axes.plot([0, 1, 1, 0, 0], [0, 0, 1, 1, 0], **TRUTH)
             half = 0.55 if walls or t == 0 else max(1.1, 2.2 * sigma)
             axes.set(xlim=(0.5 - half, 0.5 + half), ylim=(0.5 - half, 0.5 + half), aspect="equal")
-            axes.set_title(f"t = {t:g}, σ = {sigma:.2g}", fontsize=8.5)
-            axes.tick_params(labelsize=7.5)
-    panels[0, 0].set_ylabel("with walls")
+            axes.set_title(f"t = {t:g}, σ = {sigma:.2g}")
+            panels[0, 0].set_ylabel("with walls")
     panels[1, 0].set_ylabel("without")
     show(
         sheet,
@@ -181,7 +176,7 @@ def convergence(thresholding):
                                ("fold", f"folding, slope {fold_slope}", 0)):  # fmt: skip
         axes.plot(run["path_steps"], run[f"distance_{walls}"], **series(rank), label=words)
     axes.axhline(run["noise_floor"], **TRUTH)
-    axes.annotate("exact draws", (run["path_steps"][0], run["noise_floor"]), va="bottom", fontsize=8.5)
+    axes.annotate("exact draws", (run["path_steps"][0], run["noise_floor"]), va="bottom")
     log_axis(axes, "xy")
     axes.set_xticks(run["path_steps"], [str(n) for n in run["path_steps"]])
     axes.set(xlabel="steps", ylabel="Wasserstein distance", title="Folding converges faster than clipping")
@@ -203,14 +198,15 @@ def flows(identities):
     """F7: paths of the probability flow with an exact score, over the score at one noise level."""
     run, mixture = identities.first, corner_mixture()
     sheet, axes = figure(height=5.0)
-    grid = torch.linspace(0.03, 0.97, 17, dtype=torch.float64)
+    grid = torch.linspace(0.03, 0.97, 13, dtype=torch.float64)
     places = torch.cartesian_prod(grid, grid)
     arrows = 0.15 * mixture.score(places, 0.15)
     size = arrows.norm(dim=1, keepdim=True)
     arrows = arrows / size * size.clamp(max=1.0)
     axes.quiver(*places.T, *arrows.T, color=MUTED, alpha=0.55, width=0.003, scale=26)
     paths = run["flow_paths"]
-    for path in paths.transpose(1, 0, 2):
+    seen = paths[np.linspace(0, len(paths) - 1, 25).round().astype(int)]
+    for path in seen.transpose(1, 0, 2):
         axes.plot(*path.T, color=OURS, linewidth=0.8, alpha=0.8)
     axes.plot(*paths[0].T, ".", color=SERIES[3].colour, markersize=4, label="noise")
     axes.plot(*paths[-1].T, "o", color=OURS, markersize=3.5, label="end")
@@ -231,7 +227,7 @@ def mollifier():
     x = torch.linspace(0, 1, 801, dtype=torch.float64)
     sheet, axes = figure(height=2.6)
     widths = (20.0, 200.0, 2000.0)
-    for width, shade in zip(widths, plt.get_cmap(ORDERED)(np.linspace(0, 0.8, len(widths))), strict=True):
+    for width, shade in zip(widths, shades(len(widths)), strict=True):
         axes.plot(x, bump(x, width), color=shade, label=f"{width:g}")
     axes.set(xlabel="x", ylabel="factor", title="The mollifier stops the flow at the walls")
     axes.legend(title="width", loc="lower center")
@@ -293,13 +289,15 @@ def series_table():
 
 
 def mosaic(images, columns=COLUMNS, gap=1):
-    """Images (n, C, H, W) of uint8 in rows, with white gaps: (height, width) or (height, width, 3)."""
+    """Images (n, C, H, W) of uint8 in rows, with gaps through which the page is seen: (height, width, 4)."""
     images = np.moveaxis(np.asarray(images), 1, -1)
-    images = np.pad(images, ((0, -len(images) % columns), (0, gap), (0, gap), (0, 0)), constant_values=255)
+    images = np.concatenate(
+        [np.broadcast_to(images, (*images.shape[:3], 3)), np.full_like(images[..., :1], 255)], -1
+    )
+    images = np.pad(images, ((0, -len(images) % columns), (0, gap), (0, gap), (0, 0)))
     _, height, width, channels = images.shape
     rows = images.reshape(-1, columns, height, width, channels).swapaxes(1, 2)
-    sheet = rows.reshape(-1, columns * width, channels)[:-gap, :-gap]
-    return sheet[..., 0] if channels == 1 else sheet
+    return rows.reshape(-1, columns * width, channels)[:-gap, :-gap]
 
 
 def thumbnail(chapter, target):
@@ -307,4 +305,4 @@ def thumbnail(chapter, target):
     images = chapter.stored["images_reflected"].first["fold"]
     grid = mosaic(np.concatenate([images[:8], images[10:14]]), columns=4)
     with thumbnail_axes(target) as axes:
-        axes.imshow(grid, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.imshow(grid)

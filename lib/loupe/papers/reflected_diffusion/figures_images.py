@@ -28,9 +28,9 @@ BOTH = ("images_reflected", "images_exploding")
 
 
 def _draw(axes, images, title, **options):
-    axes.imshow(mosaic(images, **options), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.imshow(mosaic(images, **options))
     axes.set_axis_off()
-    axes.set_title(title, fontsize=9)
+    axes.set_title(title)
 
 
 @drawn_from(*BOTH, what="diffusion of images", seeds="")
@@ -165,7 +165,7 @@ def guidance_curves(found):
         title="The dynamic threshold loses the class again",
     )
     lines, labels = panels[1].get_legend_handles_labels()
-    sheet.legend(lines, labels, loc="outside lower center", ncols=3, fontsize=7.5, handlelength=3.2)
+    sheet.legend(lines, labels, loc="outside lower center", ncols=3, handlelength=3.2)
     return Picture(
         sheet,
         "Three panels over the weight of guidance. The overshoot of the flow without walls grows, with walls it is 0. "

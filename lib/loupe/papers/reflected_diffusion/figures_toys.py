@@ -6,7 +6,7 @@ from loupe.experiment.render import over_seeds, table
 from loupe.papers.drawing import Picture, drawn_from
 from loupe.papers.reflected_diffusion.claims import excess_mass
 from loupe.papers.reflected_diffusion.figures import OURS, PLAIN, RANK
-from loupe.plotting import SERIES, TRUTH, figure, series
+from loupe.plotting import BLACK, SERIES, TRUTH, figure, series
 
 METHODS = {  # sampler: experiment, name of its points, words
     "reflected": ("toys_reflected", "fold", "reflected, fold"),
@@ -28,6 +28,7 @@ SCATTERED = {  # sampler: title
     "flow": "flow",
     "logit": "logits",
 }
+SHOWN = 600  # points of a panel
 SQUARE = ("toys_exploding", "toys_logit", "toys_reflected")
 
 
@@ -38,18 +39,19 @@ def scatter(found):
     for k, toy in enumerate(TOYS):
         for axes, (method, title) in zip(panels[2 * k : 2 * k + 2].flat, SCATTERED.items(), strict=True):
             experiment, name, _ = METHODS.get(method, ("toys_reflected", "data", ""))
-            points = found[experiment].first[f"{toy} {name}"]
-            colour = "#000000" if method == "data" else SERIES[RANK.get(method, 0)].colour
-            axes.plot(*points.T, ".", markersize=1.4, color=colour)
+            points = found[experiment].first[f"{toy} {name}"][:SHOWN]
+            colour = BLACK if method == "data" else SERIES[RANK.get(method, 0)].colour
+            axes.plot(*points.T, ".", markersize=1.8, color=colour)
             axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xticks=[0, 1], yticks=[0, 1])
-            axes.set_title(title, fontsize=8.5)
+            axes.set_title(title)
+            axes.label_outer()
     return Picture(
         sheet,
         "Twelve scatter plots in squares, six for each distribution. None of the samplers separates all cells: with walls "
         "there are blurred clumps, with the static threshold stripes, with logits a nearly even square. On the corner "
         "mixture all find the four clusters, three of them at walls, with some points between.",
-        f"{len(points):,} points of the data and of five samplers, for the chessboard (above) and the corner mixture "
-        "(below). With clipping, points lie on the walls themselves.",
+        f"The first {len(points):,} points of the data and of five samplers, for the chessboard (above) and the corner "
+        "mixture (below). With clipping, points lie on the walls themselves.",
     )
 
 
@@ -94,14 +96,14 @@ def likelihoods(found):
     seeds, over = np.arange(len(bound)), grey["bound"] - grey["surprise"]
     spread = over.std(axis=1, ddof=1) / over.shape[1] ** 0.5
     below.errorbar(seeds, bound, spread, linestyle="none", markersize=7, **series(0))
-    below.plot(seeds, surprise, linestyle="none", color="#000000", marker="_", markersize=8)
+    below.plot(seeds, surprise, linestyle="none", color=BLACK, marker="_", markersize=8)
     entropy = float(grey.first["entropy"])
     below.axhline(entropy, **TRUTH)
     below.set_ylim(bottom=entropy - 0.02)
-    below.annotate("entropy", (-0.4, entropy), va="bottom", fontsize=8.5)
+    below.annotate("entropy", (-0.4, entropy), va="bottom")
     for words, value in (("bound", bound[0]), ("true bits of the same points", surprise[0])):
         place = {"xytext": (8, 0), "textcoords": "offset points"}
-        below.annotate(words, (seeds[0], value), **place, va="center", fontsize=8.5)
+        below.annotate(words, (seeds[0], value), **place, va="center")
     below.set(xlim=(-0.5, len(seeds) - 0.3), ylabel="bits per dimension")
     below.set_title("How close the bound comes to the true bits")
     below.set_xticks(seeds, [f"seed {seed}" for seed in grey.seeds])
@@ -122,12 +124,12 @@ def triangle(found):
     """F11: a distribution on the simplex by way of the square, and without walls."""
     runs = found.runs
     sheet, panels = figure(height=2.4, columns=3, sharey=True)
-    shown = (("data", "data", "#000000"), ("reflected", "broken sticks", OURS), ("none", "no walls", PLAIN))
+    shown = (("data", "data", BLACK), ("reflected", "broken sticks", OURS), ("none", "no walls", PLAIN))
     for axes, (name, words, colour) in zip(panels, shown, strict=True):
         axes.plot(*runs.first[f"simplex {name}"].T, ".", markersize=1.4, color=colour)
         axes.plot([0, 1, 0, 0], [0, 0, 1, 0], **TRUTH)
         axes.set(xlim=(-0.12, 1.05), ylim=(-0.12, 1.05), aspect="equal", xticks=[0, 1], yticks=[0, 1])
-        axes.set_title(words, fontsize=9)
+        axes.set_title(words)
     ours, theirs, floor = (
         1e4 * runs[f"simplex {name}"].mean() for name in ("reflected distance", "none distance", "floor")
     )

@@ -1,4 +1,4 @@
-"""Small interactive pictures: a still that tells the story, and a script that lets it move when asked."""
+"""Small interactive pictures: a still image that works alone, and a script that animates it."""
 
 from loupe.plotting.widgets.filtration import filtration_slider
 from loupe.plotting.widgets.folding import folding_kernel

@@ -73,7 +73,7 @@ def filtration_slider(points, edges, lengths, *, title: str, alt: str) -> Fragme
 
 
 def _placing(points: np.ndarray) -> tuple[np.ndarray, float]:
-    """Positions (n, 2) in the panel, y upwards, and how many units of the panel one unit of length takes."""
+    """Positions (n, 2) in the panel, y upward, and how many units of the panel one unit of length takes."""
     low, high = points.min(axis=0), points.max(axis=0)
     scale = (SIDE - 52) / float((high - low).max())
     return SIDE / 2 + (points - (low + high) / 2) * scale * np.array([1, -1]), scale

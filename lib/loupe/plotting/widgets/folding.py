@@ -1,6 +1,6 @@
 """The distribution of a reflected particle as a folded bell curve, with a slider over the noise.
 
-Three amounts of noise and a larger picture of one more stand where no script runs.
+Without a script, three noise levels are shown, and a larger picture of another one.
 """
 
 import math
@@ -107,7 +107,7 @@ def folding_kernel(x, sigmas, starts, density, *, title: str, alt: str) -> Fragm
 
         above = "".join(
             f'<div class="lk-frame"><p class="lk-step"><span>{names[i]}</span> <span>{folded[i]}\u00a0% folded</span></p>'
-            f'<div class="lw-panel" role="img" aria-label="Small frame: {words[i]}">{drawing(i, SMALL)}</div></div>'
+            f'<div role="img" aria-label="Small frame: {words[i]}">{drawing(i, SMALL)}</div></div>'
             for i in small
         )
         frames = [Frame(drawing(i, LARGE), words[i]) for i in range(len(sigmas))]

@@ -1,4 +1,4 @@
-"""What the interactive pictures share: how a notebook shows them, their page fragment, and their controls.
+"""The shared parts of interactive pictures: notebook display, page fragment, and controls.
 
 What looks and moves alike in all of them is in ``shared.css``, whose classes begin with ``lw-``, and in ``shared.js``.
 A picture of stored frames is made by :func:`loupe.plotting.frame_player` and needs no script of its own.
@@ -14,7 +14,7 @@ from importlib.resources import files
 
 @dataclass(frozen=True)
 class Fragment:
-    """A picture that a notebook shows by itself: as HTML where it can, as one line of text elsewhere.
+    """A picture that a notebook displays: as HTML where possible, otherwise as one line of text.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ aria-valuetext="{escape(said)}">
 
 
 def line(words: str) -> str:
-    """The line that says what is shown now; the script writes into it, and a screen reader reads it aloud."""
+    """The line that describes the current frame; the script updates it, and screen readers read it aloud."""
     return f'<p class="lw-line" aria-live="polite">{escape(words, quote=False)}</p>'
 
 
@@ -118,7 +118,7 @@ def _bare(name: str) -> str:
 
 
 def check_words(**words) -> None:
-    """Refuse a heading or a description that is no text, or empty."""
+    """ValueError for a heading or description that is empty or not text."""
     for name, text in words.items():
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{name} must be a text that is not empty, got {text!r}")

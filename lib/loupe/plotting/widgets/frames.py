@@ -1,7 +1,7 @@
-"""Stored pictures: played through time with a slider, or chosen by name, and turned where they are in space.
+"""Stored pictures: played with a slider or chosen by name, and rotated if they are in 3D.
 
-The pictures are made in Python, all of them. The script only puts one of them in the place of another, so no chapter
-needs a script of its own; without the script the still and its line remain.
+All pictures are made in Python. The script only swaps them, so no chapter needs its own script; without the script, the
+still image and its line remain.
 """
 
 import base64
@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from loupe.plotting.display import png
+from loupe.plotting.vector import data_address, svg
 from loupe.plotting.widgets.fragment import Fragment, assembled, check_words, choice, controls, line
 
 MIDDLE, REACH, STEPS = (240, 200), 186, 1000
@@ -80,7 +80,7 @@ def frame_player(
         hidden has the attribute ``hidden`` in every picture.
     view : pair of float, optional
         The pictures are in space, and can be turned: at first by these degrees, seen from so many degrees above. Places
-        are written ``x|y|z`` in them, in whole numbers, z upwards; they are drawn in an SVG of 480 by 400 units, in
+        are written ``x|y|z`` in them, in whole numbers, z upward; they are drawn in an SVG of 480 by 400 units, in
         which 1000 are the radius of what is seen.
     look : str
         The name of a style sheet of this folder.
@@ -213,11 +213,12 @@ def _frames(frames) -> Iterator[Frame]:
 def _html(picture) -> str:
     if isinstance(picture, str):
         return picture if picture.startswith("<") else f"<pre>{escape(picture)}</pre>"
-    kind = ""
     if isinstance(picture, Figure):
-        content = png(picture)
+        source = data_address(svg(picture))
         plt.close(picture)
-    elif isinstance(picture, bytes):
+        return f'<img alt="" src="{source}">'
+    kind = ""
+    if isinstance(picture, bytes):
         content = picture
     else:
         pixels = np.asarray(picture)

@@ -1,7 +1,7 @@
 """Three points in the Poincaré disk, the averages of them, and how far each average is from the points.
 
 The picture is drawn here, in Python, as SVG. The script only moves what is already there when a point is
-moved, and computes the averages anew; without the script the still remains.
+moved, and recomputes the averages; without the script the still image remains.
 """
 
 import math
@@ -21,10 +21,10 @@ LETTER = 19
 """How far the letter of a point stands from it."""
 
 AVERAGES = {
-    "Fréchet mean": ("#0f766e", "M-7.5 0A7.5 7.5 0 1 1 7.5 0A7.5 7.5 0 1 1-7.5 0Z"),
-    "tangent mean": ("#c2410c", "M-5.5-5.5H5.5V5.5H-5.5Z"),
-    "Einstein midpoint": ("#1d4ed8", "M0-7L6.2 4.6H-6.2Z"),
-    "Euclidean mean": ("#a16207", "M0-6L6 0L0 6L-6 0Z"),
+    "Fréchet mean": ("var(--lw-accent)", "M-7.5 0A7.5 7.5 0 1 1 7.5 0A7.5 7.5 0 1 1-7.5 0Z"),
+    "tangent mean": ("var(--lw-second)", "M-5.5-5.5H5.5V5.5H-5.5Z"),
+    "Einstein midpoint": ("var(--lw-third)", "M0-7L6.2 4.6H-6.2Z"),
+    "Euclidean mean": ("var(--lw-fourth)", "M0-6L6 0L0 6L-6 0Z"),
 }
 """The averages that can be shown, in order of drawing: colour, and marker around (0, 0).
 
@@ -101,7 +101,7 @@ def _disk(points: np.ndarray, averages: dict[str, np.ndarray], alt: str) -> str:
         for letter, point, (x, y) in zip("ABC", points, _labels(points), strict=True)
     )
     return (
-        f'<svg class="lp-disk lw-panel" viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="{escape(alt)}">'
+        f'<svg class="lp-disk" viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="{escape(alt)}">'
         f'<circle class="lp-boundary" cx="{CENTRE}" cy="{CENTRE}" r="{SCALE}"/><g class="lp-rings">{rings}'
         f'<path d="M{CENTRE - 4} {CENTRE}h8M{CENTRE} {CENTRE - 4}v8"/>{numbers}</g>'
         f'<g class="lp-arcs">{arcs}</g><g class="lp-marks">{marks}</g>{handles}</svg>'
@@ -134,7 +134,7 @@ def _spread(place: np.ndarray, points: np.ndarray) -> float:
 
 
 def _seen(place) -> tuple[float, float]:
-    """Position in the panel, whose second coordinate grows downwards."""
+    """Position in the panel, whose second coordinate grows downward."""
     return CENTRE + SCALE * float(place[0]), CENTRE - SCALE * float(place[1])
 
 
@@ -146,7 +146,7 @@ def _move(place) -> str:
 def _geodesic(start, end) -> str:
     """Path of the geodesic: an arc of the circle through both places that is orthogonal to the boundary.
 
-    Its centre ``c`` solves ``2 c·p = 1 + |p|²`` for both places. Where they and the disk's centre lie on one
+    Its center ``c`` solves ``2 c·p = 1 + |p|²`` for both places. Where they and the disk's center lie on one
     line there is no such circle, and near that line the arc cannot be told from its chord: the chord is drawn.
     """
     (a, b), (c, d) = map(tuple, (start, end))

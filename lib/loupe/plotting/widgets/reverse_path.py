@@ -1,6 +1,6 @@
-"""Texts on their way from noise to words, with a slider over the steps of discrete diffusion.
+"""Texts from noise to words, with a slider over the steps of discrete diffusion.
 
-The finished text and three states before it stand where no script runs.
+Without a script, the finished text and three earlier states are shown.
 """
 
 import math
@@ -34,7 +34,7 @@ def reverse_path(paths, times, *, title: str, alt: str) -> Fragment:
     """Show how discrete diffusion writes a text, and when each of its characters was fixed for good.
 
     A character is fixed at the first step after which it never differs from the finished text; until then it
-    is open. What is fixed is coloured by that step. Where the script runs, what a step before the last has
+    is open. What is fixed is colored by that step. Where the script runs, what a step before the last has
     changed is ringed.
 
     Parameters
@@ -43,7 +43,7 @@ def reverse_path(paths, times, *, title: str, alt: str) -> Fragment:
         By the name of the graph, such as "masks", the states of a text, or of several: 0 is the space, 1 to 26
         are a to z, 27 is the mask. All graphs have the same shape. The last state has no masks.
     times : array_like, shape (steps,)
-        The time before each step, falling from 1 towards 0. With as many times as states, the states are those
+        The time before each step, falling from 1 toward 0. With as many times as states, the states are those
         after each step; with one time less, the first state is the noise before all steps.
     title : str
         The heading, in plain words.
@@ -54,7 +54,7 @@ def reverse_path(paths, times, *, title: str, alt: str) -> Fragment:
     -------
     Fragment
         Shown by a notebook when it is the last value of a cell. Equal data give equal bytes. Of very many
-        states only some can be chosen; colours and counts still come from all of them.
+        states only some can be chosen; colors and counts still come from all of them.
     """
     check_words(title=title, alt=alt)
     paths, times = _checked(paths, times)
@@ -73,7 +73,7 @@ def reverse_path(paths, times, *, title: str, alt: str) -> Fragment:
         ]
         rows = sorted({shown[round(quarter * (len(shown) - 1) / 4)] for quarter in QUARTERS})
         above = "".join(
-            f'<p class="lr-step">{words[k]}</p><div class="lr-text lw-panel" role="img" '
+            f'<p class="lr-step">{words[k]}</p><div class="lr-text" role="img" '
             f'aria-label="{escape(_said(alt, text[k]))}">{_blocks(text, fixed, k)}</div>'
             for k in rows
         )
@@ -100,7 +100,7 @@ def _fixed(text: np.ndarray) -> np.ndarray:
 
 
 def _blocks(text: np.ndarray, fixed: np.ndarray, k: int, before: int | None = None) -> str:
-    """The characters of a state as small blocks: coloured, or open; those changed on the way are ringed."""
+    """The characters of a state as small blocks: colored, or open; those changed on the way are ringed."""
     last = len(text) - 1
     colours = (2 * (COLOURS - 1) * fixed + last) // (2 * last)
     ringed = text[k] != text[k if before is None or k == last else before]

@@ -1,4 +1,4 @@
-"""Trajectories in space that can be turned and followed through time: the truth, and what models predict."""
+"""Trajectories in 3D that can be rotated and followed through time: the truth and model predictions."""
 
 import math
 from dataclasses import asdict, is_dataclass
@@ -47,7 +47,7 @@ def trajectory_view(
     """Show predicted trajectories of particles over the true ones, in space and through time.
 
     The truth is black: solid lines and filled dots. Predictions have dashed lines and hollow marks in the
-    colours of :data:`loupe.plotting.SERIES`, in the order given. Their mean squared error at the slice shown
+    colors of :data:`loupe.plotting.SERIES`, in the order given. Their mean squared error at the slice shown
     stands under the picture, that over all slices above it.
 
     Parameters

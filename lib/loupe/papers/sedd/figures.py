@@ -1,7 +1,6 @@
 """The chapter's pictures that need no trained network: losses, samplers with exact scores, the paper's own numbers."""
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.patches import Rectangle
 
 from loupe.data.text import ALPHABET
@@ -9,7 +8,7 @@ from loupe.experiment.render import Block, table
 from loupe.experiment.results import find
 from loupe.papers.drawing import Picture, bench_table, drawn_from
 from loupe.papers.sedd.claims_reported import LM1B, TEXT8, ZERO_SHOT, ZERO_SHOT_SETS
-from loupe.plotting import GRID, ORDERED, SERIES, TRUTH, figure, log_axis, show, thumbnail_axes
+from loupe.plotting import GRID, GROUND, SERIES, TRUTH, figure, log_axis, shades, show, thumbnail_axes
 
 MASKS, UNIFORM = SERIES[0].colour, SERIES[2].colour
 STEPS = {"tweedie": ("Tweedie", "-", "o"), "euler": ("Euler", "--", "s")}
@@ -55,15 +54,16 @@ def oracle(found):
         axes, colour = (panels[0], MASKS) if graph == "absorbing" else (panels[1], UNIFORM)
         label, line, marker = STEPS[method]
         axes.errorbar(steps, surplus[k], 1.96 * run["bits_error"][k], capsize=2, linestyle=line, marker=marker,
-                      color=colour, markerfacecolor="white" if method == "euler" else colour, label=label)  # fmt: skip
+                      color=colour, markerfacecolor=GROUND if method == "euler" else colour, label=label)  # fmt: skip
     for axes, title in zip(panels, ("Masks", "Uniform tokens"), strict=True):
         axes.axhline(0, **TRUTH)
+        axes.set_yscale("symlog", linthresh=0.05, linscale=0.4)
         axes.set_title(title)
-        axes.legend()
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 0.12))
         log_axis(axes)
         axes.set_xticks(steps, [str(n) for n in steps])
         axes.set_xlabel("steps")
-    panels[0].set_ylabel("bits above the entropy")
+    panels[0].set(ylabel="bits above the entropy", ylim=(-0.03, 1.2 * np.nanmax(surplus)))
     return Picture(
         sheet,
         "Excess bits per character against the number of steps, masks left and uniform tokens right, Tweedie solid and "
@@ -125,7 +125,7 @@ def thumbnail(chapter, target):
     columns, rows = 24, 13
     path = path[np.linspace(0, len(path) - 1, rows).round().astype(int), :columns]
     fixed = (path < 27).argmax(axis=0)
-    colours = colormaps[ORDERED](np.linspace(0, 0.92, rows))
+    colours = shades(rows)
     with thumbnail_axes(target) as axes:
         for row, column in np.ndindex(path.shape):
             token, new = path[row, column], row == fixed[column]
@@ -135,5 +135,5 @@ def thumbnail(chapter, target):
                 axes.add_patch(Rectangle(corner, side, side, color=colour, linewidth=0))
             if token < 27:
                 axes.text(column, row + 0.02, ALPHABET[token], family="DejaVu Sans Mono", fontsize=17, weight="bold",
-                          ha="center", va="center", color="white" if new else colours[fixed[column]])  # fmt: skip
+                          ha="center", va="center", color=GROUND if new else colours[fixed[column]])  # fmt: skip
         axes.set(xlim=(-0.6, columns - 0.4), ylim=(rows - 0.4, -0.6))

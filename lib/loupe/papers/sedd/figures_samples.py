@@ -11,7 +11,7 @@ from loupe.experiment.render import Block, score_table
 from loupe.papers.drawing import Picture, drawn_from
 from loupe.papers.sedd.claims import texts
 from loupe.papers.sedd.figures_text import interval, style
-from loupe.plotting import SERIES, TRUTH, figure, log_axis, reverse_path
+from loupe.plotting import GROUND, SERIES, TRUTH, figure, log_axis, reverse_path
 
 MONO = "font-family:var(--pst-font-family-monospace,monospace);white-space:pre-wrap;overflow-wrap:anywhere"
 QUIET, COLOURED = "var(--loupe-quiet,#56616f)", "var(--loupe-accent,#0f766e)"
@@ -96,7 +96,7 @@ def steps_figure(found):
     for name, method, look in (
         ("absorb", "tweedie", {"label": "SEDD Absorb"}),
         ("uniform", "tweedie", {"label": "SEDD Uniform, Tweedie"}),
-        ("uniform", "euler", {"label": "SEDD Uniform, Euler", "linestyle": "--", "markerfacecolor": "white"}),
+        ("uniform", "euler", {"label": "SEDD Uniform, Euler", "linestyle": "--", "markerfacecolor": GROUND}),
     ):
         steps, found_bits = texts(found, name, method=method)
         means, halves = zip(*map(_spread, found_bits.T), strict=True)

@@ -34,8 +34,13 @@ TEXTS = {
 
 def style(name):
     """Colour, marker and line of a method, in every figure."""
-    rank = SERIES[min([*CORE, *MORE].index(name), 5)]
-    return {"color": rank.colour, "marker": rank.marker, "linestyle": ":" if name in MORE else "-"}
+    place = [*CORE, *MORE].index(name)
+    rank = SERIES[min(place, 5)]
+    return {
+        "color": rank.colour,
+        "marker": rank.marker,
+        "linestyle": ("-", ":", "-.", "--")[max(0, place - 4)],
+    }
 
 
 def interval(values):
@@ -69,7 +74,7 @@ def counted(found, text="valid"):
 def curves(found):
     """Validation bits per character while training, for all methods, beside the trivial rows."""
     sheet, axes = figure(height=4.6)
-    methods = {name: runs for name, runs in trained(found).items() if name in [*CORE, "concrete score"]}
+    methods = trained(found)
     for name, runs in methods.items():
         steps, values = runs.first["curve_steps"], runs["curve_strict"]
         look = style(name) | {"marker": "none"}
@@ -85,7 +90,7 @@ def curves(found):
         if name != "4-gram counts":
             axes.axhline(level, color=INK, linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)
             axes.annotate(f"{name} {level:.2f}", (0, level), xycoords=("axes fraction", "data"), xytext=(3, 2),
-                          textcoords="offset points", fontsize=8.5, color=MUTED)  # fmt: skip
+                          textcoords="offset points", color=MUTED)  # fmt: skip
     last = [runs["curve_strict"].mean(0)[-1] for runs in methods.values()]
     low = min([*last, *counted(found).values()])
     axes.set(ylim=(low - 0.1, max(5, *last) + 0.1), xlabel="training steps", ylabel="bits per character")

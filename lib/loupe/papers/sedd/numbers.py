@@ -44,10 +44,8 @@ def _likelihoods(chapter):
         "ar_fewer_parameters": 1 - found["autoregressive"].first["parameters"] / run["parameters"],
         "absorb": level["SEDD Absorb"],
         "ar": level["autoregressive"],
-        "uniform": level["SEDD Uniform"],
         "absorb_place": place(level["SEDD Absorb"], counts),
         "ar_place": place(level["autoregressive"], counts),
-        "bigram": counts["bigram counts"],
         "fivegram": counts["5-gram counts"],
         "masks_gap": _gap(found["sedd_uniform"], found["sedd_absorb"]),
         "order_gap": _gap(found["sedd_absorb"], found["autoregressive"]),
@@ -102,7 +100,6 @@ def _identities(chapter):
         "marginal_error": run["marginal_error"].max(),
         "marginal_control": run["marginal_control"].min(),
         "loss_error": run["loss_gap"],
-        "loss_control": run["loss_gap_control"],
         "lost_digits": float(official * (official.log() - 1) / (right * (right.log() - 1))),
     }
 
@@ -122,7 +119,6 @@ def _texts(chapter):
     found = _found(chapter, *WRITERS, "judged")
     steps, absorb = texts(found, "absorb")
     uniform, causal = texts(found, "uniform")[1].mean(0), texts(found, "autoregressive")[1][:, 0].mean()
-    entropy = {name: texts(found, name, "entropy")[1].mean(0) for name in ("absorb", "autoregressive")}
     reached = [f"it takes {n} steps to match" for n in steps[absorb.mean(0) <= causal]]
     nucleus = found.settings.nuclei[1]
     return {
@@ -135,9 +131,6 @@ def _texts(chapter):
         "judged_uniform_many": uniform[-1],
         "judged_ar": causal,
         "judged_real": found["judged"]["held_out_network"].mean(),
-        "entropy_many": entropy["absorb"][-1],
-        "entropy_ar": entropy["autoregressive"][0],
-        "entropy_real": found["judged"]["held_out_entropy"].mean(),
         "reached": [*reached, f"no number of steps up to {steps[-1]} matches"][0],
         "judged_nucleus": texts(found, "absorb", top_p=nucleus)[1].mean(),
         "judged_ar_nucleus": texts(found, "autoregressive", top_p=nucleus)[1].mean(),

@@ -58,7 +58,7 @@ def test_methods_share_text_and_steps(stored, says):
 
 
 def test_the_strict_bound_is_above_the_published_number(stored, says):
-    says("the strict bound adds the last step and the prior term")
+    says("which adds the last step and the prior term")
     runs = stored("sedd_absorb").runs
     assert (bits(runs, kind="strict") > bits(runs)).all()
 

@@ -158,23 +158,23 @@ def _point(found, name, steps=None, **options):
 
 @drawn_from(*WRITERS, "samples_time_free", "judged", **WRITING)
 def costs(found):
-    """Network evaluations and CPU time of a text, beside its quality."""
+    """Network evaluations (NFE) and CPU time per text, beside its quality."""
     some = [n for n in found.settings.sample_steps if n in (16, 64, 256)] or found.settings.sample_steps
     rows = [("autoregressive, cached", *_cost(found, "autoregressive", cached=True)),
             ("autoregressive, no cache", *_cost(found, "autoregressive", cached=False))]  # fmt: skip
     rows += [(f"SEDD Absorb, {n} steps", *_cost(found, "absorb", steps=n)) for n in some]
-    rows += [(f"time-free with cache, {n} steps", *_cost(found, "time_free", steps=n)) for n in some]
+    rows += [(f"time-free, cached, {n} steps", *_cost(found, "time_free", steps=n)) for n in some]
     rows += [("time-free, first hitting", *_cost(found, "time_free", steps=0))]
-    head = (f"sampler, {found.label}", "NFE per text", "CPU ms per text", "judge’s bits", "entropy, bits")
-    return score_table(head, rows, digits=(1, 1, 2, 2), best=("", "", "min", ""))
+    head = (f"sampler ({found.label})", "NFE", "CPU ms", "judge’s bits")
+    return score_table(head, rows, digits=(1, 1, 2))
 
 
 def _cost(found, name, **options):
     runs, judged = found[f"samples_{name}"], found["judged"]
     plain = options | {"temperature": 1.0, "top_p": 1.0, "race": ""}
     row = np.flatnonzero(np.all([runs.first[key] == value for key, value in plain.items()], axis=0))[0]
-    scores = (judged[f"{name}_{kind}"][:, row].mean(-1) for kind in ("network", "entropy"))
-    return runs["evaluations"][:, row].mean(-1), 1000 * runs["seconds"][:, row], *scores
+    scores = judged[f"{name}_network"][:, row].mean(-1)
+    return runs["evaluations"][:, row].mean(-1), 1000 * runs["seconds"][:, row], scores
 
 
 @drawn_from("samples_absorb", "judged", **WRITING)

@@ -43,6 +43,7 @@ def _likelihoods(chapter):
         "parameters": run["parameters"],
         "ar_fewer_parameters": 1 - found["autoregressive"].first["parameters"] / run["parameters"],
         "absorb": level["SEDD Absorb"],
+        "absorb_published": float(bits(found["sedd_absorb"]).mean()),
         "ar": level["autoregressive"],
         "absorb_place": place(level["SEDD Absorb"], counts),
         "ar_place": place(level["autoregressive"], counts),
@@ -142,16 +143,16 @@ def _costs(chapter):
     found = _found(chapter, *WRITERS, "samples_time_free")
     length = found.settings.length
     absorb, causal, free = (found[f"samples_{name}"] for name in ("absorb", "autoregressive", "time_free"))
-    count = len(found.settings.sample_steps)
-    milliseconds = 1000 * absorb["seconds"].mean(0)[:count]
-    steps, budget = absorb.first["steps"][:count], 1000 * causal["seconds"].mean(0)
+    steps, budget = found.settings.sample_steps, 1000 * causal["seconds"].mean(0)
+    at_length = list(absorb.first["steps"]).index(length)
+    milliseconds = 1000 * absorb["seconds"][:, at_length].mean()
     return {
         "length": length,
         "ms_ar": budget[0],
         "ms_ar_uncached": budget[-1],
-        "ms_length": milliseconds[list(steps).index(length)],
-        "steps_equal_time": float(np.interp(budget[0], milliseconds, steps)),
-        "nfe_most": free["evaluations"].mean((0, 2))[:count][-1],
+        "ms_length": milliseconds,
+        "steps_equal_time": budget[0] / milliseconds * absorb["evaluations"][:, at_length].mean(),
+        "nfe_most": free["evaluations"].mean((0, 2))[len(steps) - 1],
         "most": steps[-1],
     }
 

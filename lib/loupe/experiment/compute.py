@@ -23,7 +23,7 @@ from typing import Any
 from loupe.errors import LoupeError, shown
 from loupe.experiment import process, provenance
 from loupe.experiment.folders import StoreError, write_whole
-from loupe.experiment.store import Result, Store, probe_folders, read_result
+from loupe.experiment.store import Store, probe_folders, read_result
 from loupe.experiment.units import Unit, experiments_of
 
 Report = Callable[[str], None]
@@ -112,18 +112,12 @@ def _missing(units: Iterable[Unit], store: Store, recompute: bool, report: Repor
     todo = []
     for unit in units:
         try:
-            found = None if recompute else _stored(unit, store)
+            found = None if recompute else provenance.reusable(unit, store)
         except StoreError as error:
             report(f"{error} Computing it again now.")
             found = None
         todo += [unit] if found is None else []
     return todo
-
-
-def _stored(unit: Unit, store: Store) -> Result | None:
-    """The result of a unit, unless results that it started from have been replaced."""
-    found = store.find(unit)
-    return found if found and provenance.same_start(unit, found, store) else None
 
 
 def _rank(unit: Unit) -> tuple[int, int, int]:
@@ -198,7 +192,7 @@ class _Run:
             self.waiting.remove(unit)
             found = None
             with suppress(StoreError):
-                found = None if self.recompute else _stored(unit, self.store)
+                found = None if self.recompute else provenance.reusable(unit, self.store)
             if found is not None:
                 place.leave(done=True)
                 seconds = found.provenance.get("seconds", 0.0)
@@ -217,7 +211,7 @@ class _Run:
         """Whether to start a unit, judging from earlier units and attempts."""
         if self.end == math.inf:
             return True
-        tried = _seconds_tried(process.folder_of(unit, self.store, code))
+        tried = process.seconds_tried(process.folder_of(unit, self.store, code))
         needs = ENOUGH if _keeps_checkpoints(unit) else max(self.costs[_kind(unit)] or 0.0, tried)
         return self.end - time.monotonic() >= needs
 
@@ -297,14 +291,6 @@ def start_server(units: Iterable[Unit]) -> dict[tuple[str, str, str], dict[str, 
 
 def _keeps_checkpoints(unit: Unit) -> bool:
     return "work" in signature(experiments_of(unit.room)[unit.experiment]).parameters
-
-
-def _seconds_tried(folder: Path) -> float:
-    """How long an earlier attempt ran before its time was up."""
-    try:
-        return float((folder / "tried").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return 0.0
 
 
 def _earlier_seconds(unit: Unit, store: Store) -> float | None:

@@ -197,6 +197,14 @@ def folder_of(unit: Unit, store: Store, code: Mapping[str, str]) -> Path:
     return store.work / unit.preset / unit.slug / name
 
 
+def seconds_tried(folder: Path) -> float:
+    """How long an earlier attempt ran before its time was up."""
+    try:
+        return float((folder / "tried").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 0.0
+
+
 # --- starting and ending one --------------------------------------------------------------------------------
 
 

@@ -241,3 +241,9 @@ def same_start(unit: Unit, result: Result, store: Store) -> bool:
 def standing(unit: Unit, store: Store, origin: Callable[[Result], str]) -> str:
     """The state of a unit, as in :func:`standing_result`."""
     return standing_result(unit, store, origin)[0]
+
+
+def reusable(unit: Unit, store: Store) -> Result | None:
+    """The result of a unit, unless results that it started from have been replaced."""
+    found = store.find(unit)
+    return found if found and same_start(unit, found, store) else None

@@ -161,7 +161,7 @@ def test_publishing_asks_for_every_label(monkeypatch, tmp_path):
     """A claim without its paragraph is found before anything is executed or written."""
     original = nb.notebook_file("ph_dimension")
     bare = tmp_path / original.name
-    bare.write_bytes(original.read_bytes().replace(b"(claim-ph4)=", b""))
+    bare.write_bytes(original.read_bytes().replace(b'data-claim=\\"PH4', b'data-claim=\\"PH1'))
     monkeypatch.setattr(nb, "notebook_file", lambda slug: bare)
     monkeypatch.setattr(nb, "execute", lambda *arguments: pytest.fail("executed"))
     before = bare.read_bytes()

@@ -75,7 +75,8 @@ def ball_step(points, weights, mean, manifold):
     y = mean.unsqueeze(-2)
     room_x, room_y = 1 + K * points.square().sum(-1), 1 + K * y.square().sum(-1)
     t = c * (points - y).square().sum(-1) / (room_x * room_y)
-    alpha = weights * 4 * arsinh_ratio(t) / room_x  # g'(t) = 4 arsinh(sqrt t) / sqrt(t (1 + t))
+    # g'(t) = 4 arsinh(sqrt t) / sqrt(t (1 + t))
+    alpha = weights * 4 * arsinh_ratio(t) / room_x
     b = (alpha.unsqueeze(-1) * points).sum(-2)
     p = (alpha * (1 - K * points.square().sum(-1))).sum(-1, keepdim=True)
     q = b / p  # divide first: squares of large weights overflow

@@ -17,11 +17,14 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, NamedTuple
 
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from loupe.experiment.claims import t_interval
 from loupe.experiment.render import Block, table
 from loupe.experiment.results import absent, find
-from loupe.plotting import show
+from loupe.plotting import SERIES, show
 
 
 class Picture(NamedTuple):
@@ -76,6 +79,16 @@ def drawn_from(
         return drawn
 
     return decorate
+
+
+def band(
+    axes: Axes, x: np.ndarray, values: np.ndarray, rank: int, line: str = "-", label: str | None = None, **options
+) -> None:  # fmt: skip
+    """Draw the mean over seeds of curves, shape (seeds, n), with its 95 % t interval, in the color of a rank."""
+    colour = SERIES[rank].colour
+    axes.plot(x, values.mean(axis=0), line, color=colour, label=label, **options)
+    low, high = np.array([t_interval(column) for column in values.T.tolist()]).T.astype(float)
+    axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
 def bench_table(bench: Mapping[str, Any], task: str, columns: Mapping[str, str]) -> Block:

@@ -1,6 +1,7 @@
 """Equivariant Graph Neural Operator for Modeling 3D Dynamics (Xu et al. 2024).
 
-``config`` holds the presets, ``experiments`` what is run, ``claims`` what is judged, ``figures`` what is drawn.
+``config`` holds the presets, ``experiments`` what is run, ``claims`` what is judged, ``figures`` what is drawn, and
+``numbers`` what paragraphs say.
 """
 
 from loupe.papers import PAPERS
@@ -18,6 +19,7 @@ from loupe.papers.egno.experiments_training import (
     running,
     walking,
 )
+from loupe.papers.egno.numbers import numbers
 
 PAPER = PAPERS["egno"]
 
@@ -28,5 +30,5 @@ PRIORITY = (
 
 __all__ = [
     "CLAIMS", "PAPER", "PRESETS", "PRIORITY", "Config", "ablations", "aspirin", "charged_egnn", "charged_egno",
-    "charged_others", "data_sizes", "ethanol", "identities", "running", "spectra", "walking",
+    "charged_others", "data_sizes", "ethanol", "identities", "numbers", "running", "spectra", "walking",
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Differentiating through the Fréchet Mean (Lou et al. 2020).
 
-``config`` holds the presets, ``experiments`` what is run, ``claims`` what is judged, ``figures`` what is drawn.
+``config`` has the presets, ``experiments`` the runs, ``claims`` the verdicts, ``figures`` the figures and tables, and
+``numbers`` the numbers in the text.
 """
 
 from loupe.papers import PAPERS
@@ -17,6 +18,7 @@ from loupe.papers.frechet_mean.experiments_graphs import (
     pubmed_links,
 )
 from loupe.papers.frechet_mean.experiments_shortcuts import shortcuts, without_position
+from loupe.papers.frechet_mean.numbers import numbers
 
 PAPER = PAPERS["frechet_mean"]
 
@@ -27,6 +29,6 @@ PRIORITY = (
 
 __all__ = [
     "CLAIMS", "PAPER", "PRESETS", "PRIORITY", "Config", "airport_links", "batch_norm", "cora_links", "disease_links",
-    "feature_sizes", "hyperbolicity", "identities", "node_classes", "pubmed_links", "shortcuts", "solver_study",
-    "three_points", "without_position",
+    "feature_sizes", "hyperbolicity", "identities", "node_classes", "numbers", "pubmed_links", "shortcuts",
+    "solver_study", "three_points", "without_position",
 ]  # fmt: skip

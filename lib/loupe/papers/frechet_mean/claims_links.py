@@ -16,7 +16,7 @@ class Outcome:
     stop : int
         The last epoch that the rule saw.
     score : float
-        Test ROC AUC in percent, or test accuracy or F1 in percent, at ``epoch``.
+        Test ROC AUC in percent at ``epoch``.
     """
 
     epoch: int
@@ -24,15 +24,7 @@ class Outcome:
     score: float
 
 
-def outcome(
-    curve,
-    names,
-    check_every,
-    patience=None,
-    *,
-    validation=("validation ROC", "validation AP"),
-    test="test ROC",
-):
+def outcome(curve, names, check_every, patience=None):
     """Read a run by a rule: stop after ``patience`` epochs without a better validation score, or never.
 
     Parameters
@@ -44,9 +36,6 @@ def outcome(
         Epochs between evaluations.
     patience : int, optional
         The rule also asks for as many epochs at least.
-    validation : sequence of str
-        Names of the scores whose mean counts on validation data.
-    test : str
 
     Returns
     -------
@@ -54,17 +43,16 @@ def outcome(
     """
     names = list(names)
     ran = int(np.isfinite(curve[:, 0]).sum())
-    score = curve[:ran, [names.index(name) for name in validation]].mean(axis=1)
+    score = curve[:ran, [names.index("validation ROC"), names.index("validation AP")]].mean(axis=1)
     epochs = check_every * np.arange(1, ran + 1)
     before = np.maximum.accumulate(np.concatenate([[-np.inf], score]))[:-1]
-    best = epochs[
-        np.maximum.accumulate(np.where(score > before, np.arange(ran), 0))
-    ]  # a tie is no better score
+    # A tie is not a better score.
+    best = epochs[np.maximum.accumulate(np.where(score > before, np.arange(ran), 0))]
     if patience is not None:
         over = epochs - best >= patience
         ran = int(over.argmax()) + 1 if over.any() else ran
     at = int(score[:ran].argmax())
-    return Outcome(int(epochs[at]), int(epochs[ran - 1]), 100 * float(curve[at, names.index(test)]))
+    return Outcome(int(epochs[at]), int(epochs[ran - 1]), 100 * float(curve[at, names.index("test ROC")]))
 
 
 def outcomes(runs, method, *, patience, prefix=""):

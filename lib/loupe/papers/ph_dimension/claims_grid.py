@@ -101,7 +101,7 @@ def margin_over_simple(grid: Grid) -> tuple[str, float, float, float]:
     best : str
         The simple measure of the largest absolute tau.
     margin, low, high : float
-        Difference of absolute taus, and its 95 % bootstrap interval over the rows of the table.
+        Difference of absolute taus, and its 95% bootstrap interval over the rows of the table.
     """
     names = ("PH dimension", *SIMPLE)
     columns = np.stack([grid.measures[name] for name in names])
@@ -118,7 +118,7 @@ def tau_over_cells(label: str, cells: Grid, given: str | None = None) -> Measure
     nan, which decides nothing, for fewer than three cells.
     """
     x, y, n = cells.dimension, cells.gap, len(cells.gap)
-    basis = f"means of {n} cells, 95 % bootstrap interval"
+    basis = f"means of {n} cells, 95% bootstrap interval"
     if n < 3:
         return Measure(label, np.nan, at_least(0), basis=basis, units=n)
     if given is None:

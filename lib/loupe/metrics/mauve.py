@@ -24,7 +24,8 @@ def mauve27(p_sequences, q_sequences, *, seed=0):
     1. Features of a sequence: counts of its 4-grams in 2^12 hashed bins, square roots, unit length. An inner product
        of two is then the Bhattacharyya coefficient of their 4-grams.
     2. The first 32 principal components of both sets together, then k-means of both together with k clusters. The
-    cluster frequencies of the two sets are P and Q. 3. :func:`divergence_area` of P and Q.
+       cluster frequencies of the two sets are P and Q.
+    3. :func:`divergence_area` of P and Q.
 
     With n the size of the smaller set, :math:`k=\max(2,n/10)`, rounded: about ten sequences of each set in a cluster,
     whatever n is. So by chance two sets from the same distribution score about 0.96 at any n, with a spread of 0.03 at

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+from showing import page
 
 import loupe
 from loupe.experiment.claims import t_interval
@@ -16,9 +17,7 @@ from loupe.papers.ph_dimension.claims_grid import grids
 from loupe.publishing.notebooks import notebook_file, read_notebook
 
 CELLS = read_notebook(notebook_file("ph_dimension")).cells
-TEXT = " ".join(
-    re.sub(r"<[^>]*>|\*", "", " ".join(one.source for one in CELLS if one.cell_type == "markdown")).split()
-)
+TEXT = page("ph_dimension")
 
 
 @pytest.fixture(scope="module")

@@ -234,7 +234,7 @@ def test_graying_does_not_make_samples_faithful(fold, static, outcome):
     results = {"images_reflected": under_guidance(fold=fold), "images_exploding": theirs}
     assert outcomes("R9b", results) == [outcome]
     assert judged("R9b", results).verdict == "inconclusive"
-    assert "greying" in judged("R9b", results).reason
+    assert "turned gray" in judged("R9b", results).reason
 
 
 @pytest.mark.parametrize(

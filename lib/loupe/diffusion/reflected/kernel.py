@@ -189,7 +189,7 @@ def image_sums(x, x0, sigma, reach):
     for k in range(1, reach + 1):
         left, left0 = (x, x0) if k == 1 else (x + (k - 1), x0 + (k - 1))
         right, right0 = k - x, k - x0
-        # This order keeps the digits of a small x0 beside an integer, and the score vanishes at both walls.
+        # This order keeps the digits of a small x0, and the score is 0 at both walls.
         up = ((right + x0) * (k * rate)).exp2()  # y = x0 + 2k
         down = ((x + right0) * (k * rate)).exp2()  # y = x0 - 2k
         above = (right * (right0 * rate)).exp2()  # y = 2k - x0

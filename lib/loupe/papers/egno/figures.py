@@ -14,7 +14,7 @@ RANK = {"EGNO": 0, "EGNN-S": 1, "EGNN-R": 2, "EGNN": 3, "Linear": 5}
 CHARGED = ("charged_egno", "charged_egnn", "charged_others")
 HOLDER = {"still": "charged_others", "Linear": "charged_others", "RF": "charged_others", "MPNN": "charged_others",
           "EGNN": "charged_egnn", "EGNN-R": "charged_egnn", "EGNN-S": "charged_egnn", "EGNO": "charged_egno"}  # fmt: skip
-LABELS = {"still": "standing still", "Linear": "straight lines", "RF": "RF (poor start)"}
+LABELS = {"still": "standing still", "Linear": "straight lines"}
 LEARNING = ("EGNO", "EGNN", "EGNN-S")
 GROUPS = {0: "charge like the first", 1: "opposite charge"}
 MOTIONS = ("running", "walking", "ethanol", "aspirin")
@@ -82,7 +82,7 @@ def scores(found):
         errors = 1000 * errors_of(found, name)
         ends, whole = errors[..., -1], errors.mean((1, 2)) if errors.shape[-1] > 1 else None
         rows.append((LABELS.get(name, name), ends.mean(1), but_worst(ends), whole))
-    head = (f"× 1000, {found.label}", "F-MSE", "excluding the worst", "A-MSE")
+    head = (found.label, "F-MSE × 1000", "excluding the worst", "A-MSE × 1000")
     return score_table(head, rows, digits=1, best="min", positive=True)
 
 

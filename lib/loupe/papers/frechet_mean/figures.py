@@ -46,12 +46,13 @@ def majorant():
     sheet, axes = figure(height=3.1)
     axes.plot(y, 4 * arsinh_square(t(y)).sum(-1), color=BLACK, label="F")
     axes.plot(y, bound, color=color, label="sum of tangents")
-    for x, height, words in (
-        (now, level.sum(), "current mean"),
-        (y[bound.argmin()], bound.min(), "next mean"),
-    ):
+    places = (
+        (now, level.sum(), "current mean", (10, 6)),
+        (y[bound.argmin()], bound.min(), "next mean", (-54, -24)),
+    )
+    for x, height, words, away in places:
         axes.plot(x, height, "o", color=color, markersize=7)
-        axes.annotate(words, (float(x), float(height)), (10, 6), textcoords="offset points", color=color)
+        axes.annotate(words, (float(x), float(height)), away, textcoords="offset points", color=color)
     axes.set(xlabel="position of y on a diameter of the disk", ylabel="F(y)", ylim=(0, 60))
     axes.set_title("The bound touches F, and its minimum is lower")
     axes.legend(loc="upper center")

@@ -47,12 +47,13 @@ def curves(found):
         (100 * shortcuts["degree"].mean(), "larger degree"),
     ):
         axes.axhline(height, color=MUTED, linestyle="--", linewidth=1)
-        axes.text(every, height + (0.7 if height > 95 else -4.2), words, color=MUTED)
+        axes.text(every, height + (1.5 if height > 95 else -5), words, color=MUTED)
     axes.set(
         xlabel="epochs",
         ylabel="test ROC AUC, %",
         title="No network reaches the single feature",
-        ylim=(20, 107),
+        ylim=(20, 110),
+        yticks=range(20, 101, 20),
     )
     log_axis(axes)
     axes.legend(ncols=5, loc="upper center", bbox_to_anchor=(0.47, -0.17), columnspacing=0.8, handlelength=1)
@@ -79,9 +80,10 @@ def link_table(found):
         for method in map(str, one.runs.first["methods"]):
             both = (scores(one.runs, method, patience=patience) for patience in (True, False))
             reported = REPORTED.get(graph, {}).get(method, "not available")
-            rows.append(((graph_name(graph), method), *both, reported, one.label))
-    head = ("graph, method", "published rule", "best epoch", "reported", "here")
-    return score_table(head, rows, digits=1, best=("max", "max", "", ""))
+            graph_label = graph_name(graph) + f" ({one.label})" * (one.label != found.label)
+            rows.append(((graph_label, method), *both, reported))
+    head = (found.label, "published rule", "best epoch", "reported")
+    return score_table(head, rows, digits=1, best=("max", "max", ""))
 
 
 @drawn_from("disease_links", what="the comparison of features")
@@ -91,13 +93,12 @@ def sizes_table(plain):
     if scaled := find(plain.chapter, ("feature_sizes",)):
         cases += [(f"all times {scale:g}", scaled, f"{scale:g} ") for scale in scaled.runs.first["scales"]]
     if without := find(plain.chapter, ("without_position",)):
-        cases.append(("without the position", without, ""))
+        cases.append(("no position", without, ""))
     rows = [
         (
-            words,
+            words + f" ({one.label})" * (one.label != plain.label),
             *(scores(one.runs, method, patience=False, prefix=prefix) for method in ("HGCN", "Fréchet")),
-            one.label,
         )
         for words, one, prefix in cases
     ]
-    return score_table(("features", "tangent average", "Fréchet mean", "here"), rows, digits=1)
+    return score_table((f"features ({plain.label})", "tangent average", "Fréchet mean"), rows, digits=1)

@@ -50,7 +50,7 @@ def _folding_is_exact(results):
 
 def _minimiser(results):
     errors = results["identities"].first["minimiser_error"]
-    fit = _exact(results, "minimiser of denoising_loss from the projected true score, relative", "loss_minimiser_error",
+    fit = _exact(results, "minimizer of denoising_loss from the projected true score, relative", "loss_minimiser_error",
                  1e-8, "polynomials of degree 5, σ = 0.3, quadrature",
                  "regressed on the score of noise without walls", "loss_minimiser_error_free")  # fmt: skip
     basis = f"400 points, {len(LEVELS)} noise levels, float64"
@@ -60,7 +60,7 @@ def _minimiser(results):
 
 def _one_weighting(results):
     in_time = _exact(results, "ratio of the weightings over (dσ²/dt) / σ², largest deviation from 1", "weighting_error",
-                     1e-6, "19 times, σ_min of 0.01 and 0.0001", "σ that grows in a line",
+                     1e-6, "19 times, σ_min of 0.01 and 0.0001", "σ linear in time",
                      "weighting_error_linear")  # fmt: skip
     found, wanted = results["identities"].first["weightings"].T
     constant, basis = float(np.abs(found / wanted - 1).max()), f"factors {found[0]:.2f} and {found[1]:.2f}"
@@ -83,7 +83,7 @@ def _walls_in_implicit_form(results):
         "implicit fit without the term from the best fit, relative", error, at_least(0.1), basis=basis
     )
     best = Measure("denoising fit from the best fit, relative", denoising, at_most(1e-8), basis=basis)
-    # Each fit is the control of the other: one statement says that the term is needed, one that it is not.
+    # Each fit is the control of the other: the implicit one needs the term, and denoising does not.
     return [
         identity,
         without.against("denoising fit, which has no such term", denoising),
@@ -215,24 +215,24 @@ def _few_evaluations(results):
 
 CLAIMS = (
     Claim(
-        "R1", "Images and cosines are two series of one kernel, and its score can be had exactly at all noise levels.",
+        "R1", "Images and cosines are two series of one kernel, whose score can be computed exactly at all noise levels.",
         "published code, cube.py", "two formulas", "exact",
-        "log p and σ · score within 10⁻⁹ in float64 and 10⁻⁴ in float32 of 202 images",
+        "log p and σ · score within 10⁻⁹ (float64) and 10⁻⁴ (float32) of a sum over 202 images",
         _one_kernel, EVERYWHERE,
     ),
     Claim(
-        "R2", "Gaussian noise, folded at the walls, is a draw from the kernel, in one step.", "published code, cube.py",
+        "R2", "Gaussian noise, folded at the walls, is an exact draw from the kernel.", "published code, cube.py",
         "an identity", "exact", "Kolmogorov–Smirnov distance below 1.95 / √n for each of six pairs",
         _folding_is_exact, EVERYWHERE,
     ),
     Claim(
-        "R3", "Denoising score matching with the kernel learns the score of the data with noise.",
+        "R3", "Denoising score matching with the kernel learns the score of the noisy data.",
         "abstract; published code, losses.py", "a proposition", "exact",
-        "what minimises denoising_loss among polynomials is the projection of the true score, to 10⁻⁸",
+        "the minimizer of denoising_loss among polynomials is the projection of the true score, to 10⁻⁸",
         _minimiser, EVERYWHERE,
     ),
     Claim(
-        "R4", "The weighting of likelihood and the one of sample quality are the same loss, but for a constant.",
+        "R4", "The weightings for likelihood and for sample quality give the same loss, up to a constant factor.",
         "published code, commands of its README", "one flag for both", "exact",
         "ratio within 10⁻⁶ of (dσ²/dt) / σ² at all times, and of 2 ln(σ_max / σ_min)",
         _one_weighting, EVERYWHERE,
@@ -240,62 +240,64 @@ CLAIMS = (
     Claim(
         "R5", "Implicit score matching needs a boundary term on a bounded domain; denoising does not.",
         "abstract: a generalized loss", "a proposition", "exact",
-        "identity with the term to 10⁻⁸; without it the implicit fit is off by a tenth or more, the denoising fit by 10⁻⁸",
+        "identity with the term to 10⁻⁸; the implicit fit without it off by a tenth or more, the denoising fit by 10⁻⁸",
         _walls_in_implicit_form, EVERYWHERE,
     ),
     Claim(
-        "R6", "Thresholding each step is a discretisation of the reflected process, of a lower order than folding.",
-        "abstract", "a discretisation; the order is that of later theory", "statistical",
-        "slope of clipping between −0.6 and −0.35, folding nearer by half at every number of steps",
+        "R6", "Clipping after each step is a discretization of the reflected process, of lower order than folding.",
+        "abstract", "a discretization; the order comes from theory", "statistical",
+        "slope of clipping between −0.6 and −0.35; error of folding at most half of it at every number of steps",
         _thresholding_converges, EVERYWHERE,
     ),
     Claim(
         "R7a", "The flow of the true score gives the likelihood exactly.", "abstract: ODE sampling", "a theorem",
         "exact",
-        "with the exact score within 10⁻⁴ nats at every point of a mixture that is known", _exact_likelihood, EVERYWHERE,
+        "with the exact score within 10⁻⁴ nats at every point of a known mixture", _exact_likelihood, EVERYWHERE,
     ),
     Claim(
-        "R7b", "A network's flow does so nearly, and its loss is a bound in bits.", "abstract: likelihood-based training",
+        "R7b", "A network's flow gives nearly the true likelihood, and its loss is a bound in bits.",
+        "abstract: likelihood-based training",
         "a theorem", "statistical",
         "mean of learned over true density at most 1; gap below 0.05 nats per dimension; bound above the truth by at "
         "most 0.2 bits",
         _learned_likelihood, FULL, FEW_STEPS,
-        withdrawn="the densities that its verdict rested on do not integrate to 1; it is being measured again",
+        withdrawn="the densities that its verdict rested on do not integrate to 1; to be measured again",
     ),
     Claim(
-        "R8a", "In the square: training with walls beats training without them and thresholding.",
-        "abstract: thresholding mismatches training", "not available", "statistical",
+        "R8a", "In the square, training with walls beats training without them plus thresholding.",
+        "abstract: thresholding differs from training", "not available", "statistical",
         "mean paired difference of energy distances from held-out points below 0 on the chessboard",
         _walls_beat_thresholds, FULL, FEW_STEPS,
     ),
     Claim(
-        "R8b", "On images: no worse than training without walls and thresholding.", "abstract; FID as listed by others",
-        "FID 2.72; of the twin: not available", "statistical",
+        "R8b", "On images, training with walls is no worse than training without them plus thresholding.",
+        "abstract; FID as listed by others",
+        "FID 2.72; of a twin without walls: not available", "statistical",
         "classifier Fréchet distance at most 1.1 times that with static clipping, three seeds",
         _images_with_walls, FULL, ONE_SEED,
     ),
     Claim(
-        "R9a", "Guided samples stay in the cube, for every weight and solver.", "abstract: guidance with ODEs",
+        "R9a", "Guided samples stay in the cube for every weight and solver.", "abstract: guidance with ODEs",
         "by construction", "exact", "no pixel outside before any clip", _never_outside, EVERYWHERE,
     ),
     Claim(
-        "R9b", "At large weights of guidance they stay faithful where diffusion without walls saturates.",
+        "R9b", "At large guidance weights, they stay faithful where diffusion without walls saturates.",
         "abstract: more faithful samples", "shown in figures", "statistical",
-        "at the largest weight shares of dark and of bright pixels deviate from the data's by no more than with static "
+        "at the largest weight, the shares of dark and bright pixels deviate from the data's by no more than with static "
         "clipping, three seeds",
         _faithful_at_large_weights, FULL, ONE_SEED,
-        withdrawn="its criterion added dark and bright pixels with their signs, so that greying an image counted in its "
-        "favor; it is being measured again",
+        withdrawn="its criterion added dark and bright pixels with their signs, so an image that turned gray did well; "
+        "to be measured again",
     ),
     Claim(
-        "R10", "The flow needs far fewer evaluations than a thousand steps, at like quality.",
+        "R10", "The flow needs far fewer evaluations than a thousand steps, at similar quality.",
         "abstract: fast exact sampling with ODEs", "not available", "statistical",
         "fewer than 300, and at most 1.5 times the classifier Fréchet distance",
-        _few_evaluations, LARGE, "judged at gpu, on larger images; the table shows both",
+        _few_evaluations, LARGE, "judged at gpu, on larger images",
     ),
     Claim(
         "R11", "CIFAR-10: FID 2.72 and 2.68 bits per dimension; ImageNet 32: 3.74 bits.",
         "listings by others", "2.72; 2.68; 3.74", "reported",
-        "not judged here", reason="another budget, another copy of the images, and no Inception network here",
+        "not judged here", reason="smaller budget, another copy of the images, and no Inception network here",
     ),
 )  # fmt: skip

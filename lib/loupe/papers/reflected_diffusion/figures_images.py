@@ -1,4 +1,4 @@
-"""The chapter's pictures of image networks: samples, guidance and training."""
+"""The chapter's figures and tables of image networks: samples, guidance, and what papers report."""
 
 import numpy as np
 import torch
@@ -7,39 +7,44 @@ from loupe.diffusion.reflected import ReflectedSDE, fold
 from loupe.experiment.render import score_table, table
 from loupe.papers.drawing import Picture, drawn_from
 from loupe.papers.reflected_diffusion.claims import astray, guidance_weights
-from loupe.papers.reflected_diffusion.figures import COLUMNS, OURS, PLAIN, RANK, mosaic
-from loupe.papers.reflected_diffusion.figures_toys import METHODS
+from loupe.papers.reflected_diffusion.figures import COLUMNS, METHODS, RANK, mosaic
 from loupe.plotting import TRUTH, figure, log_axis, series
 
 SAMPLERS = {  # words: experiment, name of the samples
     words: (experiment.replace("toys", "images"), name)
-    for experiment, name, words in METHODS.values()
+    for words, (experiment, name) in METHODS.items()
     if name != "logit"
 } | {"no walls, flow": ("images_exploding", "flow")}
+ANCHORS = {"training images": ("images_reflected", "train"), "uniform noise": ("images_reflected", "noise")}
 GUIDED = {  # words: experiment, name, rank, line
+    "reflected, steps": ("images_reflected", "fold", "reflected", "--"),
     "reflected, flow": ("images_reflected", "flow", "reflected", "-"),
-    "reflected, mollified": ("images_reflected", "mollified", "reflected", ":"),
-    "reflected, fold": ("images_reflected", "fold", "reflected", "--"),
     "no walls, flow": ("images_exploding", "flow", "none", "-"),
-    "no walls, static": ("images_exploding", "static", "static", "-"),
-    "no walls, dynamic": ("images_exploding", "dynamic", "dynamic", "-"),
+    "no walls, static threshold": ("images_exploding", "static", "static", "--"),
+    "no walls, dynamic threshold": ("images_exploding", "dynamic", "dynamic", "--"),
 }
 BOTH = ("images_reflected", "images_exploding")
+REPORTED = (  # listed by others, as far as it could be confirmed
+    ("CIFAR-10, FID", "3.17", "–", "–", "–", "2.72"),
+    ("CIFAR-10, bits per dimension", "≤ 3.69", "2.83", "≤ 2.65", "2.99", "2.68"),
+    ("ImageNet 32, bits per dimension", "–", "3.76", "≤ 3.72", "–", "3.74"),
+)
 
 
 def _draw(axes, images, title, **options):
     axes.imshow(mosaic(images, **options))
     axes.set_axis_off()
+    axes.set_anchor("W")
     axes.set_title(title)
 
 
 @drawn_from(*BOTH, what="diffusion of images", seeds="")
 def noising(found):
-    """F12: images on their way into noise, under both diffusions."""
-    data = torch.from_numpy(found["images_reflected"].first["data"][:6].astype(np.float64) / 255)
+    """F8: images on their way into noise, under both diffusions."""
+    data = torch.from_numpy(found["images_reflected"].first["data"][:4].astype(np.float64) / 255)
     noise = torch.randn(data.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     levels = [ReflectedSDE().sigma(torch.tensor(t)) for t in (0.0, 0.35, 0.55, 0.7, 1.0)]
-    sheet, panels = figure(height=4.3, rows=2)
+    sheet, panels = figure(height=3.0, rows=2)
     for axes, title in zip(panels, ("With walls", "Without, shown clipped"), strict=True):
         states = [data + sigma * noise for sigma in levels]
         states = [fold(x) if title == "With walls" else x.clamp(0, 1) for x in states]
@@ -47,152 +52,100 @@ def noising(found):
         _draw(axes, (255 * stack).numpy().astype(np.uint8), title, columns=2 * len(levels))
     return Picture(
         sheet,
-        "Two blocks of six images, each at five noise levels. With walls an image dissolves into even gray noise; without, "
-        "clipped for display, into black and white.",
-        f"Six test images at noise of {', '.join(f'{float(sigma):.2g}' for sigma in levels)}, with the same noise in both "
-        "blocks. Folded noise ends uniform; what is not folded has left the range of a picture, and is clipped here to be "
-        "shown.",
+        "Two blocks of four images, each at five noise levels. With walls an image dissolves into even gray noise; "
+        "without, clipped for display, into black and white.",
+        f"Four test images at noise of {', '.join(f'{float(sigma):.2g}' for sigma in levels)}, with the same noise in both "
+        "blocks. Reflected noise ends uniform. Without walls, most pixels leave the range of an image.",
     )
 
 
 @drawn_from(*BOTH, what="drawing images", seeds="first")
 def samples(found):
-    """F13: images that samplers draw, below test images."""
+    """F9: images that both twins draw, below test images."""
     ours, theirs = (found[name].first for name in BOTH)
     rows = (
-        ("test images", ours["data"], 2),
-        ("reflected, fold", ours["fold"], 4),
-        ("nearest training images of the first ten", ours["neighbours"], 1),
-        ("no walls, static threshold", theirs["static"], 4),
+        ("Test images", ours["data"], 1),
+        ("Reflected", ours["fold"], 3),
+        ("Nearest training images of its first row", ours["neighbours"], 1),
+        ("No walls, static threshold", theirs["static"], 3),
     )
     heights = [count + 0.6 for _, _, count in rows]
-    sheet, panels = figure(height=0.55 * sum(heights), rows=len(rows), height_ratios=heights)
+    sheet, panels = figure(height=0.62 * sum(heights), rows=len(rows), height_ratios=heights)
     for axes, (words, images, count) in zip(panels, rows, strict=True):
         _draw(axes, images[: count * COLUMNS], words)
     return Picture(
         sheet,
         "Rows of small images: test images, images drawn with walls, the training images nearest to the first of them, and "
         "images drawn without walls.",
-        "Test images, and the first images that two samplers draw, none picked, each class in turn; networks of "
-        f"{int(ours['parameters']):,} parameters that have seen {int(ours['images_seen']):,} images. Nearest by Euclidean "
-        "distance of pixels.",
+        "The first images that each twin draws, each class in turn, after training on "
+        f"{int(ours['images_seen']):,} images. Nearest by Euclidean distance of pixels.",
     )
 
 
 @drawn_from(*BOTH, what="drawing images")
 def quality_table(found):
     """T2: how far images are from test images, in a classifier's features and in pixels."""
-    anchors = {
-        words: ("images_reflected", name)
-        for words, name in (("training images", "train"), ("uniform noise", "noise"))
-    }
     rows = []
-    for words, (experiment, name) in (SAMPLERS | anchors).items():
+    for words, (experiment, name) in (SAMPLERS | ANCHORS).items():
         runs = found[experiment]
-        evaluations = "" if words in anchors else runs[f"{name} evaluations"]
-        distance, class_score, right, sliced = (
-            runs[f"{name} {what}"] for what in ("distance", "class score", "accuracy", "sliced")
-        )
-        rows.append(
-            (words, distance, class_score, 100 * right, sliced, 100 * astray(runs, name), evaluations)
-        )
-    # What must be said beside a distance of images that are not the original ones.
+        calls = "" if words in ANCHORS else runs[f"{name} evaluations"]
+        distance, right, sliced = (runs[f"{name} {what}"] for what in ("distance", "accuracy", "sliced"))
+        rows.append((words, distance, 100 * right, sliced, 100 * astray(runs, name), calls))
+    # Distances of images that are not the original ones must say so.
     variant = str(found["images_reflected"].first["variant"])
     copy = f" ({variant})" if "lossy" in variant else ""
-    head = (f"images, {found.preset}", f"Fréchet distance{copy}", "class score", "right class, %", "sliced W₂",
-            "dark and bright astray, %", "evaluations")  # fmt: skip
-    return score_table(head, rows, digits=(2, 2, 0, 3, 1, 0), positive=True)
+    head = (found.label, f"distance{copy}", "class, %", "W₂", "astray, %", "calls")
+    return score_table(head, rows, digits=(2, 0, 3, 1, 0), positive=True)
 
 
-@drawn_from(*BOTH, what="the classifier")
-def judge_line(found):
-    """What the classifier is, in a line of a table."""
-    run = found["images_reflected"].first
-    rows = [
-        ("test accuracy", f"{100 * run['judge_accuracy']:.1f} %"),
-        ("digest of its weights", str(run["judge_digest"])),
-        ("images", str(run["variant"])),
-    ]
-    return table((f"the classifier that judges, {found.preset}", ""), rows)
-
-
-# --- guidance and training ----------------------------------------------------------------------------------
+# --- guidance -----------------------------------------------------------------------------------------------
 
 
 @drawn_from(*BOTH, what="guidance", seeds="first")
 def guidance_grid(found):
-    """F14: one image of every class at growing weights of guidance, by sampler."""
+    """F10: one image of every class at growing weights of guidance, by sampler."""
     weights = guidance_weights(found["images_reflected"].first)
     chosen = list(dict.fromkeys([weights[0], weights[len(weights) // 2], weights[-1]]))
-    names = ("reflected, fold", "reflected, flow", "reflected, mollified", "no walls, flow", "no walls, static",
-             "no walls, dynamic")  # fmt: skip
-    sheet, panels = figure(height=len(names) * (0.53 * len(chosen) + 0.3), rows=len(names))
-    for axes, words in zip(panels, names, strict=True):
-        experiment, name, _, _ = GUIDED[words]
+    sheet, panels = figure(height=len(GUIDED) * (0.53 * len(chosen) + 0.3), rows=len(GUIDED))
+    for axes, (words, (experiment, name, _, _)) in zip(panels, GUIDED.items(), strict=True):
         _draw(axes, np.concatenate([found[experiment].first[f"{name} w={w}"] for w in chosen]), words)
     return Picture(
         sheet,
         "Blocks of images, by sampler, in rows of growing guidance. Strokes become bold with the weight. At the largest "
-        "one the mollified flow leaves single white pixels, the flow without walls gray specks, and the dynamic threshold "
-        "gray grounds and broken shapes.",
+        "one the flow without walls leaves gray specks, and the dynamic threshold gray grounds and broken shapes.",
         f"Ten images, one of each class, with weights of guidance {', '.join(chosen)} from top to bottom of each block, "
-        "the same noise in every row. Shown after the last denoising and clip.",
+        "and the same noise in every row. Shown after the last denoising and clip.",
     )
 
 
 @drawn_from(*BOTH, what="guidance")
 def guidance_curves(found):
-    """F15: what guidance does to pixels and to classes."""
+    """F11: what guidance does to dark and to bright pixels."""
     run = found["images_reflected"].first
     weights = guidance_weights(run)
-    sheet, panels = figure(height=7.2, rows=3, sharex=True)
+    sheet, panels = figure(height=5.6, rows=2, sharex=True)
     for words, (experiment, name, rank, line) in GUIDED.items():
         runs, look = found[experiment], series(RANK[rank]) | {"linestyle": line, "label": words}
-        outside, bright, right = (
-            np.array([runs[f"{name} w={w} {what}"].mean() for w in weights])
-            for what in ("overshoot", "bright", "accuracy")
-        )
-        curves = (outside, 100 * (bright - runs["train bright"].mean()), 100 * right)
-        for axes, values in zip(panels, curves, strict=True):
-            if axes is not panels[0] or name in ("flow", "mollified"):
-                axes.plot([float(w) for w in weights], values, **look)
-    panels[0].set(ylabel="mean overshoot", title="Without walls the flow leaves the cube")
+        off = [100 * astray(runs, f"{name} w={w}").mean() for w in weights]
+        bright = [100 * (runs[f"{name} w={w} bright"].mean() - runs["train bright"].mean()) for w in weights]
+        for axes, values in zip(panels, (off, bright), strict=True):
+            axes.plot([float(w) for w in weights], values, **look)
+    log_axis(panels[0], "y")
     panels[1].axhline(0, **TRUTH)
-    panels[1].set(ylabel="excess, % of pixels", title="Flows brighten most, with walls or without")
-    panels[2].set(
-        ylabel="right class, %",
-        xlabel="weight of guidance w",
-        title="The dynamic threshold loses the class again",
-    )
-    lines, labels = panels[1].get_legend_handles_labels()
-    sheet.legend(lines, labels, loc="outside lower center", ncols=3, handlelength=3.2)
+    panels[0].set(ylabel="astray, % of pixels", title="Dark and bright pixels go astray with the weight …")
+    panels[1].set(ylabel="excess, % of pixels", xlabel="weight of guidance w", title="… and images saturate")
+    sheet.legend(*panels[1].get_legend_handles_labels(), loc="outside lower center", ncols=2, handlelength=3)
     return Picture(
         sheet,
-        "Three panels over the weight of guidance. The overshoot of the flow without walls grows, with walls it is 0. "
-        "Bright pixels grow for all flows, less for reflected steps, least for the static threshold, and fall for the "
-        "dynamic one. The right class is found nearly always from weight 1 on, less often with the dynamic threshold.",
-        "Above: by how much a mean pixel lies outside [0, 1] at the end of a flow, before any clip; with walls 0. Middle: "
-        "the share of pixels within 0.02 of full brightness, less that of training images. Below: how often the judging "
-        f"classifier, {100 * run['judge_accuracy']:.1f} % right on test images, sees the class that was wanted. Means over "
-        "seeds.",
+        "Two panels over the weight of guidance. Above, pixels astray grow for every sampler, most of all for the dynamic "
+        "threshold. Below, bright pixels grow for both flows, less for reflected steps, least for the static threshold, "
+        "and fall for the dynamic one.",
+        "Above: by how much the shares of dark and of bright pixels differ from those of training images, added without "
+        "their signs. Below: the difference for bright pixels alone. Dark and bright: within 0.02 of 0 or 1.",
     )
 
 
-@drawn_from(*BOTH, what="training on images", seeds="first")
-def losses(found):
-    """F16: both losses during training, in units of what knowing nothing costs at little noise."""
-    sheet, axes = figure(height=3.0)
-    for words, experiment, colour in zip(("reflected", "no walls"), BOTH, (OURS, PLAIN), strict=True):
-        loss = found[experiment].first["loss"]
-        block = max(1, len(loss) // 60)
-        smooth = loss[: len(loss) // block * block].reshape(-1, block).mean(1)
-        axes.plot(block * (np.arange(len(smooth)) + 0.5), smooth, color=colour, label=words)
-    log_axis(axes, "y")
-    axes.set(xlabel="step", ylabel="loss per pixel", title="Both losses fall alike, which proves little")
-    axes.legend()
-    return Picture(
-        sheet,
-        "Two falling curves on a log axis that nearly coincide after the first steps.",
-        "Mean training loss in blocks, $\\sigma^2$-weighted, per pixel. They are errors against two different kernels and "
-        "do not compare: at large noise one kernel's score is nearly 0.",
-    )
+def reported_table():
+    """T3: what papers report, as reprinted by others."""
+    head = ("as reported", "DDPM", "ScoreFlow", "VDM", "Flow Matching", "reflected")
+    return table(head, REPORTED, numeric=True)

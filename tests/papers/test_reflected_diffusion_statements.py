@@ -1,0 +1,153 @@
+"""What the page of reflected_diffusion says in words follows from its stored results."""
+
+import re
+
+import numpy as np
+import pytest
+from showing import page
+
+import loupe
+from loupe.experiment.claims import t_interval
+from loupe.experiment.results import find, stored_at
+from loupe.papers.reflected_diffusion.claims import astray
+from loupe.publishing.notebooks import notebook_file, read_notebook
+
+CELLS = read_notebook(notebook_file("reflected_diffusion")).cells
+TEXT = "\n".join(cell.source for cell in CELLS if cell.cell_type == "markdown")
+PROSE = page("reflected_diffusion")
+
+
+@pytest.fixture(scope="module")
+def chapter():
+    return loupe.open_chapter("reflected_diffusion", preset="cpu")
+
+
+@pytest.fixture(scope="module")
+def runs(chapter):
+    """``runs("name")``: the runs of an experiment that the page is told from."""
+    return lambda name: find(chapter, (name,)).runs
+
+
+@pytest.fixture(scope="module")
+def twins(runs):
+    """The first runs of the image networks, with walls and without."""
+    return runs("images_reflected").first, runs("images_exploding").first
+
+
+def test_the_re_statement_spends_its_time_in_exponentials(chapter):
+    assert "At the noise of training, about half of its time goes into exponentials" in PROSE
+    times = {}
+    for row in chapter.benchmark()["rows"]:
+        if row["task"] == "The kernel's score" and row["noise"].startswith("training"):
+            times.setdefault((tuple(row["shape"]), row["noise"]), {})[row["method"]] = row["ms"]
+    shares = [1 - each["re-statement with exp2"] / each["re-statement"] for each in times.values()]
+    assert min(shares) > 0.45
+    assert len(shares) > 4
+
+
+def test_clipping_has_not_settled_at_its_order(runs):
+    assert "hasn't settled at −1/2" in PROSE
+    run = runs("thresholding").first
+    local = np.diff(np.log(run["distance_clip"])) / np.diff(np.log(run["path_steps"]))
+    assert local.min() > -0.5
+    assert "puts points on the wall itself, where a reflected path spends no time" in PROSE
+
+
+def test_the_true_flow_stays_inside(runs):
+    assert "so the true flow never leaves" in PROSE
+    run = runs("identities").first
+    assert 0 <= run["flow_lowest"] <= run["flow_highest"] <= 1
+
+
+def test_what_networks_return_is_no_density(runs):
+    assert "so the question is how close it comes" in PROSE
+    grey = runs("grey_bound")
+    assert ((grey["bound"] - grey["surprise"]).mean(1) > -0.005).all()  # below the truth by rounding at most
+    assert "In our 5 seeds it's 1.09 to 1.59" in PROSE
+    toys = runs("toys_reflected")
+    assert (np.exp(toys["log_density"] - toys["true_log_density"]).mean(1) > 1).all()
+
+
+def test_twins_in_the_square_are_level(runs):
+    assert "5 seeds can't tell the two apart" in PROSE
+    ours, theirs = runs("toys_reflected"), runs("toys_exploding")
+    gaps = {
+        toy: ours[f"{toy} fold distance"] - theirs[f"{toy} static distance"] for toy in ("squares", "corners")
+    }
+    assert gaps["squares"].mean() < 0 < gaps["corners"].mean()
+    for gap in gaps.values():
+        low, high = t_interval(gap.tolist())
+        assert low < 0 < high
+    assert "neither has learned the chessboard well" in PROSE
+    means = [ours["squares fold distance"].mean(), theirs["squares static distance"].mean()]
+    assert min(means) > 2 * ours["squares floor"].max()
+    assert "falls below 0 about half the time when two distributions agree" in PROSE
+    floors = np.array([ours[f"{toy} floor"] for toy in gaps])
+    assert np.mean(floors < 0) == pytest.approx(0.5, abs=0.2)
+
+
+def test_what_five_seeds_do_show(runs):
+    ours = runs("toys_reflected")
+    assert "farther off than folding on the chessboard and leaves too many points at the walls" in PROSE
+    fold, clip = (t_interval(ours[f"squares {name} distance"].tolist()) for name in ("fold", "clip"))
+    assert fold[1] < clip[0]
+    for toy in ("squares", "corners"):
+        assert ours[f"{toy} clip at walls"].min() > ours[f"{toy} data at walls"].mean()
+        gap = ours[f"{toy} short distance"] - ours[f"{toy} fold distance"]
+        assert t_interval(gap.tolist())[1] > 0 > gap.mean()  # starting from less noise costs nothing
+    assert "is far off on the chessboard, in one seed" in PROSE
+    assert len(runs("toys_logit")) == len(runs("simplex")) == 1
+    assert runs("toys_logit").first["squares logit distance"] > 2 * ours["squares clip distance"].mean()
+
+
+def test_the_seed_of_images_favors_the_threshold(chapter, twins):
+    ours, theirs = twins
+    assert "isn't in favor of walls" in PROSE
+    assert ours["fold distance"] > 1.1 * theirs["static distance"]
+    assert "fewer images show the right class" in PROSE
+    assert ours["fold accuracy"] < theirs["static accuracy"]
+    assert "the twin does as well with none before the end" in PROSE
+    assert theirs["none distance"] <= theirs["static distance"]
+    assert "Sliced W₂ leans the other way, slightly" in PROSE
+    assert 0 < theirs["static sliced"] - ours["fold sliced"] < 0.005
+    assert "The preset `gpu` (CIFAR-10, three seeds) hasn't been run" in PROSE
+    assert stored_at(chapter, "images_reflected", "gpu") is None
+
+
+def test_guidance_saturates_with_walls_too(twins):
+    ours, theirs = twins
+    assert "mostly because backgrounds turn gray. At $w=5$ they are level" in PROSE
+    for run, name in ((ours, "fold w=10"), (theirs, "static w=10")):
+        assert run["train dark"] - run[f"{name} dark"] > 0.5 * astray(run, name)
+    assert astray(ours, "fold w=5") == pytest.approx(astray(theirs, "static w=5"), abs=0.005)
+    assert "The flow saturates most" in PROSE
+    bright = {(name, run is ours): run[f"{name} w=10 bright"] for run in twins for name in ("flow", "fold", "static")
+              if f"{name} w=10 bright" in run}  # fmt: skip
+    assert sorted(bright, key=bright.get)[-2:] == [("flow", True), ("flow", False)]
+    assert bright["fold", True] > bright["static", False] > ours["train bright"]
+    assert "every other sampler gets it always" in PROSE
+    right = [
+        run[f"{name} w=10 accuracy"]
+        for run, name in ((ours, "fold"), (ours, "flow"), (theirs, "flow"), (theirs, "static"))
+    ]
+    assert right == [1] * 4
+
+
+def test_the_recipe_runs(capsys):
+    recipe = re.search(r"## Use it.*?```python\n(.*?)```", TEXT, re.DOTALL)[1]
+    assert len(recipe.splitlines()) <= 20
+    space = {}
+    exec(recipe, space)
+    assert capsys.readouterr().out.startswith("torch.Size([10, 1, 16, 16])")
+    flow = space["reflected"].flow(
+        space["guided"], space["sde"], space["sde"].limit((10, 1, 16, 16)), rtol=1, atol=1
+    )
+    assert 0 <= flow.x.min() <= flow.x.max() <= 1
+
+
+def test_the_live_cell_finds_the_same_score_twice(capsys):
+    (source,) = (cell.source for cell in CELLS if cell.source.startswith("import torch"))
+    exec(source, {})
+    found = np.array([list(map(float, line.split()[-4:])) for line in capsys.readouterr().out.splitlines()])
+    assert found[::2] == pytest.approx(found[1::2], abs=2e-3)
+    assert (found[:, [0, 3]] == 0).all()

@@ -1,6 +1,7 @@
-"""What is drawn of SEDD from the stored results of ``cpu``: every promise of a figure, and the numbers in it."""
+"""What is drawn of SEDD from the stored results: every promise of a figure, and the numbers in it."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,13 +10,15 @@ from fakes import FakeResult
 from showing import assert_absent, assert_same_thumbnail_each_time, cells_of, figures_of
 
 from loupe import open_chapter
-from loupe.diffusion.discrete import Absorbing, LogLinearNoise
 from loupe.experiment.results import Runs, find
 from loupe.papers.sedd import figures, figures_samples, figures_text
-from loupe.papers.sedd.figures import LM1B, SENTENCE
-from loupe.papers.sedd.figures_text import EXPERIMENTS, REPORTED, TEXT8, words
+from loupe.papers.sedd.claims import bits, texts
+from loupe.papers.sedd.claims_reported import LM1B
+from loupe.papers.sedd.figures_samples import words
+from loupe.papers.sedd.figures_text import CORE, MORE, REPORTED
+from loupe.papers.sedd.numbers import numbers, place
 
-BLOCKS = (figures_samples.samples_table, figures_samples.infill_figure)
+BLOCKS = (figures_samples.samples, figures_samples.infills)
 FIGURES = [one for one in figures_of(figures, figures_text, figures_samples) if one.values[0] not in BLOCKS]
 
 
@@ -36,14 +39,13 @@ def chapter():
     return open_chapter("sedd", preset="cpu")
 
 
-@pytest.fixture(scope="module")
-def stored(chapter):
-    return chapter.stored
+def stored(chapter, *names):
+    """What a figure of these experiments is drawn from."""
+    return find(chapter, names, partial=True)
 
 
-@pytest.mark.parametrize("draw", [figures.corruption, figures.schedules, figures.barrier])
-def test_pictures_that_need_no_results(draw, rendered):
-    draw()
+def test_a_picture_that_needs_no_results(rendered):
+    figures.barrier()
     assert rendered.caption
 
 
@@ -53,209 +55,197 @@ def test_texts_say_what_is_missing(draw, shown, tmp_path, monkeypatch):
     assert_absent(draw, open_chapter("sedd", preset="cpu"), shown)
 
 
-def with_first(found, experiment, change):
-    """Found runs with another first run of an experiment."""
-    runs = found[experiment]
-    values = [FakeResult(runs.first.seed, change(dict(runs.first))), *runs.results[1:]]
-    return replace(found, runs=found.runs | {experiment: Runs(tuple(values))})
-
-
 # --- trained networks ---------------------------------------------------------------------------------------
 
 
-def test_learning_curves_are_those_of_every_seed(chapter, stored, shown):
+def test_learning_curves_are_those_of_every_seed(chapter, shown):
     figures_text.curves(chapter)
-    lines, run = shown.lines(), stored["counted"].first
-    for name, experiment in EXPERIMENTS.items():
-        assert np.array_equal(lines[name].get_xdata(), stored[experiment].first["curve_steps"])
-        assert lines[name].get_ydata() == pytest.approx(stored[experiment]["curve_strict"].mean(0))
-    thin = len(shown.sheet.axes[0].lines) - len(lines)
-    assert thin == sum(len(stored[one]) for one in EXPERIMENTS.values() if len(stored[one]) > 1)
-    levels = run["bits_valid"].mean(-1)
-    for order in (1, 2, 5):
-        level = levels[list(run["orders"]).index(order)]
-        assert lines[f"{order}-grams, {level:.2f}"].get_ydata()[0] == level
-    assert (np.diff(levels) < 0).all()
-    assert levels[0] < np.log2(27)
+    found, lines, axes = stored(chapter, *CORE.values()), shown.lines(), shown.sheet.axes[0]
+    for name, experiment in CORE.items():
+        assert np.array_equal(lines[name].get_xdata(), found[experiment].first["curve_steps"])
+        assert lines[name].get_ydata() == pytest.approx(found[experiment]["curve_strict"].mean(0))
+        low, high = axes.get_ylim()
+        assert low < lines[name].get_ydata()[-1] < high
+    said = " ".join(text.get_text() for text in axes.texts)
+    for name, level in figures_text.counted(found).items():
+        assert (f"{name.split()[0]} {level:.2f}" in said) == (name != "4-gram counts")
+    assert axes.get_xscale() == "log"
 
 
-@pytest.mark.parametrize("change", [0.0, 9.0])
-def test_what_leaves_the_panel_is_named(change, chapter):
-    found = find(chapter, (*EXPERIMENTS.values(), "counted"))
-    higher = with_first(
-        found, "concrete_score", lambda run: run | {"curve_strict": run["curve_strict"] + change}
-    )
-    caption = figures_text.curves.__wrapped__(higher).caption
-    assert ("Above the panel at the end: concrete score." in caption) == bool(change)
+def test_counting_longer_contexts_is_better(chapter):
+    levels = list(figures_text.counted(stored(chapter, *CORE.values())).values())
+    assert all(a > b for a, b in pairwise(levels))
 
 
-def test_the_excess_is_a_share_of_the_bound(chapter, stored, shown):
-    figures_text.excess(chapter)
-    runs = stored["sedd_absorb"]
-    share = np.mean([run["curve_excess"][-1] / run["curve_bits"][-1] for run in runs])
-    assert f"At the end it is {100 * share:.2g} % of the bound" in shown.caption
-
-
-def test_methods_are_in_the_order_of_their_bits(chapter, stored):
-    _, rows = cells_of(figures_text.likelihood_table(chapter))
+def test_methods_and_trivial_rows_are_in_the_order_of_their_bits(chapter):
+    found = stored(chapter, *CORE.values())
+    methods, counts = figures_text.trained(found), figures_text.counted(found)
+    _, rows = cells_of(figures_text.likelihoods(chapter))
     means = []
-    for name, parameters, published, strict, reported, seeds in rows:
-        runs = stored[EXPERIMENTS[name]]
-        means.append(runs["bits_valid"].mean())
-        assert published.startswith(f"{means[-1]:.3f}")
-        assert strict.startswith(f"{runs['strict_valid'].mean():.3f}")
-        assert (parameters, seeds) == (f"{runs.first['parameters']:,}", str(len(runs)))
-        assert reported == (f"{TEXT8[REPORTED[name]]:.2f}" if name in REPORTED else "–")
+    for name, strict, gap, reported in rows:
+        means.append(bits(methods[name], kind="strict").mean() if name in methods else counts[name])
+        assert strict.startswith(f"{means[-1]:.3f}") or "…" in strict
+        assert reported == (f"{REPORTED[name]:.2f}" if name in methods and name in REPORTED else "–")
+        assert (gap == "–") == (name == "SEDD Absorb" or name in counts)
     assert means == sorted(means)
-    assert len(rows) == len(EXPERIMENTS)
+    assert len(rows) == len(methods) + len(counts)
 
 
-def test_texts_of_other_kinds_have_a_mark_for_each_method(chapter, stored, shown):
-    figures_text.zero_shot(chapter)
-    (axes,) = shown.sheet.axes
-    assert len(axes.get_yticklabels()) == len(stored["mdlm"].first["texts"])
-    marks = {each.get_label(): each.lines[0].get_xdata() for each in axes.containers}
-    assert "concrete score" not in marks
-    for name, found in marks.items():
-        runs = stored[EXPERIMENTS[name]]
-        wanted = [runs[f"strict_{text}"].mean() for text in runs.first["texts"]]
-        assert found == pytest.approx(wanted)
+def test_gaps_are_paired_over_the_seeds_that_both_have(chapter):
+    found = stored(chapter, *CORE.values())
+    three = [
+        FakeResult(k, {"bits_valid": np.full(4, v), "strict_valid": np.full(4, v)})
+        for k, v in enumerate((1, 3, 5))
+    ]
+    runs = {experiment: Runs(tuple(three)) for experiment in CORE.values()}
+    runs["mdlm"] = Runs((FakeResult(2, {"bits_valid": np.full(4, 5.5), "strict_valid": np.full(4, 5.5)}),))
+    rows = {
+        row[0]: row[2] for row in cells_of(figures_text.likelihoods.__wrapped__(replace(found, runs=runs)))[1]
+    }
+    assert (rows["MDLM"], rows["D3PM"]) == ("0.500", "0.000")
 
 
-def test_an_interval_is_over_seeds_or_else_over_texts():
-    values = np.array([[1.0, 3.0], [2.0, 4.0]])
-    runs = Runs(tuple(FakeResult(seed, {"bits": row}) for seed, row in enumerate(values)))
-    assert figures_text.mean_and_half(runs, "bits") == (2.5, pytest.approx(12.706 * 0.5, rel=1e-4))
-    assert figures_text.mean_and_half(Runs(runs.results[:1]), "bits") == (
-        2.0,
-        pytest.approx(12.706, rel=1e-4),
-    )
+def test_controls_that_are_not_there_yet_are_left_out(chapter, monkeypatch):
+    found = stored(chapter, *CORE.values())
+    assert {*figures_text.trained(found)} >= {*CORE}
+    monkeypatch.setattr(figures_text, "beside", lambda *arguments: None)
+    assert [*figures_text.trained(found)] == [*CORE]
+    assert {*CORE}.isdisjoint(MORE)
+
+
+def test_other_texts_have_a_column_each(chapter):
+    found = stored(chapter, *CORE.values())
+    head, rows = cells_of(figures_text.zero_shot(chapter))
+    names = [str(text) for text in found["mdlm"].first["texts"]]
+    assert head[1:] == [figures_text.TEXTS[name] for name in names]
+    for name, *cells in rows[: len(CORE)]:
+        for text, cell in zip(names, cells, strict=True):
+            assert cell.startswith(f"{bits(found[CORE[name]], text, 'strict').mean():.2f}") or "…" in cell
+
+
+@pytest.mark.parametrize(
+    ("level", "words"),
+    [(0.5, "below all 2 trivial rows"), (1.5, "between unigram and pair"), (3, "above all 2 trivial rows")],
+)
+def test_a_place_among_trivial_rows(level, words):
+    assert place(level, {"unigram": 2.0, "pair": 1.0}) == words
 
 
 # --- what networks write ------------------------------------------------------------------------------------
 
 
-def test_texts_are_judged_at_every_number_of_steps(chapter, stored, shown):
-    figures_samples.quality_figure(chapter)
-    for panel, what in enumerate(("bits", "entropy", "bigrams")):
-        lines = shown.lines(panel)
-        for name, method in (("absorb", "tweedie"), ("uniform", "tweedie"), ("uniform", "euler")):
-            run, line = stored[f"sedd_{name}"].first, lines[f"SEDD {name}, {method.title()}"]
-            assert line.get_ydata() == pytest.approx(
-                [np.mean(run[f"{method} {n} {what}"]) for n in run["sample_steps"]]
-            )
-        assert lines["held-out text"].get_ydata()[0] == np.mean(
-            stored["sedd_absorb"].first[f"held out {what}"]
+def test_texts_are_judged_at_every_number_of_steps(chapter, shown):
+    figures_samples.steps_figure(chapter)
+    found = stored(chapter, *figures_samples.WRITERS, "judged")
+    (axes,) = shown.sheet.axes
+    drawn = {each.get_label(): each.lines[0] for each in axes.containers}
+    for label, name, method in (
+        ("SEDD Absorb", "absorb", "tweedie"),
+        ("SEDD Uniform, Euler", "uniform", "euler"),
+    ):
+        steps, judged = texts(found, name, method=method)
+        assert list(drawn[label].get_xdata()) == list(steps) == list(found.settings.sample_steps)
+        assert drawn[label].get_ydata() == pytest.approx(judged.mean(0))
+    level = shown.lines()["autoregressive"].get_ydata()[0]
+    assert level == pytest.approx(found["judged"]["autoregressive_network"][:, 0].mean())
+
+
+def test_sharpened_texts_stand_beside_plain_ones(chapter, shown):
+    figures_samples.frontier(chapter)
+    found, lines = stored(chapter, *figures_samples.WRITERS, "judged"), shown.lines()
+    line = lines["autoregressive, nucleus"]
+    assert len(line.get_xdata()) == 1 + len(found.settings.nuclei)
+    last = found.settings.nuclei[-1]
+    for kind, values in (("entropy", line.get_xdata()), ("network", line.get_ydata())):
+        assert values[0] == pytest.approx(found["judged"][f"autoregressive_{kind}"][:, 0].mean())
+        assert values[-1] == pytest.approx(texts(found, "autoregressive", kind, top_p=last)[1].mean())
+    assert lines["SEDD Absorb, temperature"].get_ydata()[0] == lines["SEDD Absorb, nucleus"].get_ydata()[0]
+
+
+def test_costs_are_those_of_the_row(chapter):
+    found = stored(chapter, *figures_samples.WRITERS, "samples_time_free", "judged")
+    rows = {row[0]: row[1:] for row in cells_of(figures_samples.costs(chapter))[1]}
+    length = found.settings.length
+    assert rows["autoregressive, cached"][0] == rows["time-free, first hitting"][0] == f"{length:.1f}"
+    assert rows["SEDD Absorb, 64 steps"][0] == "65.0"
+    counts = found["samples_time_free"]["evaluations"][:, list(found.settings.sample_steps).index(64)]
+    assert rows["time-free, cached, 64 steps"][0].startswith(f"{counts.mean():.1f}")
+    seconds = 1000 * found["samples_autoregressive"]["seconds"]
+    for label, k in (("cached", 0), ("no cache", -1)):
+        assert (
+            rows[f"autoregressive, {label}"][1].startswith(f"{seconds[:, k].mean():.1f}") or len(seconds) == 2
         )
-        causal = stored["autoregressive"].first[f"autoregressive {what}"]
-        assert lines["autoregressive"].get_ydata()[0] == pytest.approx(np.mean(causal))
 
 
-def test_texts_are_shown_as_they_are(chapter, stored):
+def test_texts_are_shown_as_they_are(chapter):
     assert words([0, 1, 26, 27]) == " az_"
     samples, fills = (draw(chapter) for draw in BLOCKS)
-    run = stored["sedd_absorb"].first
-    for text in run["tweedie 4 tokens"][:2]:
+    run = stored(chapter, *figures_samples.WRITERS, "judged", "infilling")["samples_absorb"].first
+    for text in run["tokens"][0][:2]:
         assert all(words(text) in found for found in (str(samples), samples.html))
-    middle = run["infill_place"].astype(bool)
-    for key in ("truth", "tokens_both", "tokens_before"):
-        fill = words(run[f"infill_{key}"][0][middle])
+    found = stored(chapter, "infilling", "counted_infilling")
+    place = found["infilling"].first["place"]
+    for tokens in (found["infilling"].first["both_tokens"], found["counted_infilling"].first["tokens"]):
+        fill = words(tokens[0][place])
         assert f"[{fill}]" in str(fills)
         assert f">{fill}</span>" in fills.html
 
 
-def test_a_network_that_did_not_write_is_passed_over(chapter):
-    found = find(chapter, ("sedd_absorb",))
-    silent = FakeResult(9, {"bits_valid": np.ones(3)})
-    one, two = (
-        str(figures_samples.infill_table.__wrapped__(replace(found, runs=Runs(runs))))
-        for runs in (found.runs.results, (silent, *found.runs.results))
-    )
-    assert one == two
-    nothing = figures_samples.infill_table.__wrapped__(replace(found, runs=Runs((silent,))))
-    assert str(nothing).endswith("writing with trained networks has not been computed yet.")
+def test_a_row_of_texts_has_the_options_asked_for(chapter):
+    found = stored(chapter, *figures_samples.WRITERS, "judged")
+    run, top_p = found["samples_absorb"].first, found.settings.nuclei[0]
+    tokens, judged = figures_samples.row_of(found, "absorb", top_p=top_p)
+    (row,) = np.flatnonzero(run["top_p"] == top_p)
+    assert np.array_equal(tokens, run["tokens"][row])
+    assert np.array_equal(judged, found["judged"].first["absorb_network"][row])
 
 
-def test_bits_of_the_middle_are_those_of_all_texts(chapter, stored):
-    run = stored["sedd_absorb"].first
-    both, before = run["infill_bits_both"], run["infill_bits_before"]
-    wanted = (both, before, None, both - before)
-    for (_, cost, near), values, name in zip(
-        cells_of(figures_samples.infill_table(chapter))[1], wanted, ("both", "before", "strangers", None), strict=True
-    ):  # fmt: skip
-        assert cost.split("\u00a0")[0].replace("−", "-") == (
-            "–" if values is None else f"{values.mean():.3f}"
+def test_bits_of_the_middle_are_those_of_all_texts(chapter):
+    found = stored(chapter, "infilling", "counted_infilling")
+    rows = {row[0]: row[1] for row in cells_of(figures_samples.infill_table(chapter))[1]}
+    for label, name in (("SEDD, both sides", "both"), ("autoregressive, left side only", "autoregressive")):
+        assert (
+            rows[label].startswith(f"{found['infilling'][f'bits_{name}'].mean():.3f}") or "…" in rows[label]
         )
-        assert near == ("–" if name is None else f"{float(run[f'infill_mauve_{name}']):.3f}")
+    assert rows["5-grams, both sides"] == f"{found['counted_infilling'].first['bits'].mean():.3f}"
 
 
-@pytest.mark.parametrize("held_out", [5.0, 50.0])
-def test_held_out_text_is_drawn_where_it_leaves_room_for_the_rest(held_out, chapter):
-    found = find(chapter, ("sedd_absorb",))
-    values = {
-        f"race {digits} bits": 5 + np.sin(np.arange(9.0)) for digits in ("float16", "float32", "float64")
-    }
-    first = FakeResult(0, {**found.runs.first, **values, "held out bits": held_out + np.sin(np.arange(9.0))})
-    made = figures_samples.races.__wrapped__(replace(found, runs=Runs((first,))))
-    top = made.sheet.axes[0]
-    assert [text.get_text() for text in top.texts] == (
-        [] if held_out < 9 else [f"{first['held out bits'].mean():.2f}\n↑"]
-    )
-    assert top.get_ylim()[1] < 30
+# --- exact scores, the paper's numbers, speed ---------------------------------------------------------------
 
 
-# --- exact scores and the paper's numbers -------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("tweedie", "euler", "title"),
-    [
-        ([3, 2, 1], [3, 3, 2], "Tweedie ahead"),
-        ([3, 2, 1], [4, 1, 0.5], "Euler ahead from 2"),
-        ([3, 2, 1], [2, 1, 0.5], "Euler ahead from 1"),
-        ([3, 2, 1], [2, 1, 2], "no order"),
-    ],
-)
-def test_the_title_of_samplers_is_true(tweedie, euler, title):
-    assert figures._ahead(np.array([tweedie, euler])) == title
-
-
-@pytest.mark.parametrize("below", [False, True])
-def test_a_mean_below_the_entropy_is_drawn(below, chapter):
-    found = find(chapter, ("oracle_samplers",))
-    first = FakeResult(0, dict(found.runs.first))
-    first["entropy"] = np.nanmin(first["bits"]) + (0.02 if below else -0.02)
-    made = figures.oracle.__wrapped__(replace(found, runs=Runs((first,))))
-    low, high = made.sheet.axes[2].get_ylim()
-    assert (
-        low < np.nanmin(first["bits"] - first["entropy"]) < np.nanmax(first["bits"] - first["entropy"]) < high
-    )
-
-
-def test_masks_stay():
-    states = figures._corrupted(Absorbing(27), LogLinearNoise(), (0, 0.3, 0.6, 1))
-    assert words(states[0]) == SENTENCE
-    masked = states == 27
-    assert (masked[1:] >= masked[:-1]).all()
-    assert masked[-1].mean() > 0.9
+def test_samplers_with_exact_scores_are_drawn_above_the_entropy(chapter, shown):
+    figures.oracle(chapter)
+    run = stored(chapter, "oracle_samplers").runs.first
+    names = [
+        f"{graph}, geometric, {method}"
+        for graph in ("absorbing", "uniform")
+        for method in ("tweedie", "euler")
+    ]
+    drawn = [each.lines[0] for axes in shown.sheet.axes for each in axes.containers]
+    for name, line in zip(names, drawn, strict=True):
+        assert line.get_ydata() == pytest.approx(
+            run["bits"][list(run["samplers"]).index(name)] - run["entropy"]
+        )
 
 
 def test_the_paper_s_tables_with_their_ratios():
-    block = figures.headline_table()
+    block = figures.paper_tables()
     assert block.html.count("<table") == 3
-    for cell in ("−46\u00a0%", "+13\u00a0%", "+0.16", "1.95", "−49\u00a0%", *LM1B):
+    for cell in ("−46\u00a0%", "+13\u00a0%", "+0.16", "−49\u00a0%", *LM1B):
         assert cell in str(block)
 
 
 def test_speed_is_that_of_large_vocabularies(chapter):
-    bench = chapter.benchmark()
-    large = [
-        row
-        for row in bench["rows"]
-        if row["task"] == "Score entropy" and row["sequences, length, states"][2] > 1000
-    ]
-    _, rows = cells_of(figures.loss_table(bench))
-    assert [row[1] for row in rows] == [f"{row['both, ms']:.1f}" for row in large]
+    rows = [row for row in chapter.benchmark()["rows"] if row["task"] == "Score entropy"]
+    large = [row for row in rows if row["sequences, length, states"][2] > 1000]
+    _, shown = cells_of(figures.loss_table(chapter.benchmark()))
+    assert [row[3] for row in shown] == [f"{row['both, ms']:.1f}" for row in large]
+
+
+def test_every_number_of_the_page_is_finite(chapter):
+    found = numbers(chapter)
+    assert all(np.isfinite(value) for value in found.values() if not isinstance(value, str))
+    assert not [name for name, value in found.items() if isinstance(value, str) and "nan" in value]
 
 
 def test_the_thumbnail_is_the_same_each_time(chapter, tmp_path):

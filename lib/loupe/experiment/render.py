@@ -335,7 +335,8 @@ def source(functions: Iterable[Callable], docstring: bool = False) -> Block:
     """The source of functions of one module as they run; by default without docstrings."""
     functions = list(functions)
     parts = [_source(function, docstring) for function in functions]
-    place = f"*from* `{functions[0].__module__}`"
+    owner = functions[0].__qualname__.rpartition(".")[0]  # the class of a method
+    place = f"*from* `{functions[0].__module__}`" + f", class `{owner}`" * bool(owner)
     return Block(text="\n".join(parts), markdown="\n".join(["```python", *parts]) + f"```\n\n{place}")
 
 

@@ -1,6 +1,7 @@
 """Discrete Diffusion Modeling by Estimating the Ratios of the Data Distribution (Lou, Meng and Ermon 2024).
 
-``config`` holds the presets, ``experiments`` what is run, ``claims`` what is judged, ``figures`` what is drawn.
+``config`` holds the presets, ``experiments`` what is run, ``claims`` what is judged, ``figures`` what is drawn, and
+``numbers`` what paragraphs say in numbers.
 """
 
 from loupe.papers import PAPERS
@@ -31,6 +32,7 @@ from loupe.papers.sedd.experiments_text import (
     sedd_uniform,
     time_free,
 )
+from loupe.papers.sedd.numbers import numbers
 
 PAPER = PAPERS["sedd"]
 
@@ -69,6 +71,7 @@ __all__ = [
     "long_autoregressive",
     "mdlm",
     "network",
+    "numbers",
     "oracle_samplers",
     "samples_absorb",
     "samples_autoregressive",

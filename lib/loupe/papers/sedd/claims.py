@@ -11,7 +11,7 @@ from loupe.papers.sedd.claims_reported import LM1B, ZERO_SHOT
 
 EVERYWHERE = ("smoke", "cpu", "gpu", "paper")
 FULL = ("cpu", "gpu", "paper")
-FEW_STEPS = "twenty steps of training say nothing"
+FEW_STEPS = "twenty training steps are too few"
 IGNORANT = math.log2(27)  # bits per character of a network that knows nothing
 MATCHED = 0.1  # bits per character between networks whose texts may be compared
 
@@ -28,13 +28,13 @@ def _headlines(results):
 def _on_tables(name):
     lm1b, rows = LM1B[{"D3PM": "D3PM Absorb"}.get(name, name)], ZERO_SHOT["small"]
     older = [LM1B[one] for one in ("DiffusionBert", "D3PM Absorb", "Diffusion-LM", "BERT-Mouth")]
-    yield Measure("LM1B: perplexity above the autoregressive one", lm1b - LM1B["autoregressive"], at_most(1),
+    yield Measure("LM1B: perplexity minus the autoregressive one", lm1b - LM1B["autoregressive"], at_most(1),
                   basis="table 3")  # fmt: skip
-    yield Measure("LM1B: least factor over an earlier diffusion model", min(older) / lm1b, at_least(2),
+    yield Measure("LM1B: smallest factor over an earlier diffusion model", min(older) / lm1b, at_least(2),
                   basis="table 3; “at least 2×”")  # fmt: skip
     for other in ("D3PM", "PLAID"):
         share = float((1 - np.array(rows[name]) / np.array(rows[other])).min())
-        yield Measure(f"zero-shot: least reduction against {other}", share, at_least(0.25),
+        yield Measure(f"zero-shot: smallest reduction against {other}", share, at_least(0.25),
                       basis="table 1, 5 sets; “25–75 %”")  # fmt: skip
     for size, table in ZERO_SHOT.items():
         # Of D3PM there is a small one only.
@@ -52,7 +52,7 @@ def _same_gradient(results):
     errors, control = run["gradient_errors"], run["gradient_control"].min()
     return [
         _exact(f"largest difference, {name} form", errors[..., k], 1e-10, _toys(errors),
-               "with ratios of twice the noise", control)
+               "ratios of twice the noise", control)
         for k, name in enumerate(("implicit", "denoising"))
     ]  # fmt: skip
 
@@ -62,8 +62,8 @@ def _bound_is_tight(results):
     errors, excess = run["identity_error"], float(run["excess"].min())
     wrong = np.abs(run["bound_wrong"] - run["bound_true"]).max(-1).min()
     return [
-        _exact("largest error of the identity, any text", errors, 1e-9, _toys(errors), "with wrong scores", wrong),
-        Measure("least mean excess of a wrong score, nats", excess, at_least(0), basis=_toys(errors)),
+        _exact("largest error of the identity, any text", errors, 1e-9, _toys(errors), "wrong scores", wrong),
+        Measure("smallest mean excess of a wrong score, nats", excess, at_least(0), basis=_toys(errors)),
     ]  # fmt: skip
 
 
@@ -94,7 +94,7 @@ def _one_loss_and_text(results):
     run = results["identities"].first
     return [
         _exact("largest relative difference of the losses, float32", run["loss_gap"], 1e-6, "256 draws",
-               "without a softmax", run["loss_gap_control"]),
+               "no softmax", run["loss_gap_control"]),
         Measure("tokens that differ with the cache", int(run["cache_differences"]), at_most(0), basis="64 texts"),
     ]  # fmt: skip
 
@@ -117,7 +117,7 @@ def _gap(results, ours, theirs, rival, accepts):
     """The paired difference of bits of two methods, with that of another method in the place of ours or theirs."""
     a, b = common(results[ours], results[theirs])
     names = [results[name].first.get("method", name) for name in (ours, theirs)]
-    measure = Measure.paired("bits per character, {} less {}".format(*names), a, b, accepts).as_primary()
+    measure = Measure.paired("bits per character, {} minus {}".format(*names), a, b, accepts).as_primary()
     return [measure.against(*rival(a.mean(), b.mean()))]
 
 
@@ -153,7 +153,7 @@ def _transfers(results):
     methods = [results[name] for name in ("sedd_absorb", "autoregressive", "sedd_uniform")]
     texts = [text for text in methods[0].first["texts"] if text != "valid"]
     each = np.array([common(*methods, text=text) for text in texts])  # (texts, methods, seeds)
-    label = f"bits per character, absorb less autoregressive, median of {len(texts)} texts"
+    label = f"bits per character, absorb minus autoregressive, median of {len(texts)} texts"
     ours, causal, uniform = each.swapaxes(0, 1)
     gaps = np.median(ours - causal, axis=0)
     measure = Measure.paired(label, gaps, np.zeros_like(gaps), at_most(0))
@@ -188,7 +188,7 @@ def _more_steps_are_better(results):
     return [
         Measure.of_seeds("absorb: rank correlation of steps and bits", ranks, at_most(-0.9)).as_primary(),
         Measure.of_seeds("absorb: R² of a line, log perplexity on log steps", fits[0], at_least(0.9)),
-        Measure.paired("bits gained over the last two doublings up to the length, uniform less absorb", *gains, at_most(0)),
+        Measure.paired("bits gained in the last two doublings up to the length, uniform minus absorb", *gains, at_most(0)),
     ]  # fmt: skip
 
 
@@ -200,7 +200,7 @@ def _better_than_autoregressive(results):
             f"SEDD is {behind:.2f} bits behind",
         )
     ours, theirs = texts(results, "absorb")[1][:, -1], texts(results, "autoregressive")[1][:, 0]
-    label = "judge's bits per character, SEDD with most steps less autoregressive"
+    label = "judge's bits per character, SEDD with most steps minus autoregressive"
     return [Measure.paired(label, ours, theirs, at_most(0))]
 
 
@@ -214,7 +214,7 @@ def _tweedie_beats_euler(results):
         gaps = run["bits"][ours] - run["bits"][theirs]
         halves = 1.96 * np.hypot(run["bits_error"][ours], run["bits_error"][theirs])
         measures += [
-            Measure(f"{chain}, {n} steps: bits per character, Tweedie less Euler", float(gap), at_most(0),
+            Measure(f"{chain}, {n} steps: bits per character, Tweedie minus Euler", float(gap), at_most(0),
                     float(gap - half), float(gap + half), basis, run.settings["oracle_sequences"])
             for n, gap, half in zip(run["steps"], gaps, halves, strict=True)
         ]  # fmt: skip
@@ -236,9 +236,9 @@ def _fills_gaps(results):
     )
     both, before, causal, ours, left, theirs = (runs[name].mean(-1) for name in names)
     rows = (
-        ("bits per character of the middle, SEDD from both sides less autoregressive from the left", both, causal, before),
-        ("the same less 5-grams from both sides", both, np.full_like(both, counts), before),
-        ("judge's bits per character, SEDD from both sides less a nucleus from the left", ours, theirs, left),
+        ("bits per character of the middle, SEDD from both sides minus autoregressive from the left", both, causal, before),
+        ("the same minus 5-grams from both sides", both, np.full_like(both, counts), before),
+        ("judge's bits per character, SEDD from both sides minus autoregressive nucleus from the left", ours, theirs, left),
     )  # fmt: skip
     measures = [
         Measure.paired(label, mine, other, at_most(0)).against("SEDD from the left", float((control - other).mean()))
@@ -260,7 +260,7 @@ def _cache_saves(results):
         if steps == 0:  # without a grid of times
             continue
         expected = float(expected_evaluations(steps, run["tokens"].shape[-1]))
-        label = f"{steps} steps: evaluations of a text over {expected:.1f}"
+        label = f"{steps} steps: evaluations per text over {expected:.1f}"
         measure = Measure.over_samples(label, count / expected, between(0.98, 1.02))
         measures.append(measure.against("without a cache", (steps + 1) / expected))
     return measures
@@ -275,74 +275,76 @@ CLAIMS = (
     ),
     Claim(
         "C2", "Explicit, implicit and denoising score entropy have the same gradient.",
-        "Prop. 3.3, Thm 3.4", "theorems", "exact", "difference below 10⁻¹⁰ on all texts of a toy",
+        "Prop. 3.3, Thm 3.4", "theorems", "exact", "largest difference below 10⁻¹⁰, on all texts of a toy problem",
         _same_gradient, EVERYWHERE,
     ),
     Claim(
-        "C3", "The diffusion-weighted loss is a bound of the negative log-likelihood, tight at the true score.",
-        "Thm 3.6", "a theorem", "exact", "identity below 10⁻⁹ for every text; with wrong scores no less in the mean",
+        "C3", "Diffusion-weighted score entropy bounds the negative log-likelihood (an ELBO), and is tight at the true "
+        "score.",
+        "Thm 3.6", "a theorem", "exact", "identity to 10⁻⁹ for every text; wrong scores never lower its mean",
         _bound_is_tight, EVERYWHERE,
     ),
     Claim(
-        "C4", "The Tweedie step is the best among steps that draw tokens independently of each other.",
-        "Thm 4.2", "a theorem", "exact", "each token's distribution true to 10⁻¹², KL never above Euler's",
+        "C4", "The Tweedie step is the best of all steps that draw tokens independently.",
+        "Thm 4.2", "a theorem", "exact", "each token's distribution correct to 10⁻¹², KL never above Euler's",
         _tweedie_is_best, EVERYWHERE,
     ),
     Claim(
-        "C5", "Masks for noise learn text better than uniform tokens.", "Table 2, text8", "1.39 against 1.47",
+        "C5", "Masking noise gives better likelihoods than uniform noise.", "Table 2, text8", "1.39 against 1.47",
         "statistical", "paired difference of bits per character below 0", _masks_beat_uniform, FULL, FEW_STEPS,
     ),
     Claim(
-        "C6", "On single characters an autoregressive network is still better.", "Table 2, text8",
+        "C6", "Per character, an autoregressive network still has the better likelihood.", "Table 2, text8",
         "1.39 against 1.23", "statistical", "paired difference of bits per character above 0",
         _order_beats_masks, FULL, FEW_STEPS,
     ),
     Claim(
-        "C7", "SEDD with masks is better than D3PM with masks.", "Table 2, text8", "1.39 against 1.45",
+        "C7", "SEDD Absorb has a better likelihood than D3PM Absorb.", "Table 2, text8", "1.39 against 1.45",
         "statistical", "paired difference of bits per character below 0", _sedd_beats_d3pm, FULL, FEW_STEPS,
     ),
     Claim(
         "C8", "Score entropy trains; concrete score matching does not.", "App. D.1", "loss 3 to 4 times higher",
-        "statistical", "bits per character above 1.5 times those of score entropy, equal steps",
+        "statistical", "bits per character at least 1.5 times those of score entropy, at equal steps",
         _concrete_score_fails, FULL, FEW_STEPS,
     ),
     Claim(
-        "C9", "More steps write better text: a line in log-log for masks, while uniform noise flattens.",
+        "C9", "More sampling steps give better text: a straight line on log-log axes for masks, while uniform noise levels "
+        "off.",
         "Figs. 1 and 2", "shown in figures", "statistical",
-        "up to as many steps as tokens: rank correlation at most −0.9, R² above 0.9, and less gained by uniform",
-        _more_steps_are_better, FULL, FEW_STEPS,
+        "up to as many steps as tokens: rank correlation of steps and bits at most −0.9, R² of the line at least 0.9, and "
+        "a smaller gain for uniform noise", _more_steps_are_better, FULL, FEW_STEPS,
     ),
     Claim(
-        "C10", "With many steps SEDD writes better text than an autoregressive model does without annealing.",
+        "C10", "With many steps SEDD's text is better than autoregressive text without annealing.",
         "abstract, Fig. 1", "6 to 8 times lower generative perplexity", "statistical",
-        "fewer bits under the judge, of networks within 0.1 bits per character of each other",
+        "fewer bits under the judge, from networks within 0.1 bits per character of each other",
         _better_than_autoregressive, FULL, FEW_STEPS,
     ),
     Claim(
-        "C11", "Tweedie steps write better text than Euler steps.", "Fig. 2", "1 to 4 points of perplexity",
+        "C11", "Tweedie sampling gives better text than Euler sampling.", "Fig. 2", "1 to 4 points of perplexity",
         "statistical",
-        "fewer bits per character at every number of steps; primary are masks at the largest one",
-        _tweedie_beats_euler, FULL, "smoke writes too few texts",
+        "fewer bits per character at every number of steps; the primary measure is masks at the largest one",
+        _tweedie_beats_euler, FULL, "smoke samples too few texts",
     ),
     Claim(
-        "C12", "A text can be filled in anywhere, from both sides, as well as the best autoregressive text.",
+        "C12", "SEDD fills in text at any position, given both sides, as well as autoregressive models continue text.",
         "Table 4, Table 5", "MAUVE 0.942 for infilling, 0.955 for GPT-2 with a nucleus", "statistical",
-        "fewer bits for the true middle than an autoregressive network and 5-grams need, and under the judge for what is "
-        "written than a nucleus has", _fills_gaps, FULL, FEW_STEPS,
+        "fewer bits for the true middle than an autoregressive network and 5-grams need, and fewer bits under the judge "
+        "for the samples than for nucleus samples", _fills_gaps, FULL, FEW_STEPS,
     ),
     Claim(
-        "C13", "On texts of other kinds SEDD with masks beats an autoregressive model of its size.", "Table 1",
+        "C13", "On zero-shot sets SEDD Absorb beats an autoregressive model of its size.", "Table 1",
         "ahead of GPT-2 on 3 of 5 sets", "statistical",
         "paired difference of bits per character below 0 on most sets, that is in the median", _transfers, FULL, FEW_STEPS,
     ),
     Claim(
-        "C14", "Beyond the paper: with normalised scores SEDD's loss is that of masked language models, and a network "
-        "without time that is asked only after a change writes the same text.",
+        "C14", "Beyond the paper: with normalized scores SEDD's loss is that of masked language models, and caching a "
+        "time-free network until a token changes leaves its samples the same.",
         "later work: MDLM, RADD", "not in the paper", "exact",
         "losses equal to 10⁻⁶ in float32, texts identical with and without the cache", _one_loss_and_text, EVERYWHERE,
     ),
     Claim(
-        "C15", "Beyond the paper: a network without time is asked n (1 − (1 − 1/n)ᴸ) times for a text.",
+        "C15", "Beyond the paper: a cached time-free network needs n (1 − (1 − 1/n)ᴸ) evaluations per sample.",
         "later work: RADD", "not in the paper", "statistical",
         "mean evaluations within 2 % of that number",
         _cache_saves, FULL, FEW_STEPS,

@@ -1,0 +1,152 @@
+"""What the page of SEDD says in words is true of the stored results, and its recipe runs."""
+
+import re
+
+import numpy as np
+import pytest
+
+from loupe import open_chapter
+from loupe.experiment.results import find
+from loupe.papers.sedd.claims import bits, common, texts
+from loupe.papers.sedd.claims_reported import LM1B, ZERO_SHOT
+from loupe.papers.sedd.figures_samples import WRITERS
+from loupe.papers.sedd.figures_text import CORE
+from loupe.publishing.notebooks import notebook_file, read_notebook
+
+TEXT = "\n".join(
+    cell.source for cell in read_notebook(notebook_file("sedd")).cells if cell.cell_type == "markdown"
+)
+PROSE = " ".join(re.sub(r"<[^>]*>|\*", "", TEXT).split())
+
+
+@pytest.fixture(scope="module")
+def stored():
+    """The runs that a part of the page is told from."""
+    chapter = open_chapter("sedd", preset="cpu")
+    return lambda *names: find(chapter, names, partial=True)
+
+
+@pytest.fixture
+def says():
+    """Assert that the page has a sentence."""
+
+    def check(*fragments):
+        for fragment in fragments:
+            assert fragment in PROSE, fragment
+
+    return check
+
+
+def test_masks_beat_uniform_tokens_and_reading_order_beats_masks(stored, says):
+    says("masks beat uniform tokens", "autoregressive is better per character")
+    found = stored(*CORE.values())
+    for better, worse in (("sedd_absorb", "sedd_uniform"), ("autoregressive", "sedd_absorb")):
+        a, b = common(found[better], found[worse])
+        assert (a < b).all()
+
+
+def test_the_autoregressive_network_is_ahead_on_other_texts(stored, says):
+    says("our autoregressive network is ahead")
+    found = stored("sedd_absorb", "autoregressive")
+    for text in found["sedd_absorb"].first["texts"][1:]:
+        ours, theirs = common(found["sedd_absorb"], found["autoregressive"], text=text)
+        assert (theirs < ours).all()
+
+
+def test_methods_share_text_and_steps(stored, says):
+    says("The rivals share text, batches, steps and optimizer settings", "nearly the same network")
+    found = stored(*CORE.values())
+    assert len({(run["steps"], run["tokens_seen"]) for runs in found.runs.values() for run in runs}) == 1
+    sizes = [runs.first["parameters"] for runs in found.runs.values()]
+    assert min(sizes) > 0.8 * max(sizes)
+
+
+def test_the_strict_bound_is_above_the_published_number(stored, says):
+    says("which adds the last step and the prior term")
+    runs = stored("sedd_absorb").runs
+    assert (bits(runs, kind="strict") > bits(runs)).all()
+
+
+def test_tweedie_and_euler_with_exact_scores(stored, says):
+    says(
+        "With masks and geometric noise Tweedie is closer from 2 to 16 steps",
+        "With uniform tokens it wins at 2 steps",
+        "and loses at 16",
+        "The schedule matters more",
+    )
+    run = stored("oracle_samplers").runs.first
+    gap = {
+        (name.split(", ")[0], noise): run["bits"][k] - run["bits"][k + 1]
+        for k, name in enumerate(run["samplers"])
+        if (noise := name.split(", ")[1]) and name.endswith("tweedie")
+    }
+    steps = list(run["steps"])
+    assert all(gap["absorbing", "geometric"][steps.index(n)] < 0 for n in (2, 4, 8, 16))
+    assert gap["uniform", "geometric"][steps.index(2)] < 0 < gap["uniform", "geometric"][steps.index(16)]
+    first = dict(zip(run["samplers"], run["bits"][:, steps.index(2)], strict=True))
+    noises, methods = (
+        abs(first["absorbing, geometric, tweedie"] - first[f"absorbing, {other}"])
+        for other in ("log-linear, tweedie", "geometric, euler")
+    )
+    assert noises > methods
+
+
+def test_more_steps_help_and_sharpening_costs_diversity(stored, says):
+    says("more steps, better text", "Sharpening lowers the bits of both", "The cost is diversity")
+    found = stored(*WRITERS, "judged")
+    absorb = texts(found, "absorb")[1].mean(0)
+    assert absorb[-1] < absorb[0]
+    for name in ("absorb", "autoregressive"):
+        plain = (
+            -1 if name == "autoregressive" else list(texts(found, name)[0]).index(found.settings.race_steps)
+        )
+        for options in (
+            {"top_p": found.settings.nuclei[1]},
+            {"temperature": found.settings.temperatures[-1]},
+        ):
+            for kind in ("network", "entropy"):
+                assert (
+                    texts(found, name, kind, **options)[1].mean()
+                    < texts(found, name, kind)[1][:, plain].mean()
+                )
+
+
+def test_half_precision_is_a_lower_temperature(stored, says):
+    says("with 27 characters it takes float16")
+    found = stored("samples_absorb", "judged")
+    few, many = (
+        texts(found, "absorb", "entropy", race=digits)[1].mean() for digits in ("float16", "float64")
+    )
+    assert few < many
+
+
+def test_mauve_cannot_tell_middles_of_other_texts(stored, says):
+    says("can't tell a middle from one of another text")
+    runs = stored("infilling", "counted_infilling")["infilling"]
+    assert all(run["strangers_mauve"] > 0.95 for run in runs)
+
+
+def test_the_paper_s_own_tables(says):
+    says("Four of six headline ratios follow from them", "(11 to 20 %)", "“at least 2×” on LM1B is 1.95")
+    rows = ZERO_SHOT["small"]
+    shares = 100 * (1 - np.array(rows["SEDD Absorb"]) / np.array(rows["PLAID"]))
+    assert (round(min(shares)), round(max(shares))) == (11, 20)
+    assert round(LM1B["DiffusionBert"] / LM1B["SEDD Absorb"], 2) == 1.95
+    says("lower perplexity than GPT-2 on three of five test sets")
+    for table in ZERO_SHOT.values():
+        assert sum(a < b for a, b in zip(table["SEDD Absorb"], table["GPT-2"], strict=True)) == 3
+
+
+def test_the_recipe_runs_on_a_text_file(tmp_path, monkeypatch, capsys):
+    (recipe,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    assert len([line for line in recipe.splitlines() if line.strip()]) <= 20
+    assert max(map(len, recipe.splitlines())) <= 88
+    assert "steps=5000" in recipe
+    (tmp_path / "my_text.txt").write_text("The quick brown fox jumps over the lazy dog. " * 40)
+    monkeypatch.chdir(tmp_path)
+    exec(recipe.replace("steps=5000", "steps=3"), {})
+    long, short = capsys.readouterr().out.rstrip("\n").split("\n")
+    assert (len(long), len(short)) == (64, 64)
+    assert long.startswith("the ")
+    assert short.startswith("the ")
+    assert short[40:].strip() == ""

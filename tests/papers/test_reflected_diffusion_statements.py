@@ -108,7 +108,7 @@ def test_the_seed_of_images_favors_the_threshold(chapter, twins):
     assert ours["fold accuracy"] < theirs["static accuracy"]
     assert "the twin does as well with none before the end" in PROSE
     assert theirs["none distance"] <= theirs["static distance"]
-    assert "Sliced W₂ leans the other way, slightly" in PROSE
+    assert "The sliced Wasserstein distance of pixels leans the other way, slightly" in PROSE
     assert 0 < theirs["static sliced"] - ours["fold sliced"] < 0.005
     assert "The preset `gpu` (CIFAR-10, three seeds) hasn't been run" in PROSE
     assert stored_at(chapter, "images_reflected", "gpu") is None

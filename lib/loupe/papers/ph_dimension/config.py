@@ -128,7 +128,7 @@ class Config(Preset):
     """training images on which the losses of each iterate are compared"""
 
     shuffle: bool = True
-    """whether mini-batches are drawn anew in each pass (the official code takes the images in one fixed order)"""
+    """whether mini-batches are drawn again in each pass (the official code takes the images in one fixed order)"""
 
     fixed_order_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """seeds of the comparison with mini-batches in one fixed order"""

@@ -150,7 +150,7 @@ def exhausted_paths(config, *, seed, device):
 
 @experiment(seeds="one_seed")
 def noise_of_one_draw(config, *, seed, device):
-    """How far estimates on one fixed cloud spread when only the subsets are drawn anew, with 1 and 10 repeats."""
+    """How far estimates on one fixed cloud spread when only the subsets are drawn again, with 1 and 10 repeats."""
     distances = pairwise_distances(CLOUDS["cube_2"].sample(config.noise_points, seed))
     sizes, repeats = range(*config.noise_sizes), (1, 10)
     draws = [

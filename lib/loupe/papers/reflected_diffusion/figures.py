@@ -245,8 +245,8 @@ def distances(found, walls=False):
     for words, (experiment, name) in (cases | {"other data": last}).items():
         runs = found[experiment]
         single = " (1 seed)" if len(runs) == 1 else ""
-        rows.append([words + single, *(over_seeds(factor * runs[f"{toy} {name}"], 2) for toy in TOYS)])
-    words = "points at walls, %" if walls else "distance × 10⁴"
+        rows.append([words + single, *(over_seeds(factor * runs[f"{toy} {name}"], 1) for toy in TOYS)])
+    words = "at walls, %" if walls else "× 10⁴"
     return table([f"{words}, {found.preset}", *TOYS.values()], rows, numeric=True)
 
 

@@ -84,18 +84,18 @@ def samples(found):
 
 @drawn_from(*BOTH, what="drawing images")
 def quality_table(found):
-    """T2: how far images are from test images, in a classifier's features and in pixels."""
+    """T2: how far images are from test images, in a classifier's features and in shares of dark and bright pixels."""
     rows = []
     for words, (experiment, name) in (SAMPLERS | ANCHORS).items():
         runs = found[experiment]
         calls = "" if words in ANCHORS else runs[f"{name} evaluations"]
-        distance, right, sliced = (runs[f"{name} {what}"] for what in ("distance", "accuracy", "sliced"))
-        rows.append((words, distance, 100 * right, sliced, 100 * astray(runs, name), calls))
+        distance, right = (runs[f"{name} {what}"] for what in ("distance", "accuracy"))
+        rows.append((words, distance, 100 * right, 100 * astray(runs, name), calls))
     # Distances of images that are not the original ones must say so.
     variant = str(found["images_reflected"].first["variant"])
     copy = f" ({variant})" if "lossy" in variant else ""
-    head = (found.label, f"distance{copy}", "class, %", "W₂", "astray, %", "calls")
-    return score_table(head, rows, digits=(2, 0, 3, 1, 0), positive=True)
+    head = (found.label, f"distance{copy}", "class, %", "astray, %", "calls")
+    return score_table(head, rows, digits=(2, 0, 1, 0), positive=True)
 
 
 # --- guidance -----------------------------------------------------------------------------------------------

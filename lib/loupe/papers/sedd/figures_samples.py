@@ -160,11 +160,11 @@ def _point(found, name, steps=None, **options):
 def costs(found):
     """Network evaluations (NFE) and CPU time per text, beside its quality."""
     some = [n for n in found.settings.sample_steps if n in (16, 64, 256)] or found.settings.sample_steps
-    rows = [("autoregressive, cached", *_cost(found, "autoregressive", cached=True)),
-            ("autoregressive, no cache", *_cost(found, "autoregressive", cached=False))]  # fmt: skip
-    rows += [(f"SEDD Absorb, {n} steps", *_cost(found, "absorb", steps=n)) for n in some]
-    rows += [(f"time-free, cached, {n} steps", *_cost(found, "time_free", steps=n)) for n in some]
-    rows += [("time-free, first hitting", *_cost(found, "time_free", steps=0))]
+    rows = [("AR, cached", *_cost(found, "autoregressive", cached=True)),
+            ("AR, no cache", *_cost(found, "autoregressive", cached=False))]  # fmt: skip
+    rows += [(f"SEDD, {n} steps", *_cost(found, "absorb", steps=n)) for n in some]
+    rows += [(f"time-free, {n} steps", *_cost(found, "time_free", steps=n)) for n in some]
+    rows += [("first hitting", *_cost(found, "time_free", steps=0))]
     head = (f"sampler ({found.label})", "NFE", "CPU ms", "judge’s bits")
     return score_table(head, rows, digits=(1, 1, 2))
 
@@ -232,8 +232,8 @@ def infill_table(found):
     runs, counts = found["infilling"], found["counted_infilling"].first
     rows = (
         ("SEDD, both sides", "both", "both"),
-        ("SEDD, left side only", "before", "before"),
-        ("autoregressive, left side only", "autoregressive", "autoregressive"),
+        ("SEDD, left side", "before", "before"),
+        ("autoregressive, left side", "autoregressive", "autoregressive"),
         (f"the same, nucleus {found.settings.infill_top_p}", None, "nucleus"),
     )
     mean = lambda key: runs[key].mean(-1)  # noqa: E731
@@ -241,10 +241,7 @@ def infill_table(found):
         (label, cost and mean(f"bits_{cost}"), mean(f"{name}_network"), 100 * mean(f"{name}_right"))
         for label, cost, name in rows
     ]
-    shown.append(
-        ("5-grams, both sides", f"{counts['bits'].mean():.3f}", None, f"{100 * counts['right'].mean():.1f}")
-    )
+    shown.append(("5-grams, both sides", [counts["bits"].mean()], None, [100 * counts["right"].mean()]))
     shown.append(("the true middle", None, mean("truth_network"), None))
-    head = (f"model, {found.preset}", "bits per character of the true middle", "judge’s bits, whole text",
-            "characters right, %")  # fmt: skip
+    head = (f"model ({found.preset})", "bits of the true middle", "judge’s bits", "right, %")
     return score_table(head, shown, digits=(3, 3, 1), best=("min", "", ""))

@@ -119,7 +119,7 @@ def likelihoods(found):
         reported = f"{REPORTED[name]:.2f}" if name in REPORTED else None
         rows.append((strict.mean(), (name, strict, gap, reported)))
     rows += [(level, (name, f"{level:.3f}", None, None)) for name, level in counted(found).items()]
-    head = ("method", f"bits per character ({found.label})", "minus SEDD Absorb, paired", "paper, text8")
+    head = ("method", f"bits ({found.label})", "minus SEDD Absorb", "paper, text8")
     return score_table(head, [row for _, row in sorted(rows, key=lambda row: row[0])], digits=3)
 
 
@@ -129,6 +129,6 @@ def zero_shot(found):
     texts = [str(text) for text in found["sedd_absorb"].first["texts"]]
     rows = [(name, *(bits(found[one], text, "strict") for text in texts)) for name, one in CORE.items()]
     levels = [counted(found, text)["5-gram counts"] for text in texts]
-    rows.append(("5-gram counts", *(f"{level:.2f}" for level in levels)))
+    rows.append(("5-gram counts", *([level] for level in levels)))
     return score_table((f"bits per character, {found.label}", *(TEXTS[text] for text in texts)), rows, digits=2,
                        best="min")  # fmt: skip

@@ -72,6 +72,7 @@ def _controls(chapter):
     }
     return level | {
         "controls": f"{found.preset}, {found['mdlm'].first['steps']:,} steps",
+        "mdlm_seeds": ", ".join(f"{each:.2f}" for each in bits(found["mdlm"], kind="strict")),
         "constant_gap": _gap(found["constant_noise"], found["mdlm"], 3),
         "time_free_gap": _gap(found["time_free"], found["constant_noise"], 3),
     }
@@ -99,7 +100,6 @@ def _identities(chapter):
         "bound_error": run["identity_error"].max(),
         "bound_excess": run["excess"].min(),
         "marginal_error": run["marginal_error"].max(),
-        "marginal_control": run["marginal_control"].min(),
         "loss_error": run["loss_gap"],
         "lost_digits": float(official * (official.log() - 1) / (right * (right.log() - 1))),
     }

@@ -270,7 +270,8 @@ def test_dark_pages_have_no_white_areas(site, tmp_path, name):
 @needs_browser
 def test_one_switch_shows_all_code(site, tmp_path):
     probe = """<script>addEventListener("load", () => setTimeout(() => {
-      const button = document.querySelector(".loupe-code-switch"), code = document.querySelectorAll(".tag_hide-code > .cell_input");
+      const button = document.querySelector(".loupe-code-switch");
+      const code = document.querySelectorAll(".tag_hide-code > .cell_input");
       const shown = () => [...code].filter((one) => one.checkVisibility()).length;
       const said = [button.textContent, shown()];
       button.click();

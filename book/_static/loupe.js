@@ -1,6 +1,6 @@
 // One switch for the code behind figures and tables: the input of cells tagged hide-code.
 document.addEventListener("DOMContentLoaded", () => {
-  const header = document.querySelector(".header-article-items__end");
+  const header = document.querySelector(".article-header-buttons");
   if (!header || !document.querySelector(".cell.tag_hide-code")) return;
   const button = document.createElement("button");
   button.type = "button";

@@ -15,7 +15,7 @@ ZERO_SHOT = {
         "SEDD Uniform": (51.28, 38.93, 102.28, 36.81, 79.12),
     },
 }
-"""Perplexities of table 1; those of diffusion models are upper bounds. Of 1BW GPT-2's was not measured anew."""
+"""Perplexities of table 1; those of diffusion models are upper bounds. Of 1BW GPT-2's was not measured again."""
 
 TEXT8 = {
     "autoregressive transformer": 1.23,

@@ -268,6 +268,28 @@ def test_dark_pages_have_no_white_areas(site, tmp_path, name):
 
 
 @needs_browser
+def test_one_switch_shows_all_code(site, tmp_path):
+    probe = """<script>addEventListener("load", () => setTimeout(() => {
+      const button = document.querySelector(".loupe-code-switch"), code = document.querySelectorAll(".tag_hide-code > .cell_input");
+      const shown = () => [...code].filter((one) => one.checkVisibility()).length;
+      const said = [button.textContent, shown()];
+      button.click();
+      document.body.dataset.probe = JSON.stringify([...said, button.textContent, shown(), code.length]);
+    }, 500));</script></body>"""
+    copy = site / "notebooks" / "probe-of-the-switch.html"
+    copy.write_text((site / "notebooks" / "egno.html").read_text().replace("</body>", probe))
+    try:
+        dom, _, _ = browse(copy, tmp_path)
+    finally:
+        copy.unlink()
+    before, hidden, after, shown, cells = json.loads(
+        html.unescape(re.search(r'data-probe="([^"]*)"', dom).group(1))
+    )
+    assert (before, hidden, after) == ("Show all code", 0, "Hide code")
+    assert shown == cells > 5
+
+
+@needs_browser
 def test_the_slider_moves(site, tmp_path):
     """Push the slider to both ends in a copy of the page and read the counter."""
     page = site / "notebooks" / "ph_dimension.html"

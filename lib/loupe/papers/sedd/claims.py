@@ -12,7 +12,7 @@ from loupe.papers.sedd.claims_reported import LM1B, ZERO_SHOT
 EVERYWHERE = ("smoke", "cpu", "gpu", "paper")
 FULL = ("cpu", "gpu", "paper")
 FEW_STEPS = "twenty training steps are too few"
-IGNORANT = math.log2(27)  # bits per character of a uniform guess
+IGNORANT = math.log2(27)  # bits per character of uniform guessing
 MATCHED = 0.1  # bits per character between networks whose texts may be compared
 
 
@@ -122,7 +122,7 @@ def _gap(results, ours, theirs, rival, accepts):
 
 
 def _masks_beat_uniform(results):
-    ignorant = lambda a, b: ("a uniform guess", IGNORANT - b)  # noqa: E731
+    ignorant = lambda a, b: ("uniform guessing", IGNORANT - b)  # noqa: E731
     return _gap(results, "sedd_absorb", "sedd_uniform", ignorant, at_most(0))
 
 
@@ -143,7 +143,7 @@ def _concrete_score_fails(results):
     if ignorance < 1.5:
         raise too_small(
             "the criterion asks for 1.5 times the bits of score entropy",
-            f"a uniform guess has {ignorance:.2f} times as many",
+            f"a network that guesses uniformly has {ignorance:.2f} times as many",
         )
     measure = Measure.ratio("bits over those of score entropy", theirs, ours, at_least(1.5))
     return [measure.against("score entropy itself", 1.0)]

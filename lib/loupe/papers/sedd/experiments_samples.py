@@ -162,7 +162,7 @@ def _causal_bits(config, causal, tokens):
 
 @experiment(seeds="sample_seeds", after=("sedd_absorb", "autoregressive", "judge"))
 def infilling(config, *, seed, device, earlier):
-    """C12: the middle of held-out texts, judged and filled in, from both sides and from the left."""
+    """C12: the middle of held-out texts, judged and written again, from both sides and from the left."""
     score, causal, second = (
         network(earlier[name], config).to(device) for name in ("sedd_absorb", "autoregressive", "judge")
     )

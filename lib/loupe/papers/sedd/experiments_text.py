@@ -209,7 +209,7 @@ def load_weights(network, weights):
 
 
 class _Curve:
-    """A hook that evaluates the average at given steps."""
+    """A callback that evaluates the average at given steps."""
 
     def __init__(self, steps, measure):
         self.steps, self.measure, self.rows = set(steps), measure, []

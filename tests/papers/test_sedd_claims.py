@@ -129,7 +129,7 @@ def test_methods_are_compared_seed_by_seed_on_the_strict_bound(claim):
         ("C5", {}, REPRODUCED),
         ("C5", {"sedd_uniform": 1.9}, NOT),
         ("C5", {"sedd_uniform": (1.9, 2.0, 2.3)}, OPEN),
-        ("C5", {"sedd_uniform": IGNORANT + 0.2}, OPEN),  # a network that knows nothing would pass
+        ("C5", {"sedd_uniform": IGNORANT + 0.2}, OPEN),  # a uniform guess would pass
         ("C6", {}, REPRODUCED),
         ("C6", {"autoregressive": 2.1}, NOT),
         ("C6", {"sedd_uniform": 1.8}, OPEN),  # so would uniform noise in place of the order

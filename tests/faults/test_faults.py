@@ -48,7 +48,7 @@ def test_stopped_and_resumed(tmp_path, sign):
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
     if sign != signal.SIGKILL:
-        assert "what was finished is stored, and the same command goes on with the rest" in errors
+        assert "what was finished is stored, and the same command continues with the rest" in errors
         assert "Traceback" not in errors
     kept = {path: path.read_bytes() for path in finished(tmp_path)}
     assert 1 <= len(kept) < 4

@@ -27,6 +27,7 @@ def chapter_of(found, preset="cpu", **others):
         config=config,
         room=room,
         recompute=False,
+        computes=False,
     )
 
 

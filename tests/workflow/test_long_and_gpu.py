@@ -40,5 +40,5 @@ def test_without_a_gpu_one_sentence():
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "make gpu: this machine has no NVIDIA GPU: `make long` computes the same on a processor, in hours.\n"
+        "make gpu: this machine has no NVIDIA GPU: `make long` computes the same on a CPU, in hours.\n"
     )

@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -27,11 +27,17 @@ class Chapter:
     stored: Stored
     config: Preset
     recompute: bool = False
+    _computed: set[str] = field(default_factory=set, repr=False)
 
     @property
     def room(self) -> ModuleType:
         """The paper's room, with its presets, experiments and claims."""
         return self.stored.room
+
+    @property
+    def computes(self) -> bool:
+        """Whether experiments are computed here, each once, instead of only read from the store."""
+        return self.recompute or self.preset == "smoke"
 
     @property
     def preset(self) -> str:
@@ -50,8 +56,11 @@ class Chapter:
             If a result is missing; the message names the command that computes it.
         """
         name = function.__name__
-        if self.recompute or self.preset == "smoke":
+        if self.computes and name not in self._computed:
+            for before in function.after:
+                self.run(getattr(self.room, before))
             compute(self.stored.units(name), self.stored.store, recompute=self.recompute)
+            self._computed.add(name)
         return self.stored[name]
 
     def source(self, *functions: Callable, docstring: bool = False) -> render.Block:
@@ -102,6 +111,10 @@ class Chapter:
 
     def judge(self, claims: Iterable[judging.Claim] | None = None) -> list[judging.Judgement]:
         """Judge the given claims, or all of the chapter's, on the stored results."""
+        if self.computes:
+            for function in experiments_of(self.room).values():
+                if self.stored.units(function.__name__):
+                    self.run(function)
         return judge_all(self.stored, claims)
 
     def _repr_mimebundle_(self, **kwargs):

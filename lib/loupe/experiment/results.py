@@ -213,6 +213,8 @@ def _is_own(chapter: "Chapter") -> bool:
 def stored_at(chapter: "Chapter", name: str, preset: str, partial: bool = False) -> Runs | None:
     """The runs of an experiment at exactly this preset; ``None`` if there are none or too few."""
     source = chapter.stored
+    if preset == chapter.preset and chapter.computes and source.units(name):
+        chapter.run(getattr(chapter.room, name))
     if preset != chapter.preset:
         source = replace(source, preset=preset, overrides={}, seed=None)
     try:

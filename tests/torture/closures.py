@@ -50,8 +50,11 @@ def entries(module):
     return [piece for found in whole.tables.values() for piece in found]
 
 
-def executed(function, config, seed):
-    """The pieces ``{(module, piece)}`` whose functions run while an experiment does, all modules being imported."""
+def executed(function, config, seed, results):
+    """The pieces ``{(module, piece)}`` whose functions run while an experiment does, all modules being imported.
+
+    Its values are added to ``results``, from which later experiments may start.
+    """
     codes = set()
 
     def watch(frame, event, argument):
@@ -59,11 +62,13 @@ def executed(function, config, seed):
             codes.add(frame.f_code)
 
     with tempfile.TemporaryDirectory() as work, warnings.catch_warnings(action="ignore"):
-        wants = {"work": Path(work)} if "work" in inspect.signature(function).parameters else {}
+        earlier = {name: results[name] for name in function.after}
+        given = {"work": Path(work), "earlier": earlier}
+        wants = {name: given[name] for name in given if name in inspect.signature(function).parameters}
         threading.setprofile(watch)
         sys.setprofile(watch)
         try:
-            function(Reading(config), seed=seed, device="cpu", **wants)
+            results[function.__name__] = function(Reading(config), seed=seed, device="cpu", **wants)
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
@@ -78,6 +83,11 @@ def executed(function, config, seed):
     return {(module, piece) for module, piece in found if (module, piece.name) not in ASIDE}
 
 
+def _depth(room, function):
+    """How many experiments, each starting from the one before, must run before this one."""
+    return 1 + max((_depth(room, getattr(room, name)) for name in function.after), default=-1)
+
+
 class Chapter:
     """A chapter's experiments at smoke with what ran in each and what its closure holds."""
 
@@ -85,10 +95,11 @@ class Chapter:
         room = load_room(slug)
         self.slug, config, self.ran, self.reached, self.closures = slug, room.PRESETS["smoke"], {}, {}, {}
         self.words, self.loaded = re.findall(r"\w+", config.model_dump_json()), {}
-        for name, function in experiments_of(room).items():
+        results = {}
+        for name, function in sorted(experiments_of(room).items(), key=lambda item: _depth(room, item[1])):
             if seeds := getattr(config, function.seeds_field):
                 places.loaded.clear()
-                self.ran[name] = executed(function, config, seeds[0])
+                self.ran[name] = executed(function, config, seeds[0], results)
                 self.loaded[name] = set(places.loaded)
                 self.closures[name] = one = Closure(sources(), slug, name, self.words)
                 self.reached[name] = {

@@ -7,8 +7,9 @@ import numpy as np
 from loupe.errors import LoupeError
 from loupe.experiment import Claim, Measure, at_least, at_most, between
 from loupe.experiment.claims import too_small
+from loupe.experiment.results import row
 from loupe.metrics import loglog_fit
-from loupe.papers.reflected_diffusion.experiments import LEVELS
+from loupe.papers.reflected_diffusion.experiments import LEVELS, PAIRS
 
 EVERYWHERE = ("smoke", "cpu", "gpu", "paper")
 FULL = ("cpu", "gpu", "paper")
@@ -18,106 +19,106 @@ ONE_SEED = "the criterion needs three seeds"
 THREE = 3
 
 
+def value(runs, method, metric, variant=""):
+    """A number of one method, or one by seed; the variant is a toy or a weight of guidance, "" where there is none."""
+    return row(runs, metric, method=method, variant=variant)
+
+
 # --- identities and walls in discrete time -------------------------------------------------------------------
 
 
-def _exact(results, label, name, limit, basis, control, other):
-    """A number of the identities beside what a wrong implementation gives."""
-    run = results["identities"].first
-    return Measure(label, run[name], at_most(limit), basis=basis).against(control, run[other])
+def _measure(run, name, label, limit, basis, control=""):
+    """A number of the identities; stored in a pair with what a wrong implementation gives, where there is a control."""
+    ours, *wrong = (float(np.max(each)) for each in run[name])
+    measure = Measure(label, ours, at_most(limit), basis=basis.format_map(run))
+    return measure.against(control, *wrong) if control else measure
 
 
-def _one_kernel(results):
-    basis = "60 noise levels from 0.001 to 5, against 202 images in float64"
-    return [
-        _exact(results, f"largest error of {words}, {digits}", f"{what}_error_{digits}", limit, basis,
-               "without walls", f"{what}_error_free")
-        for digits, limit in (("float64", 1e-9), ("float32", 1e-4))
-        for what, words in (("density", "log p"), ("score", "σ · score"))
-    ] + [
-        _exact(results, "largest relative error 9 to 98 σ from x₀", "far_error", 1e-9, "σ = 0.01, float64",
-               "as a quotient with 10⁻¹² in its denominator", "far_error_quotient")
-    ]  # fmt: skip
+def _exact(*rows, primary=False):
+    """A judge of identities, from a row of arguments of :func:`_measure` each; whether the first is the primary one."""
+
+    def judge(results):
+        first, *rest = (_measure(results["identities"].first, *row) for row in rows)
+        return [first.as_primary() if primary else first, *rest]
+
+    return judge
+
+
+SERIES = "60 noise levels from 0.001 to 5, against 202 images in float64"
+_one_kernel = _exact(
+    ("density_float64", "largest error of log p, float64", 1e-9, SERIES, "without walls"),
+    ("score_float64", "largest error of σ · score, float64", 1e-9, SERIES, "without walls"),
+    ("density_float32", "largest error of log p, float32", 1e-4, SERIES, "without walls"),
+    ("score_float32", "largest error of σ · score, float32", 1e-4, SERIES, "without walls"),
+    ("far", "largest relative error 9 to 98 σ from x₀", 1e-9, "σ = 0.01, float64",
+     "as a quotient with 10⁻¹² in its denominator"),
+)  # fmt: skip
+_right_minimizer = _exact(
+    ("minimiser", "minimizer of denoising_loss from the projected true score, relative", 1e-8,
+     "polynomials of degree 5, σ = 0.3, quadrature", "regressed on the score of noise without walls"),
+    ("posterior", "posterior mean of kernel scores, largest relative error", 1e-8,
+     f"400 points, {len(LEVELS)} noise levels, float64"),
+    primary=True,
+)  # fmt: skip
+_one_weighting = _exact(
+    ("weighting", "ratio of the weightings over (dσ²/dt) / σ², largest deviation from 1", 1e-6,
+     "19 times, σ_min of 0.01 and 0.0001", "σ linear in time"),
+    ("mean_weighting", "ratio over 2 ln(σ_max / σ_min), largest deviation from 1", 1e-6, "σ_min of 0.01 and 0.0001"),
+    primary=True,
+)  # fmt: skip
+_exact_likelihood = _exact(
+    ("likelihood", "largest error of log p, nats", 1e-4,
+     "{likelihood_points} points of the corner mixture, {likelihood_evaluations} evaluations",
+     "with a score that presses against the walls"),
+)  # fmt: skip
 
 
 def _folding_is_exact(results):
     run = results["identities"].first
-    basis = f"{run['ks_draws']:,} draws for each of {len(run['ks'])} pairs of x₀ and σ"
-    limit, worst = at_most(1.95 / np.sqrt(run["ks_draws"])), float(run["ks"].max())
-    measure = Measure("largest Kolmogorov–Smirnov distance", worst, limit, basis=basis)
-    return [measure.against("clipped", run["ks_clipped"].max())]
+    basis, limit = (
+        f"{{draws:,}} draws for each of {len(PAIRS)} pairs of x₀ and σ",
+        1.95 / np.sqrt(run["draws"]),
+    )
+    return [_measure(run, "ks", "largest Kolmogorov–Smirnov distance", limit, basis, "clipped")]
 
 
-def _minimiser(results):
-    errors = results["identities"].first["minimiser_error"]
-    fit = _exact(results, "minimizer of denoising_loss from the projected true score, relative", "loss_minimiser_error",
-                 1e-8, "polynomials of degree 5, σ = 0.3, quadrature",
-                 "regressed on the score of noise without walls", "loss_minimiser_error_free")  # fmt: skip
-    basis = f"400 points, {len(LEVELS)} noise levels, float64"
-    label = "posterior mean of kernel scores, largest relative error"
-    return [fit.as_primary(), Measure(label, float(errors.max()), at_most(1e-8), basis=basis)]
-
-
-def _one_weighting(results):
-    in_time = _exact(results, "ratio of the weightings over (dσ²/dt) / σ², largest deviation from 1", "weighting_error",
-                     1e-6, "19 times, σ_min of 0.01 and 0.0001", "σ linear in time",
-                     "weighting_error_linear")  # fmt: skip
-    found, wanted = results["identities"].first["weightings"].T
-    constant, basis = float(np.abs(found / wanted - 1).max()), f"factors {found[0]:.2f} and {found[1]:.2f}"
-    label = "ratio over 2 ln(σ_max / σ_min), largest deviation from 1"
-    basis = f"{basis}, for σ_min of 0.01 and 0.0001"
-    return [in_time.as_primary(), Measure(label, constant, at_most(1e-6), basis=basis)]
+def implicit_error(run):
+    """How far the implicit fit without its boundary term is from the best fit, relative to the largest score."""
+    best = run["explicit_fit"]
+    return float(np.abs(run["implicit_fit"] - best).max() / np.abs(best).max())
 
 
 def _walls_in_implicit_form(results):
     run = results["identities"].first
-    identity = _exact(results, "identity with the boundary term, residual", "boundary_residual", 1e-8,
-                      "mixture in [0, 1] with noise of 0.3, s(x) = x", "without the term",
-                      "boundary_residual_without")  # fmt: skip
-    implicit, explicit, denoising = run["implicit_fit"], run["explicit_fit"], run["loss_minimiser_error"]
-    error, basis = (
-        float(np.abs(implicit - explicit).max() / np.abs(explicit).max()),
-        "polynomials of degree 5, quadrature",
-    )
+    error, denoising, basis = implicit_error(run), run["minimiser"][0], "polynomials of degree 5, quadrature"
     without = Measure(
         "implicit fit without the term from the best fit, relative", error, at_least(0.1), basis=basis
     )
     best = Measure("denoising fit from the best fit, relative", denoising, at_most(1e-8), basis=basis)
     # Each fit is the control of the other: the implicit one needs the term, and denoising does not.
     return [
-        identity,
+        _measure(run, "boundary", "identity with the boundary term, residual", 1e-8,
+                 "mixture in [0, 1] with noise of 0.3, s(x) = x", "without the term"),
         without.against("denoising fit, which has no such term", denoising),
         best.against("implicit fit without the term", error),
-    ]
-
-
-def _exact_likelihood(results):
-    run = results["identities"].first
-    basis = f"{run['likelihood_points']} points of the corner mixture, {run['likelihood_evaluations']} evaluations"
-    return [
-        _exact(results, "largest error of log p, nats", "likelihood_error", 1e-4, basis,
-               "with a score that presses against the walls", "likelihood_error_pressing")
     ]  # fmt: skip
 
 
-def orders(run):
-    """Slopes of the distance against the number of steps, both logarithmic, of folding and of clipping."""
-    return tuple(loglog_fit(run["path_steps"], run[f"distance_{walls}"])[0] for walls in ("fold", "clip"))
+def order(run, walls):
+    """Slope of the distance over the number of steps, both logarithmic, of steps that fold or that clip."""
+    return loglog_fit(run["path_steps"], run[walls])[0]
 
 
 def _thresholding_converges(results):
     run = results["thresholding"].first
-    fold, clip = (run[f"group_distance_{walls}"] for walls in ("fold", "clip"))
+    fold, clip = run["fold_groups"], run["clip_groups"]
     slopes, shares = [loglog_fit(run["path_steps"], each)[0] for each in clip], (fold / clip).max(1)
-    basis = f"mean of {len(fold)} groups of paths with independent noise, 95 % t interval"
-    slope, share = (
-        replace(Measure.of_seeds(label, values, accepts), basis=basis)
-        for label, values, accepts in (
-            ("slope of clipping", slopes, between(-0.6, -0.35)),
-            ("largest distance of folding over that of clipping", shares, at_most(0.5)),
-        )
+    slope = Measure.of_seeds("slope of clipping", slopes, between(-0.6, -0.35)).against(
+        "folding", order(run, "fold")
     )
-    return [slope.against("folding", orders(run)[0]).as_primary(), share]
+    share = Measure.of_seeds("largest distance of folding over that of clipping", shares, at_most(0.5))
+    basis = f"mean of {len(fold)} groups of paths with independent noise, 95 % t interval"
+    return [replace(slope.as_primary(), basis=basis), replace(share, basis=basis)]
 
 
 # --- networks in the square ---------------------------------------------------------------------------------
@@ -128,25 +129,35 @@ def excess_mass(runs):
     return np.exp(runs["log_density"] - runs["true_log_density"]).mean(1)
 
 
+def likelihood_gap(runs):
+    """By seed, true less learned log-density, in nats per dimension."""
+    return (runs["true_log_density"] - runs["log_density"]).mean(1) / 2
+
+
+def over_truth(grey):
+    """By seed, the bound less the true bits per dimension of the same points."""
+    return (grey["bound"] - grey["surprise"]).mean(1)
+
+
 def _learned_likelihood(results):
     runs, grey = results["toys_reflected"], results["grey_bound"]
-    gap = (runs["true_log_density"] - runs["log_density"]).mean(1) / 2
-    over = (grey["bound"] - grey["surprise"]).mean(1)
     return [
         Measure.of_seeds("mean of learned over true density", excess_mass(runs), at_most(1)),
-        Measure.of_seeds("true log p less learned log p, nats per dimension", gap, between(0, 0.05)),
-        Measure.of_seeds("bound less true bits per dimension", over, between(0, 0.2)),
+        Measure.of_seeds(
+            "true log p less learned log p, nats per dimension", likelihood_gap(runs), between(0, 0.05)
+        ),
+        Measure.of_seeds("bound less true bits per dimension", over_truth(grey), between(0, 0.2)),
     ]
 
 
 def _walls_beat_thresholds(results):
     ours, theirs = results["toys_reflected"], results["toys_exploding"]
-    a, clip, b = (
-        1e4 * runs[f"squares {name} distance"]
+    fold, clip, static = (
+        1e4 * value(runs, name, "distance", "squares")
         for runs, name in ((ours, "fold"), (ours, "clip"), (theirs, "static"))
     )
-    gap = Measure.paired("energy distance × 10⁴, reflected less static clipping", a, b, at_most(0))
-    return [gap.against("reflected, clipped at each step", (clip - b).mean())]
+    gap = Measure.paired("energy distance × 10⁴, reflected less static clipping", fold, static, at_most(0))
+    return [gap.against("reflected, clipped at each step", (clip - static).mean())]
 
 
 # --- images -------------------------------------------------------------------------------------------------
@@ -164,52 +175,57 @@ def _twins(results):
 
 def _images_with_walls(results):
     ours, theirs = _twins(results)
-    static, noise = theirs["static distance"], theirs["noise distance"]
+    static, noise = (value(theirs, name, "distance") for name in ("static", "noise"))
     label = "classifier Fréchet distance, reflected over static clipping"
-    ratio = Measure.ratio(label, ours["fold distance"], static, at_most(1.1))
+    ratio = Measure.ratio(label, value(ours, "fold", "distance"), static, at_most(1.1))
     return [ratio.against("uniform noise", (noise / static).mean())]
 
 
 def guidance_weights(run):
-    """Weights of guidance at which a run has drawn."""
-    found = {key.split("w=")[1].split(" ")[0] for key in run if " w=" in key}
-    return sorted(found, key=float)
+    """Weights of guidance at which a run has drawn, as its rows name them."""
+    return sorted({str(weight) for weight in run["variant"]} - {""}, key=float)
 
 
 def _never_outside(results):
     runs, free = results["images_reflected"], results["images_exploding"]
     weights = guidance_weights(runs.first)
-    names = [f"{name} w={w}" for name in ("flow", "mollified", "fold") for w in weights]
-    most = max(float(np.max(runs[f"{name} outside"])) for name in names)
-    inside = Measure("largest share of pixels outside [0, 1], before any clip", most, at_most(0),
-                     basis=f"{len(names)} samplers and weights")  # fmt: skip
-    return [inside.against("flow without walls", max(np.max(free[f"flow w={w} outside"]) for w in weights))]
+    cases = [(name, weight) for name in ("flow", "mollified", "fold") for weight in weights]
+    most = max(value(runs, name, "outside", weight).max() for name, weight in cases)
+    inside = Measure("largest share of pixels outside [0, 1], before any clip", float(most), at_most(0),
+                     basis=f"{len(cases)} samplers and weights")  # fmt: skip
+    return [
+        inside.against(
+            "flow without walls", max(value(free, "flow", "outside", weight).max() for weight in weights)
+        )
+    ]
 
 
-def astray(run, name):
+def astray(run, name, weight=""):
     """By how much the shares of dark and of bright pixels differ from those of the data, one added to the other."""
-    return sum(np.abs(run[f"{name} {what}"] - run[f"train {what}"]) for what in ("dark", "bright"))
+    return sum(abs(value(run, name, what, weight) - value(run, "train", what)) for what in ("dark", "bright"))
 
 
 def _faithful_at_large_weights(results):
     ours, theirs = _twins(results)
-    last = f"w={guidance_weights(ours.first)[-1]}"
+    last = guidance_weights(ours.first)[-1]
     reflected, static, dynamic = (
-        astray(runs, f"{name} {last}")
-        for runs, name in ((ours, "fold"), (theirs, "static"), (theirs, "dynamic"))
+        astray(runs, name, last) for runs, name in ((ours, "fold"), (theirs, "static"), (theirs, "dynamic"))
     )
-    label = f"dark and bright pixels astray at {last}, reflected over static clipping"
-    ratio = Measure.ratio(label, reflected, static, at_most(1))
-    return [ratio.against("dynamic threshold", (dynamic / static).mean())]
+    label = f"dark and bright pixels astray at w={last}, reflected over static clipping"
+    return [
+        Measure.ratio(label, reflected, static, at_most(1)).against(
+            "dynamic threshold", (dynamic / static).mean()
+        )
+    ]
 
 
 def _few_evaluations(results):
     runs = results["images_reflected"]
-    label = "classifier Fréchet distance, flow over steps"
-    ratio = Measure.ratio(label, runs["flow distance"], runs["fold distance"], at_most(1.5))
+    flow, steps, noise = (value(runs, name, "distance") for name in ("flow", "fold", "noise"))
+    ratio = Measure.ratio("classifier Fréchet distance, flow over steps", flow, steps, at_most(1.5))
     return [
-        Measure.of_seeds("evaluations of the flow", runs["flow evaluations"], at_most(299)),
-        ratio.against("uniform noise", (runs["noise distance"] / runs["fold distance"]).mean()).as_primary(),
+        Measure.of_seeds("evaluations of the flow", value(runs, "flow", "calls"), at_most(299)),
+        ratio.against("uniform noise", (noise / steps).mean()).as_primary(),
     ]
 
 
@@ -229,7 +245,7 @@ CLAIMS = (
         "R3", "Denoising score matching with the kernel learns the score of the noisy data.",
         "abstract; published code, losses.py", "a proposition", "exact",
         "the minimizer of denoising_loss among polynomials is the projection of the true score, to 10⁻⁸",
-        _minimiser, EVERYWHERE,
+        _right_minimizer, EVERYWHERE,
     ),
     Claim(
         "R4", "The weightings for likelihood and for sample quality give the same loss, up to a constant factor.",

@@ -11,10 +11,6 @@ from loupe.training import Training, warmup
 class ScoreTraining(Training):
     """How a score network is trained: the linear schedule falls over all the steps, and to a floor."""
 
-    schedule: Literal["constant", "cosine", "linear", "halved"] = "linear"
-    """course of the learning rate after the warmup; halved: once, after half of the steps"""
-    clip: float | None = Field(1.0, gt=0)
-    """largest norm of the gradient; null clips nothing"""
     floor: float = Field(1.0, gt=0, le=1)
     """share of the learning rate that is left at the end of the linear schedule"""
 
@@ -26,34 +22,12 @@ class ScoreTraining(Training):
         return lambda step: rise(step) * (1 - (1 - self.floor) * step / self.steps)
 
 
-class ToyTraining(ScoreTraining):
-    """Training of networks in the square, on fresh points in each step."""
-
-    steps: int = Field(3000, ge=1)
-    """steps of the optimizer"""
-    batch: int = Field(512, ge=1)
-    """samples in a step"""
-    learning_rate: float = Field(2e-3, gt=0)
-    """learning rate, which the schedule multiplies"""
-    ema: float | None = Field(0.998, ge=0, lt=1)
-    """decay of the moving average of the weights that is evaluated and used; null uses the weights themselves"""
-    floor: float = Field(0.05, gt=0, le=1)
-    """share of the learning rate that is left at the end of the linear schedule"""
-
-
-class ImageTraining(ScoreTraining):
-    """Training of image networks, as in the paper."""
-
-    steps: int = Field(1_300_000, ge=1)
-    """steps of the optimizer"""
-    learning_rate: float = Field(2e-4, gt=0)
-    """learning rate, which the schedule multiplies"""
-    warmup: int = Field(5000, ge=0)
-    """steps of linear warmup"""
-    ema: float | None = Field(0.9999, ge=0, lt=1)
-    """decay of the moving average of the weights that is evaluated and used; null uses the weights themselves"""
-    compile: bool = True
-    """whether torch.compile compiles the network"""
+TOYS = ScoreTraining(
+    steps=3000, batch=512, learning_rate=2e-3, schedule="linear", clip=1.0, ema=0.998, floor=0.05
+)
+IMAGES = ScoreTraining(
+    steps=1_300_000, learning_rate=2e-4, schedule="linear", warmup=5000, clip=1.0, ema=0.9999, compile=True
+)
 
 
 class Config(Preset):
@@ -104,8 +78,8 @@ class Config(Preset):
     toy_layers: int = Field(3, ge=1)
     """hidden layers of such a network"""
 
-    toy_training: ToyTraining = ToyTraining()
-    """training of these networks"""
+    toy_training: ScoreTraining = TOYS
+    """training of these networks, on fresh points in each step"""
 
     toy_points: int = Field(5000, ge=50)
     """points that each of them draws, and held-out points that they are compared with"""
@@ -149,7 +123,7 @@ class Config(Preset):
     label_drop: float = Field(0.2, ge=0, lt=1)
     """share of labels that training hides"""
 
-    training: ImageTraining = ImageTraining()
+    training: ScoreTraining = IMAGES
     """training of image networks"""
 
     judge: Literal["small", "wide"] = "wide"
@@ -193,20 +167,16 @@ class Config(Preset):
 
     @model_validator(mode="after")
     def _sensible(self):
-        if not self.sigma_min < self.short_sigma <= self.sigma_max:
+        last, sides = self.sigma_max, 2 ** (len(self.multipliers) - 1)
+        if not self.sigma_min < self.short_sigma <= last:
+            between = f"sigma_min and sigma_max, got {self.short_sigma} for {self.sigma_min} and {last}"
+            raise ValueError(f"short_sigma must lie between {between}")
+        if not self.bound_sigma_min < last:
             raise ValueError(
-                f"short_sigma must lie between sigma_min and sigma_max, got {self.short_sigma} for "
-                f"{self.sigma_min} and {self.sigma_max}"
+                f"sigma_max must be above bound_sigma_min, got {last} against {self.bound_sigma_min}"
             )
-        if not max(self.sigma_min, self.bound_sigma_min) < self.sigma_max:
-            raise ValueError(
-                f"sigma_max must be above sigma_min and bound_sigma_min, got {self.sigma_max} against "
-                f"{self.sigma_min} and {self.bound_sigma_min}"
-            )
-        if self.image_size % 2 ** (len(self.multipliers) - 1):
-            raise ValueError(
-                f"image_size must be a multiple of {2 ** (len(self.multipliers) - 1)}, got {self.image_size}"
-            )
+        if self.image_size % sides:
+            raise ValueError(f"image_size must be a multiple of {sides}, got {self.image_size}")
         return self
 
 

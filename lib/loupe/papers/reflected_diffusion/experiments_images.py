@@ -10,30 +10,16 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from loupe.data import load
-from loupe.data.images import unit_interval
-from loupe.diffusion.reflected import (
-    ExplodingSDE,
-    ReflectedSDE,
-    ScoreNetwork,
-    bits_per_dimension,
-    classifier_free,
-    conditional,
-    denoising_loss,
-    flow,
-    interior_tweedie,
-    likelihood_bound,
-    log_likelihood,
-    sample,
-    thresholded,
-)
+from loupe.data.images import Images, unit_interval
+from loupe.diffusion import reflected
 from loupe.experiment import experiment
-from loupe.metrics import class_score, frechet_distance, sliced_wasserstein
+from loupe.experiment.results import columns
+from loupe.metrics import frechet_distance, sliced_wasserstein
 from loupe.networks.feature_classifier import FeatureClassifier, WideResNet
 from loupe.networks.unet import make_unet
-from loupe.training import Training, accuracy, evaluating, logits_of, train
+from loupe.training import Training, accuracy, evaluating, train
 
-SHOWN = 100  # samples that are stored for pictures
-GUIDED_SHOWN = 10
+SHOWN, FEW = 100, 10  # samples that are stored for pictures, and guided ones
 GRAY_LEVELS = 256
 AT_WALL = 0.02  # twice the first noise: nearer to a wall the last denoising does not resolve
 PROJECTIONS = 200
@@ -43,12 +29,13 @@ SIDE = 0.01
 @experiment(seeds="image_seeds")
 def images_reflected(config, *, seed, device, work):
     """R8 to R10: trained with walls; sampled with walls that fold, with walls that clip, and by two flows."""
-    sde, short = (ReflectedSDE(config.sigma_min, last) for last in (config.sigma_max, config.short_sigma))
+    sde = reflected.ReflectedSDE(config.sigma_min, config.sigma_max)
+    short = replace(sde, sigma_max=config.short_sigma)  # from where hardly anything of the data is left
     model = trained(config, sde, seed, device, work / "reflected")
     samplers = {
         "fold": model.draw,
         "clip": partial(model.draw, walls="clip"),
-        "short": replace(model, sde=short).draw,  # from where hardly anything of the data is left
+        "short": replace(model, sde=short).draw,
         "mollified": partial(model.follow, mollifier=config.mollifier),
         "flow": model.follow,
     }
@@ -58,7 +45,7 @@ def images_reflected(config, *, seed, device, work):
 @experiment(seeds="image_seeds")
 def images_exploding(config, *, seed, device, work):
     """R8, R9: the same network without walls; sampled without a threshold, with a static one, and a dynamic one."""
-    sde = ExplodingSDE(config.sigma_min, config.sigma_max)
+    sde = reflected.ExplodingSDE(config.sigma_min, config.sigma_max)
     model = trained(config, sde, seed, device, work / "exploding")
     samplers = {
         "none": model.draw,
@@ -72,49 +59,46 @@ def images_exploding(config, *, seed, device, work):
 @experiment(seeds="bound_seeds")
 def image_bound(config, *, seed, device, work):
     """R11's measure: a network for the likelihood alone, given how far each pixel is from a gray level."""
-    sde = ReflectedSDE(config.bound_sigma_min, config.sigma_max)
+    sde = reflected.ReflectedSDE(config.bound_sigma_min, config.sigma_max)
     model = trained(config, sde, seed, device, work / "bound", levels=GRAY_LEVELS)
     test = model.test_levels() / (GRAY_LEVELS - 1)
-    nats = likelihood_bound(
-        partial(model.score, labels=None), test, sde, times=config.bound_times, batch=config.sample_batch,
-        generator=torch.Generator(device).manual_seed(seed),
-    )  # fmt: skip
-    return model.result | {"bits": bits_per_dimension(nats, test[0].numel()).cpu().numpy()}
+    generator, score = torch.Generator(device).manual_seed(seed), partial(model.score, labels=None)
+    options = {"times": config.bound_times, "batch": config.sample_batch, "generator": generator}
+    nats = reflected.likelihood_bound(score, test, sde, **options)
+    return model.result | {"bits": reflected.bits_per_dimension(nats, test[0].numel()).cpu().numpy()}
 
 
 def _judged(model, samplers, guided):
     """What is known of the network, and of images by each sampler, without guidance and with each of its weights."""
-    judge = Judge(model)
-    result = model.result | judge.anchors() | judge.all({name: draw() for name, draw in samplers.items()})
-    for weight in model.config.weights:
-        result |= judge.guided({name: samplers[name](weight) for name in guided}, weight)
-    return result | model.likelihood()
+    config, data, judge = model.config, model.data, Judge(model)
+    some = _spread(len(data.x_train), config.samples)
+    noise = torch.rand(len(some), *data.x_train.shape[1:], generator=torch.Generator().manual_seed(0))
+    weights = {f"{weight:g}": weight for weight in config.weights}
+    anchors = {"train": data.x_train[some], "noise": noise}
+    drawn = {(name, ""): Drawn(x, x, data.y_train[some], 0) for name, x in anchors.items()}
+    drawn |= {(name, ""): draw() for name, draw in samplers.items()}
+    drawn |= {(name, word): samplers[name](weight) for name in guided for word, weight in weights.items()}
+    rows = [{"method": name, "variant": word} | judge(each, not word) for (name, word), each in drawn.items()]
+    shown = {"data": data.x_test[:SHOWN]} | {name: drawn[name, ""].clean[:SHOWN] for name in samplers}
+    few = {key: each.clean[:FEW] for key, each in drawn.items()}
+    shown |= {f"guided_{name}": torch.stack([few[name, word] for word in weights]) for name in guided}
+    first = few[next(iter(samplers)), ""].cpu().flatten(1)
+    shown["neighbours"] = data.x_train[torch.cdist(first, data.x_train.flatten(1)).argmin(1)]
+    pictures = {name: (images.cpu() * 255).round().to(torch.uint8).numpy() for name, images in shown.items()}
+    return model.result | judge.result | model.likelihood() | columns(rows) | pictures
 
 
 # --- training and drawing -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
-class Data:
-    """Images as tensors (n, C, H, W) in [0, 1], float32, and their classes."""
-
-    x_train: torch.Tensor
-    y_train: torch.Tensor
-    x_test: torch.Tensor
-    y_test: torch.Tensor
-    classes: int
-    variant: str
-
-    @classmethod
-    def of(cls, config):
-        """The images that the settings name, at their size."""
-        stored = load(config.images)
-        x_train, x_test = (
-            torch.from_numpy(unit_interval(x, config.image_size, brightest=stored.brightest))
-            for x in (stored.x_train, stored.x_test)
-        )
-        labels = torch.from_numpy(stored.y_train), torch.from_numpy(stored.y_test)
-        return cls(x_train, labels[0], x_test, labels[1], len(stored.classes), stored.variant)
+def images_of(config):
+    """The images that the settings name, at their size, as tensors: (n, C, H, W) in [0, 1], float32."""
+    stored = load(config.images)
+    found = {part: torch.from_numpy(getattr(stored, part)) for part in ("y_train", "y_test")}
+    for part in ("x_train", "x_test"):
+        images = unit_interval(getattr(stored, part), config.image_size, brightest=stored.brightest)
+        found[part] = torch.from_numpy(images)
+    return replace(stored, **found)
 
 
 @dataclass(frozen=True)
@@ -134,7 +118,7 @@ class Model:
     config: object
     sde: object
     score: object
-    data: Data
+    data: Images
     device: str
     seed: int
     result: dict = field(default_factory=dict)
@@ -142,13 +126,12 @@ class Model:
     def draw(self, weight=None, *, threshold=None, **options):
         """Samples of the stochastic sampler; with a weight as many, and in as many steps, as guidance is given."""
         steps = self.config.sampler_steps if weight is None else self.config.guided_steps
+        settings = {"steps": steps, "device": self.device, "denoise": False} | options
 
         def one(score, shape, generator):
-            score = thresholded(score, threshold) if threshold else score
-            raw = sample(
-                score, self.sde, shape, steps=steps, generator=generator, device=self.device, denoise=False, **options
-            )  # fmt: skip
-            return raw, interior_tweedie(score, raw, self.sde), steps
+            score = reflected.thresholded(score, threshold) if threshold else score
+            raw = reflected.sample(score, self.sde, shape, generator=generator, **settings)
+            return raw, reflected.interior_tweedie(score, raw, self.sde), steps
 
         return self._in_batches(weight, one)
 
@@ -158,18 +141,18 @@ class Model:
 
         def one(score, shape, generator):
             start = self.sde.limit(shape, generator, self.device, **side)
-            end = flow(score, self.sde, start, mollifier=mollifier, rtol=tolerance, atol=tolerance)
-            return end.x, interior_tweedie(score, end.x, self.sde), end.evaluations
+            end = reflected.flow(score, self.sde, start, mollifier=mollifier, rtol=tolerance, atol=tolerance)
+            return end.x, reflected.interior_tweedie(score, end.x, self.sde), end.evaluations
 
         return self._in_batches(weight, one)
 
     def _in_batches(self, weight, one):
         count = self.config.samples if weight is None else self.config.guided
-        parts, classes, shape = [], self.data.classes, self.data.x_train.shape[1:]
+        parts, classes, shape = [], len(self.data.classes), self.data.x_train.shape[1:]
         for k, labels in enumerate((torch.arange(count) % classes).split(self.config.sample_batch)):
             labels = labels.to(self.device)
             generator = torch.Generator(self.device).manual_seed(1000 * self.seed + k)
-            score = classifier_free(self.score, labels, weight or 0.0, classes=classes)
+            score = reflected.classifier_free(self.score, labels, weight or 0.0, classes=classes)
             with torch.no_grad():
                 parts.append((*one(score, (len(labels), *shape), generator), labels))
         raw, clean, evaluations, labels = zip(*parts, strict=True)
@@ -185,22 +168,16 @@ class Model:
         generator = torch.Generator(self.device).manual_seed(self.seed)
         level, tolerance = self.test_levels(), self.config.tolerance
         x = (level + torch.rand(level.shape, generator=generator, device=self.device)) / GRAY_LEVELS
-        found = [
-            log_likelihood(
-                partial(self.score, labels=None), self.sde, part, probes=1, rtol=tolerance, atol=tolerance,
-                generator=generator,
-            )
-            for part in x.split(self.config.sample_batch)
-        ]  # fmt: skip
-        nats = torch.cat([each.nats.double().cpu() for each in found])
-        bits = np.log2(GRAY_LEVELS) - bits_per_dimension(nats, x[0].numel()).numpy()
-        return {"bits": bits, "bits_evaluations": max(each.evaluations for each in found)}
+        settings = {"probes": 1, "rtol": tolerance, "atol": tolerance, "generator": generator}
+        found = partial(reflected.log_likelihood, partial(self.score, labels=None), self.sde, **settings)
+        nats = torch.cat([found(part).nats.double().cpu() for part in x.split(self.config.sample_batch)])
+        return {"bits": np.log2(GRAY_LEVELS) - reflected.bits_per_dimension(nats, x[0].numel()).numpy()}
 
 
 def trained(config, sde, seed, device, work, levels=None):
     """The model that comes of training; ``levels``: its network sees how far each pixel is from a gray level."""
-    data, settings = Data.of(config), config.training
-    channels, classes = data.x_train.shape[1], data.classes
+    data, settings = images_of(config), config.training
+    channels, classes = data.x_train.shape[1], len(data.classes)
     network = make_unet(
         backbone=config.backbone, channels=channels * (3 if levels else 1), out_channels=channels,
         width=config.width, multipliers=config.multipliers, blocks=config.blocks, attention=config.attention,
@@ -208,7 +185,7 @@ def trained(config, sde, seed, device, work, levels=None):
     )  # fmt: skip
     # Faster on a GPU and slower on a processor.
     layout = torch.contiguous_format if torch.device(device).type == "cpu" else torch.channels_last
-    model = ScoreNetwork(network, sde, levels=levels).to(device, memory_format=layout)
+    model = reflected.ScoreNetwork(network, sde, levels=levels).to(device, memory_format=layout)
 
     def loss(network, batch, generator):
         x0, labels = batch
@@ -216,8 +193,8 @@ def trained(config, sde, seed, device, work, levels=None):
         labels = torch.where(hidden < config.label_drop, classes, labels)
         if config.flips and levels is None:  # a flipped image is none of those whose likelihood is wanted
             x0 = torch.where((turned < 0.5).view(-1, 1, 1, 1), x0.flip(-1), x0)
-        x0 = x0.contiguous(memory_format=layout)
-        return denoising_loss(conditional(network, labels), x0, sde, generator=generator).mean()
+        score, x0 = reflected.conditional(network, labels), x0.contiguous(memory_format=layout)
+        return reflected.denoising_loss(score, x0, sde, generator=generator).mean()
 
     run = train(model, loss, (data.x_train, data.y_train), settings, seed=seed, device=device, work=work)
     half = settings.precision.startswith("bf16")
@@ -226,12 +203,8 @@ def trained(config, sde, seed, device, work, levels=None):
         with torch.autocast(x.device.type, torch.bfloat16) if half else nullcontext():
             return run.network(x, sigma, labels).to(x.dtype)
 
-    result = {
-        "parameters": run.parameters,
-        "images_seen": settings.steps * settings.batch,
-        "loss": run.losses.astype(float) / data.x_train[0].numel(),
-        "variant": data.variant,
-    }
+    seen = settings.steps * settings.batch
+    result = {"parameters": run.parameters, "images_seen": seen, "copy": data.variant}
     return Model(config, sde, score, data, device, seed, result)
 
 
@@ -247,9 +220,8 @@ class Judge:
     """Compares images with test images in the features of a classifier that is trained here, on the training images."""
 
     def __init__(self, model):
-        config, data = model.config, model.data
-        self.data, self.device, self.samples = data, model.device, config.samples
-        channels, wide = data.x_train.shape[1], config.judge == "wide"
+        config, data, self.device = model.config, model.data, model.device
+        wide = config.judge == "wide"
         kind = WideResNet if wide else partial(FeatureClassifier, widths=config.judge_widths)
 
         def loss(network, batch, generator):
@@ -263,81 +235,29 @@ class Judge:
         batch = min(128, n)
         steps = -(-config.judge_epochs * n // batch)
         settings = Training(steps=steps, batch=batch, learning_rate=rate, schedule="cosine", warmup=50)
-        network, train_set = kind(channels, classes=data.classes), (data.x_train, data.y_train)
-        self.network = train(network, loss, train_set, settings, device=self.device).network
-        self.test = self._features(data.x_test)
-
-    def anchors(self):
-        """What is known of the classifier, and the measures of training images and of noise."""
-        data, few = self.data, _spread(len(self.data.x_train), self.samples)
-        noise = torch.rand(len(few), *data.x_train.shape[1:], generator=torch.Generator().manual_seed(0))
+        network, parts = kind(data.x_train.shape[1], classes=len(data.classes)), (data.x_train, data.y_train)
+        self.network = train(network, loss, parts, settings, device=self.device).network
+        self.test, self.features = data.x_test, self._features(data.x_test)
         state = b"".join(each.cpu().numpy().tobytes() for each in self.network.state_dict().values())
-        test = data.x_test.to(self.device), data.y_test.to(self.device)
-        return {
-            "judge_accuracy": accuracy(self.network, *test),
+        self.result = {
+            "judge_accuracy": self._accuracy(data.x_test, data.y_test),
             "judge_digest": hashlib.sha256(state).hexdigest()[:16],
-            "data": _bytes(data.x_test[:SHOWN]),
-            **self._one("train", data.x_train[few], data.y_train[few]),
-            **self._one("noise", noise, data.y_train[few]),
         }
 
-    def all(self, drawn):
-        """Measures of samples by the name of their sampler, and the first of them."""
-        result = {}
-        for name, one in drawn.items():
-            result |= self._one(name, one.clean, one.labels) | _drawn(name, one, SHOWN)
-        first = next(iter(drawn.values())).clean[:GUIDED_SHOWN]
-        apart = torch.cdist(first.cpu().flatten(1), self.data.x_train.flatten(1))
-        return result | {"neighbours": _bytes(self.data.x_train[apart.argmin(1)])}
+    def __call__(self, drawn, far):
+        """Measures of images; without distances, which need more images than guidance draws, unless they are wanted."""
+        clean, outside = drawn.clean, (drawn.raw < 0) | (drawn.raw > 1)
+        shares = {"dark": clean < AT_WALL, "bright": clean > 1 - AT_WALL, "outside": outside}
+        found = {name: float(which.double().mean()) for name, which in shares.items()}
+        found |= {"accuracy": self._accuracy(clean, drawn.labels), "calls": drawn.evaluations}
+        if not far:
+            return found | {"distance": np.nan, "sliced": np.nan}
+        apart = sliced_wasserstein(clean.cpu(), self.test, projections=PROJECTIONS, seed=0)
+        return found | {"distance": frechet_distance(self._features(clean), self.features), "sliced": apart}
 
-    def guided(self, drawn, weight):
-        """The same of guided samples, without distances, which need more of them."""
-        result = {}
-        for name, one in drawn.items():
-            key, right = f"{name} w={weight:g}", self._right(self._probabilities(one.clean), one.labels)
-            result |= _drawn(key, one, GUIDED_SHOWN) | _walls(key, one.clean) | {f"{key} accuracy": right}
-        return result
-
-    def _one(self, name, images, labels):
-        probabilities = self._probabilities(images)
-        apart = sliced_wasserstein(images.cpu(), self.data.x_test, projections=PROJECTIONS, seed=0)
-        return {
-            f"{name} distance": frechet_distance(self._features(images), self.test),
-            f"{name} class score": class_score(probabilities.cpu()),
-            f"{name} accuracy": self._right(probabilities, labels),
-            f"{name} sliced": apart,
-        } | _walls(name, images)
-
-    @staticmethod
-    def _right(probabilities, labels):
-        return float((probabilities.argmax(1) == labels.to(probabilities.device)).double().mean())
+    def _accuracy(self, images, labels):
+        return accuracy(self.network, images.to(self.device), labels.to(self.device))
 
     def _features(self, images):
         with evaluating(self.network):
             return torch.cat([self.network.features(part.to(self.device)) for part in images.split(1000)])
-
-    def _probabilities(self, images):
-        return logits_of(self.network, images.to(self.device)).double().softmax(1)
-
-
-def _walls(name, images):
-    """Shares of pixels that are as dark, and as bright, as can be told apart."""
-    dark, bright = (images < AT_WALL), (images > 1 - AT_WALL)
-    return {
-        f"{name} {what}": float(which.double().mean()) for what, which in (("dark", dark), ("bright", bright))
-    }
-
-
-def _drawn(name, one, shown):
-    """The first samples, what they cost, and how far pixels are outside the cube before any clip: share, and mean."""
-    over = (one.raw - one.raw.clamp(0, 1)).abs()
-    return {
-        name: _bytes(one.clean[:shown]),
-        f"{name} evaluations": one.evaluations,
-        f"{name} outside": float((over > 0).double().mean()),
-        f"{name} overshoot": float(over.double().mean()),
-    }
-
-
-def _bytes(images):
-    return (images.cpu() * 255).round().to(torch.uint8).numpy()

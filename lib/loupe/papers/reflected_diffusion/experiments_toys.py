@@ -1,24 +1,14 @@
 """Networks in the square and the triangle: distributions whose samples, densities and bounds can be checked."""
 
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
 import torch
 
-from loupe.diffusion.reflected import (
-    ExplodingSDE,
-    ReflectedSDE,
-    ScoreNetwork,
-    bits_per_dimension,
-    cell_probabilities,
-    corner_mixture,
-    denoising_loss,
-    flow,
-    from_simplex,
-    likelihood_bound,
-    log_likelihood,
-    sample,
-    thresholded,
-    to_simplex,
-)
+from loupe.diffusion import reflected
 from loupe.experiment import experiment
+from loupe.experiment.results import columns
 from loupe.metrics import energy_distance
 from loupe.networks.perceptron import NoisePerceptron
 from loupe.training import train
@@ -39,7 +29,7 @@ def edge_squares(n, generator):
 
 def corners(n, generator):
     """Points of the mixture that is known exactly."""
-    return corner_mixture(torch.float32).sample(n, generator)[0]
+    return reflected.corner_mixture(torch.float32).sample(n, generator)[0]
 
 
 def dirichlets(n, generator):
@@ -56,93 +46,94 @@ TOYS = {"squares": edge_squares, "corners": corners}
 @experiment
 def toys_reflected(config, *, seed, device):
     """R8, R7: trained with walls; sampled with walls that fold, with walls that clip, and by the flow."""
-    found = {}
-    for toy, draw in TOYS.items():
-        sde = ReflectedSDE(config.sigma_min, config.sigma_max)
-        network = trained(config, draw, sde, seed)
-        drawn = {walls: run(config, network, sde, seed, walls=walls) for walls in ("fold", "clip")}
-        # The same network, from where hardly anything of the data is left: its score depends on the noise, not on time.
-        short = ReflectedSDE(config.sigma_min, config.short_sigma)
-        drawn["short"] = run(config, network, short, seed)
-        for name, side, mollifier in (("flow", 0.0, None), ("mollified", 0.01, config.mollifier)):
-            generator = torch.Generator().manual_seed(seed)
-            start = sde.limit((config.toy_points, 2), generator, side=side)
-            with torch.no_grad():
-                drawn[name] = flow(network, sde, start, mollifier=mollifier, rtol=1e-4, atol=1e-4).x
-        found |= compared(config, toy, draw, drawn, seed)
+    sde = reflected.ReflectedSDE(config.sigma_min, config.sigma_max)
+    # The same network, from where hardly anything of the data is left: its score depends on the noise, not on time.
+    short = replace(sde, sigma_max=config.short_sigma)
+
+    def follow(network, side=0.0, mollifier=None):
+        start = sde.limit((config.toy_points, 2), torch.Generator().manual_seed(seed), side=side)
+        with torch.no_grad():
+            return reflected.flow(network, sde, start, mollifier=mollifier, rtol=1e-4, atol=1e-4).x
+
+    samplers = {
+        "fold": partial(run, config, sde, seed),
+        "clip": partial(run, config, sde, seed, walls="clip"),
+        "short": partial(run, config, short, seed),
+        "flow": follow,
+        "mollified": partial(follow, side=0.01, mollifier=config.mollifier),
+    }
+    found, network = _in_the_square(config, sde, seed, samplers)
     return found | _learned_density(config, network, sde, seed)
 
 
 @experiment
 def toys_exploding(config, *, seed, device):
     """R8: the same network, trained without walls; with no threshold, a static and a dynamic one."""
-    found = {}
-    for toy, draw in TOYS.items():
-        sde = ExplodingSDE(config.sigma_min, config.sigma_max)
-        network = trained(config, draw, sde, seed)
-        drawn = {"none": run(config, network, sde, seed)}
-        for how in ("static", "dynamic"):
-            drawn[how] = run(config, thresholded(network, how), sde, seed)
-        found |= compared(config, toy, draw, drawn, seed)
-    return found
+    sde = reflected.ExplodingSDE(config.sigma_min, config.sigma_max)
+    draw = partial(run, config, sde, seed)
+    samplers = {
+        "none": draw,
+        "static": lambda network: draw(reflected.thresholded(network, "static")),
+        "dynamic": lambda network: draw(reflected.thresholded(network, "dynamic")),
+    }
+    return _in_the_square(config, sde, seed, samplers)[0]
 
 
 @experiment(seeds="extra_seeds")
 def toys_logit(config, *, seed, device):
     """The same network on logits of the data, which have no walls: they are infinitely far away."""
-    found = {}
     # A logit of the margin is 6.9 from the middle: eight times the data's spread of the square, and so is the noise.
-    sde = ExplodingSDE(8 * config.sigma_min, 8 * config.sigma_max, centre=0.0, spread=4.0)
-    for toy, draw in TOYS.items():
+    sde = reflected.ExplodingSDE(8 * config.sigma_min, 8 * config.sigma_max, centre=0.0, spread=4.0)
 
-        def logits(n, generator, draw=draw):
-            return (LOGIT_MARGIN + (1 - 2 * LOGIT_MARGIN) * draw(n, generator)).logit()
+    def logits(x):
+        return (LOGIT_MARGIN + (1 - 2 * LOGIT_MARGIN) * x).logit()
 
-        network = trained(config, logits, sde, seed)
-        end = run(config, network, sde, seed, denoise=False)
-        back = ((end.sigmoid() - LOGIT_MARGIN) / (1 - 2 * LOGIT_MARGIN)).clamp(0, 1)
-        found |= compared(config, toy, draw, {"logit": back}, seed)
-    return found
+    def back(network):
+        end = run(config, sde, seed, network, denoise=False)
+        return ((end.sigmoid() - LOGIT_MARGIN) / (1 - 2 * LOGIT_MARGIN)).clamp(0, 1)
+
+    return _in_the_square(config, sde, seed, {"logit": back}, logits)[0]
 
 
 @experiment(seeds="extra_seeds")
 def simplex(config, *, seed, device):
     """A triangle by way of the square, and without any walls."""
-    walls = ReflectedSDE(config.sigma_min, config.sigma_max)
-    broken = trained(config, lambda n, generator: from_simplex(dirichlets(n, generator)), walls, seed)
-    free = ExplodingSDE(config.sigma_min, config.sigma_max, centre=1 / 3, spread=0.3)
-    plain = trained(config, dirichlets, free, seed)
+
+    def sticks(n, generator):
+        return reflected.from_simplex(dirichlets(n, generator))
+
+    walls = reflected.ReflectedSDE(config.sigma_min, config.sigma_max)
+    free = reflected.ExplodingSDE(config.sigma_min, config.sigma_max, centre=1 / 3, spread=0.3)
+    broken, plain = trained(config, sticks, walls, seed), trained(config, dirichlets, free, seed)
     drawn = {
-        "reflected": to_simplex(run(config, broken, walls, seed)),
-        "none": run(config, plain, free, seed, denoise=False),
+        "reflected": reflected.to_simplex(run(config, walls, seed, broken)),
+        "none": run(config, free, seed, plain, denoise=False),
     }
     outside = (drawn["none"].min(1).values < 0) | (drawn["none"].sum(1) > 1)
-    return compared(config, "simplex", dirichlets, drawn, seed) | {"outside": float(outside.double().mean())}
+    rows, _ = compared(config, "", dirichlets, drawn, seed)
+    return columns(rows) | {"outside": float(outside.double().mean())}
 
 
 @experiment(seeds="grey_seeds")
 def grey_bound(config, *, seed, device):
     """R7: the bound of 256 gray levels in each direction, against their entropy."""
-    cell = cell_probabilities(corner_mixture(), LEVELS)
+    cell = reflected.cell_probabilities(reflected.corner_mixture(), LEVELS)
     flat = cell.flatten()
 
     def cells(n, generator):
         chosen = torch.multinomial(flat, n, replacement=True, generator=generator)
         return torch.stack([chosen // LEVELS, chosen % LEVELS], 1).float() / (LEVELS - 1)
 
-    sde = ReflectedSDE(config.bound_sigma_min, config.sigma_max)
+    sde = reflected.ReflectedSDE(config.bound_sigma_min, config.sigma_max)
     network = trained(config, cells, sde, seed, levels=LEVELS)
     generator = torch.Generator().manual_seed(seed + FAR)
     held_out = cells(config.toy_likelihood_points, generator)
-    nats = likelihood_bound(network, held_out, sde, times=config.grey_times, batch=8192, generator=generator)
+    settings = {"times": config.grey_times, "batch": 8192, "generator": generator}
+    nats = reflected.likelihood_bound(network, held_out, sde, **settings)
     row, column = (held_out * (LEVELS - 1)).round().long().T
     surprise = -cell[row, column].log()  # of the very same points
-    entropy = -(flat * flat.clamp(min=torch.finfo(flat.dtype).tiny).log()).sum()
-    return {
-        "bound": bits_per_dimension(nats, 2).numpy(),
-        "surprise": bits_per_dimension(surprise, 2).numpy(),
-        "entropy": float(bits_per_dimension(entropy, 2)),
-    }
+    found = {"bound": nats, "surprise": surprise, "entropy": torch.special.entr(cell).sum()}
+    return {name: reflected.bits_per_dimension(each, 2).numpy() for name, each in found.items()}
 
 
 # --- training and judging -----------------------------------------------------------------------------------
@@ -150,53 +141,53 @@ def grey_bound(config, *, seed, device):
 
 def trained(config, draw, sde, seed, levels=None):
     """A network's score after training on fresh points; the moving average, in evaluation mode."""
-    network = NoisePerceptron(
-        6 if levels else 2, outputs=2, width=config.toy_width, layers=config.toy_layers, seed=seed
-    )
+    sizes = {"outputs": 2, "width": config.toy_width, "layers": config.toy_layers}
+    network = NoisePerceptron(6 if levels else 2, **sizes, seed=seed)
 
     def loss(network, batch, generator):
         x0 = draw(config.toy_training.batch, generator)
-        return denoising_loss(network, x0, sde, generator=generator).mean()
+        return reflected.denoising_loss(network, x0, sde, generator=generator).mean()
 
     # Points are drawn in the loss: the data have no end.
-    model = ScoreNetwork(network, sde, levels)
+    model = reflected.ScoreNetwork(network, sde, levels)
     return train(model, loss, lambda step, part, parts: [], config.toy_training, seed=seed).network
 
 
-def run(config, score, sde, seed, **options):
+def run(config, sde, seed, score, **options):
     """Draws of a sampler."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        return sample(
-            score, sde, (config.toy_points, 2), steps=config.toy_sampler_steps, generator=generator, **options
-        )
+    shape, options = (config.toy_points, 2), {"steps": config.toy_sampler_steps} | options
+    return reflected.sample(score, sde, shape, generator=torch.Generator().manual_seed(seed), **options)
+
+
+def _in_the_square(config, sde, seed, samplers, coordinates=lambda x: x):
+    """Rows and points, by each sampler of a network trained in these coordinates on each distribution; the last network."""
+    rows, shown = [], []
+    for toy, draw in TOYS.items():
+        network = trained(config, lambda n, generator, draw=draw: coordinates(draw(n, generator)), sde, seed)
+        drawn = {name: sampler(network) for name, sampler in samplers.items()}
+        measured, points = compared(config, toy, draw, drawn, seed)
+        rows, shown = rows + measured, [*shown, points]
+    return columns(rows) | {name: np.stack([each[name] for each in shown]) for name in shown[0]}, network
 
 
 def compared(config, toy, draw, drawn, seed):
-    """Energy distances to held-out points, beside that of other points of the same distribution; and points to draw."""
+    """Rows with energy distances to held-out data, for "data" that of other data, and shares at walls; and points."""
     generator = torch.Generator().manual_seed(seed + FAR)
     held_out, others = (draw(config.toy_points, generator) for _ in range(2))
-    found = {f"{toy} floor": energy_distance(others, held_out)}
-    for name, points in {"data": held_out, **drawn}.items():
-        at_walls = ((points < 0.01) | (points > 0.99)).any(1)
-        found |= {
-            f"{toy} {name}": points[:SHOWN].numpy(),
-            f"{toy} {name} at walls": float(at_walls.double().mean()),
-        }
-        if name != "data":
-            found[f"{toy} {name} distance"] = energy_distance(points, held_out)
-    return found
+    points = {"data": held_out, **drawn}
+    rows = [
+        {"method": name, "variant": toy, "distance": energy_distance(others if name == "data" else x, held_out),
+         "at_walls": float(((x < 0.01) | (x > 0.99)).any(1).double().mean())}
+        for name, x in points.items()
+    ]  # fmt: skip
+    return rows, {name: x[:SHOWN].numpy() for name, x in points.items()}
 
 
 def _learned_density(config, network, sde, seed):
     """Log-densities by the flow of the network trained on corners, against the true ones with the first noise."""
-    mixture = corner_mixture(torch.float32)
+    mixture = reflected.corner_mixture(torch.float32)
     x, _ = mixture.sample(config.toy_likelihood_points, torch.Generator().manual_seed(seed + FAR))
     x = sde.noised(x, sde.sigma_min, torch.Generator().manual_seed(seed + FAR + 1))
-    found = log_likelihood(network, sde, x, rtol=1e-4, atol=1e-4)
-    right = corner_mixture().log_density(x.double(), sde.sigma_min)
-    return {
-        "log_density": found.nats.numpy(),
-        "true_log_density": right.numpy(),
-        "likelihood_evaluations": found.evaluations,
-    }
+    found = reflected.log_likelihood(network, sde, x, rtol=1e-4, atol=1e-4)
+    right = reflected.corner_mixture().log_density(x.double(), sde.sigma_min)
+    return {"log_density": found.nats.numpy(), "true_log_density": right.numpy()}

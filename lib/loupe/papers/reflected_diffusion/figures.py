@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from loupe.diffusion.reflected import corner_mixture, kernel_log_density, kernel_score
-from loupe.experiment.render import over_seeds, table
+from loupe.experiment.render import score_table, table
 from loupe.papers.drawing import Picture, bench_table, drawn_from
-from loupe.papers.reflected_diffusion.claims import excess_mass, orders
+from loupe.papers.reflected_diffusion.claims import excess_mass, order, value
 from loupe.plotting import (
     BLACK,
     MUTED,
@@ -36,6 +36,7 @@ METHODS = {  # words: experiment, name of its points
     "no walls, static threshold": ("toys_exploding", "static"),
     "no walls, dynamic threshold": ("toys_exploding", "dynamic"),
     "logits of the data": ("toys_logit", "logit"),
+    "other data": ("toys_reflected", "data"),
 }
 TOYS = {"squares": "chessboard", "corners": "corners"}
 SQUARE = ("toys_exploding", "toys_logit", "toys_reflected")
@@ -93,15 +94,13 @@ def kernel():
 def boundary(found):
     """F3: the score that two forms of score matching find in polynomials of degree five."""
     run = found.runs.first
+    x, reach = run["fit_x"], 1.15 * np.abs(run["implicit_fit"][5:-5]).max()
     sheet, axes = figure(height=3.4)
-    axes.plot(run["fit_x"], run["fit_score"], **TRUTH, label="true score")
-    axes.plot(run["fit_x"], run["explicit_fit"], color=SERIES[0].colour, label="denoising")
-    axes.plot(
-        run["fit_x"], run["implicit_fit"], "-.", color=SERIES[1].colour, label="implicit, no boundary term"
-    )
-    axes.set(xlabel="x", ylabel="score", title="Without the boundary term the fit is wrong everywhere")
-    reach = 1.15 * np.abs(run["implicit_fit"][5:-5]).max()
-    axes.set_ylim(-reach, reach)
+    axes.plot(x, run["fit_score"], **TRUTH, label="true score")
+    axes.plot(x, run["explicit_fit"], color=SERIES[0].colour, label="denoising")
+    axes.plot(x, run["implicit_fit"], "-.", color=SERIES[1].colour, label="implicit, no boundary term")
+    axes.set(xlabel="x", ylabel="score", ylim=(-reach, reach))
+    axes.set_title("Without the boundary term the fit is wrong everywhere")
     axes.legend(loc="upper center")
     return Picture(
         sheet,
@@ -119,15 +118,15 @@ def boundary(found):
 def convergence(found):
     """F4: distances from the exact distribution against the number of steps."""
     run = found.runs.first
-    fold_slope, clip_slope = (f"{slope:.2f}".replace("-", "−") for slope in orders(run))
+    steps = run["path_steps"]
     sheet, axes = figure(height=3.6)
-    for walls, words, rank in (("clip", f"clipping, slope {clip_slope}", RANK["clip"]),
-                               ("fold", f"folding, slope {fold_slope}", 0)):  # fmt: skip
-        axes.plot(run["path_steps"], run[f"distance_{walls}"], **series(rank), label=words)
-    axes.axhline(run["noise_floor"], **TRUTH)
-    axes.annotate("exact draws", (run["path_steps"][0], run["noise_floor"]), va="bottom")
+    for walls, words, rank in (("clip", "clipping", "clip"), ("fold", "folding", "reflected")):
+        label = f"{words}, slope {order(run, walls):.2f}".replace("-", "−")
+        axes.plot(steps, run[walls], **series(RANK[rank]), label=label)
+    axes.axhline(run["floor"], **TRUTH)
+    axes.annotate("exact draws", (steps[0], run["floor"]), va="bottom")
     log_axis(axes, "xy")
-    axes.set_xticks(run["path_steps"], [str(n) for n in run["path_steps"]])
+    axes.set_xticks(steps, map(str, steps))
     axes.set(xlabel="steps", ylabel="Wasserstein distance", title="Folding converges faster than clipping")
     axes.legend(loc="upper right")
     return Picture(
@@ -188,9 +187,8 @@ def likelihoods(found):
     below.axhline(entropy, **TRUTH)
     below.set_ylim(bottom=entropy - 0.03)
     below.annotate("entropy", (len(bound) - 0.35, entropy), va="top", ha="right")
-    for words, value in (("bound", bound[0]), ("true bits of the same points", surprise[0])):
-        place = {"xytext": (8, 0), "textcoords": "offset points"}
-        below.annotate(words, (seeds[0], value), **place, va="center")
+    for words, bits in (("bound", bound[0]), ("true bits of the same points", surprise[0])):
+        below.annotate(words, (0, bits), xytext=(8, 0), textcoords="offset points", va="center")
     below.set(xlim=(-0.5, len(seeds) - 0.3), ylabel="bits per dimension")
     below.set_title("The bound comes close to the true bits")
     below.set_xticks(seeds, [f"seed {seed}" for seed in grey.seeds])
@@ -213,17 +211,14 @@ def likelihoods(found):
 def scatter(found):
     """F7: points that both twins draw, beside the data."""
     sheet, panels = figure(height=4.1, rows=2, columns=3)
-    for row, toy in zip(panels, TOYS, strict=True):
-        for axes, (experiment, name, title, colour) in zip(
-            row,
-            (
-                ("toys_reflected", "data", "data", BLACK),
-                ("toys_reflected", "fold", "reflected", SERIES[0].colour),
-                ("toys_exploding", "static", "static threshold", SERIES[RANK["static"]].colour),
-            ),
-            strict=True,
-        ):
-            axes.plot(*found[experiment].first[f"{toy} {name}"][:SHOWN].T, ".", markersize=1.6, color=colour)
+    shown = (
+        ("toys_reflected", "data", "data", BLACK),
+        ("toys_reflected", "fold", "reflected", SERIES[RANK["reflected"]].colour),
+        ("toys_exploding", "static", "static threshold", SERIES[RANK["static"]].colour),
+    )
+    for column, (experiment, name, title, colour) in zip(panels.T, shown, strict=True):
+        for axes, points in zip(column, found[experiment].first[name], strict=True):
+            axes.plot(*points[:SHOWN].T, ".", markersize=1.6, color=colour)
             axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xticks=[0, 1], yticks=[0, 1])
             axes.set_title(title)
             axes.label_outer()
@@ -238,16 +233,13 @@ def scatter(found):
 @drawn_from(*SQUARE, what="drawing in the square")
 def distances(found, walls=False):
     """T1: energy distances from held-out data, or how many points lie at walls, in percent."""
-    what, factor = ("at walls", 100) if walls else ("distance", 1e4)
-    last = ("toys_reflected", "data at walls" if walls else "floor")
-    cases = {words: (experiment, f"{name} {what}") for words, (experiment, name) in METHODS.items()}
+    metric, factor, words = ("at_walls", 100, "at walls, %") if walls else ("distance", 1e4, "× 10⁴")
     rows = []
-    for words, (experiment, name) in (cases | {"other data": last}).items():
+    for label, (experiment, name) in METHODS.items():
         runs = found[experiment]
         single = " (1 seed)" if len(runs) == 1 else ""
-        rows.append([words + single, *(over_seeds(factor * runs[f"{toy} {name}"], 1) for toy in TOYS)])
-    words = "at walls, %" if walls else "× 10⁴"
-    return table([f"{words}, {found.preset}", *TOYS.values()], rows, numeric=True)
+        rows.append((label + single, *(factor * value(runs, name, metric, toy) for toy in TOYS)))
+    return score_table((f"{words}, {found.preset}", *TOYS.values()), rows, digits=1)
 
 
 # --- speed --------------------------------------------------------------------------------------------------

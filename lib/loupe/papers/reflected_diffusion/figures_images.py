@@ -6,14 +6,14 @@ import torch
 from loupe.diffusion.reflected import ReflectedSDE, fold
 from loupe.experiment.render import score_table, table
 from loupe.papers.drawing import Picture, drawn_from
-from loupe.papers.reflected_diffusion.claims import astray, guidance_weights
+from loupe.papers.reflected_diffusion.claims import astray, guidance_weights, value
 from loupe.papers.reflected_diffusion.figures import COLUMNS, METHODS, RANK, mosaic
 from loupe.plotting import TRUTH, figure, log_axis, series
 
 SAMPLERS = {  # words: experiment, name of the samples
     words: (experiment.replace("toys", "images"), name)
     for words, (experiment, name) in METHODS.items()
-    if name != "logit"
+    if name not in ("logit", "data")
 } | {"no walls, flow": ("images_exploding", "flow")}
 ANCHORS = {"training images": ("images_reflected", "train"), "uniform noise": ("images_reflected", "noise")}
 GUIDED = {  # words: experiment, name, rank, line
@@ -87,14 +87,14 @@ def quality_table(found):
     """T2: how far images are from test images, in a classifier's features and in shares of dark and bright pixels."""
     rows = []
     for words, (experiment, name) in (SAMPLERS | ANCHORS).items():
-        runs = found[experiment]
-        calls = "" if words in ANCHORS else runs[f"{name} evaluations"]
-        distance, right = (runs[f"{name} {what}"] for what in ("distance", "accuracy"))
+        runs, anchor = found[experiment], words in ANCHORS
+        distance, right = (value(runs, name, metric) for metric in ("distance", "accuracy"))
+        calls = "" if anchor else value(runs, name, "calls")
         rows.append((words, distance, 100 * right, 100 * astray(runs, name), calls))
     # Distances of images that are not the original ones must say so.
-    variant = str(found["images_reflected"].first["variant"])
-    copy = f" ({variant})" if "lossy" in variant else ""
-    head = (found.label, f"distance{copy}", "class, %", "astray, %", "calls")
+    copy = str(found["images_reflected"].first["copy"])
+    lossy = f" ({copy})" if "lossy" in copy else ""
+    head = (found.label, f"distance{lossy}", "class, %", "astray, %", "calls")
     return score_table(head, rows, digits=(2, 0, 1, 0), positive=True)
 
 
@@ -105,31 +105,30 @@ def quality_table(found):
 def guidance_grid(found):
     """F10: one image of every class at growing weights of guidance, by sampler."""
     weights = guidance_weights(found["images_reflected"].first)
-    chosen = list(dict.fromkeys([weights[0], weights[len(weights) // 2], weights[-1]]))
-    sheet, panels = figure(height=len(GUIDED) * (0.53 * len(chosen) + 0.3), rows=len(GUIDED))
+    rows = sorted({0, len(weights) // 2, len(weights) - 1})
+    sheet, panels = figure(height=len(GUIDED) * (0.53 * len(rows) + 0.3), rows=len(GUIDED))
     for axes, (words, (experiment, name, _, _)) in zip(panels, GUIDED.items(), strict=True):
-        _draw(axes, np.concatenate([found[experiment].first[f"{name} w={w}"] for w in chosen]), words)
+        _draw(axes, np.concatenate(found[experiment].first[f"guided_{name}"][rows]), words)
     return Picture(
         sheet,
         "Blocks of images, by sampler, in rows of growing guidance. Strokes become bold with the weight. At the largest "
         "one the flow without walls leaves gray specks, and the dynamic threshold gray grounds and broken shapes.",
-        f"Ten images, one of each class, with weights of guidance {', '.join(chosen)} from top to bottom of each block, "
-        "and the same noise in every row. Shown after the last denoising and clip.",
+        "Ten images, one of each class, with weights of guidance "
+        f"{', '.join(weights[k] for k in rows)} from top to bottom of each block, and the same noise in every row. Shown after the last denoising and clip.",
     )
 
 
 @drawn_from(*BOTH, what="guidance")
 def guidance_curves(found):
     """F11: what guidance does to dark and to bright pixels."""
-    run = found["images_reflected"].first
-    weights = guidance_weights(run)
+    weights = guidance_weights(found["images_reflected"].first)
     sheet, panels = figure(height=5.6, rows=2, sharex=True)
     for words, (experiment, name, rank, line) in GUIDED.items():
         runs, look = found[experiment], series(RANK[rank]) | {"linestyle": line, "label": words}
-        off = [100 * astray(runs, f"{name} w={w}").mean() for w in weights]
-        bright = [100 * (runs[f"{name} w={w} bright"].mean() - runs["train bright"].mean()) for w in weights]
-        for axes, values in zip(panels, (off, bright), strict=True):
-            axes.plot([float(w) for w in weights], values, **look)
+        off = [astray(runs, name, weight) for weight in weights]
+        bright = [value(runs, name, "bright", weight) - value(runs, "train", "bright") for weight in weights]
+        for axes, shares in zip(panels, (off, bright), strict=True):
+            axes.plot([float(weight) for weight in weights], 100 * np.mean(shares, axis=1), **look)
     log_axis(panels[0], "y")
     panels[1].axhline(0, **TRUTH)
     panels[0].set(ylabel="astray, % of pixels", title="Dark and bright pixels go astray with the weight …")

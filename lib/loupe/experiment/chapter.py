@@ -87,7 +87,7 @@ class Chapter:
             # A resumed unit has the cost of its last attempt only.
             more = "more than " if any(one.get("resumed") for one in made) else ""
             rows.append((name, len(made), f"{more}{sum(cpu):,.0f}", f"{max(cpu):,.0f}", f"{max(peak):,}"))
-        head = ("experiment", "seeds", "CPU-seconds in all", "longest unit", "peak memory, MB")
+        head = ("experiment", "seeds", "CPU, s", "longest, s", "peak, MB")
         return render.table(head, rows, numeric=True)
 
     def ledger(self, claims: Iterable[judging.Claim] | None = None) -> render.Block:

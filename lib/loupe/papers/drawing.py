@@ -91,6 +91,26 @@ def band(
     axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
+def mosaic(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
+    """Images ``(n, C, H, W)`` of uint8 in rows, with transparent gaps between them: ``(height, width, 4)``."""
+    images = np.moveaxis(np.asarray(images), 1, -1)
+    images = np.concatenate(
+        [np.broadcast_to(images, (*images.shape[:3], 3)), np.full_like(images[..., :1], 255)], -1
+    )
+    images = np.pad(images, ((0, -len(images) % columns), (0, gap), (0, gap), (0, 0)))
+    _, height, width, channels = images.shape
+    rows = images.reshape(-1, columns, height, width, channels).swapaxes(1, 2)
+    return rows.reshape(-1, columns * width, channels)[:-gap, :-gap]
+
+
+def draw_images(axes: Axes, images: np.ndarray, title: str, columns: int = 10) -> None:
+    """Draw images as a :func:`mosaic`, at the left of a panel without axes."""
+    axes.imshow(mosaic(images, columns))
+    axes.set_axis_off()
+    axes.set_anchor("W")
+    axes.set_title(title)
+
+
 def bench_table(bench: Mapping[str, Any], task: str, columns: Mapping[str, str]) -> Block:
     """A table of the measurements of one task that ``make bench`` stored.
 

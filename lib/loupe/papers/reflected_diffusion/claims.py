@@ -75,10 +75,8 @@ _exact_likelihood = _exact(
 
 def _folding_is_exact(results):
     run = results["identities"].first
-    basis, limit = (
-        f"{{draws:,}} draws for each of {len(PAIRS)} pairs of x₀ and σ",
-        1.95 / np.sqrt(run["draws"]),
-    )
+    basis = f"{{draws:,}} draws for each of {len(PAIRS)} pairs of x₀ and σ"
+    limit = 1.95 / np.sqrt(run["draws"])
     return [_measure(run, "ks", "largest Kolmogorov–Smirnov distance", limit, basis, "clipped")]
 
 
@@ -91,9 +89,8 @@ def implicit_error(run):
 def _walls_in_implicit_form(results):
     run = results["identities"].first
     error, denoising, basis = implicit_error(run), run["minimiser"][0], "polynomials of degree 5, quadrature"
-    without = Measure(
-        "implicit fit without the term from the best fit, relative", error, at_least(0.1), basis=basis
-    )
+    label = "implicit fit without the term from the best fit, relative"
+    without = Measure(label, error, at_least(0.1), basis=basis)
     best = Measure("denoising fit from the best fit, relative", denoising, at_most(1e-8), basis=basis)
     # Each fit is the control of the other: the implicit one needs the term, and denoising does not.
     return [
@@ -113,12 +110,10 @@ def _thresholding_converges(results):
     run = results["thresholding"].first
     fold, clip = run["fold_groups"], run["clip_groups"]
     slopes, shares = [loglog_fit(run["path_steps"], each)[0] for each in clip], (fold / clip).max(1)
-    slope = Measure.of_seeds("slope of clipping", slopes, between(-0.6, -0.35)).against(
-        "folding", order(run, "fold")
-    )
+    slope = Measure.of_seeds("slope of clipping", slopes, between(-0.6, -0.35)).as_primary()
     share = Measure.of_seeds("largest distance of folding over that of clipping", shares, at_most(0.5))
     basis = f"mean of {len(fold)} groups of paths with independent noise, 95 % t interval"
-    return [replace(slope.as_primary(), basis=basis), replace(share, basis=basis)]
+    return [replace(each, basis=basis) for each in (slope.against("folding", order(run, "fold")), share)]
 
 
 # --- networks in the square ---------------------------------------------------------------------------------
@@ -140,22 +135,19 @@ def over_truth(grey):
 
 
 def _learned_likelihood(results):
-    runs, grey = results["toys_reflected"], results["grey_bound"]
+    runs, over = results["toys_reflected"], over_truth(results["grey_bound"])
+    gap = "true log p less learned log p, nats per dimension"
     return [
         Measure.of_seeds("mean of learned over true density", excess_mass(runs), at_most(1)),
-        Measure.of_seeds(
-            "true log p less learned log p, nats per dimension", likelihood_gap(runs), between(0, 0.05)
-        ),
-        Measure.of_seeds("bound less true bits per dimension", over_truth(grey), between(0, 0.2)),
+        Measure.of_seeds(gap, likelihood_gap(runs), between(0, 0.05)),
+        Measure.of_seeds("bound less true bits per dimension", over, between(0, 0.2)),
     ]
 
 
 def _walls_beat_thresholds(results):
     ours, theirs = results["toys_reflected"], results["toys_exploding"]
-    fold, clip, static = (
-        1e4 * value(runs, name, "distance", "squares")
-        for runs, name in ((ours, "fold"), (ours, "clip"), (theirs, "static"))
-    )
+    methods = (ours, "fold"), (ours, "clip"), (theirs, "static")
+    fold, clip, static = (1e4 * value(*method, "distance", "squares") for method in methods)
     gap = Measure.paired("energy distance × 10⁴, reflected less static clipping", fold, static, at_most(0))
     return [gap.against("reflected, clipped at each step", (clip - static).mean())]
 
@@ -189,15 +181,14 @@ def guidance_weights(run):
 def _never_outside(results):
     runs, free = results["images_reflected"], results["images_exploding"]
     weights = guidance_weights(runs.first)
-    cases = [(name, weight) for name in ("flow", "mollified", "fold") for weight in weights]
-    most = max(value(runs, name, "outside", weight).max() for name, weight in cases)
-    inside = Measure("largest share of pixels outside [0, 1], before any clip", float(most), at_most(0),
-                     basis=f"{len(cases)} samplers and weights")  # fmt: skip
-    return [
-        inside.against(
-            "flow without walls", max(value(free, "flow", "outside", weight).max() for weight in weights)
-        )
-    ]
+    samplers, label = ("flow", "mollified", "fold"), "largest share of pixels outside [0, 1], before any clip"
+
+    def most(runs, *names):
+        return max(float(value(runs, name, "outside", weight).max()) for name in names for weight in weights)
+
+    basis = f"{len(samplers) * len(weights)} samplers and weights"
+    inside = Measure(label, most(runs, *samplers), at_most(0), basis=basis)
+    return [inside.against("flow without walls", most(free, "flow"))]
 
 
 def astray(run, name, weight=""):
@@ -207,16 +198,14 @@ def astray(run, name, weight=""):
 
 def _faithful_at_large_weights(results):
     ours, theirs = _twins(results)
-    last = guidance_weights(ours.first)[-1]
-    reflected, static, dynamic = (
-        astray(runs, name, last) for runs, name in ((ours, "fold"), (theirs, "static"), (theirs, "dynamic"))
+    last, methods = (
+        guidance_weights(ours.first)[-1],
+        ((ours, "fold"), (theirs, "static"), (theirs, "dynamic")),
     )
+    reflected, static, dynamic = (astray(*method, last) for method in methods)
     label = f"dark and bright pixels astray at w={last}, reflected over static clipping"
-    return [
-        Measure.ratio(label, reflected, static, at_most(1)).against(
-            "dynamic threshold", (dynamic / static).mean()
-        )
-    ]
+    ratio = Measure.ratio(label, reflected, static, at_most(1))
+    return [ratio.against("dynamic threshold", (dynamic / static).mean())]
 
 
 def _few_evaluations(results):
@@ -266,14 +255,12 @@ CLAIMS = (
         _thresholding_converges, EVERYWHERE,
     ),
     Claim(
-        "R7a", "The flow of the true score gives the likelihood exactly.", "abstract: ODE sampling", "a theorem",
-        "exact",
+        "R7a", "The flow of the true score gives the likelihood exactly.", "abstract: ODE sampling", "a theorem", "exact",
         "with the exact score within 10⁻⁴ nats at every point of a known mixture", _exact_likelihood, EVERYWHERE,
     ),
     Claim(
         "R7b", "A network's flow gives nearly the true likelihood, and its loss is a bound in bits.",
-        "abstract: likelihood-based training",
-        "a theorem", "statistical",
+        "abstract: likelihood-based training", "a theorem", "statistical",
         "mean of learned over true density at most 1; gap below 0.05 nats per dimension; bound above the truth by at "
         "most 0.2 bits",
         _learned_likelihood, FULL, FEW_STEPS,
@@ -287,8 +274,7 @@ CLAIMS = (
     ),
     Claim(
         "R8b", "On images, training with walls is no worse than training without them plus thresholding.",
-        "abstract; FID as listed by others",
-        "FID 2.72; of a twin without walls: not available", "statistical",
+        "abstract; FID as listed by others", "FID 2.72; of a twin without walls: not available", "statistical",
         "classifier Fréchet distance at most 1.1 times that with static clipping, three seeds",
         _images_with_walls, FULL, ONE_SEED,
     ),
@@ -313,7 +299,7 @@ CLAIMS = (
     ),
     Claim(
         "R11", "CIFAR-10: FID 2.72 and 2.68 bits per dimension; ImageNet 32: 3.74 bits.",
-        "listings by others", "2.72; 2.68; 3.74", "reported",
-        "not judged here", reason="smaller budget, another copy of the images, and no Inception network here",
+        "listings by others", "2.72; 2.68; 3.74", "reported", "not judged here",
+        reason="smaller budget, another copy of the images, and no Inception network here",
     ),
 )  # fmt: skip

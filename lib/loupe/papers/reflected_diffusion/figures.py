@@ -7,7 +7,7 @@ import torch
 
 from loupe.diffusion.reflected import corner_mixture, kernel_log_density, kernel_score
 from loupe.experiment.render import score_table, table
-from loupe.papers.drawing import Picture, bench_table, drawn_from
+from loupe.papers.drawing import Picture, bench_table, drawn_from, mosaic
 from loupe.papers.reflected_diffusion.claims import excess_mass, order, value
 from loupe.plotting import (
     BLACK,
@@ -43,7 +43,6 @@ SQUARE = ("toys_exploding", "toys_logit", "toys_reflected")
 SHOWN = 1000  # points of a panel
 SIGMAS = (0.05, 0.15, 0.4, 1.0)
 START = 0.1
-COLUMNS = 10  # of a mosaic
 
 
 # --- the kernel and the loss --------------------------------------------------------------------------------
@@ -250,14 +249,14 @@ def speed_table(bench):
     rows = {}
     for row in bench["rows"]:
         if row["task"] == "The kernel's score":
-            rows.setdefault((" × ".join(map(str, row["shape"])), row["noise"]), {})[row["method"]] = row
-    ours, theirs, quicker = "loupe", "re-statement", "re-statement with exp2"
+            rows.setdefault(f"{' × '.join(map(str, row['shape']))}, {row['noise']}", {})[row["method"]] = row
+    methods = ("loupe", "re-statement", "re-statement with exp2")
     cells = [
-        (*case, *(f"{by[name]['ms']:.1f}" for name in (ours, theirs, quicker)),
-         *(f"{by[name]['largest error of sigma |score|']:.0e}" for name in (ours, theirs)))
+        (case, *(f"{by[name]['ms']:.1f}" for name in methods),
+         *(f"{by[name]['largest error of sigma |score|']:.0e}".replace("e-0", "e−") for name in methods[:2]))
         for case, by in rows.items()
     ]  # fmt: skip
-    head = ("shape", "noise", "ours, ms", "re-statement, ms", "with exp2, ms", "our error", "its error")
+    head = ("shape, noise", "ours, ms", "restated, ms", "with exp2, ms", "our error", "its error")
     return table(head, cells, numeric=True)
 
 
@@ -265,7 +264,7 @@ def network_table(bench):
     """Images a second in a training step of two U-Nets of equal size."""
     return bench_table(
         bench, "U-Nets",
-        {"configuration": "{network}", "layout": "{layout}", "U-Net": "{method}", "parameters": "{parameters:,}",
+        {"configuration": "{network}, {layout}", "U-Net": "{method}", "weights": "{parameters:,}",
          "images a second": "{step, images a second:,.0f}"},
     )  # fmt: skip
 
@@ -273,21 +272,8 @@ def network_table(bench):
 # --- images -------------------------------------------------------------------------------------------------
 
 
-def mosaic(images, columns=COLUMNS, gap=1):
-    """Images (n, C, H, W) of uint8 in rows, with transparent gaps between them: (height, width, 4)."""
-    images = np.moveaxis(np.asarray(images), 1, -1)
-    images = np.concatenate(
-        [np.broadcast_to(images, (*images.shape[:3], 3)), np.full_like(images[..., :1], 255)], -1
-    )
-    images = np.pad(images, ((0, -len(images) % columns), (0, gap), (0, gap), (0, 0)))
-    _, height, width, channels = images.shape
-    rows = images.reshape(-1, columns, height, width, channels).swapaxes(1, 2)
-    return rows.reshape(-1, columns * width, channels)[:-gap, :-gap]
-
-
 def thumbnail(chapter, target):
     """Images that were drawn with walls, four in a row."""
     images = chapter.stored["images_reflected"].first["fold"]
-    grid = mosaic(np.concatenate([images[:8], images[10:14]]), columns=4)
     with thumbnail_axes(target) as axes:
-        axes.imshow(grid)
+        axes.imshow(mosaic(np.concatenate([images[:8], images[10:14]]), columns=4))

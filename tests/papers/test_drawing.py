@@ -8,7 +8,7 @@ from fakes import FakeResult, FakeStored
 
 from loupe.experiment.render import score_table
 from loupe.experiment.results import OWN, Runs, find
-from loupe.papers.drawing import Picture, drawn_from
+from loupe.papers.drawing import Picture, drawn_from, mosaic
 from loupe.papers.egno import PRESETS
 from loupe.plotting import figure, thumbnail_axes
 
@@ -125,3 +125,13 @@ def test_a_thumbnail_has_the_same_bytes_each_time_whatever_the_style(tmp_path):
             axes.plot([1, 2])
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize(
+    ("shape", "columns", "wanted"), [((5, 1, 2, 3), 3, (5, 11)), ((2, 3, 4, 4), 10, (4, 49))]
+)
+def test_images_stand_in_rows_and_the_page_is_seen_in_the_gaps(shape, columns, wanted):
+    sheet = mosaic(np.full(shape, 7, np.uint8), columns=columns)
+    assert sheet.shape == (*wanted, 4)
+    assert (sheet[..., 3] == 255).sum() == np.prod(shape) / shape[1]
+    assert (sheet[: shape[2], : shape[3]] == (7, 7, 7, 255)).all()

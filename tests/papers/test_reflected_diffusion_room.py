@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+from loupe.data.images import Images
 from loupe.diffusion.reflected import ReflectedSDE
 from loupe.errors import LoupeError
 from loupe.papers.reflected_diffusion import PRESETS, config, experiments_images, experiments_toys
+from loupe.papers.reflected_diffusion.claims import value
 
 TINY = PRESETS["smoke"].override(
     {"training": {"steps": 4}, "toy_training": {"steps": 4}, "toy_width": 8, "toy_points": 60, "judge_epochs": 1,
-     "judge_widths": [8], "samples": 20}
+     "judge_widths": [8], "samples": 20, "weights": [10.0, 0.0]}
 )  # fmt: skip
 
 
@@ -25,12 +27,11 @@ def images(tmp_path_factory):
 
 
 def test_only_without_walls_is_anything_outside(images):
-    run = images["images_reflected"]
-    outside = {key: value for key, value in run.items() if key.endswith((" outside", " overshoot"))}
-    assert len(outside) == 2 * (5 + 3 * len(TINY.weights))
-    assert set(outside.values()) == {0.0}
-    assert images["images_exploding"]["flow outside"] > 0.1
-    assert images["images_exploding"]["none overshoot"] > 0
+    outside = images["images_reflected"]["outside"]
+    assert len(outside) == 2 + 5 + 3 * len(TINY.weights)  # with those of training images and of noise
+    assert not outside.any()
+    for name in ("flow", "none"):
+        assert value(images["images_exploding"], name, "outside") > 0.1
 
 
 def test_both_networks_are_judged_by_one_classifier(images):
@@ -38,7 +39,20 @@ def test_both_networks_are_judged_by_one_classifier(images):
     assert one["judge_digest"] == two["judge_digest"]
     assert one["parameters"] == two["parameters"]
     for name in ("train", "noise"):
-        assert one[f"{name} distance"] == two[f"{name} distance"]
+        assert value(one, name, "distance") == value(two, name, "distance")
+
+
+def test_a_row_is_what_was_drawn_by_its_sampler_at_its_weight(images):
+    run = images["images_reflected"]
+    guided = [(name, word) for name in ("mollified", "flow", "fold") for word in ("0", "10")]  # in order
+    plain = [(name, "") for name in ("train", "noise", "fold", "clip", "short", "mollified", "flow")]
+    assert list(zip(run["method"], run["variant"], strict=True)) == plain + guided
+    assert np.isnan(run["distance"]).tolist() == [False] * len(plain) + [True] * len(guided)
+    for name, word in guided:
+        pictures = run[f"guided_{name}"][("0", "10").index(word)]
+        # Ten images are all that this preset draws at a weight; they are stored as bytes, and 0.98 is between 249 and 250.
+        assert (pictures >= 251).mean() <= value(run, name, "bright", word) <= (pictures >= 249).mean()
+    assert (value(run, "fold", "calls"), value(run, "train", "calls")) == (TINY.sampler_steps, 0)
 
 
 def test_bits_are_finite_numbers_of_every_image(images):
@@ -49,13 +63,13 @@ def test_bits_are_finite_numbers_of_every_image(images):
 
 def test_the_same_seed_gives_the_same_images(images, tmp_path):
     again = experiments_images.images_reflected(TINY, seed=0, device="cpu", work=tmp_path)
-    for name in ("fold", "clip", "flow", "fold w=10", "bits"):
+    for name in ("fold", "clip", "flow", "guided_fold", "bits"):
         assert np.array_equal(again[name], images["images_reflected"][name]), name
 
 
 def test_images_of_every_class_are_drawn_in_turn():
     settings = TINY.override({"sample_batch": 7, "samples": 23, "sampler_steps": 2})
-    data = experiments_images.Data(torch.zeros(1, 1, 4, 4), None, None, None, 10, "")
+    data = Images(torch.zeros(1, 1, 4, 4), None, None, None, tuple("0123456789"), "")
     model = experiments_images.Model(
         settings, ReflectedSDE(), lambda x, sigma, labels: torch.zeros_like(x), data, "cpu", 0
     )
@@ -120,19 +134,23 @@ def test_points_are_spread_as_their_distributions_say():
 @pytest.mark.parametrize("name", ["toys_reflected", "toys_exploding", "toys_logit", "simplex"])
 def test_toys_are_compared_with_held_out_points(name):
     run = getattr(experiments_toys, name)(TINY, seed=0, device="cpu")
-    distances = [value for key, value in run.items() if key.endswith("distance")]
-    assert distances
-    assert np.isfinite(distances).all()
-    for key in ("floor", "data"):
-        assert any(name.endswith(key) for name in run)
+    assert len(run["distance"]) > 2
+    assert np.isfinite(run["distance"]).all()
+    toys = [""] if name == "simplex" else experiments_toys.TOYS
+    held_out = [draw(TINY.toy_points, torch.Generator().manual_seed(experiments_toys.FAR)) for draw in
+                (experiments_toys.edge_squares, experiments_toys.corners)]  # fmt: skip
+    for toy, points in zip(toys, held_out, strict=False):
+        assert abs(value(run, "data", "distance", toy)) < 0.02
+        if toy:
+            at_walls = ((points < 0.01) | (points > 0.99)).any(1).double().mean()
+            assert value(run, "data", "at_walls", toy) == float(at_walls)
+            assert np.array_equal(run["data"][list(toys).index(toy)], points)
 
 
 def test_held_out_points_are_the_same_for_both_twins():
-    one, two = (
-        experiments_toys.compared(TINY, "squares", experiments_toys.edge_squares, {}, 3)["squares data"]
-        for _ in range(2)
-    )
-    assert np.array_equal(one, two)
+    one, two = (experiments_toys.compared(TINY, "", experiments_toys.edge_squares, {}, 3) for _ in range(2))
+    assert one[0] == two[0]
+    assert np.array_equal(one[1]["data"], two[1]["data"])
 
 
 def test_the_bound_lies_above_the_true_bits():
@@ -148,7 +166,7 @@ def test_the_bound_lies_above_the_true_bits():
     ("values", "message"),
     [
         ({"sigma_min": 6.0}, "short_sigma must lie between sigma_min and sigma_max"),
-        ({"bound_sigma_min": 5.0}, "sigma_max must be above sigma_min"),
+        ({"bound_sigma_min": 5.0}, "sigma_max must be above bound_sigma_min"),
         ({"image_size": 9}, "image_size must be a multiple of 2"),
         ({"images": "imagenet"}, "images"),
         ({"mollifier": 0}, "mollifier"),
@@ -161,6 +179,8 @@ def test_settings_that_make_no_sense_are_refused(values, message):
 
 
 def test_the_learning_rate_falls_in_a_line_to_its_floor():
-    factor = config.ToyTraining(steps=100, warmup=10, floor=0.2).schedule_factor()
+    falling = config.ScoreTraining(steps=100, warmup=10, floor=0.2, schedule="linear")
+    factor = falling.schedule_factor()
     assert [factor(step) for step in (0, 9, 50, 100)] == pytest.approx([0.1, 1 - 0.8 * 0.09, 0.6, 0.2])
-    assert config.ToyTraining(steps=100, schedule="constant").schedule_factor()(99) == 1
+    assert config.ScoreTraining(steps=100, floor=0.2).schedule_factor()(99) == 1
+    assert {settings.schedule for settings in (config.TOYS, config.IMAGES)} == {"linear"}

@@ -9,7 +9,7 @@ from showing import page
 import loupe
 from loupe.experiment.claims import t_interval
 from loupe.experiment.results import find, stored_at
-from loupe.papers.reflected_diffusion.claims import astray
+from loupe.papers.reflected_diffusion.claims import astray, value
 from loupe.publishing.notebooks import notebook_file, read_notebook
 
 CELLS = read_notebook(notebook_file("reflected_diffusion")).cells
@@ -48,15 +48,15 @@ def test_the_re_statement_spends_its_time_in_exponentials(chapter):
 def test_clipping_has_not_settled_at_its_order(runs):
     assert "hasn't settled at −1/2" in PROSE
     run = runs("thresholding").first
-    local = np.diff(np.log(run["distance_clip"])) / np.diff(np.log(run["path_steps"]))
+    local = np.diff(np.log(run["clip"])) / np.diff(np.log(run["path_steps"]))
     assert local.min() > -0.5
     assert "puts points on the wall itself, where a reflected path spends no time" in PROSE
 
 
 def test_the_true_flow_stays_inside(runs):
     assert "so the true flow never leaves" in PROSE
-    run = runs("identities").first
-    assert 0 <= run["flow_lowest"] <= run["flow_highest"] <= 1
+    lowest, highest = runs("identities").first["flow_range"]
+    assert 0 <= lowest <= highest <= 1
 
 
 def test_what_networks_return_is_no_density(runs):
@@ -72,44 +72,45 @@ def test_twins_in_the_square_are_level(runs):
     assert "5 seeds can't tell the two apart" in PROSE
     ours, theirs = runs("toys_reflected"), runs("toys_exploding")
     gaps = {
-        toy: ours[f"{toy} fold distance"] - theirs[f"{toy} static distance"] for toy in ("squares", "corners")
+        toy: value(ours, "fold", "distance", toy) - value(theirs, "static", "distance", toy)
+        for toy in ("squares", "corners")
     }
     assert gaps["squares"].mean() < 0 < gaps["corners"].mean()
     for gap in gaps.values():
         low, high = t_interval(gap.tolist())
         assert low < 0 < high
     assert "neither has learned the chessboard well" in PROSE
-    means = [ours["squares fold distance"].mean(), theirs["squares static distance"].mean()]
-    assert min(means) > 2 * ours["squares floor"].max()
+    both = value(ours, "fold", "distance", "squares"), value(theirs, "static", "distance", "squares")
+    assert min(each.mean() for each in both) > 2 * value(ours, "data", "distance", "squares").max()
     assert "falls below 0 about half the time when two distributions agree" in PROSE
-    floors = np.array([ours[f"{toy} floor"] for toy in gaps])
+    floors = np.array([value(ours, "data", "distance", toy) for toy in gaps])
     assert np.mean(floors < 0) == pytest.approx(0.5, abs=0.2)
 
 
 def test_what_five_seeds_do_show(runs):
     ours = runs("toys_reflected")
     assert "farther off than folding on the chessboard and leaves too many points at the walls" in PROSE
-    fold, clip = (t_interval(ours[f"squares {name} distance"].tolist()) for name in ("fold", "clip"))
-    assert fold[1] < clip[0]
+    fold, clip = (value(ours, name, "distance", "squares") for name in ("fold", "clip"))
+    assert t_interval(fold.tolist())[1] < t_interval(clip.tolist())[0]
     for toy in ("squares", "corners"):
-        assert ours[f"{toy} clip at walls"].min() > ours[f"{toy} data at walls"].mean()
-        gap = ours[f"{toy} short distance"] - ours[f"{toy} fold distance"]
+        assert value(ours, "clip", "at_walls", toy).min() > value(ours, "data", "at_walls", toy).mean()
+        gap = value(ours, "short", "distance", toy) - value(ours, "fold", "distance", toy)
         assert t_interval(gap.tolist())[1] > 0 > gap.mean()  # starting from less noise costs nothing
     assert "is far off on the chessboard, in one seed" in PROSE
     assert len(runs("toys_logit")) == len(runs("simplex")) == 1
-    assert runs("toys_logit").first["squares logit distance"] > 2 * ours["squares clip distance"].mean()
+    assert value(runs("toys_logit").first, "logit", "distance", "squares") > 2 * clip.mean()
 
 
 def test_the_seed_of_images_favors_the_threshold(chapter, twins):
     ours, theirs = twins
     assert "isn't in favor of walls" in PROSE
-    assert ours["fold distance"] > 1.1 * theirs["static distance"]
+    assert value(ours, "fold", "distance") > 1.1 * value(theirs, "static", "distance")
     assert "fewer images show the right class" in PROSE
-    assert ours["fold accuracy"] < theirs["static accuracy"]
+    assert value(ours, "fold", "accuracy") < value(theirs, "static", "accuracy")
     assert "the twin does as well with none before the end" in PROSE
-    assert theirs["none distance"] <= theirs["static distance"]
+    assert value(theirs, "none", "distance") <= value(theirs, "static", "distance")
     assert "The sliced Wasserstein distance of pixels leans the other way, slightly" in PROSE
-    assert 0 < theirs["static sliced"] - ours["fold sliced"] < 0.005
+    assert 0 < value(theirs, "static", "sliced") - value(ours, "fold", "sliced") < 0.005
     assert "The preset `gpu` (CIFAR-10, three seeds) hasn't been run" in PROSE
     assert stored_at(chapter, "images_reflected", "gpu") is None
 
@@ -117,20 +118,15 @@ def test_the_seed_of_images_favors_the_threshold(chapter, twins):
 def test_guidance_saturates_with_walls_too(twins):
     ours, theirs = twins
     assert "mostly because backgrounds turn gray. At $w=5$ they are level" in PROSE
-    for run, name in ((ours, "fold w=10"), (theirs, "static w=10")):
-        assert run["train dark"] - run[f"{name} dark"] > 0.5 * astray(run, name)
-    assert astray(ours, "fold w=5") == pytest.approx(astray(theirs, "static w=5"), abs=0.005)
+    for run, name in ((ours, "fold"), (theirs, "static")):
+        assert value(run, "train", "dark") - value(run, name, "dark", "10") > 0.5 * astray(run, name, "10")
+    assert astray(ours, "fold", "5") == pytest.approx(astray(theirs, "static", "5"), abs=0.005)
     assert "The flow saturates most" in PROSE
-    bright = {(name, run is ours): run[f"{name} w=10 bright"] for run in twins for name in ("flow", "fold", "static")
-              if f"{name} w=10 bright" in run}  # fmt: skip
-    assert sorted(bright, key=bright.get)[-2:] == [("flow", True), ("flow", False)]
-    assert bright["fold", True] > bright["static", False] > ours["train bright"]
+    drawn = ((ours, "flow"), (theirs, "flow"), (ours, "fold"), (theirs, "static"))
+    flow, free, fold, static = (value(run, name, "bright", "10") for run, name in drawn)
+    assert free > flow > fold > static > value(ours, "train", "bright")
     assert "every other sampler gets it always" in PROSE
-    right = [
-        run[f"{name} w=10 accuracy"]
-        for run, name in ((ours, "fold"), (ours, "flow"), (theirs, "flow"), (theirs, "static"))
-    ]
-    assert right == [1] * 4
+    assert [value(run, name, "accuracy", "10") for run, name in drawn] == [1] * 4
 
 
 def test_the_recipe_runs(capsys):

@@ -73,7 +73,7 @@ def _judged(model, samplers, guided):
     config, data, judge = model.config, model.data, Judge(model)
     some = _spread(len(data.x_train), config.samples)
     noise = torch.rand(len(some), *data.x_train.shape[1:], generator=torch.Generator().manual_seed(0))
-    weights = {f"{weight:g}": weight for weight in config.weights}
+    weights = {f"{weight:g}": weight for weight in sorted(config.weights)}
     anchors = {"train": data.x_train[some], "noise": noise}
     drawn = {(name, ""): Drawn(x, x, data.y_train[some], 0) for name, x in anchors.items()}
     drawn |= {(name, ""): draw() for name, draw in samplers.items()}

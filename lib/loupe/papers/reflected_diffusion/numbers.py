@@ -8,16 +8,8 @@ import torch
 from loupe.diffusion.reflected.kernel import COSINES, REACH
 from loupe.experiment.render import over_seeds
 from loupe.experiment.results import find
-from loupe.papers.reflected_diffusion.claims import (
-    astray,
-    excess_mass,
-    guidance_weights,
-    implicit_error,
-    likelihood_gap,
-    order,
-    over_truth,
-    value,
-)
+from loupe.papers.reflected_diffusion import claims
+from loupe.papers.reflected_diffusion.claims import value
 from loupe.papers.reflected_diffusion.experiments import SIGMAS
 
 
@@ -33,8 +25,9 @@ def _exact(chapter):
         "image_terms": 4 * REACH[torch.float64] + 1, "cosine_terms": COSINES[torch.float64], "levels": len(SIGMAS),
         "error_64": run["score_float64"][0], "error_32": run["score_float32"][0], "quotient_error": run["far"][1],
         "draws": run["draws"], "ks": run["ks"][0].max(), "ks_clipped": run["ks"][1].max(),
-        "fit_error": run["minimiser"][0], "fit_error_free": run["minimiser"][1], "implicit_error": implicit_error(run),
+        "fit_error": run["minimiser"][0], "fit_error_free": run["minimiser"][1],
         "exact_error": run["likelihood"][0], "pressing_error": run["likelihood"][1],
+        "implicit_error": claims.implicit_error(run),
     }  # fmt: skip
 
 
@@ -54,18 +47,18 @@ def _walls(chapter):
     run = find(chapter, ("thresholding",)).runs.first
     local = np.diff(np.log(run["clip"])) / np.diff(np.log(run["path_steps"]))
     return {
-        "slope_fold": order(run, "fold"), "slope_clip": order(run, "clip"), "local_low": local.min(),
+        "slope_fold": claims.order(run, "fold"), "slope_clip": claims.order(run, "clip"), "local_low": local.min(),
         "local_high": local.max(), "most_steps": int(run["path_steps"][-1]),
     }  # fmt: skip
 
 
 def _densities(chapter):
     found = find(chapter, ("toys_reflected", "grey_bound"))
-    runs, mass = found["toys_reflected"], excess_mass(found["toys_reflected"])
-    *rest, last = (f"{max(over, 0):.2f}" for over in over_truth(found["grey_bound"]))
+    runs, mass = found["toys_reflected"], claims.excess_mass(found["toys_reflected"])
+    *rest, last = (f"{max(over, 0):.2f}" for over in claims.over_truth(found["grey_bound"]))
     return {
         "ratio_low": mass.min(), "ratio_high": mass.max(), "density_seeds": len(runs),
-        "gap_negative": int((likelihood_gap(runs) < 0).sum()), "bound_over": f"{', '.join(rest)} and {last}",
+        "gap_negative": int((claims.likelihood_gap(runs) < 0).sum()), "bound_over": f"{', '.join(rest)} and {last}",
     }  # fmt: skip
 
 
@@ -93,14 +86,14 @@ def _digits(chapter):
     ours, theirs = found["images_reflected"].first, found["images_exploding"].first
     settings, last, samplers = (
         found.settings,
-        guidance_weights(ours)[-1],
+        claims.guidance_weights(ours)[-1],
         {"fold": ours, "flow": ours, "static": theirs},
     )
     return {
         **{f"{name}_{metric}": value(run, name, metric) for name, run in samplers.items()
            for metric in ("distance", "accuracy", "calls", "sliced")},
         **{f"{name}_bright": value(run, name, "bright", last) for name, run in samplers.items()},
-        **{f"{name}_astray": astray(run, name, last) for name, run in samplers.items()},
+        **{f"{name}_astray": claims.astray(run, name, last) for name, run in samplers.items()},
         "free_bright": value(theirs, "flow", "bright", last), "free_outside": value(theirs, "flow", "outside", last),
         "dynamic_accuracy": value(theirs, "dynamic", "accuracy", last), "bright": value(ours, "train", "bright"),
         "weights": int(ours["parameters"]), "image_steps": settings.training.steps, "judge": ours["judge_accuracy"],

@@ -5,7 +5,7 @@ import pytest
 from fakes import FakeResult
 
 from loupe.experiment.claims import judge
-from loupe.experiment.results import Runs
+from loupe.experiment.results import Runs, columns
 from loupe.papers.reflected_diffusion import CLAIMS, PRESETS, claims, identities, thresholding
 
 TINY = PRESETS["smoke"].override({"draws": 2000, "paths": 5000})
@@ -24,19 +24,19 @@ def outcomes(identity, results):
 
 
 def runs(numbers, **others):
-    """Runs over seeds: numbers of each seed by (method, metric) or (method, metric, variant), and others by name."""
-    metrics, seeds = sorted({key[1] for key in numbers}), range(len(next(iter(numbers.values()))))
-    rows = sorted({(method, *variant) for method, _, *variant in numbers})
-    labels = {"method": [row[0] for row in rows], "variant": ["".join(row[1:]) for row in rows]}
-    found = []
-    for k in seeds:
-        values = {
-            metric: [numbers.get((method, metric, *variant), [np.nan] * 9)[k] for method, *variant in rows]
-            for metric in metrics
-        }
-        arrays = {name: np.array(column) for name, column in (labels | values).items()}
-        found.append(FakeResult(k, {"judge_digest": "a"} | arrays | others))
-    return Runs(tuple(found))
+    """Runs over seeds: a number of each seed by (method, metric) or (method, metric, variant); others are of all seeds."""
+    labels = sorted({(method, *variant) for method, _, *variant in numbers})
+    metrics, seeds = {metric for _, metric, *_ in numbers}, range(len(next(iter(numbers.values()))))
+
+    def result(k):
+        rows = [
+            {"method": method, "variant": "".join(variant)}
+            | {one: numbers.get((method, one, *variant), np.full(9, np.nan))[k] for one in metrics}
+            for method, *variant in labels
+        ]
+        return FakeResult(k, {"judge_digest": "a"} | columns(rows) | others)
+
+    return Runs(tuple(map(result, seeds)))
 
 
 # ---- identities and walls in discrete time
@@ -66,6 +66,7 @@ def test_identities_hold_and_their_controls_do_not(identity, computed):
     [
         *(("R1", f"{what}_{digits}") for what in ("density", "score") for digits in ("float64", "float32")),
         ("R1", "far"), ("R2", "ks"), ("R3", "minimiser"), ("R4", "weighting"), ("R5", "boundary"),
+        ("R5", "implicit"), ("R5", "denoising"),
         ("R7a", "likelihood"),
     ],
 )  # fmt: skip

@@ -25,10 +25,10 @@ PULL, CENTRE, NOISE = 4.0, 0.1, 0.6  # dx = -PULL (x - CENTRE) dt + NOISE dB
 @experiment(seeds="one_seed")
 def identities(config, *, seed, device):
     """R1 to R5, and R7 with an exact score. Most errors are pairs: ours, and that of a wrong implementation."""
-    generator = torch.Generator().manual_seed(seed)
+    generator, fit = torch.Generator().manual_seed(seed), _loss_minimiser()
     return (
-        _two_series(generator) | _draws(config, generator) | _posterior_mean(generator) | _loss_minimiser()
-        | _weightings(generator) | _boundary_term() | _exact_likelihood(config, generator)
+        _two_series(generator) | _draws(config, generator) | _posterior_mean(generator) | {"minimiser": fit}
+        | _weightings(generator) | _boundary_term(fit[0]) | _exact_likelihood(config, generator)
     )  # fmt: skip
 
 
@@ -152,7 +152,7 @@ def _loss_minimiser():
     p, score = weights * mixture.log_density(x, SIGMA).exp(), mixture.score(x, SIGMA)[:, 0]
     right = basis @ torch.linalg.solve(basis.T @ (p.unsqueeze(1) * basis), basis.T @ (p * score))
     fits = (minimum(sde) for sde in (_OnNodes(nodes=at), _FreeTarget(nodes=at)))
-    return {"minimiser": _largest(*((fit - right) / right.abs().max() for fit in fits))}
+    return _largest(*((fit - right) / right.abs().max() for fit in fits))
 
 
 def _weightings(generator):
@@ -185,8 +185,11 @@ def _weightings(generator):
     return {"weighting": weighting, "mean_weighting": np.array([max(found["mean"])])}
 
 
-def _boundary_term():
-    """R5: the two forms of score matching on [0, 1] for s(x) = x, and the polynomials that minimize each."""
+def _boundary_term(denoising):
+    """R5: the two forms of score matching on [0, 1] for s(x) = x, and the polynomials that minimize each.
+
+    The error of the one that minimizes the implicit form is beside that of ``denoising``, and the other way round.
+    """
     _, x, weights = _quadrature()
     square, powers_of = reflected.corner_mixture(), lambda x: x.unsqueeze(1) ** torch.arange(DEGREE + 1)
     mixture = reflected.KernelMixture(square.means[:, :1].clone(), square.log_weights.exp(), square.width)
@@ -197,11 +200,16 @@ def _boundary_term():
     powers = powers_of(x)
     slopes = torch.cat([0 * powers[:, :1], powers[:, :-1] * torch.arange(1, DEGREE + 1)], 1)
     gram = powers.T @ (mass.unsqueeze(1) * powers)
-    right = {"implicit_fit": -slopes.T @ mass, "explicit_fit": powers.T @ (mass * slope)}
     grid = torch.linspace(0, 1, 101, dtype=torch.float64)
+    sides = -slopes.T @ mass, powers.T @ (mass * slope)
+    implicit, explicit = ((powers_of(grid) @ torch.linalg.solve(gram, side)).numpy() for side in sides)
+    error = np.abs(implicit - explicit).max() / np.abs(explicit).max()
     return {
-        **{name: (powers_of(grid) @ torch.linalg.solve(gram, b)).numpy() for name, b in right.items()},
         "boundary": _largest(gap - term, gap),
+        "implicit": np.array([error, denoising]),
+        "denoising": np.array([denoising, error]),
+        "implicit_fit": implicit,
+        "explicit_fit": explicit,
         "fit_x": grid.numpy(),
         "fit_score": mixture.score(grid.unsqueeze(1), SIGMA)[:, 0].numpy(),
     }

@@ -135,6 +135,41 @@ def distinct(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
+# --- rows -------------------------------------------------------------------------------------------------
+
+
+def columns(rows: Iterable[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Rows as an experiment returns them: an array for each key, with one entry for each row.
+
+    >>> columns([{"method": "HNN", "score": 0.5}, {"method": "MLP", "score": 0.75}])
+    {'method': array(['HNN', 'MLP'], dtype='<U3'), 'score': array([0.5 , 0.75])}
+    """
+    rows = list(rows)
+    return {name: np.array([each[name] for each in rows]) for name in rows[0]}
+
+
+def row(found: Runs | Mapping[str, Any], value: str, **labels: Any) -> np.ndarray:
+    """A value in the one row with these labels: ``row(runs, "score", method="MLP")``.
+
+    Of a single result it is the entry of that row, of runs the entries of all seeds, stacked. Labels are columns, too;
+    every seed has the same.
+
+    Raises
+    ------
+    LoupeError
+        Unless exactly one row has all these labels.
+
+    >>> float(row({"method": np.array(["HNN", "MLP"]), "score": np.array([0.5, 0.75])}, "score", method="MLP"))
+    0.75
+    """
+    one = found.first if isinstance(found, Runs) else found
+    places = np.flatnonzero(np.all([one[name] == label for name, label in labels.items()], axis=0))
+    if len(places) != 1:
+        wanted = ", ".join(f"{name}={label!r}" for name, label in labels.items())
+        raise LoupeError(f"{len(places)} rows have {wanted}: name the labels of exactly one.")
+    return found[value][:, places[0]] if isinstance(found, Runs) else found[value][places[0]]
+
+
 # --- results for figures ----------------------------------------------------------------------------------
 
 

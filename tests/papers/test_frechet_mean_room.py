@@ -1,6 +1,5 @@
 """What the experiments of the chapter on the Fréchet mean return, what they may see, and their settings."""
 
-
 import numpy as np
 import pytest
 import torch

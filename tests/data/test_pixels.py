@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from small_sets import refused
 
 from loupe.data.catalog import DataError
-from loupe.data.images import unit_interval
+from loupe.data.images import standardized, unit_interval
 
 
 def pictures(*shape, top=255, seed=0):
@@ -134,3 +134,18 @@ def test_size_of_the_images_changes_nothing():
 )
 def test_bad_input_is_named(images, size, brightest, says):
     refused(re.escape(says), unit_interval, images, size, brightest=brightest)
+
+
+@pytest.mark.parametrize("shape", [(9, 4, 7), (9, 4, 7, 3)])
+def test_channels_of_the_training_part_have_mean_zero_and_deviation_one(shape):
+    train, test = pictures(*shape), pictures(*shape, seed=1)
+    found, other = standardized(train, test)
+    for c, (one, two) in enumerate(zip(found.swapaxes(0, 1), other.swapaxes(0, 1), strict=True)):
+        plain = [x if x.ndim == 3 else x[..., c] for x in (train, test)]
+        mean, deviation = plain[0].mean(), plain[0].std()
+        assert one.mean() == pytest.approx(0, abs=1e-6)
+        assert one.std() == pytest.approx(1, abs=1e-6)
+        for ours, pixels in zip((one, two), plain, strict=True):
+            np.testing.assert_allclose(ours, (pixels - mean) / deviation, atol=1e-6)
+    assert found.dtype == other.dtype == np.float32
+    assert found.flags.c_contiguous

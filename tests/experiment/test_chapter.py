@@ -9,7 +9,7 @@ from loupe.errors import LoupeError
 from loupe.experiment import chapter as chapter_module
 from loupe.experiment.chapter import Chapter
 from loupe.experiment.provenance import code_digests
-from loupe.experiment.results import Stored
+from loupe.experiment.results import Runs, Stored, columns, row
 from loupe.experiment.store import Store
 from loupe.experiment.units import units_of
 
@@ -126,3 +126,18 @@ def test_source_is_the_code_that_runs(store):
     assert '"""A random walk."""' not in str(block)
     assert '"""A random walk."""' in str(chapter(store).source(ROOM.walk, docstring=True))
     assert block.markdown.startswith("```python\n")
+
+
+def test_rows_are_columns_and_one_is_found_by_its_labels():
+    first, second = (
+        columns({"method": method, "scale": scale, "score": score + seed}
+                for method, scale, score in (("HNN", 0.1, 1.0), ("HNN", 1.0, 2.0), ("MLP", 1.0, 3.0)))
+        for seed in (0, 10)
+    )  # fmt: skip
+    assert first["method"].tolist() == ["HNN", "HNN", "MLP"]
+    runs = Runs((first, second))
+    assert row(runs, "score", method="HNN", scale=1.0).tolist() == [2, 12]
+    assert row(first, "score", method="MLP") == 3
+    for found, labels in ((0, {"method": "GCN"}), (2, {"method": "HNN"}), (2, {"scale": 1.0})):
+        with pytest.raises(LoupeError, match=f"{found} rows have "):
+            row(runs, "score", **labels)

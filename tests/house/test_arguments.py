@@ -19,6 +19,7 @@ from loupe.networks.perceptron import NoisePerceptron
 from loupe.networks.transformer import Transformer
 from loupe.topology import (
     DimensionPenalty,
+    best_plane,
     differentiable_ph_dimension,
     h0_lifetimes,
     lifetime_sum,
@@ -112,6 +113,7 @@ TAKERS = {
     "ph_dimension": (ROWS, lambda v: ph_dimension(v, sizes=[10, 20, 30])),
     "sizes": (np.arange(5, 30), lambda v: ph_dimension(ROWS, sizes=v)),
     "two_nn": (ROWS, two_nn),
+    "best_plane": (DISTANCES, best_plane),
     "loss_distances": (ROWS, loss_distances),
     "magnitude": (DISTANCES, lambda v: magnitude(v, 1.0)),
     "surrogate_paths": (DISTANCES, lambda v: surrogate_paths(v, np.random.default_rng(0))),

@@ -272,6 +272,20 @@ def test_bootstrap_pairs_measures_of_the_same_runs():
     np.testing.assert_array_equal(taus[:, 0, 1], taus[:, 1, 0])
 
 
+def test_bootstrap_given_a_third_variable_is_the_partial_tau_of_the_drawn_runs():
+    rng = np.random.default_rng(0)
+    x, y, z = rng.normal(size=15), rng.normal(size=15), rng.integers(4, size=15)
+    counts = np.random.default_rng(4).multinomial(15, np.full(15, 1 / 15), size=30)
+    drawn = [[np.repeat(one, c) for one in (x, y, z)] for c in counts]
+    expected = [partial_kendall(*each, draws=1).tau for each in drawn]
+    found = bootstrap_kendall([x, -x, z], y, given=z, draws=30, seed=4)
+    np.testing.assert_allclose(found[:, 0], expected, atol=1e-12)
+    np.testing.assert_array_equal(found[:, 1], -found[:, 0])
+    assert np.isnan(found[:, 2]).all()  # nothing is left of what is given
+    with pytest.raises(ValueError, match="given of run 1 is nan"):
+        bootstrap_kendall([1, 2, 3], [1, 2, 3], given=[1, math.nan, 2])
+
+
 def test_bootstrap_has_no_correlation_where_a_column_is_constant():
     assert np.isnan(bootstrap_kendall([1, 1, 1], [1, 2, 3], draws=5)).all()
     few = bootstrap_kendall([1, 2, 3], [1, 2, 3], draws=600)

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from fakes import FakeResult
 
+from loupe.errors import LoupeError
 from loupe.experiment import claims as judging
 from loupe.experiment.folders import PRESET_NAMES, MissingResultError
-from loupe.experiment.results import Runs
+from loupe.experiment.results import Runs, columns
 from loupe.papers.frechet_mean.claims import CLAIMS, areas
 from loupe.papers.frechet_mean.claims_links import Outcome, flattened, outcome, outcomes
-from loupe.papers.frechet_mean.experiments_graphs import CURVES
 
 REPRODUCED, PARTLY, NOT = judging.REPRODUCED, judging.PARTLY, judging.NOT_REPRODUCED
 OPEN, NOT_TESTED = judging.INCONCLUSIVE, judging.NOT_TESTED
@@ -28,20 +28,11 @@ def verdict(claim, preset="gpu", **results):
 
 # --- reading a training curve -------------------------------------------------------------------------------
 
-SCORES = ("loss", "validation ROC", "validation AP", "test ROC")
 
-
-def curve_of(validation, test=None, ended=0):
-    """A curve with these validation scores; the two of them differ, and only their mean counts."""
-    validation = np.asarray(validation, dtype=float)
-    test = np.arange(len(validation)) / 100 if test is None else np.broadcast_to(test, len(validation))
-    shift = 0.01 * (-1) ** np.arange(len(validation))
-    rows = np.stack([np.ones_like(validation), validation + shift, validation - shift, test], axis=-1)
-    return np.vstack([rows, np.full((ended, 4), np.nan)])
-
-
-def read(validation, every=5, patience=None, **options):
-    return outcome(curve_of(validation, **options), SCORES, every, patience)
+def read(validation, every=5, patience=None, ended=0):
+    """A run with these validation scores, whose test scores rise by a point from each evaluation to the next."""
+    test, rest = np.arange(len(validation)) / 100, np.full(ended, np.nan)
+    return outcome(np.concatenate([validation, rest]), np.concatenate([test, rest]), every, patience)
 
 
 def by_the_loop(validation, every, patience):
@@ -97,56 +88,59 @@ def test_an_equal_score_is_no_better_one():
     assert read([0.5, *[0.7] * 40], patience=100) == Outcome(10, 110, pytest.approx(1))
 
 
-CURVE_NAMES = np.array(CURVES)
+def link_rows(tests, best=20, length=60, methods=("HGCN", "Fréchet"), later=None, **labels):
+    """Rows of link prediction: each method peaks at one evaluation, with so many points of test AUC throughout.
 
-
-def link_run(
-    tests, best=20, length=60, prefix="", patience=100, methods=("HGCN", "Fréchet"), later=None, **more
-):
-    """A result of link prediction: each method peaks at one evaluation, with so many points of test AUC throughout.
-
-    ``later`` are test scores from the 50th evaluation on, where the best validation score then is.
+    The two validation scores differ, and only their mean counts. ``later`` are test scores from the 50th evaluation on,
+    where the best validation score then is.
     """
-    curves = np.full((len(methods), length, len(CURVES)), 0.5)
-    for k, score in enumerate(tests):
-        curves[k, :, [2, 3]] = 0.6
-        curves[k, best - 1, [2, 3]] = 0.8
-        curves[k, :, 4] = score / 100
+    rows, shift = [], 0.01 * (-1) ** np.arange(length)
+    for k, (method, score) in enumerate(zip(methods, tests, strict=True)):
+        validation, test = np.full(length, 0.6), np.full(length, score / 100)
+        validation[best - 1] = 0.8
         if later is not None:
-            curves[k, 49, [2, 3]] = 0.9
-            curves[k, 49:, 4] = later[k] / 100
-    values = {"methods": np.array(methods), "curves": curves, "names": CURVE_NAMES, "check_every": 5,
-              "patience": patience, "graph": "disease_lp"}  # fmt: skip
-    return {prefix + name: value for name, value in values.items()} | more
+            validation[49], test[49:] = 0.9, later[k] / 100
+        scores = {"validation_roc": validation + shift, "validation_ap": validation - shift, "test_roc": test}
+        rows.append(labels | {"graph": "disease_lp", "method": method} | scores)
+    return rows
+
+
+def link_run(*tests, rows=(), **options):
+    """A result of link prediction, as an experiment returns it."""
+    return columns([*link_rows(*tests, **options), *rows]) | {"check_every": 5, "patience": 100}
 
 
 def ahead_by(*points, **options):
     return runs_of(*(link_run((80, 80 + ahead), **options) for ahead in points))
 
 
-def test_outcomes_are_those_of_the_method_asked_for():
+def test_outcomes_are_those_of_the_row_asked_for():
     runs = runs_of(
         link_run((70, 80), later=(75, 60), length=80), link_run((71, 81), later=(76, 61), length=80)
     )
-    assert [one.score for one in outcomes(runs, "Fréchet", patience=True)] == pytest.approx([80, 81])
-    assert [one.score for one in outcomes(runs, "Fréchet", patience=False)] == pytest.approx([60, 61])
-    assert [one.epoch for one in outcomes(runs, "HGCN", patience=False)] == [250, 250]
-    prefixed = runs_of(link_run((70, 80), prefix="0.1 "))
-    assert outcomes(prefixed, "HGCN", patience=True, prefix="0.1 ")[0].score == pytest.approx(70)
+    assert [one.score for one in outcomes(runs, patience=True, method="Fréchet")] == pytest.approx([80, 81])
+    assert [one.score for one in outcomes(runs, patience=False, method="Fréchet")] == pytest.approx([60, 61])
+    assert [one.epoch for one in outcomes(runs, patience=False, method="HGCN")] == [250, 250]
+    scaled = runs_of(link_run((70, 80), scale=0.1, rows=link_rows((60, 50), scale=0.3)))
+    assert outcomes(scaled, patience=True, method="HGCN", scale=0.1)[0].score == pytest.approx(70)
+    assert outcomes(scaled, patience=True, method="Fréchet", scale=0.3)[0].score == pytest.approx(50)
+    with pytest.raises(LoupeError, match="2 rows have method='HGCN'"):
+        outcomes(scaled, patience=True, method="HGCN")
 
 
 def test_a_run_is_flat_when_nothing_rose_for_as_long_as_the_rule_waits():
-    assert flattened(ahead_by(1, 1, best=20, length=40), "HGCN")
-    assert not flattened(ahead_by(1, 1, best=21, length=40), "HGCN")
+    assert flattened(ahead_by(1, 1, best=20, length=40), method="HGCN")
+    assert not flattened(ahead_by(1, 1, best=21, length=40), method="HGCN")
     one_of_two = runs_of(link_run((80, 81)), link_run((80, 81), best=55))
-    assert not flattened(one_of_two, "Fréchet")
-    assert flattened(runs_of(link_run((80, 81), prefix="0.3 ")), "Fréchet", "0.3 ")
+    assert not flattened(one_of_two, method="Fréchet")
+    assert flattened(runs_of(link_run((80, 81), scale=0.3)), method="Fréchet", scale=0.3)
 
 
 # --- verdicts -----------------------------------------------------------------------------------------------
 
 COMPARED = pytest.mark.parametrize(
-    ("claim", "experiment", "prefix"), [("FM6", "disease_links", ""), ("FM6b", "feature_sizes", "0.1 ")]
+    ("claim", "experiment", "labels"),
+    [("FM6", "disease_links", {}), ("FM6b", "feature_sizes", {"scale": 0.1})],
 )
 
 
@@ -162,35 +156,33 @@ COMPARED = pytest.mark.parametrize(
         ((2, 2.1), OPEN),  # two seeds decide nothing
     ],
 )
-def test_who_is_ahead_is_judged_over_seeds(claim, experiment, prefix, points, expected):
-    assert verdict(claim, **{experiment: ahead_by(*points, prefix=prefix)}) == expected
+def test_who_is_ahead_is_judged_over_seeds(claim, experiment, labels, points, expected):
+    assert verdict(claim, **{experiment: ahead_by(*points, **labels)}) == expected
 
 
 @COMPARED
-def test_runs_that_still_improve_are_no_comparison(claim, experiment, prefix):
-    early = judging.judge(CLAIM[claim], "gpu", {experiment: ahead_by(2, 3, 2, prefix=prefix, best=55)})
+def test_runs_that_still_improve_are_no_comparison(claim, experiment, labels):
+    early = judging.judge(CLAIM[claim], "gpu", {experiment: ahead_by(2, 3, 2, best=55, **labels)})
     assert early.verdict == NOT_TESTED
     assert early.reason == "the runs of Fréchet were still improving when they ended"
 
 
 @COMPARED
-def test_both_rules_must_agree(claim, experiment, prefix):
+def test_both_rules_must_agree(claim, experiment, labels):
     turned = runs_of(
-        *(link_run((80, 83 + k), later=(90, 85 + k), length=80, prefix=prefix) for k in (0, 0.1, 0.2))
+        *(link_run((80, 83 + k), later=(90, 85 + k), length=80, **labels) for k in (0, 0.1, 0.2))
     )
     judged = judging.judge(CLAIM[claim], "gpu", {experiment: turned})
     assert [measure.outcome for measure in judged.measures] == [REPRODUCED, NOT]
     assert [measure.value for measure in judged.measures] == pytest.approx([3.1, -4.9])
     assert judged.verdict == PARTLY  # the published rule is primary
-    other = runs_of(
-        *(link_run((80, 77 - k), later=(90, 95 - k), length=80, prefix=prefix) for k in (0, 0.1, 0.2))
-    )
+    other = runs_of(*(link_run((80, 77 - k), later=(90, 95 - k), length=80, **labels) for k in (0, 0.1, 0.2)))
     assert verdict(claim, **{experiment: other}) == NOT
 
 
 def test_smaller_features_are_judged_at_a_tenth_alone():
     both = runs_of(
-        *(link_run((80, 83 + k), prefix="0.1 ") | link_run((80, 60 + k), prefix="0.3 ") for k in (0, 0.5, 1))
+        *(link_run((80, 83 + k), scale=0.1, rows=link_rows((80, 60 + k), scale=0.3)) for k in (0, 0.5, 1))
     )
     assert verdict("FM6b", feature_sizes=both) == REPRODUCED
 
@@ -249,7 +241,7 @@ def test_every_network_has_to_beat_one_feature_and_degree_does_not(tests, expect
 def test_hyperbolicity_must_order_the_graphs(maximum, mean, expected):
     order = [2, 0, 1]  # found by name, wherever they stand
     run = {
-        "graphs": np.array(["disease_lp", "airport", "cora"])[order],
+        "graph": np.array(["disease_lp", "airport", "cora"])[order],
         "maximum": np.array(maximum, float)[order],
         "mean": np.array(mean, float)[order],
     }
@@ -260,18 +252,14 @@ def norm_runs(*gains, graphs=("disease_lp",), late=0.0):
     """One seed for each gain: points of validation AUC that normalization is ahead in the first 40 evaluations."""
     results = []
     for gain in gains:
-        curves = np.full((len(graphs), 2, 100, len(CURVES)), 0.5)
-        curves[:, 1, :40, 2] += np.broadcast_to(gain, len(graphs))[:, None]
-        curves[:, 1, 40:, 2] += late
-        results.append(
-            {
-                "graphs": np.array(graphs),
-                "curves": curves,
-                "area": 200,
-                "names": CURVE_NAMES,
-                "check_every": 5,
-            }
-        )
+        rows = []
+        for graph, more in zip(graphs, np.broadcast_to(gain, len(graphs)), strict=True):
+            curve = 0.5 + np.concatenate([np.full(40, more), np.full(60, late)])
+            rows += [
+                {"graph": graph, "norm": norm, "validation_roc": curve if norm else np.full(100, 0.5)}
+                for norm in (False, True)
+            ]
+        results.append(columns(rows) | {"area": 200, "check_every": 5})
     return runs_of(*results)
 
 
@@ -288,15 +276,18 @@ def test_batch_norm_is_judged_on_each_graph():
     runs = norm_runs(*[(0.1, -0.1)] * 5, graphs=("disease_lp", "cora"))
     found = CLAIM["FM9"].judge({"batch_norm": runs})
     assert [measure.outcome for measure in found] == [REPRODUCED, NOT]
-    assert areas(runs, 0, True) == pytest.approx([0.6] * 5)
-    assert areas(runs, 1, True) == pytest.approx([0.4] * 5)
-    assert areas(runs, 1, False) == pytest.approx([0.5] * 5)
+    assert areas(runs, "disease_lp", True) == pytest.approx([0.6] * 5)
+    assert areas(runs, "cora", True) == pytest.approx([0.4] * 5)
+    assert areas(runs, "cora", False) == pytest.approx([0.5] * 5)
 
 
 def study(ours, karcher, small_step, best_step, trials=10):
-    """Iterations of five solvers on both charts, each a number or one number for each problem."""
-    rows = [np.broadcast_to(one, trials) for one in (ours, karcher, small_step, best_step, ours)]
-    return runs_of({"spaces": np.array(["ball", "hyperboloid"]), "iterations": np.array([rows, rows])})
+    """Iterations of four solvers on both charts, each a number or one number for each problem."""
+    solvers = {"best step": best_step, "step 0.01": small_step, "Karcher": karcher, "ours": ours}
+    return runs_of(columns(
+        {"space": space, "solver": solver, "iterations": np.broadcast_to(each, trials)}
+        for space in ("ball", "hyperboloid") for solver, each in solvers.items()
+    ))  # fmt: skip
 
 
 @pytest.mark.parametrize(

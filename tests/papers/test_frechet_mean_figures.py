@@ -8,7 +8,7 @@ from matplotlib.colors import same_color
 from showing import assert_same_thumbnail_each_time, cells_of, figures_of
 
 from loupe import open_chapter
-from loupe.experiment.results import stored_at
+from loupe.experiment.results import row, stored_at
 from loupe.papers.frechet_mean import figures, figures_graphs
 from loupe.papers.frechet_mean.claims_links import outcome, scores
 from loupe.plotting import SERIES
@@ -47,15 +47,16 @@ def test_the_bound_lies_above_and_touches(shown):
 def test_errors_are_medians_over_problems(chapter, shown):
     run = stored_at(chapter, "solver_study", "gpu").first
     figures.errors(chapter)
-    assert f"{run['iterations'].shape[2]} random problems" in shown.caption
+    assert f"{run['iterations'].shape[1]} random problems" in shown.caption
     lines = shown.lines()
     assert list(lines)[1:] == [
         "Karcher flow",
         "gradient, step 0.01",
         f"gradient, best step ({run['best_step']:g})",
     ]
-    for k, line in enumerate(lines.values()):
-        assert line.get_ydata()[:9] == pytest.approx(np.median(run["errors"][0, k, :, :9], axis=0))
+    for line, solver in zip(lines.values(), ("ours", "Karcher", "step 0.01", "best step"), strict=True):
+        errors = row(run, "errors", space="ball", solver=solver)
+        assert line.get_ydata()[:9] == pytest.approx(np.median(errors[:, :9], axis=0))
 
 
 def test_the_disk_and_the_thumbnail(chapter, tmp_path):
@@ -104,7 +105,7 @@ def test_curves_end_at_the_scores_of_whole_runs(chapter, shown):
     assert list(lines) == list(figures_graphs.RANK)
     for method, line in lines.items():
         assert same_color(line.get_color(), SERIES[figures_graphs.RANK[method]].colour)
-        assert line.get_ydata()[-1] == pytest.approx(scores(runs, method, patience=False).mean())
+        assert line.get_ydata()[-1] == pytest.approx(scores(runs, patience=False, method=method).mean())
         assert line.get_xdata()[[0, -1]].tolist() == [5, 5000]
     heights = [line.get_ydata()[0] for line in shown.sheet.axes[0].lines if line.get_linestyle() == "--"]
     look = stored_at(chapter, "shortcuts", "gpu")
@@ -112,26 +113,25 @@ def test_curves_end_at_the_scores_of_whole_runs(chapter, shown):
 
 
 def test_the_best_so_far_is_what_a_run_cut_there_would_report():
-    names = ("loss", "validation ROC", "validation AP", "test ROC")
-    curves = np.random.default_rng(0).random((3, 12, 4)).round(1)  # with ties
-    curves[0, 9:] = np.nan
-    found = figures_graphs.best_so_far(curves, names)
-    for each, curve in zip(found, curves, strict=True):
-        expected = [outcome(curve[:ran], names, 1).score for ran in range(1, 13)]
+    validation, test = curves = np.random.default_rng(0).random((2, 3, 12)).round(1)  # with ties
+    curves[:, 0, 9:] = np.nan
+    found = figures_graphs.best_so_far(validation, test)
+    for each, *curve in zip(found, validation, test, strict=True):
+        expected = [outcome(*(one[:ran] for one in curve), 1).score for ran in range(1, 13)]
         assert each == pytest.approx(expected)
 
 
 def test_scores_of_links_are_at_full_length_and_beside_the_reported(chapter):
     head, rows = cells_of(figures_graphs.link_table(chapter))
-    rows = {row[0]: dict(zip(head, row, strict=True)) for row in rows}
+    rows = {cells[0]: dict(zip(head, cells, strict=True)) for cells in rows}
     assert len(rows) == 10
     for name, experiment in (("disease (tree)", "disease_links"), ("Cora", "cora_links")):
         runs = stored_at(chapter, experiment, "gpu")
-        for method in runs.first["methods"]:
-            row = rows[f"{name}, {method}"]
+        for method in runs.first["method"]:
+            cells = rows[f"{name}, {method}"]
             for column, patience in (("best epoch", False), ("published rule", True)):
-                expected = scores(runs, method, patience=patience).mean()
-                assert mean_of(row[column]) == pytest.approx(expected, abs=0.051)
+                expected = scores(runs, patience=patience, method=method).mean()
+                assert mean_of(cells[column]) == pytest.approx(expected, abs=0.051)
             assert head[0] == f"gpu, {len(runs)} seeds"
     assert rows["Cora, HGCN"]["reported"] == "92.9 ± 0.1"
     assert rows["Cora, Fréchet"]["reported"] == "not available"
@@ -143,7 +143,7 @@ def test_features_of_other_sizes_are_compared(chapter):
     names = ["as published", "all times 0.1", "all times 0.3", "no position (cpu, 3 seeds)"]
     assert [row[0] for row in rows] == names
     runs = stored_at(chapter, "feature_sizes", "gpu")
-    for row, prefix in zip(rows[1:3], ("0.1 ", "0.3 "), strict=True):
-        for cell, method in zip(row[1:], ("HGCN", "Fréchet"), strict=False):
-            expected = scores(runs, method, patience=False, prefix=prefix).mean()
+    for cells, scale in zip(rows[1:3], (0.1, 0.3), strict=True):
+        for cell, method in zip(cells[1:], ("HGCN", "Fréchet"), strict=True):
+            expected = scores(runs, patience=False, method=method, scale=scale).mean()
             assert mean_of(cell) == pytest.approx(expected, abs=0.051)

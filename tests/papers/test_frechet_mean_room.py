@@ -1,7 +1,5 @@
 """What the experiments of the chapter on the Fréchet mean return, what they may see, and their settings."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -10,13 +8,13 @@ from sklearn.metrics import roc_auc_score
 
 from loupe.data import load
 from loupe.data.graph_tasks import disease_tree, link_split, node_inputs, pair_keys
-from loupe.data.graphs import Graph
 from loupe.errors import LoupeError
 from loupe.experiment import claims as judging
+from loupe.experiment.results import row
 from loupe.papers import frechet_mean as room
 from loupe.papers.frechet_mean import PRESETS, experiments, experiments_graphs
 from loupe.papers.frechet_mean.claims import CLAIMS, areas
-from loupe.papers.frechet_mean.experiments_graphs import CURVES, METHODS, NODE_CURVES
+from loupe.papers.frechet_mean.experiments_graphs import METHODS, METRICS
 
 TINY = PRESETS["smoke"].override(
     {
@@ -43,7 +41,7 @@ def same_bits(one, other):
 def tiny(tmp_path_factory):
     """Every experiment that needs no dataset, once, with the settings TINY."""
     names = ("identities", "solver_study", "hyperbolicity", "three_points", "disease_links", "feature_sizes",
-             "batch_norm", "node_classes")  # fmt: skip
+             "batch_norm")  # fmt: skip
     return computed_once(room, TINY, names, tmp_path_factory)
 
 
@@ -55,18 +53,18 @@ def test_identities_hold_at_once(claim, tiny):
 
 def test_the_solvers_are_compared_at_smoke(tiny):
     run = tiny["solver_study"].first
-    assert run["iterations"].shape == (2, 5, TINY.trials)
-    assert run["errors"].shape == (2, 5, TINY.trials, 60)
-    assert len(run["solvers"]) == 5
+    assert run["iterations"].shape == (10, TINY.trials)
+    assert run["errors"].shape == (10, TINY.trials, 60)
     assert run["best_step"] == 0.5
-    assert (run["iterations"][:, 2] == 60).all()  # nowhere near: as many as were allowed
-    for k in (0, 1, 4):
-        assert (run["iterations"][:, k] < 60).all()
-    starts = run["errors"][:, :4, :, 0]
-    assert (starts == starts[:, :1]).all()  # all begin at the first point
-    np.testing.assert_allclose(
-        run["errors"][0, 1, :, :5], run["errors"][1, 1, :, :5], rtol=1e-5
-    )  # one geometry
+    solver, starts = run["solver"], run["errors"][..., 0]
+    assert (run["iterations"][solver == "step 0.01"] == 60).all()  # nowhere near: as many as were allowed
+    for name in ("ours", "Karcher", "ours, midpoint"):
+        assert (run["iterations"][solver == name] < 60).all()
+    for space in ("ball", "hyperboloid"):
+        begun = starts[(run["space"] == space) & (solver != "ours, midpoint")]
+        assert (begun == begun[0]).all()  # all begin at the first point
+    one, other = (row(run, "errors", space=each, solver="Karcher") for each in ("ball", "hyperboloid"))
+    np.testing.assert_allclose(one[:, :5], other[:, :5], rtol=1e-5)  # one geometry
 
 
 def test_iterations_are_the_steps_to_the_target():
@@ -94,32 +92,27 @@ def test_the_frechet_mean_costs_least(tiny):
 
 def test_link_runs_hold_what_claims_read(tiny):
     run = tiny["disease_links"].first
-    assert run["curves"].shape == (2, 10 // EVERY, len(CURVES))
-    assert list(run["methods"]) == ["HGCN", "Fréchet"]
-    assert list(run["names"]) == list(CURVES)
-    assert np.isfinite(run["curves"]).all()
-    assert ((run["curves"][..., 2:] >= 0) & (run["curves"][..., 2:] <= 1)).all()
-    assert (run["check_every"], run["patience"], run["graph"]) == (
-        EVERY,
-        TINY.published_patience,
-        "generated",
-    )
+    assert (run["check_every"], run["patience"]) == (EVERY, TINY.published_patience)
+    assert list(zip(run["graph"], run["method"], strict=True)) == [
+        ("generated", "HGCN"),
+        ("generated", "Fréchet"),
+    ]
+    for name in METRICS:
+        assert run[name].shape == (2, 10 // EVERY)
+        assert np.isfinite(run[name]).all()
+        assert "loss" in name or ((run[name] >= 0) & (run[name] <= 1)).all()
     sizes = tiny["feature_sizes"].first
-    assert {name.split()[0] for name in sizes} == {"0.1", "0.3", "scales"}
-    for scale in sizes["scales"]:
-        assert sizes[f"{scale:g} curves"].shape == run["curves"].shape
-    assert not np.array_equal(sizes["0.1 curves"], sizes["0.3 curves"])
+    assert list(sizes["scale"]) == [0.1, 0.1, 0.3, 0.3]
+    assert list(sizes["method"]) == ["HGCN", "Fréchet"] * 2
+    assert len(np.unique(sizes["loss"], axis=0)) == 4
     norms = tiny["batch_norm"].first
-    assert norms["curves"].shape == (1, 2, 10 // EVERY, len(CURVES))
-    assert not np.array_equal(*norms["curves"][0])
-    assert areas(tiny["batch_norm"], 0, True).shape == (1,)
-    nodes = tiny["node_classes"].first
-    assert nodes["curves"].shape == (1, 2, 10 // EVERY, len(NODE_CURVES))
-    assert list(nodes["names"]) == list(NODE_CURVES)
+    assert list(norms["norm"]) == [False, True]
+    assert not np.array_equal(*norms["loss"])
+    assert areas(tiny["batch_norm"], "generated", True).shape == (1,)
 
 
 @pytest.mark.parametrize(
-    "name", ["disease_links", "feature_sizes", "batch_norm", "node_classes", "solver_study", "hyperbolicity"]
+    "name", ["disease_links", "feature_sizes", "batch_norm", "solver_study", "hyperbolicity"]
 )
 def test_a_seed_gives_the_same_bits(name, tiny):
     same_bits(dict(tiny[name].first), computed(getattr(room, name)))
@@ -127,16 +120,18 @@ def test_a_seed_gives_the_same_bits(name, tiny):
 
 def test_another_seed_gives_another_run(tiny):
     other = computed(room.disease_links, seed=1)
-    assert not np.array_equal(other["curves"], tiny["disease_links"].first["curves"])
+    assert not np.array_equal(other["loss"], tiny["disease_links"].first["loss"])
 
 
 def test_a_method_is_the_same_alone_and_among_others(tiny):
     """Nothing that one method does reaches the next: no random number, no weight."""
     alone = computed(room.disease_links, TINY.override({"methods": ["Fréchet"]}))
     every = computed(room.disease_links, TINY.override({"methods": ["MLP", "GCN", "HNN", "HGCN", "Fréchet"]}))
-    assert np.array_equal(alone["curves"][0], tiny["disease_links"].first["curves"][1])
-    assert np.array_equal(every["curves"][3:], tiny["disease_links"].first["curves"])
-    assert len(np.unique(every["curves"][:, -1, 1])) == 5
+    both = tiny["disease_links"].first
+    for name in METRICS:
+        assert np.array_equal(alone[name][0], both[name][1])
+        assert np.array_equal(every[name][3:], both[name])
+    assert len(np.unique(every["validation_loss"][:, -1])) == 5
 
 
 def ending(method, steps, patience):
@@ -150,14 +145,13 @@ def test_a_run_ends_when_nothing_has_risen_for_long(monkeypatch):
 
     def constant(points, space, held_out):
         value = next(scores)
-        return {name: value for name in CURVES[1:]}
+        return {name: value for name in METRICS[1:]}
 
     monkeypatch.setattr(experiments_graphs, "_link_scores", constant)
     config = TINY.override(ending("HGCN", steps=100, patience=3))
-    curve = computed(room.disease_links, config)["curves"][0]
-    assert curve.shape == (20, len(CURVES))
-    assert np.isfinite(curve).all(axis=1).tolist() == [True] * 5 + [False] * 15
-    assert (np.isfinite(curve).all(axis=1) == np.isfinite(curve).any(axis=1)).all()
+    found = computed(room.disease_links, config)
+    for name in METRICS:
+        assert np.isfinite(found[name]).tolist() == [[True] * 5 + [False] * 15]
 
 
 # --- nothing held out is seen -------------------------------------------------------------------------------
@@ -213,44 +207,15 @@ def test_what_is_reported_on_chooses_nothing(monkeypatch):
 
     def spoilt(points, space, held_out):
         found = scores(points, space, held_out)
-        return found | {"test ROC": 1 - found["test ROC"], "test AP": 0.0}
+        return found | {"test_roc": 1 - found["test_roc"], "test_ap": 0.0}
 
     config = TINY.override(ending("Fréchet", steps=40, patience=2))
-    plain = computed(room.disease_links, config)["curves"]
+    plain = computed(room.disease_links, config)
     monkeypatch.setattr(experiments_graphs, "_link_scores", spoilt)
-    other = computed(room.disease_links, config)["curves"]
-    assert np.array_equal(plain[..., :4], other[..., :4], equal_nan=True)
-
-
-def test_airports_are_classified_without_the_column_of_the_labels(monkeypatch):
-    rng = np.random.default_rng(0)
-    features = rng.random((60, 5))
-    edges = disease_tree(60, 0).edges
-    labels = (features[:, 4] * 4).astype(np.int64)
-    airport = Graph("airport", 60, edges, features, None, labels, None, None, None, "")
-    found = []
-    for graph in (airport, dataclasses.replace(airport, features=features * [1, 1, 1, 1, -7])):
-        monkeypatch.setattr(experiments_graphs, "load", lambda name, graph=graph: graph)
-        found.append(experiments_graphs._node_task(TINY, "airport", 0, "cpu").features)
-    assert torch.equal(*found)
-    assert found[0].shape == (60, 4 + 6 + 1)
-
-
-def test_nodes_are_learnt_from_training_nodes_alone(monkeypatch):
-    task = experiments_graphs._node_task(TINY, "generated", 0, "cpu")
-    parts = [set(part.tolist()) for part in task.parts.values()]
-    assert sum(map(len, parts)) == len(set.union(*parts)) == 120
-
-    def weights(labels):
-        encoder = experiments_graphs._encoder(TINY, "HGCN", task, layers=1)
-        network = experiments_graphs.Classifier(encoder, task.classes, 0)
-        changed = dataclasses.replace(task, labels=labels)
-        experiments_graphs._curves(TINY.training, network, changed)
-        return torch.cat([one.flatten() for one in network.state_dict().values()])
-
-    hidden = task.labels.clone()
-    hidden[task.parts["test"]] = 1 - hidden[task.parts["test"]]
-    assert torch.equal(weights(task.labels), weights(hidden))
+    other = computed(room.disease_links, config)
+    assert not np.array_equal(plain["test_roc"], other["test_roc"], equal_nan=True)
+    for name in METRICS[:4]:
+        assert np.array_equal(plain[name], other[name], equal_nan=True)
 
 
 def best_cut(values, labels):

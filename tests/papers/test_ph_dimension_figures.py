@@ -10,14 +10,14 @@ from showing import assert_same_thumbnail_each_time, cells_of, figures_of, thumb
 
 from loupe import open_chapter
 from loupe.experiment.claims import t_interval
-from loupe.experiment.results import find
+from loupe.experiment.results import find, row
 from loupe.metrics import kendall, partial_kendall
-from loupe.papers.ph_dimension import figures, figures_grid
-from loupe.papers.ph_dimension.claims_grid import SIMPLE, grids
+from loupe.papers.ph_dimension import figures, figures_networks
+from loupe.papers.ph_dimension.claims_grid import MEASURES, SIMPLE, by_cell, grids
 from loupe.plotting import SERIES
 
 
-@pytest.mark.parametrize("draw", figures_of(figures, figures_grid))
+@pytest.mark.parametrize("draw", figures_of(figures, figures_networks))
 def test_every_figure(draw, check_figure):
     check_figure("ph_dimension", draw)
 
@@ -50,11 +50,13 @@ def test_slopes_are_lines_through_mean_sums(chapter, runs, shown):
     run = runs("known_dimensions").first
     (axes,) = shown.sheet.axes
     for rank, name in enumerate(figures.SLOPE_CLOUDS):
-        k = list(run["clouds"]).index(name)
+        stored, slope, dimension = (
+            row(run, value, cloud=name) for value in ("lifetime_sums", "slope", "dimension")
+        )
         sums, line = axes.lines[2 * rank : 2 * rank + 2]
-        assert np.allclose(sums.get_ydata(), run["lifetime_sums"][k].mean(axis=1))
+        assert np.allclose(sums.get_ydata(), stored.mean(axis=1))
         assert np.allclose(np.log(line.get_ydata() / sums.get_ydata()), 0, atol=0.05)
-        words = f"slope {run['slope'][k]:.2f}\ndimension {run['dimension'][k]:.2f}"
+        words = f"slope {slope:.2f}\ndimension {dimension:.2f}"
         assert words in axes.texts[rank].get_text()
 
 
@@ -62,8 +64,8 @@ def test_dimensions_stand_beside_their_truth_in_its_order(chapter, runs, shown):
     figures.dimensions(chapter)
     found = runs("known_dimensions")
     (axes,) = shown.sheet.axes
-    for row, k in enumerate(np.argsort(found.first["truth"], kind="stable")):
-        true, interval, mean = axes.lines[3 * row : 3 * row + 3]
+    for place, k in enumerate(np.argsort(found.first["truth"], kind="stable")):
+        true, interval, mean = axes.lines[3 * place : 3 * place + 3]
         assert true.get_xdata() == [found.first["truth"][k]]
         assert np.allclose(interval.get_xdata(), t_interval(found["dimension"][:, k]))
         assert mean.get_xdata() == pytest.approx([found["dimension"][:, k].mean()])
@@ -73,40 +75,40 @@ def test_processes_are_errors_and_counting_components_is_left_out(chapter, runs,
     figures.processes(chapter)
     found = runs("diffusion_processes")
     lines = shown.lines()
-    assert list(lines) == list(found.first["estimators"][:-1])
+    assert list(lines) == list(found.first["estimator"][:-1])
     for k, (name, line) in enumerate(lines.items()):
-        errors = found["estimates"][:, k].mean(axis=0) - found.first["beta"]
+        errors = row(found, "estimates", estimator=name).mean(axis=0) - found.first["beta"]
         assert np.allclose(line.get_ydata(), errors), name
         assert same_color(line.get_color(), SERIES[k].colour)
 
 
 def test_tables_hold_dimensions_that_are_stored(chapter, runs):
     _, rows = cells_of(figures.exhaustion_table(chapter))
-    assert numbers(row[2] for row in rows) == pytest.approx(
+    assert numbers(cells[2] for cells in rows) == pytest.approx(
         runs("exhausted_paths")["dimension"].mean(axis=0), abs=6e-3
     )
-    _, rows = cells_of(figures.surrogate_table(chapter))
+    _, rows = cells_of(figures_networks.surrogate_table(chapter))
     found = runs("training_path")
     ends = found["dimension"].min(), found["dimension"].max()
     assert numbers(rows[0][1:]) == pytest.approx(ends, abs=6e-3)
-    assert [row[0] for row in rows[1:]] == list(found.first["surrogates"])
-    assert numbers(row[2] for row in rows[1:]) == pytest.approx(
-        found["surrogate_dimensions"].max(axis=0), abs=6e-3
+    assert [cells[0] for cells in rows[1:]] == list(found.first["null_model"])
+    assert numbers(cells[2] for cells in rows[1:]) == pytest.approx(
+        found["null_dimension"].max(axis=0), abs=6e-3
     )
 
 
 def test_a_pair_of_runs_is_a_row_with_the_random_start_first(chapter, runs):
-    _, rows = cells_of(figures_grid.adversarial_table(chapter))
+    _, rows = cells_of(figures_networks.adversarial_table(chapter))
     found = runs("adversarial_start")
-    pairs = [[float(one) for one in row[3].split(" → ")] for row in rows]
-    assert pairs == pytest.approx(np.asarray(found["dimension"]), abs=6e-3)
-    assert list(found.first["starts"]) == ["random", "adversarial"]
+    pairs = [[float(one) for one in cells[3].split(" → ")] for cells in rows]
+    ends = [row(found, "dimension", start=start) for start in ("random", "adversarial")]
+    assert pairs == pytest.approx(np.transpose(ends), abs=6e-3)
     gap = 100 * (found["train_accuracy"] - found["test_accuracy"])[:, 0]
-    assert numbers(row[1] for row in rows) == pytest.approx(gap, abs=0.06)
+    assert numbers(cells[1] for cells in rows) == pytest.approx(gap, abs=0.06)
 
 
 def test_the_window_of_the_path_is_shaded_and_its_tree_drawn(chapter, runs, shown):
-    figures.training(chapter)
+    figures_networks.training(chapter)
     run = runs("training_path").first
     top, bottom = shown.sheet.axes[:2]
     assert top.patches[0].get_x() == run["steps"] - len(run["plane"])
@@ -116,35 +118,36 @@ def test_the_window_of_the_path_is_shaded_and_its_tree_drawn(chapter, runs, show
 
 
 def test_every_run_of_the_grid_is_a_point_and_tau_is_that_of_cells(chapter, runs, shown):
-    figures_grid.gap_scatter(chapter)
-    (grid,) = grids(runs("gap_grid"))
+    figures_networks.gap_scatter(chapter)
+    (grid,) = grids(runs("gap_grid")).values()
     (axes,) = shown.sheet.axes
     points = {tuple(point) for line in axes.lines for point in line.get_xydata().tolist()}
-    assert points == set(zip(grid.dimension, 100 * grid.gap, strict=True))
+    assert points == set(zip(grid["dimension"], 100 * grid["gap"], strict=True))
     hollow = sum(len(line.get_xdata()) for line in axes.lines if str(line.get_markerfacecolor()) == "none")
-    assert hollow == (~grid.converged).sum() > 0
-    assert f"τ = {kendall(grid.cells.dimension, grid.cells.gap):.2f}" in axes.get_title("left")
+    assert hollow == (~grid["converged"]).sum() > 0
+    cells = by_cell(grid)
+    assert f"τ = {kendall(cells['dimension'], cells['gap']):.2f}" in axes.get_title("left")
 
 
 def test_measures_are_correlated_over_cells_and_given_a_knob(chapter, runs):
-    (grid,) = grids(runs("gap_grid"))
-    cells = grid.cells
-    _, short = cells_of(figures_grid.measure_table(chapter))
-    assert [row[0] for row in short] == ["PH dimension", *SIMPLE]
-    _, rows = cells_of(figures_grid.measure_table(chapter, whole=True))
-    assert [row[0] for row in rows] == list(grid.measures)
-    for name, tau, _, loss, given_rate, given_batch in rows:
-        column = cells.measures[name]
-        given = [partial_kendall(column, cells.gap, z).tau for z in (cells.rate, cells.batch)]
-        wanted = [kendall(column, cells.gap), kendall(column, cells.loss_gap), *given]
+    (grid,) = grids(runs("gap_grid")).values()
+    cells = by_cell(grid)
+    _, short = cells_of(figures_networks.measure_table(chapter))
+    assert [each[0] for each in short] == [MEASURES[name] for name in ("dimension", *SIMPLE)]
+    _, rows = cells_of(figures_networks.measure_table(chapter, whole=True))
+    assert [each[0] for each in rows] == list(MEASURES.values())
+    for name, (_, tau, _, loss, given_rate, given_batch) in zip(MEASURES, rows, strict=True):
+        column, gap = cells[name], cells["gap"]
+        given = [partial_kendall(column, gap, cells[knob]).tau for knob in ("learning_rate", "batch")]
+        wanted = [kendall(column, gap), kendall(column, cells["loss_gap"]), *given]
         assert numbers((tau, loss, given_rate, given_batch)) == pytest.approx(wanted, abs=6e-3)
 
 
 def test_the_penalty_has_the_color_of_the_method_and_its_own_values(chapter, runs, shown):
-    figures_grid.regulariser(chapter)
+    figures_networks.regulariser(chapter)
     found = runs("regularised")
     for (label, line), arm in zip(shown.lines(1).items(), (1, 0), strict=True):
-        assert label == f"λ = {found.first['weights'][arm]:g}"
+        assert label == f"λ = {found.first['weight'][arm]:g}"
         means = found["dimension"][:, arm].mean(axis=0)
         assert np.allclose(line.get_ydata(), means[np.isfinite(means)])
         assert same_color(line.get_color(), SERIES[1 - arm].colour)
@@ -153,12 +156,12 @@ def test_the_penalty_has_the_color_of_the_method_and_its_own_values(chapter, run
 def test_tables_of_costs_hold_each_measurement_once(chapter):
     bench = chapter.benchmark()
     _, rows = cells_of(figures.lifetime_costs(bench))
-    found = [float(cell) / 1000 for row in rows for cell in row[1:] if cell != "not run"]
-    measured = [row["seconds"] for row in bench["rows"] if row["task"] == "H0 lifetimes"]
+    found = [float(cell) / 1000 for cells in rows for cell in cells[1:] if cell != "not run"]
+    measured = [one["seconds"] for one in bench["rows"] if one["task"] == "H0 lifetimes"]
     assert sorted(found) == pytest.approx(sorted(measured), rel=6e-3)
     _, rows = cells_of(figures.estimator_costs(bench))
-    whole = [row["seconds"] for row in bench["rows"] if row["task"].startswith("estimator")]
-    assert numbers(row[2] for row in rows) == pytest.approx(whole, rel=6e-3)
+    whole = [one["seconds"] for one in bench["rows"] if one["task"].startswith("estimator")]
+    assert numbers(cells[2] for cells in rows) == pytest.approx(whole, rel=6e-3)
 
 
 def test_the_slider_has_a_bar_for_each_edge():

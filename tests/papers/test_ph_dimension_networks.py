@@ -3,7 +3,6 @@
 import math
 import os
 import signal
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from loupe.experiment.claims import combine, judge
 from loupe.experiment.results import Runs
 from loupe.metrics import kendall, partial_kendall
 from loupe.papers.ph_dimension import PRESETS, claims, experiments_networks
-from loupe.papers.ph_dimension.claims_grid import SIMPLE, grids, margin_over_simple, tau_over_cells
+from loupe.papers.ph_dimension.claims_grid import SIMPLE, by_cell, grids, margin_to_best, tau_over_cells
 from loupe.papers.ph_dimension.experiments_networks import PenalisedLoss
 from loupe.topology import DimensionPenalty
 
@@ -32,9 +31,8 @@ def run(seed, rate, batch, *, dimension, gap, converged=True):
     return result(
         seed, case="toy net", learning_rate=rate, batch=batch, converged=converged, dimension=dimension,
         train_accuracy=1.0, test_accuracy=1 - gap, train_loss=0.0, test_loss=gap, steps=100,
-        competitors=other[:4], competitor_names=np.array(["TwoNN", "MLE", "correlation", "PCA"]),
-        surrogate_dimensions=other[4:8],
-        surrogates=np.array(["same directions, equal lengths", "same lengths, orthogonal directions", "c", "d"]),
+        estimates=other[:4], estimator=np.array(["TwoNN", "MLE", "correlation", "PCA"]), null_dimension=other[4:8],
+        null_model=np.array(["same directions, equal lengths", "same lengths, orthogonal directions", "c", "d"]),
         final_norm=other[8], diameter=other[9], lifetime_sum=other[10], dimension_in_losses=other[11],
         lifetime_sum_in_losses=other[12], positive_magnitude=other[13], positive_magnitude_in_losses=other[14],
     )  # fmt: skip
@@ -57,29 +55,47 @@ def judged(judge, runs):
     return judge({"gap_grid": runs})
 
 
+def test_columns_of_the_grid_are_what_its_runs_hold():
+    runs = grid_of(lambda rate, batch: batch, lambda rate, batch: rate, repetitions=1)
+    (grid,) = grids(runs).values()
+    for place, name in enumerate(("TwoNN", None, "correlation")):
+        assert name is None or np.array_equal(grid[name], runs["estimates"][:, place])
+    for place, name in enumerate(runs.first["null_model"][:2]):
+        assert np.array_equal(grid[name], runs["null_dimension"][:, place])
+    for name in (
+        "dimension",
+        "learning_rate",
+        "batch",
+        "final_norm",
+        "lifetime_sum_in_losses",
+        "steps",
+        "train_loss",
+    ):
+        assert np.array_equal(grid[name], runs[name])
+    assert grid["gap"] == pytest.approx(1 - runs["test_accuracy"])
+    assert grid["loss_gap"] == pytest.approx(runs["test_loss"])
+    assert grid["ratio"] == pytest.approx(runs["learning_rate"] / runs["batch"], rel=1e-5)
+
+
 def test_cells_are_means_over_their_runs():
     runs = grid_of(lambda rate, batch: batch, lambda rate, batch: rate)
-    (grid,) = grids(runs)
-    cells = grid.cells
-    assert (len(grid.gap), len(cells.gap)) == (32, 16)
-    assert set(zip(cells.rate, cells.batch, strict=True)) == set(zip(grid.rate, grid.batch, strict=True))
-    here = (grid.rate == 0.1) & (grid.batch == 64)
-    there = (cells.rate == 0.1) & (cells.batch == 64)
-    assert cells.gap[there] == pytest.approx(grid.gap[here].mean())
-    assert cells.measures["diameter of the path"][there] == pytest.approx(
-        grid.measures["diameter of the path"][here].mean()
-    )
-    assert len(np.unique(cells.ratio)) == len(
-        {f"{r / b:.5g}" for r, b in zip(grid.rate, grid.batch, strict=True)}
-    )
+    (grid,) = grids(runs).values()
+    cells = by_cell(grid)
+    assert (len(grid["gap"]), len(cells["gap"])) == (32, 16)
+    knobs = [list(zip(one["learning_rate"], one["batch"], strict=True)) for one in (grid, cells)]
+    assert set(knobs[0]) == set(knobs[1])
+    here, there = ((one["learning_rate"] == 0.1) & (one["batch"] == 64) for one in (grid, cells))
+    for name in ("gap", "diameter"):
+        assert cells[name][there] == pytest.approx(grid[name][here].mean())
+    assert len(np.unique(cells["ratio"])) == len({f"{rate / batch:.5g}" for rate, batch in knobs[0]})
 
 
 def test_runs_without_a_dimension_stay_out_and_none_at_all_is_one_sentence():
     whole = grid_of(lambda rate, batch: batch, lambda rate, batch: rate)
     diverged = result(99, case="toy net", learning_rate=0.2, batch=16, converged=False)
     undefined = run(98, 0.2, 16, dimension=math.nan, gap=0.1)
-    (grid,) = grids(Runs((*whole.results, diverged, undefined)))
-    assert len(grid.gap) == 32
+    (grid,) = grids(Runs((*whole.results, diverged, undefined))).values()
+    assert len(grid["gap"]) == 32
     with pytest.raises(LoupeError, match="no run of the grid has a dimension"):
         grids(Runs((diverged,)))
 
@@ -127,12 +143,13 @@ def test_what_batch_size_explains_does_not_survive_it():
 
 
 def test_a_partial_tau_is_that_of_its_formula_and_its_cells_are_drawn_together():
-    (grid,) = grids(grid_of(lambda r, b: b - 99 * r, lambda r, b: b + 99 * r))
-    cells = grid.cells
-    found = tau_over_cells("", cells, "rate")
-    assert found.value == pytest.approx(partial_kendall(cells.dimension, cells.gap, cells.rate).tau)
-    same = replace(cells, gap=cells.dimension)  # a column given anything follows itself in every draw
-    assert tau_over_cells("", same, "rate").low == pytest.approx(1)
+    (grid,) = grids(grid_of(lambda r, b: b - 99 * r, lambda r, b: b + 99 * r)).values()
+    cells = by_cell(grid)
+    found = tau_over_cells("", grid, "learning_rate")
+    wanted = partial_kendall(cells["dimension"], cells["gap"], cells["learning_rate"]).tau
+    assert found.value == pytest.approx(wanted)
+    same = grid | {"gap": grid["dimension"]}  # a column given anything follows itself in every draw
+    assert tau_over_cells("", same, "learning_rate").low == pytest.approx(1)
 
 
 def test_what_rests_on_the_window_before_the_stop_is_withdrawn():
@@ -154,7 +171,7 @@ def clouds(**factors):
     truth = {"circle": 1.0, "cube_3": 3.0, "gaussian_plane": 2.0, "cube_10": 10.0}
     return [
         result(
-            seed, clouds=np.array(list(truth)), truth=np.array(list(truth.values())), alpha=np.array([0.5, 1, 1, 1]),
+            seed, cloud=np.array(list(truth)), truth=np.array(list(truth.values())), alpha=np.array([0.5, 1, 1, 1]),
             dimension=np.array([(factors.get(name, 1) + seed / 1000) * d for name, d in truth.items()]),
             slope=np.array([0.5, 2 / 3, 0.5, 0.9]),
         )
@@ -181,7 +198,7 @@ def processes(*noise):
     names = np.array(["persistent homology", "TwoNN", "MLE (k = 10)", "correlation", "PCA (95 %)"])
     return [
         result(
-            seed, beta=beta, estimators=names, estimates=np.stack([beta + size * rng.normal(size=10) for size in noise])
+            seed, beta=beta, estimator=names, estimates=np.stack([beta + size * rng.normal(size=10) for size in noise])
         )
         for seed in range(10)
     ]  # fmt: skip
@@ -294,17 +311,19 @@ def test_averaging_has_to_beat_another_look_at_one_draw():
     rng = np.random.default_rng(0)
     for first, expected in ((1, "reproduced"), (4, "inconclusive")):
         one = np.concatenate([first * rng.normal(size=100), rng.normal(size=100)])
-        run = result(0, dimensions=np.stack([one, 0.2 * rng.normal(size=200)]))
+        run = result(0, repeats=np.array([1, 10]), dimensions=np.stack([one, 0.2 * rng.normal(size=200)]))
         assert verdict("PH11", noise_of_one_draw=[run]) == expected
 
 
 def test_the_margin_is_over_the_strongest_simple_measure():
-    (grid,) = grids(grid_of(lambda r, b: b, lambda r, b: r / b))
-    best, margin, low, high = margin_over_simple(grid.cells)
-    strength = {name: abs(kendall(grid.cells.measures[name], grid.cells.gap)) for name in SIMPLE}
-    assert best == max(strength, key=strength.get) == "lr / batch"
-    assert margin == pytest.approx(abs(kendall(grid.cells.dimension, grid.cells.gap)) - strength[best])
-    assert low <= margin <= high <= 0
+    (grid,) = grids(grid_of(lambda r, b: b, lambda r, b: r / b)).values()
+    cells = by_cell(grid)
+    margin = margin_to_best("toy net", grid)
+    strength = {name: abs(kendall(cells[name], cells["gap"])) for name in ("dimension", *SIMPLE)}
+    assert max(SIMPLE, key=strength.get) == "ratio"
+    assert margin.label == "toy net: |τ| of the dimension minus that of lr / batch"
+    assert margin.value == pytest.approx(strength["dimension"] - strength["ratio"])
+    assert margin.low <= margin.value <= margin.high <= 0
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -350,7 +369,7 @@ def test_a_run_is_kept_with_its_last_iterates_and_goes_on_to_the_same(tmp_path, 
         assert other.outcome == whole.outcome
     assert whole.outcome["converged"]
     assert SMOKE.iterates <= whole.outcome["steps"] < SMOKE.training.steps
-    assert np.array_equal(whole.last, whole.rows[whole.order[-1]])
+    assert np.array_equal(whole.last, whole.recorder.iterates()[-1])
 
 
 def test_training_with_the_penalty_goes_on_to_the_same(tmp_path, monkeypatch):

@@ -10,10 +10,10 @@ from showing import page
 
 import loupe
 from loupe.experiment.claims import t_interval
-from loupe.experiment.results import find
+from loupe.experiment.results import find, row
 from loupe.metrics import kendall
-from loupe.papers.ph_dimension.claims import gap_at_accuracy
-from loupe.papers.ph_dimension.claims_grid import grids
+from loupe.papers.ph_dimension.claims import OURS, error_made, error_of_constant, penalty_arms
+from loupe.papers.ph_dimension.claims_grid import accuracy_gap, by_cell, chosen, grids
 from loupe.publishing.notebooks import notebook_file, read_notebook
 
 CELLS = read_notebook(notebook_file("ph_dimension")).cells
@@ -27,16 +27,12 @@ def runs():
     return lambda name: find(chapter, (name,)).runs
 
 
-def gaps(runs):
-    return runs["train_accuracy"] - runs["test_accuracy"], runs["test_loss"] - runs["train_loss"]
-
-
 def test_cubes_are_ordered_and_the_ten_cube_alone_misses(runs):
     assert "estimates order sets more reliably than they measure them" in TEXT
     found = runs("known_dimensions")
-    names, off = found.first["clouds"], np.abs(found["dimension"] / found.first["truth"] - 1).max(axis=0)
-    assert names[off > 0.1].tolist() == ["cube_10"]
-    three, five, ten = (found["dimension"][:, list(names).index(f"cube_{d}")] for d in (3, 5, 10))
+    off = np.abs(found["dimension"] / found["truth"] - 1).max(axis=0)
+    assert found.first["cloud"][off > 0.1].tolist() == ["cube_10"]
+    three, five, ten = (row(found, "dimension", cloud=f"cube_{d}") for d in (3, 5, 10))
     assert three.max() < five.min() < five.max() < ten.min()
 
 
@@ -46,8 +42,7 @@ def test_estimators_of_processes_are_too_high_and_the_middle_of_the_range_is_as_
     error = found["estimates"] - found.first["beta"]
     assert (error.mean(axis=(0, 2)) > 0).all()
     assert "the level carries little information" in TEXT
-    middle = np.abs(found.first["beta"] - found.first["beta"].mean()).mean()
-    assert 0.8 < np.abs(error[:, 0]).mean() / middle < 1.2
+    assert 0.8 < error_made(found, OURS).mean() / error_of_constant(found) < 1.2
 
 
 def test_exhausted_paths_are_biased(runs):
@@ -61,8 +56,10 @@ def test_exhausted_paths_are_biased(runs):
 
 def test_runs_differ_in_the_lengths_of_their_steps(runs):
     found = runs("training_path")
-    null = dict(zip(found.first["surrogates"], found["surrogate_dimensions"].T, strict=True))
-    equal, walk = null["same directions, equal lengths"], null["orthogonal, equal lengths"]
+    equal, walk = (
+        row(found, "null_dimension", null_model=name)
+        for name in ("same directions, equal lengths", "orthogonal, equal lengths")
+    )
     assert "With equal step lengths, the five runs nearly agree, and they come close to a random walk" in TEXT
     assert np.ptp(equal) < np.ptp(found["dimension"]) / 2
     assert np.abs(equal - walk).max() < 0.2
@@ -77,17 +74,17 @@ def test_the_order_of_batches_changes_the_gap_and_not_the_dimension(runs):
     assert "larger in a fixed order for every seed" in TEXT
     shuffled, ordered = runs("training_path"), runs("fixed_order")
     assert shuffled.seeds == ordered.seeds
-    assert (gaps(ordered)[0] > gaps(shuffled)[0]).all()
+    assert (accuracy_gap(ordered) > accuracy_gap(shuffled)).all()
     low, high = t_interval((ordered["dimension"] - shuffled["dimension"]).tolist())
     assert low < 0 < high
 
 
 def test_signs_of_the_correlation_differ_by_batch_size(runs):
     assert "positive at the two small batch sizes and negative at the two large ones" in TEXT
-    (grid,) = grids(runs("gap_grid"))
-    panels = [grid.where(grid.batch == batch) for batch in np.unique(grid.batch)]
-    assert np.sign([kendall(one.dimension, one.gap) for one in panels]).tolist() == [1, 1, -1, -1]
-    share = [np.mean(1 / one.measures["steps taken"]) for one in panels]
+    (grid,) = grids(runs("gap_grid")).values()
+    panels = [chosen(grid, grid["batch"] == batch) for batch in np.unique(grid["batch"])]
+    assert np.sign([kendall(one["dimension"], one["gap"]) for one in panels]).tolist() == [1, 1, -1, -1]
+    share = [np.mean(1 / one["steps"]) for one in panels]
     assert max(share[:2]) < min(share[2:])
 
 
@@ -95,33 +92,35 @@ def test_simple_measures_win_and_losses_do_not_help(runs):
     assert (
         "The ratio and the norm of the final weights win clearly. (Larger values go with smaller gaps" in TEXT
     )
-    (grid,) = grids(runs("gap_grid"))
-    tau = {name: kendall(column, grid.cells.gap) for name, column in grid.cells.measures.items()}
-    ours = tau["PH dimension"]
-    assert max(tau["lr / batch"], tau["norm of the weights"]) < -1.8 * ours < 0
+    (grid,) = grids(runs("gap_grid")).values()
+    cells = by_cell(grid)
+    names = ("dimension", "ratio", "final_norm", "dimension_in_losses", "lifetime_sum")
+    ours, ratio, size, in_losses, total = (kendall(cells[name], cells["gap"]) for name in names)
+    assert max(ratio, size) < -1.8 * ours < 0
     assert "the dimension in losses does no better than the plain one. The lifetime sum does a little" in TEXT
-    assert tau["PH dimension, in losses"] < ours < -tau["lifetime sum"] < ours + 0.2
+    assert in_losses < ours < -total < ours + 0.2
 
 
 def test_the_penalty_acts_like_early_stopping_and_raises_the_dimension(runs):
     assert "the gap is smaller in all five pairs of runs" in TEXT
     found = runs("regularised")
-    gap, train = gaps(found)[0], found["train_accuracy"]
-    drop = gap[:, 0, -1] - gap[:, 1, -1]
+    (gap, penalised), *_, early = penalty_arms(found)
+    drop = gap - penalised
     assert len(drop) == 5
     assert drop.min() > 0
     assert "Test accuracy barely changes" in TEXT
     assert np.abs(np.diff(found["test_accuracy"][:, :, -1])).max() < 0.01
     assert "the penalty mostly does what early stopping does for free" in TEXT
-    early = [gap_at_accuracy(a[0], g[0], a[1, -1]) for a, g in zip(train, gap, strict=True)]
-    assert (gap[:, 0, -1] - early > drop / 2).all()
+    assert (gap - early > drop / 2).all()
     assert (np.diff(found["dimension"][:, :, -1]) > 0).all()
 
 
 def test_adversarial_starts(runs):
     assert "The gap in accuracy rises in every pair" in TEXT
     found = runs("adversarial_start")
-    accuracy, loss = (np.diff(one)[:, 0] for one in gaps(found))
+    accuracy, loss = (
+        np.diff(gap)[:, 0] for gap in (accuracy_gap(found), found["test_loss"] - found["train_loss"])
+    )
     assert accuracy.min() > 0
     assert TEXT.count("in four pairs of five") == 2
     assert [(np.diff(found["dimension"]) < 0).sum(), (loss < 0).sum(), len(loss)] == [4, 4, 5]

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
-from loupe.topology import h0_lifetimes, pairwise_distances
+from loupe.topology import best_plane, h0_lifetimes, pairwise_distances
 from loupe.topology.distances import BLOCK_BYTES, DIRECT_COLUMNS, centred_gram
 
 WIDE = DIRECT_COLUMNS + 8
@@ -175,3 +175,14 @@ def test_points_or_distances_but_not_both():
         h0_lifetimes(np.eye(2), distances=1 - np.eye(2))
     with pytest.raises(ValueError, match="at least 2 points"):
         h0_lifetimes(np.eye(1))
+
+
+def test_the_best_plane_is_that_of_the_principal_components():
+    points = np.random.default_rng(0).normal(size=(30, 5)) * (5, 3, 1, 1, 1)
+    plane = best_plane(pairwise_distances(points))
+    centered = points - points.mean(axis=0)
+    expected = centered @ np.linalg.svd(centered)[2][:2].T
+    np.testing.assert_allclose(np.abs(plane), np.abs(expected), atol=1e-9)
+    np.testing.assert_allclose(pairwise_distances(plane), pairwise_distances(expected), atol=1e-9)
+    with pytest.raises(ValueError, match="square"):
+        best_plane(points)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from loupe.networks import fully_connected
-from loupe.training import TrajectoryRecorder, flat_parameters
+from loupe.training import TrajectoryRecorder, flat_parameters, losses_at
 
 
 def train(network, steps, after_step):
@@ -48,3 +48,23 @@ def test_too_few_steps_say_how_many_there_were():
 def test_window_must_hold_something():
     with pytest.raises(ValueError, match="at least 1 iterate, got 0"):
         TrajectoryRecorder(fully_connected([2, 2]), window=0)
+
+
+def test_losses_at_iterates_are_those_of_the_network_then_and_its_weights_come_back():
+    torch.manual_seed(0)
+    network = fully_connected([6, 8, 3])
+    x, y = torch.randn(10, 6), torch.randint(3, (10,))
+    recorder, every = TrajectoryRecorder(network, window=4), []
+
+    def after_step():
+        recorder()
+        with torch.no_grad():
+            every.append(nn.functional.cross_entropy(network(x).double(), y, reduction="none").numpy())
+
+    train(network, 6, after_step)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+    found = losses_at(network, (recorder.rows[k] for k in recorder.order), x, y)
+    assert np.array_equal(found, every[-4:])
+    assert not flat_parameters(network).any()

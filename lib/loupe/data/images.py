@@ -233,6 +233,30 @@ def unit_interval(images, size=None, *, brightest=255):
     )  # in float64, piece by piece
 
 
+def standardized(train, test):
+    """Images channels first, each channel shifted and scaled to mean 0 and deviation 1 over the training part.
+
+    Parameters
+    ----------
+    train, test : numpy.ndarray
+        ``(n, H, W)`` if gray, ``(n, H, W, 3)`` if RGB, as of :class:`Images`.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        Both parts, float32 ``(n, C, H, W)``, with the mean and the deviation of the first.
+
+    Examples
+    --------
+    >>> standardized(np.array([[[0, 2]]]), np.array([[[1, 3]]]))[1].tolist()
+    [[[[0.0, 2.0]]]]
+    """
+    views = (x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2) for x in (train, test))
+    parts = [view.astype(np.float32, order="C") for view in views]
+    mean, deviation = (f(parts[0], axis=(0, 2, 3), keepdims=True) for f in (np.mean, np.std))
+    return [(part - mean) / deviation for part in parts]
+
+
 def fits(size, sides):
     """Whether images with these sides have at least `size` pixels on each side and need no wide margins."""
     return all(size <= side and -side % size <= LARGEST_MARGIN * side for side in sides)

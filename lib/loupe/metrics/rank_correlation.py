@@ -156,11 +156,8 @@ def partial_kendall(x, y, z, *, draws=5_000, seed=0, alternative="greater"):
     """
     x, y, z = checked_columns(x=x, y=y, z=z)
     test = permutation_test(x, y, strata=z, draws=draws, seed=seed, alternative=alternative)
-    tau_xy, tau_xz, tau_yz = test.tau, kendall(x, z), kendall(y, z)
-    left = (1 - tau_xz**2) * (1 - tau_yz**2)
-    if not left > 1e-12:  # nan, or rounding of a perfect correlation
-        return Correlation(math.nan, math.nan)
-    return Correlation((tau_xy - tau_xz * tau_yz) / math.sqrt(left), test.p_value)
+    tau = float(partial_tau(test.tau, kendall(x, z), kendall(y, z)))
+    return Correlation(tau, math.nan if math.isnan(tau) else test.p_value)
 
 
 def granulated_kendall(measure, gap, hyperparameters, *, held=None):
@@ -218,7 +215,7 @@ def granulated_kendall(measure, gap, hyperparameters, *, held=None):
     return GranulatedCorrelation(mean_where_defined(list(of.values())), of, subgrids)
 
 
-def bootstrap_kendall(measures, y, *, draws=2_000, seed=0):
+def bootstrap_kendall(measures, y, *, given=None, draws=2_000, seed=0):
     r"""Kendall's tau-b of several measures with y, over bootstrap resamples of the runs.
 
     A resample is given by counts :math:`c`, how often each run was drawn. With
@@ -231,6 +228,8 @@ def bootstrap_kendall(measures, y, *, draws=2_000, seed=0):
     measures : array, shape (..., n)
         One or several columns over the same runs, resampled together: their differences are paired.
     y : array, shape (n,)
+    given : array, shape (n,), optional
+        A third variable, for partial correlations as in :func:`partial_kendall`.
     draws : int
         Resamples, at least 1.
     seed : int or numpy.random.Generator
@@ -238,7 +237,7 @@ def bootstrap_kendall(measures, y, *, draws=2_000, seed=0):
     Returns
     -------
     numpy.ndarray, shape (draws, ...)
-        nan where a resample leaves a column constant.
+        nan where a resample leaves a column constant, or orders the runs by ``given`` as by the measure or y.
 
     Raises
     ------
@@ -261,12 +260,16 @@ def bootstrap_kendall(measures, y, *, draws=2_000, seed=0):
     def count(signs):
         return ((drawn @ signs) * drawn).sum(axis=1)
 
-    taus = np.empty((draws, len(columns)))
-    for k, (x, y) in enumerate(columns):
+    def taus(x, y):
         a, b = (np.sign(one[:, None] - one) for one in (x, y))
         pairs = np.sqrt(count(a * a) * count(b * b))
-        taus[:, k] = np.divide(count(a * b), pairs, out=np.full(draws, math.nan), where=pairs > 0)
-    return taus.reshape(draws, *measures.shape[:-1])
+        return np.divide(count(a * b), pairs, out=np.full(draws, math.nan), where=pairs > 0)
+
+    found = [taus(x, y) for x, y in columns]
+    if given is not None:
+        _, z = checked_columns(y=y, given=given)
+        found = [partial_tau(xy, taus(x, z), taus(y, z)) for xy, (x, y) in zip(found, columns, strict=True)]
+    return np.stack(found, axis=-1).reshape(draws, *measures.shape[:-1])
 
 
 # --- parts --------------------------------------------------------------------------------------------------
@@ -277,6 +280,13 @@ def tau_b(x, y):
     from scipy.stats import kendalltau
 
     return float(kendalltau(x, y).statistic)
+
+
+def partial_tau(xy, xz, yz):
+    """The partial correlation of :func:`partial_kendall` from plain ones; nan where z orders the runs as x or y does."""
+    left = np.asarray((1 - np.square(xz)) * (1 - np.square(yz)))
+    enough = left > 1e-12  # less is nan, or rounding of a perfect correlation
+    return np.divide(xy - xz * yz, np.sqrt(left), out=np.full(left.shape, math.nan), where=enough)
 
 
 def concordance(x, y, orders):

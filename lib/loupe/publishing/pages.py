@@ -25,7 +25,7 @@ API = {
     "Opening a chapter": {
         "loupe.papers": "open_chapter, Paper, PAPERS, find_paper, load_room",
         "loupe.experiment.chapter": "Chapter",
-        "loupe.experiment.results": "Runs",
+        "loupe.experiment.results": "Runs, columns, row",
     },
     "Geometry": {
         "loupe.geometry": "",
@@ -45,7 +45,7 @@ API = {
         "loupe.data": "",
         "loupe.data.graph_tasks": "LinkSplit, link_split, training_negatives, sample_non_edges, NodeSplit, node_split, "
         "fixed_node_split, message_edges, node_inputs, disease_tree",
-        "loupe.data.images": "unit_interval",
+        "loupe.data.images": "unit_interval, standardized",
         "loupe.data.token_blocks": "Crops, BlockBatches, write_blocks, open_blocks, PackedText",
     },
     "Training": {

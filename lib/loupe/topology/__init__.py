@@ -7,7 +7,7 @@ gradient, a training penalty, four competing estimators, the magnitude, and poin
 
 from loupe.topology.clouds import CLOUDS, Cloud, embed_isometrically, stable_ou_path
 from loupe.topology.dimension import DimensionEstimate, ph_dimension
-from loupe.topology.distances import pairwise_distances
+from loupe.topology.distances import best_plane, pairwise_distances
 from loupe.topology.estimators import ESTIMATORS, correlation_dimension, mle_dimension, pca_dimension, two_nn
 from loupe.topology.loss_metric import loss_distances
 from loupe.topology.magnitudes import magnitude, magnitude_weights, positive_magnitude
@@ -23,6 +23,7 @@ __all__ = [
     "Cloud",
     "DimensionEstimate",
     "DimensionPenalty",
+    "best_plane",
     "correlation_dimension",
     "differentiable_ph_dimension",
     "embed_isometrically",

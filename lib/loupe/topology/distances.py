@@ -68,6 +68,38 @@ def pairwise_distances(points):
     return squareform(pdist(finite_points(points)))
 
 
+def best_plane(distances):
+    """Coordinates of points in the plane that holds most of their spread, from their distances alone.
+
+    These are the two largest principal components (classical multidimensional scaling).
+
+    Parameters
+    ----------
+    distances : array, shape (n, n)
+        Euclidean.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, 2), float64
+        Centered; each column up to its sign.
+
+    Raises
+    ------
+    ValueError
+        If the distances are not valid.
+
+    Examples
+    --------
+    >>> plane = best_plane([[0, 3, 5], [3, 0, 4], [5, 4, 0]])
+    >>> pairwise_distances(plane).round(12).tolist()
+    [[0.0, 3.0, 5.0], [3.0, 0.0, 4.0], [5.0, 4.0, 0.0]]
+    """
+    squares = checked_distances(None, distances) ** 2
+    rows = squares.mean(axis=1, keepdims=True)
+    values, vectors = np.linalg.eigh(-(squares - rows - rows.T + squares.mean()) / 2)
+    return vectors[:, -2:][:, ::-1] * np.sqrt(np.maximum(values[-2:][::-1], 0))
+
+
 def centred_distances(points, rows):
     r"""Distances between the given rows from their Gram matrix about the first of them.
 

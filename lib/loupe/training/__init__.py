@@ -3,7 +3,7 @@
 from loupe.training.averaging import MovingAverage
 from loupe.training.batches import Batches
 from loupe.training.divergence import DivergenceError
-from loupe.training.evaluation import History, accuracy, evaluating, logits_of
+from loupe.training.evaluation import History, accuracy, evaluating, logits_of, losses_at
 from loupe.training.loop import Run, fit
 from loupe.training.recipe import Trained, Training, train
 from loupe.training.schedules import cosine, linear, staircase, step_decay, warmup
@@ -25,6 +25,7 @@ __all__ = [
     "flat_parameters",
     "linear",
     "logits_of",
+    "losses_at",
     "staircase",
     "step_decay",
     "train",

@@ -2,7 +2,10 @@
 
 from contextlib import contextmanager
 
+import numpy as np
 import torch
+from torch.nn.functional import cross_entropy
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 
 @contextmanager
@@ -50,6 +53,33 @@ def accuracy(network, inputs, labels):
         From 0 to 1.
     """
     return (logits_of(network, inputs).argmax(dim=1) == labels).double().mean().item()
+
+
+def losses_at(network, iterates, inputs, labels):
+    """Cross-entropy of a classifier at many weights, for :func:`loupe.topology.loss_distances`.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Gives logits (n, classes); it has its own weights again afterwards.
+    iterates : iterable of array, shape (P,)
+        All parameters in the order of ``network.parameters()``, such as the rows of a
+        :class:`loupe.training.TrajectoryRecorder`.
+    inputs : torch.Tensor, shape (n, ...)
+    labels : torch.Tensor of int64, shape (n,)
+
+    Returns
+    -------
+    numpy.ndarray, shape (K, n), float64
+        A row for each of the K iterates.
+    """
+    own, losses = parameters_to_vector(network.parameters()).detach(), []
+    for weights in iterates:
+        vector_to_parameters(torch.as_tensor(np.array(weights), device=inputs.device), network.parameters())
+        logits = logits_of(network, inputs).double()
+        losses.append(cross_entropy(logits, labels, reduction="none").cpu().numpy())
+    vector_to_parameters(own, network.parameters())
+    return np.stack(losses)
 
 
 class History:

@@ -1,14 +1,17 @@
 """The claims: FM1, FM2, FM5 and FM10 are identities, FM3 and FM4 are about speed, the others about networks."""
 
-import numpy as np
-
 from loupe.errors import LoupeError
 from loupe.experiment import Claim, Measure, at_least, at_most, between
-from loupe.papers.frechet_mean.claims_links import flattened, scores
+from loupe.experiment.results import row
+from loupe.papers.frechet_mean.claims_links import both_scores, flattened, scores
 
 EVERYWHERE = ("smoke", "cpu", "gpu", "paper")
 FULL = ("cpu", "gpu", "paper")
 LARGE = ("gpu", "paper")
+RIVALS = {  # of FM3: in words, and the largest ratio of our iterations to theirs
+    "Karcher": ("Karcher flow", 0.75), "step 0.01": ("gradient descent, step 0.01", 0.1),
+    "best step": ("gradient descent, best of six steps", 1),
+}  # fmt: skip
 TRIED = "twenty epochs on a small generated tree only try out the code"
 
 
@@ -20,12 +23,11 @@ def _largest(label, errors, limit, basis, other, others):
 
 def _gradients_are_true(results):
     run, wrong = results["identities"].first, "one iteration of the solver differentiated"
-    errors, others = (np.moveaxis(run[name], 1, -1) for name in ("gradient_errors", "one_step_errors"))
-    basis = f"largest relative error of {errors.shape[-1]} problems"
+    basis = f"largest relative error of {run['gradient_errors'].shape[1]} problems"
+    names = ("chart", "parameter", "gradient_errors", "one_step_errors")
     return [
-        _largest(f"{chart}, {parameter}", errors[c, k], 1e-6, basis, wrong, others[c, k])
-        for c, chart in enumerate(run["charts"])
-        for k, parameter in enumerate(run["parameters"])
+        _largest(f"{chart}, {parameter}", errors, 1e-6, basis, wrong, others)
+        for chart, parameter, errors, others in zip(*(run[name] for name in names), strict=True)
     ]
 
 
@@ -42,12 +44,13 @@ def _solver_descends(results):
 
 def _fewer_iterations(results):
     run = results["solver_study"].first
-    names = ("Karcher flow", "gradient descent, step 0.01", "gradient descent, best of six steps")
     measures = [
-        Measure.ratio(f"{space}: iterations over those of {name}", ours, theirs, at_most(limit))
-        for space, (ours, *others) in zip(run["spaces"], run["iterations"], strict=True)
-        for name, limit, theirs in zip(names, (0.75, 0.1, 1), others, strict=False)
-    ]
+        Measure.ratio(
+            f"{space}: iterations over those of {words}",
+            *(row(run, "iterations", space=space, solver=solver) for solver in ("ours", rival)), at_most(limit),
+        )
+        for space in ("ball", "hyperboloid") for rival, (words, limit) in RIVALS.items()
+    ]  # fmt: skip
     return [one.as_primary() if "Karcher" in one.label else one for one in measures]
 
 
@@ -59,27 +62,25 @@ def _works_on_the_sphere(results):
     ]
 
 
-def _beats_tangent_aggregation(results, experiment="disease_links", prefix=""):
+def _beats_tangent_aggregation(results, experiment="disease_links", **labels):
     runs = results[experiment]
     for method in ("Fréchet", "HGCN"):
-        if not flattened(runs, method, prefix):
+        if not flattened(runs, method=method, **labels):
             raise LoupeError(f"the runs of {method} were still improving when they ended")
-    return _both_rules(runs, at_least(0), prefix)
+    return _both_rules(runs, at_least(0), **labels)
 
 
 def _beats_it_away_from_the_boundary(results):
-    return _beats_tangent_aggregation(results, "feature_sizes", "0.1 ")
+    return _beats_tangent_aggregation(results, "feature_sizes", scale=0.1)
 
 
-def _both_rules(runs, accepts, prefix=""):
+def _both_rules(runs, accepts, **labels):
     """Points of test ROC AUC that the Fréchet aggregation is ahead; the published stopping rule comes first."""
     published, whole = (
         Measure.paired(
-            f"points of AUC ahead, {label}",
-            *(scores(runs, method, prefix=prefix, patience=patience) for method in ("Fréchet", "HGCN")),
-            accepts,
+            f"points of AUC ahead, {rule}", *both_scores(runs, patience=patience, **labels), accepts
         )
-        for label, patience in (("published rule", True), ("best epoch of the whole run", False))
+        for rule, patience in (("published rule", True), ("best epoch of the whole run", False))
     )
     return [published.as_primary(), whole]
 
@@ -90,9 +91,9 @@ def _networks_beat_one_feature(results):
     degree = (100 * shortcuts["degree"] - column).mean()
     words = f"nearness in that feature ({column.mean():.1f})"
     measures = [
-        Measure.paired(f"{method}: points of AUC above {words}", scores(runs, method, patience=False), column,
+        Measure.paired(f"{method}: points of AUC above {words}", scores(runs, patience=False, method=method), column,
                        at_least(0))
-        for method in runs.first["methods"]
+        for method in runs.first["method"]
     ]  # fmt: skip
     return [one.against("the larger degree alone", degree) for one in measures]
 
@@ -100,20 +101,18 @@ def _networks_beat_one_feature(results):
 def _no_gain_on_cora(results):
     runs = results["cora_links"]
     measures = _both_rules(runs, between(-2, 1))
-    if "MLP" not in list(runs.first["methods"]):
+    if "MLP" not in runs.first["method"]:
         return measures
     mlp, tangent = (
-        [scores(runs, one, patience=rule).mean() for rule in (True, False)] for one in ("MLP", "HGCN")
+        [scores(runs, patience=rule, method=one).mean() for rule in (True, False)] for one in ("MLP", "HGCN")
     )
     gaps = zip(measures, mlp, tangent, strict=True)
     return [one.against("MLP in place of the Fréchet mean", flat - ours) for one, flat, ours in gaps]
 
 
 def _delta_orders_the_graphs(results):
-    run = results["hyperbolicity"].first
-    maximum, mean = (
-        dict(zip(run["graphs"], run[name].tolist(), strict=True)) for name in ("maximum", "mean")
-    )
+    run, names = results["hyperbolicity"].first, ("disease_lp", "airport", "cora")
+    maximum, mean = ({name: float(row(run, of, graph=name)) for name in names} for of in ("maximum", "mean"))
 
     def measure(label, value, accepts, primary=False):
         return Measure(label, value, accepts, basis="random 4-tuples", primary=primary)
@@ -133,17 +132,16 @@ def _batch_norm_helps(results):
     return [
         Measure.paired(
             f"{graph}: area with the layer minus that without",
-            areas(runs, index, True), areas(runs, index, False), at_least(0),
+            areas(runs, graph, True), areas(runs, graph, False), at_least(0),
         )
-        for index, graph in enumerate(runs.first["graphs"])
+        for graph in dict.fromkeys(runs.first["graph"])
     ]  # fmt: skip
 
 
 def areas(runs, graph, with_norm):
     """The mean validation ROC AUC over the first epochs, one value for each seed."""
-    names, every = list(runs.first["names"]), int(runs.first["check_every"])
-    evaluations = int(runs.first["area"]) // every
-    return runs["curves"][:, graph, int(with_norm), :evaluations, names.index("validation ROC")].mean(axis=1)
+    evaluations = int(runs.first["area"]) // int(runs.first["check_every"])
+    return row(runs, "validation_roc", graph=graph, norm=with_norm)[:, :evaluations].mean(axis=1)
 
 
 def _batch_norm_is_exact(results):

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from loupe.experiment.results import row
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -24,14 +26,13 @@ class Outcome:
     score: float
 
 
-def outcome(curve, names, check_every, patience=None):
+def outcome(validation, test, check_every, patience=None):
     """Read a run by a rule: stop after ``patience`` epochs without a better validation score, or never.
 
     Parameters
     ----------
-    curve : numpy.ndarray, shape (evaluations, len(names))
-        nan from where the run ended.
-    names : sequence of str
+    validation, test : numpy.ndarray, shape (evaluations,)
+        Scores, nan from where the run ended.
     check_every : int
         Epochs between evaluations.
     patience : int, optional
@@ -41,10 +42,8 @@ def outcome(curve, names, check_every, patience=None):
     -------
     Outcome
     """
-    names = list(names)
-    ran = int(np.isfinite(curve[:, 0]).sum())
-    score = curve[:ran, [names.index("validation ROC"), names.index("validation AP")]].mean(axis=1)
-    epochs = check_every * np.arange(1, ran + 1)
+    ran = int(np.isfinite(validation).sum())
+    score, epochs = validation[:ran], check_every * np.arange(1, ran + 1)
     before = np.maximum.accumulate(np.concatenate([[-np.inf], score]))[:-1]
     # A tie is not a better score.
     best = epochs[np.maximum.accumulate(np.where(score > before, np.arange(ran), 0))]
@@ -52,29 +51,33 @@ def outcome(curve, names, check_every, patience=None):
         over = epochs - best >= patience
         ran = int(over.argmax()) + 1 if over.any() else ran
     at = int(score[:ran].argmax())
-    return Outcome(int(epochs[at]), int(epochs[ran - 1]), 100 * float(curve[at, names.index("test ROC")]))
+    return Outcome(int(epochs[at]), int(epochs[ran - 1]), 100 * float(test[at]))
 
 
-def outcomes(runs, method, *, patience, prefix=""):
-    """:func:`outcome` of one method for every seed; ``patience`` True takes the published rule.
-
-    ``prefix`` chooses among several comparisons that one experiment holds.
-    """
-    first = runs.first
-    index = list(first[prefix + "methods"]).index(method)
-    rule = int(first[prefix + "patience"]) if patience else None
-    every, names = int(first[prefix + "check_every"]), first[prefix + "names"]
-    return [outcome(curves[index], names, every, rule) for curves in runs[prefix + "curves"]]
+def curves(runs, **labels):
+    """Validation score (the mean of AUC and average precision) and test AUC of one row, each (seeds, evaluations)."""
+    validation = (row(runs, "validation_roc", **labels) + row(runs, "validation_ap", **labels)) / 2
+    return validation, row(runs, "test_roc", **labels)
 
 
-def scores(runs, method, *, patience, prefix=""):
+def outcomes(runs, *, patience, **labels):
+    """:func:`outcome` of one row for every seed; ``patience`` True takes the published rule."""
+    rule = int(runs.first["patience"]) if patience else None
+    every = int(runs.first["check_every"])
+    return [outcome(*each, every, rule) for each in zip(*curves(runs, **labels), strict=True)]
+
+
+def scores(runs, *, patience, **labels):
     """The test score of :func:`outcomes`, in percent, one value for each seed."""
-    return np.array([one.score for one in outcomes(runs, method, patience=patience, prefix=prefix)])
+    return np.array([one.score for one in outcomes(runs, patience=patience, **labels)])
 
 
-def flattened(runs, method, prefix=""):
-    """Whether no run of a method was still improving: none had its best validation score in its last epochs."""
-    patience = int(runs.first[prefix + "patience"])
-    return all(
-        one.stop - one.epoch >= patience for one in outcomes(runs, method, patience=False, prefix=prefix)
-    )
+def both_scores(runs, *, patience, **labels):
+    """:func:`scores` of the Fréchet mean, and those of the tangent average."""
+    return [scores(runs, patience=patience, method=name, **labels) for name in ("Fréchet", "HGCN")]
+
+
+def flattened(runs, **labels):
+    """Whether no run of a row was still improving: none had its best validation score in its last epochs."""
+    patience = int(runs.first["patience"])
+    return all(one.stop - one.epoch >= patience for one in outcomes(runs, patience=False, **labels))

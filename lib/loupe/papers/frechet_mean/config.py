@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from loupe.experiment import Preset
 from loupe.training import Training
 
-GraphName = Literal["generated", "disease_lp", "disease_nc_structure", "airport", "cora", "pubmed_partial"]
+GraphName = Literal["generated", "disease_lp", "airport", "cora", "pubmed_partial"]
 Method = Literal["MLP", "GCN", "HNN", "HGCN", "Fréchet"]
 
 
@@ -104,12 +104,6 @@ class Config(Preset):
     pubmed_seeds: tuple[int, ...] = tuple(range(10))
     """seeds of link prediction on PubMed by structure alone"""
 
-    node_graphs: tuple[GraphName, ...] = ("disease_nc_structure", "airport", "cora")
-    """graphs of node classification"""
-
-    node_seeds: tuple[int, ...] = tuple(range(10))
-    """seeds of node classification"""
-
     scale_seeds: tuple[int, ...] = (1, 2, 3, 4, 5)
     """seeds of link prediction on the disease tree with features of other sizes"""
 
@@ -143,7 +137,7 @@ class Config(Preset):
         return self
 
 
-SEEDS = ("seeds", "airport_seeds", "cora_seeds", "pubmed_seeds", "node_seeds", "norm_seeds")
+SEEDS = ("seeds", "airport_seeds", "cora_seeds", "pubmed_seeds", "norm_seeds")
 
 PAPER_SETTINGS = Config()
 GPU = PAPER_SETTINGS.override(
@@ -155,9 +149,9 @@ CPU = GPU.override({name: [] for name in SEEDS} | {
     "delta_graphs": ["disease_lp", "airport", "cora"], "norm_graphs": ["disease_lp"],
 })  # fmt: skip
 SMOKE = CPU.override({
-    "seeds": [0], "norm_seeds": [0], "scale_seeds": [1], "node_seeds": [0],
+    "seeds": [0], "norm_seeds": [0], "scale_seeds": [1],
     "identity_problems": 8, "solver_problems": 40, "trials": 3, "tree_nodes": 120, "delta_samples": 5000,
-    "disease": "generated", "delta_graphs": ["generated"], "node_graphs": ["generated"], "norm_graphs": ["generated"],
+    "disease": "generated", "delta_graphs": ["generated"], "norm_graphs": ["generated"],
     "training": {"steps": 20, "evaluations": 4}, "norm_training": {"steps": 20, "evaluations": 4}, "norm_area": 10,
 })  # fmt: skip
 PRESETS = {"smoke": SMOKE, "cpu": CPU, "gpu": GPU, "paper": PAPER_SETTINGS}

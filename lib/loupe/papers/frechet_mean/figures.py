@@ -4,19 +4,10 @@ import numpy as np
 import torch
 
 from loupe.experiment.render import table
+from loupe.experiment.results import row
 from loupe.geometry.series import arsinh_ratio, arsinh_square
 from loupe.papers.drawing import Picture, bench_table, drawn_from
 from loupe.plotting import BLACK, MUTED, SERIES, figure, poincare_disk, series, show, thumbnail_axes
-
-GRAPHS = {
-    "disease_lp": "disease (tree)", "disease_nc_structure": "disease (tree)", "airport": "airport", "cora": "Cora",
-    "pubmed_partial": "PubMed", "generated": "generated tree",
-}  # fmt: skip
-
-
-def graph_name(name):
-    """The name of a graph that readers know."""
-    return GRAPHS[str(name)]
 
 
 def disk(runs):
@@ -68,12 +59,13 @@ def majorant():
 def errors(found):
     """Error after each iteration, for four solvers."""
     run = found.runs.first
+    labels = {"ours": "majorization", "Karcher": "Karcher flow", "step 0.01": "gradient, step 0.01",
+              "best step": f"gradient, best step ({run['best_step']:g})"}  # fmt: skip
     sheet, axes = figure(height=3.4)
-    for k, name in enumerate(run["solvers"][:4]):
-        curves = np.maximum(run["errors"][0, k, :, :61], 1e-14)  # in the ball
+    for k, (solver, label) in enumerate(labels.items()):
+        curves = np.maximum(row(run, "errors", space="ball", solver=solver)[:, :61], 1e-14)
         curves = curves[:, np.isfinite(curves).all(axis=0)]  # all have arrived after that
         axes.plot(curves.T, color=SERIES[k].colour, linewidth=0.5, alpha=0.35)
-        label = f"{name} ({run['best_step']:g})" if "best" in name else name.replace("sation", "zation")
         axes.plot(np.median(curves, axis=0), color=SERIES[k].colour, label=label)
     axes.set_yscale("log")
     axes.set_yticks([1e-12, 1e-9, 1e-6, 1e-3, 1], ["10⁻¹²", "10⁻⁹", "10⁻⁶", "10⁻³", "1"])
@@ -84,7 +76,7 @@ def errors(found):
         sheet,
         "Four falling lines on a logarithmic axis: the paper's solver falls fastest, then gradient descent with its best "
         "step, then Karcher flow; gradient descent with step 0.01 hardly moves.",
-        f"{run['iterations'].shape[2]} random problems of ten points in ten dimensions, radius up to 0.9 (thin lines), and "
+        f"{run['iterations'].shape[1]} random problems of ten points in ten dimensions, radius up to 0.9 (thin lines), and "
         "their median. All solvers start at the first point. The best step was chosen on these very problems.",
     )
 
@@ -93,27 +85,27 @@ COLUMNS = {
     "loupe": "ours", "explicit": "explicit matrices", "through": "through the iterations", "Karcher": "Karcher flow",
     "tuned": "gradient, best step", "step 0.01": "step 0.01",
 }  # fmt: skip
-"""Words in the methods of the benchmark, and their names here."""
+"""Words in the methods of the benchmark, and the columns of the tables."""
 
 
 def times(bench, part):
-    """Milliseconds of a call by size, then by method; ``None`` where a solver did not converge."""
+    """Milliseconds of a call by size, then by the word of a method; ``None`` where a solver did not converge."""
     found = {}
-    for row in bench["rows"]:
-        if row["task"] == "means" and row["precision"] == "float64":
-            name = next(name for word, name in COLUMNS.items() if word in row["method"])
-            found.setdefault("×".join(map(str, row["size"])), {})[name] = row.get(f"{part}, ms")
+    for one in bench["rows"]:
+        if one["task"] == "means" and one["precision"] == "float64":
+            word = next(word for word in COLUMNS if word in one["method"])
+            found.setdefault("×".join(map(str, one["size"])), {})[word] = one.get(f"{part}, ms")
     return found
 
 
 def timing_table(bench, part):
     """``forward`` or ``backward`` times, one row for each size, one column for each method."""
-    names = list(COLUMNS.values())[: 3 if part == "backward" else None]
+    words = list(COLUMNS)[: 3 if part == "backward" else None]
     rows = [
-        (size, *(_ms(each[one]) if one in each else "not run" for one in names))
+        (size, *(_ms(each[word]) if word in each else "not run" for word in words))
         for size, each in times(bench, part).items()
     ]
-    return table((f"{part}, ms", *names), rows, numeric=True)
+    return table((f"{part}, ms", *(COLUMNS[word] for word in words)), rows, numeric=True)
 
 
 def _ms(value):

@@ -5,9 +5,15 @@ import numpy as np
 from loupe.experiment.render import score_table
 from loupe.experiment.results import find
 from loupe.papers.drawing import Picture, drawn_from
+from loupe.papers.frechet_mean import claims_links
 from loupe.papers.frechet_mean.claims_links import scores
-from loupe.papers.frechet_mean.figures import graph_name
 from loupe.plotting import MUTED, SERIES, figure, log_axis
+
+GRAPHS = {
+    "disease_lp": "disease (tree)", "airport": "airport", "cora": "Cora", "pubmed_partial": "PubMed",
+    "generated": "generated tree",
+}  # fmt: skip
+"""The names of the graphs that readers know."""
 
 RANK = {"Fréchet": 0, "HGCN": 1, "HNN": 2, "GCN": 3, "MLP": 4}
 """The color of each method, in every figure."""
@@ -22,13 +28,12 @@ REPORTED = {
 """Test ROC AUC as reported by HGCN; the paper's own row could not be read."""
 
 
-def best_so_far(curves, names):
-    """Test ROC AUC in percent at the best validation epoch up to each one, for ``curves (seeds, evaluations, names)``."""
-    ranks = [list(names).index(name) for name in ("validation ROC", "validation AP")]
-    validation = np.nan_to_num(curves[..., ranks].mean(-1), nan=-1)
+def best_so_far(validation, test):
+    """Test ROC AUC in percent at the best validation epoch up to each one, of scores ``(seeds, evaluations)``."""
+    validation = np.nan_to_num(validation, nan=-1)
     before = np.maximum.accumulate(np.pad(validation, ((0, 0), (1, 0)), constant_values=-1), axis=1)[:, :-1]
     at = np.maximum.accumulate(np.where(validation > before, np.arange(validation.shape[1]), 0), axis=1)
-    return 100 * np.take_along_axis(curves[..., list(names).index("test ROC")], at, axis=1)
+    return 100 * np.take_along_axis(test, at, axis=1)
 
 
 @drawn_from("disease_links", "shortcuts", what="link prediction on the disease tree")
@@ -36,10 +41,10 @@ def curves(found):
     """What each method would report if it stopped at an epoch, with two rows that need no training."""
     runs, shortcuts = found["disease_links"], found["shortcuts"]
     run, trivial = runs.first, 100 * shortcuts["columns"][:, int(shortcuts.first["position"])].mean()
-    methods, every = list(map(str, run["methods"])), int(run["check_every"])
+    every = int(run["check_every"])
     sheet, axes = figure(height=3.9)
-    for method in sorted(methods, key=RANK.get):
-        each = best_so_far(runs["curves"][:, methods.index(method)], run["names"])
+    for method in sorted(run["method"], key=RANK.get):
+        each = best_so_far(*claims_links.curves(runs, method=method))
         shown = np.unique(np.geomspace(1, each.shape[1], 90).astype(int)) - 1
         axes.plot(every * (shown + 1), each.mean(0)[shown], color=SERIES[RANK[method]].colour, label=method)
     for height, words in (
@@ -76,12 +81,11 @@ def link_table(found):
     """Test AUC of each method on each graph, by both rules, beside the reported numbers."""
     rows = []
     for one in _links(found.chapter):
-        graph = str(one.runs.first["graph"])
-        for method in map(str, one.runs.first["methods"]):
-            both = (scores(one.runs, method, patience=patience) for patience in (True, False))
+        for graph, method in zip(one.runs.first["graph"], one.runs.first["method"], strict=True):
+            both = (scores(one.runs, patience=patience, method=method) for patience in (True, False))
             reported = REPORTED.get(graph, {}).get(method, "not available")
-            graph_label = graph_name(graph) + f" ({one.label})" * (one.label != found.label)
-            rows.append(((graph_label, method), *both, reported))
+            graph_label = GRAPHS[graph] + f" ({one.label})" * (one.label != found.label)
+            rows.append(((graph_label, str(method)), *both, reported))
     head = (found.label, "published rule", "best epoch", "reported")
     return score_table(head, rows, digits=1, best=("max", "max", ""))
 
@@ -89,16 +93,17 @@ def link_table(found):
 @drawn_from("disease_links", what="the comparison of features")
 def sizes_table(plain):
     """Both aggregations with features of other sizes, and without the feature that gives the edges away."""
-    cases = [("as published", plain, "")]
+    cases = [("as published", plain, {})]
     if scaled := find(plain.chapter, ("feature_sizes",)):
-        cases += [(f"all times {scale:g}", scaled, f"{scale:g} ") for scale in scaled.runs.first["scales"]]
+        scales = dict.fromkeys(scaled.runs.first["scale"])
+        cases += [(f"all times {scale:g}", scaled, {"scale": scale}) for scale in scales]
     if without := find(plain.chapter, ("without_position",)):
-        cases.append(("no position", without, ""))
+        cases.append(("no position", without, {}))
     rows = [
         (
             words + f" ({one.label})" * (one.label != plain.label),
-            *(scores(one.runs, method, patience=False, prefix=prefix) for method in ("HGCN", "Fréchet")),
+            *(scores(one.runs, patience=False, method=method, **labels) for method in ("HGCN", "Fréchet")),
         )
-        for words, one, prefix in cases
+        for words, one, labels in cases
     ]
     return score_table((f"features ({plain.label})", "tangent average", "Fréchet mean"), rows, digits=1)

@@ -6,9 +6,9 @@ from sklearn.metrics import roc_auc_score
 from loupe.data import load
 from loupe.data.graph_tasks import link_split
 from loupe.experiment.render import over_seeds
-from loupe.experiment.results import find
+from loupe.experiment.results import find, row
 from loupe.papers.frechet_mean.claims import areas
-from loupe.papers.frechet_mean.claims_links import scores
+from loupe.papers.frechet_mean.claims_links import both_scores, scores
 from loupe.papers.frechet_mean.figures import times
 
 
@@ -22,10 +22,13 @@ def _means(chapter):
     exact, study, graphs = (
         find(chapter, (name,)).runs.first for name in ("identities", "solver_study", "hyperbolicity")
     )
-    values = {f"iterations {k}": each.mean() for k, each in enumerate(study["iterations"][0])}
+    solvers = ("ours", "Karcher", "step 0.01", "best step")
+    values = {
+        f"iterations {one}": row(study, "iterations", space="ball", solver=one).mean() for one in solvers
+    }
     values |= {name: exact[name].max() for name in exact if exact[name].dtype.kind == "f"}
-    for k, graph in enumerate(graphs["graphs"]):
-        values |= {f"{graph} {name}": graphs[name][k] for name in ("maximum", "mean", "diameter")}
+    for name in ("maximum", "mean", "diameter"):
+        values |= {f"{graph} {name}": each for graph, each in zip(graphs["graph"], graphs[name], strict=True)}
     return values
 
 
@@ -33,7 +36,7 @@ def _times(chapter):
     bench, size = chapter.benchmark(), "1024×32×16"
     found = {part: times(bench, part)[size] for part in ("forward", "backward")}
     cora = next(row for row in bench["rows"] if row["task"] == "Cora" and row["precision"] == "float32")
-    return {f"{part} {name}": ms for part, each in found.items() for name, ms in each.items()} | {
+    return {f"{part} {word}": ms for part, each in found.items() for word, ms in each.items()} | {
         f"{part} on Cora": cora[f"{part}, ms"] for part in found
     }
 
@@ -42,18 +45,19 @@ def _links(chapter):
     found = find(chapter, ("disease_links", "cora_links"))
     values = {"links": found.label} | leaks(found["disease_links"].seeds)
     for graph, runs in zip(("tree", "Cora"), found.runs.values(), strict=True):
-        each = {method: scores(runs, method, patience=False).mean() for method in runs.first["methods"]}
-        values |= {f"{graph} {method}": score for method, score in each.items()} | gaps(runs, graph)
+        methods = runs.first["method"]
+        values |= {f"{graph} {one}": scores(runs, patience=False, method=one).mean() for one in methods}
+        values |= gaps(runs, graph)
     return values
 
 
-def gaps(runs, name, prefix=""):
+def gaps(runs, name, **labels):
     """Points of AUC that the Fréchet mean is ahead of the tangent average, by both rules."""
     both = {f"{name} gap by the rule": True, f"{name} gap": False}
     return {
-        key: over_seeds(np.subtract(*(scores(runs, one, patience=rule, prefix=prefix) for one in ("Fréchet", "HGCN"))), 1)
+        key: over_seeds(np.subtract(*both_scores(runs, patience=rule, **labels)), 1)
         for key, rule in both.items()
-    }  # fmt: skip
+    }
 
 
 def leaks(seeds):
@@ -76,15 +80,16 @@ def _features(chapter):
     )
     columns = np.sort(100 * look["columns"].mean(axis=0))
     values = {name: float(look.first[name]) for name in ("median_distance", "margin", "beyond_margin")}
-    values |= {"best column": columns[-1], "second column": columns[-2]} | gaps(small, "small", "0.1 ")
+    values |= {"best column": columns[-1], "second column": columns[-2]} | gaps(small, "small", scale=0.1)
     return values | {
-        f"blind {name}": over_seeds(scores(blind, name, patience=False), 1) for name in ("HGCN", "Fréchet")
+        f"blind {name}": over_seeds(scores(blind, patience=False, method=name), 1)
+        for name in ("HGCN", "Fréchet")
     }
 
 
 def _norms(chapter):
     runs = find(chapter, ("batch_norm",)).runs
-    gain = [100 * (areas(runs, k, True) - areas(runs, k, False)) for k in range(len(runs.first["graphs"]))]
     return {
-        f"norm {graph}": over_seeds(each, 1) for graph, each in zip(runs.first["graphs"], gain, strict=True)
+        f"norm {graph}": over_seeds(100 * (areas(runs, graph, True) - areas(runs, graph, False)), 1)
+        for graph in dict.fromkeys(runs.first["graph"])
     }

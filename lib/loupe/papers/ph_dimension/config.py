@@ -165,67 +165,28 @@ class Config(Preset):
 
 
 PAPER_SETTINGS = Config()
-GPU = PAPER_SETTINGS.override(
-    {
-        "image_count": 20_000,
-        "training": {"steps": 20_000, "evaluations": 200},
-        "penalty_training": {"steps": 10_000, "evaluations": 100},
-        "adversarial_case": "cifar10 fcn-5",
-    }
-)
-CPU = GPU.override(
-    {
-        "identity_points": 1000,
-        "cloud_points": 1000,
-        "cloud_sizes": [200, 1000, 50],
-        "betas": [1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0],
-        "process_points": 1000,
-        "process_sizes": [200, 1000, 50],
-        "image_count": 5000,
-        "width": 64,
-        "training": {"steps": 6000, "evaluations": 60},
-        "grid_cases": ["mnist fcn-5"],
-        "grid_learning_rates": [0.02, 0.05, 0.1, 0.2],
-        "grid_batches": [16, 32, 64, 128],
-        "grid_seeds": list(range(32)),
-        "penalty_images": 2000,
-        "penalty_training": {"steps": 600, "evaluations": 12},
-        "adversarial_seeds": [],
-    }
-)
-SMOKE = CPU.override(
-    {
-        "seeds": [0],
-        "process_seeds": [0, 1],
-        "identity_points": 300,
-        "clouds": ["circle", "cube_2", "cube_3", "sierpinski", "cantor_set"],
-        "cloud_points": 400,
-        "cloud_sizes": [100, 351, 50],
-        "repeats": 3,
-        "embedding_dimension": 1000,
-        "betas": [1.2, 1.6, 2.0],
-        "process_points": 400,
-        "process_sizes": [100, 351, 50],
-        "exhaustion": [[400, 1], [1000, 1], [1000, 2]],
-        "noise_points": 400,
-        "noise_sizes": [100, 351, 50],
-        "noise_draws": 20,
-        "image_count": 1000,
-        "width": 32,
-        "iterates": 300,
-        "path_sizes": [60, 271, 30],
-        "training": {"steps": 600, "evaluations": 6},
-        "path_case": "digits fcn-5",
-        "grid_cases": ["digits fcn-5"],
-        "grid_learning_rates": [0.1, 0.2],
-        "grid_batches": [16, 64],
-        "grid_seeds": [0, 1, 2, 3],
-        "loss_samples": 200,
-        "fixed_order_seeds": [],
-        "penalty_data": "random",
-        "penalty_images": 100,
-        "penalty_window": 40,
-        "penalty_training": {"steps": 60, "batch": 20, "evaluations": 3},
-    }
-)
+GPU = PAPER_SETTINGS.override({
+    "image_count": 20_000, "training": {"steps": 20_000, "evaluations": 200},
+    "penalty_training": {"steps": 10_000, "evaluations": 100}, "adversarial_case": "cifar10 fcn-5",
+})  # fmt: skip
+CPU = GPU.override({
+    "identity_points": 1000, "cloud_points": 1000, "cloud_sizes": [200, 1000, 50],
+    "betas": [1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0], "process_points": 1000, "process_sizes": [200, 1000, 50],
+    "image_count": 5000, "width": 64, "training": {"steps": 6000, "evaluations": 60},
+    "grid_cases": ["mnist fcn-5"], "grid_learning_rates": [0.02, 0.05, 0.1, 0.2], "grid_batches": [16, 32, 64, 128],
+    "grid_seeds": list(range(32)), "penalty_images": 2000, "penalty_training": {"steps": 600, "evaluations": 12},
+    "adversarial_seeds": [],
+})  # fmt: skip
+SMOKE = CPU.override({
+    "seeds": [0], "process_seeds": [0, 1], "grid_seeds": [0, 1, 2, 3], "fixed_order_seeds": [],
+    "identity_points": 300, "clouds": ["circle", "cube_2", "cube_3", "sierpinski", "cantor_set"],
+    "cloud_points": 400, "cloud_sizes": [100, 351, 50], "repeats": 3, "embedding_dimension": 1000,
+    "betas": [1.2, 1.6, 2.0], "process_points": 400, "process_sizes": [100, 351, 50],
+    "exhaustion": [[400, 1], [1000, 1], [1000, 2]], "noise_points": 400, "noise_sizes": [100, 351, 50], "noise_draws": 20,
+    "image_count": 1000, "width": 32, "iterates": 300, "path_sizes": [60, 271, 30], "loss_samples": 200,
+    "training": {"steps": 600, "evaluations": 6}, "path_case": "digits fcn-5",
+    "grid_cases": ["digits fcn-5"], "grid_learning_rates": [0.1, 0.2], "grid_batches": [16, 64],
+    "penalty_data": "random", "penalty_images": 100, "penalty_window": 40,
+    "penalty_training": {"steps": 60, "batch": 20, "evaluations": 3},
+})  # fmt: skip
 PRESETS = {"smoke": SMOKE, "cpu": CPU, "gpu": GPU, "paper": PAPER_SETTINGS}

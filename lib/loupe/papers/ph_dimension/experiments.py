@@ -4,6 +4,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from loupe.experiment import experiment
+from loupe.experiment.results import columns
 from loupe.topology import (
     CLOUDS,
     ESTIMATORS,
@@ -15,36 +16,38 @@ from loupe.topology import (
     stable_ou_path,
 )
 
-IDENTITY_CLOUDS = ("circle", "sphere", "cube_2", "cube_3", "sierpinski", "duplicates")
+IDENTITY_CLOUDS = ("circle", "sphere", "cube_2", "cube_3", "sierpinski")
+
+
+def estimated(config, sizes, seed, points=None, **options):
+    """The estimate with as many subsets of each size as the settings say."""
+    return ph_dimension(points, sizes=sizes, repeats=config.repeats, seed=seed, **options)
 
 
 @experiment(seeds="one_seed")
 def identities(config, *, seed, device):
     """The identities behind the estimator: H0 lifetimes are spanning-tree edges, and sums with closed forms."""
-    clouds = {name: _identity_cloud(name, config.identity_points, seed) for name in IDENTITY_CLOUDS}
+    clouds = {name: CLOUDS[name].sample(config.identity_points, seed) for name in IDENTITY_CLOUDS}
+    clouds["duplicates"] = np.tile(CLOUDS["cube_2"].sample(config.identity_points // 2, seed), (2, 1))
     gaps = np.array([_route_gaps(points) for points in clouds.values()])
     plane = CLOUDS["gaussian_plane"].sample(config.cloud_points, seed)
     ambient = embed_isometrically(plane, config.embedding_dimension, np.random.default_rng(seed))
     sheared = plane @ np.random.default_rng(seed).normal(size=(2, 3))
-    settings = {"sizes": range(*config.cloud_sizes), "repeats": config.repeats, "seed": seed}
+    sizes = range(*config.cloud_sizes)
+    plane, ambient, sheared = (
+        estimated(config, sizes, seed, points).dimension for points in (plane, ambient, sheared)
+    )
     return {
-        "clouds": np.array(IDENTITY_CLOUDS),
+        "clouds": np.array(list(clouds)),
         "routes": np.array(("prim", "gudhi", "alpha")),
         "route_gaps": gaps[:, :3],
         # A wrong implementation that PH1 has to tell apart, as PH2 and PH4 those below.
         "nearest_gaps": gaps[:, 3],
         **_closed_form_errors(),
-        "plane_dimension": ph_dimension(plane, **settings).dimension,
-        "embedded_dimension": ph_dimension(ambient, **settings).dimension,
-        "sheared_dimension": ph_dimension(sheared, **settings).dimension,
+        "plane_dimension": plane,
+        "embedded_dimension": ambient,
+        "sheared_dimension": sheared,
     }
-
-
-def _identity_cloud(name, n, seed):
-    if name == "duplicates":
-        half = CLOUDS["cube_2"].sample(n // 2, seed)
-        return np.concatenate([half, half])
-    return CLOUDS[name].sample(n, seed)
 
 
 def _route_gaps(points):
@@ -94,35 +97,30 @@ def _closed_form_errors():
 @experiment
 def known_dimensions(config, *, seed, device):
     """E1: the estimator on clouds whose dimension is known."""
-    clouds = [CLOUDS[name] for name in config.clouds]
-    settings = {"sizes": range(*config.cloud_sizes), "repeats": config.repeats, "seed": seed}
-    estimates = [
-        ph_dimension(cloud.sample(config.cloud_points, seed), alpha=cloud.alpha, **settings)
-        for cloud in clouds
-    ]
-    fitted = ("dimension", "standard_error", "slope", "intercept", "lifetime_sums")
-    return {
-        "clouds": np.array(config.clouds),
-        "truth": np.array([float(cloud.dimension) for cloud in clouds]),
-        "alpha": np.array([cloud.alpha for cloud in clouds]),
-        **{name: np.array([getattr(one, name) for one in estimates]) for name in fitted},
-        "sizes": estimates[0].sizes,
-    }
+    sizes, rows = range(*config.cloud_sizes), []
+    for name in config.clouds:
+        cloud = CLOUDS[name]
+        points = cloud.sample(config.cloud_points, seed)
+        found = estimated(config, sizes, seed, points, alpha=cloud.alpha)
+        fitted = {
+            value: getattr(found, value) for value in ("dimension", "slope", "intercept", "lifetime_sums")
+        }
+        rows.append({"cloud": name, "truth": float(cloud.dimension), "alpha": cloud.alpha} | fitted)
+    return columns(rows) | {"sizes": np.array(sizes)}
 
 
 @experiment(seeds="process_seeds")
 def diffusion_processes(config, *, seed, device):
     """E2: paths of stable Ornstein-Uhlenbeck processes, whose dimension is the stable index."""
-    settings = {"sizes": range(*config.process_sizes), "repeats": config.repeats, "seed": seed}
-    rng, rows = np.random.default_rng(seed), []
+    sizes, rng, rows = range(*config.process_sizes), np.random.default_rng(seed), []
     for beta in config.betas:
         path = stable_ou_path(config.process_points, config.process_dimension, beta, rng)
         distances = pairwise_distances(path)
-        ours = ph_dimension(distances=distances, **settings).dimension
+        ours = estimated(config, sizes, seed, distances=distances).dimension
         rows.append([ours, *(estimate(distances=distances) for estimate in ESTIMATORS.values())])
     return {
         "beta": np.array(config.betas),
-        "estimators": np.array(["persistent homology", *ESTIMATORS]),
+        "estimator": np.array(["persistent homology", *ESTIMATORS]),
         "estimates": np.array(rows).T,
     }
 
@@ -130,34 +128,21 @@ def diffusion_processes(config, *, seed, device):
 @experiment
 def exhausted_paths(config, *, seed, device):
     """Brownian paths, of dimension 2, measured with subsets that take a small or a large part of their points."""
-    sizes = np.array(config.noise_sizes)
-    paths = {
-        n: stable_ou_path(n, config.process_dimension, 2.0, np.random.default_rng([seed, n]))
-        for n in sorted({n for n, _ in config.exhaustion})
-    }
-    settings = {"repeats": config.repeats, "seed": seed}
-    dimensions = [
-        ph_dimension(paths[n], sizes=range(*(factor * sizes)), **settings).dimension
-        for n, factor in config.exhaustion
-    ]
-    points, factors = np.array(config.exhaustion).T
-    return {
-        "points": points,
-        "largest": factors * range(*sizes)[-1],
-        "dimension": np.array(dimensions),
-    }
+    sizes, rows = np.array(config.noise_sizes), []
+    for n, factor in config.exhaustion:
+        path = stable_ou_path(n, config.process_dimension, 2.0, np.random.default_rng([seed, n]))
+        dimension = estimated(config, range(*(factor * sizes)), seed, path).dimension
+        rows.append({"points": n, "largest": factor * range(*sizes)[-1], "dimension": dimension})
+    return columns(rows)
 
 
 @experiment(seeds="one_seed")
 def noise_of_one_draw(config, *, seed, device):
     """How far estimates on one fixed cloud spread when only the subsets are drawn again, with 1 and 10 repeats."""
     distances = pairwise_distances(CLOUDS["cube_2"].sample(config.noise_points, seed))
-    sizes, repeats = range(*config.noise_sizes), (1, 10)
-    draws = [
-        [
-            ph_dimension(distances=distances, sizes=sizes, repeats=r, seed=[seed, r, draw]).dimension
-            for draw in range(config.noise_draws)
-        ]
-        for r in repeats
-    ]
-    return {"repeats": np.array(repeats), "dimensions": np.array(draws)}
+    rows = []
+    for repeats in (1, 10):
+        options = {"distances": distances, "sizes": range(*config.noise_sizes), "repeats": repeats}
+        each = [ph_dimension(**options, seed=[seed, repeats, draw]) for draw in range(config.noise_draws)]
+        rows.append({"repeats": repeats, "dimensions": [one.dimension for one in each]})
+    return columns(rows)

@@ -1,5 +1,6 @@
 """What the chapter runs on networks. Each experiment returns all that its figures and claims need."""
 
+from functools import partial
 from itertools import product
 from typing import NamedTuple
 
@@ -9,25 +10,25 @@ from torch.nn.functional import cross_entropy
 from torch.nn.utils import vector_to_parameters
 
 from loupe.data import load
-from loupe.data.images import Images
+from loupe.data.images import Images, standardized
 from loupe.experiment import experiment
+from loupe.experiment.results import columns
 from loupe.networks import alexnet, fully_connected, lenet
+from loupe.papers.ph_dimension.experiments import estimated
 from loupe.topology import (
     ESTIMATORS,
     DimensionPenalty,
+    best_plane,
     lifetime_sum,
     loss_distances,
     pairwise_distances,
-    persistence_diagrams,
     ph_dimension,
     positive_magnitude,
     spanning_tree,
     surrogate_paths,
 )
-from loupe.training import Batches, TrajectoryRecorder, accuracy, flat_parameters, logits_of, train
+from loupe.training import Batches, TrajectoryRecorder, accuracy, flat_parameters, logits_of, losses_at, train
 
-PICTURE_POINTS = 250  # rows of the distance matrix that is stored for the pictures of one run
-GRID_PICTURE_POINTS = 100  # and of each run of the grid
 SUBSET_SEED = 0  # draws the training images, the same for every network
 
 
@@ -35,20 +36,14 @@ SUBSET_SEED = 0  # draws the training images, the same for every network
 def training_path(config, *, seed, device, work):
     """The last iterates of a small network trained by plain SGD, and their shape."""
     path = _train(config, config.path_case, config.image_count, seed, device, work)
-    edges, lengths = spanning_tree(distances=path.distances)
-    sizes = range(*config.path_sizes)
-    one_draws = [
-        ph_dimension(distances=path.distances, sizes=sizes, legacy_seed=s).dimension for s in range(50)
-    ]
+    draw = partial(ph_dimension, distances=path.distances, sizes=range(*config.path_sizes))
     return {
         **path.outcome,
         **_roughness(path.distances, config, seed),
-        **_pictures(path.distances, PICTURE_POINTS),
         "losses": path.losses,
-        "one_draw_dimensions": np.array(one_draws),
-        "edges": edges.astype(np.int32),
-        "lengths": lengths,
-        "plane": _best_plane(path.distances).astype(np.float32),
+        "one_draw_dimensions": np.array([draw(legacy_seed=one).dimension for one in range(50)]),
+        "edges": spanning_tree(distances=path.distances)[0].astype(np.int32),
+        "plane": best_plane(path.distances).astype(np.float32),
     }
 
 
@@ -67,24 +62,21 @@ def gap_grid(config, *, seed, device, work):
     """
     cells = list(product(config.grid_cases, config.grid_learning_rates, config.grid_batches))
     case, rate, batch = cells[seed % len(cells)]
-    options = {"learning_rate": rate, "batch": batch, "shuffle": config.shuffle}
-    path = _train(config, case, config.image_count, seed, device, work, **options)
-    cell = {"case": case, "learning_rate": rate, "batch": batch}
+    cell = {"learning_rate": rate, "batch": batch}
+    path = _train(config, case, config.image_count, seed, device, work, shuffle=config.shuffle, **cell)
+    found = {"case": case} | cell | path.outcome
     if path.distances is None:
-        return cell | path.outcome  # it counts among the runs, and has no dimension
-    in_losses = loss_distances(_losses_of_iterates(path, config.loss_samples))
-    scale = np.sqrt(len(path.images.x))
-    settings = {"sizes": range(*config.path_sizes), "repeats": config.repeats, "seed": seed}
+        return found  # it counts among the runs, and has no dimension
+    iterates = (path.recorder.rows[k] for k in path.recorder.order)
+    samples = (part[: config.loss_samples] for part in (path.images.x, path.images.y))
+    in_losses = loss_distances(losses_at(path.network, iterates, *samples))
+    for where, distances in (("", path.distances), ("_in_losses", in_losses)):
+        found[f"lifetime_sum{where}"] = lifetime_sum(distances=distances)
+        found[f"positive_magnitude{where}"] = positive_magnitude(distances, np.sqrt(len(path.images.x)))
     return {
-        **cell,
-        **path.outcome,
+        **found,
         **_roughness(path.distances, config, seed),
-        **_pictures(path.distances, GRID_PICTURE_POINTS),
-        "dimension_in_losses": ph_dimension(distances=in_losses, **settings).dimension,
-        "lifetime_sum": lifetime_sum(distances=path.distances),
-        "lifetime_sum_in_losses": lifetime_sum(distances=in_losses),
-        "positive_magnitude": positive_magnitude(path.distances, scale),
-        "positive_magnitude_in_losses": positive_magnitude(in_losses, scale),
+        "dimension_in_losses": _dimension(in_losses, config, seed),
         "final_norm": np.linalg.norm(path.last.astype(np.float64)),
         "diameter": path.distances.max(),
     }
@@ -94,15 +86,11 @@ def gap_grid(config, *, seed, device, work):
 def regularised(config, *, seed, device, work):
     """E4: training with the dimension of the latest iterates in the loss, and without, from the same start."""
     images = _images(config.penalty_data, config.penalty_images, device)
-    arms = [
-        _train_regularised(config, weight, images, seed, device, work / f"weight-{weight}")
-        for weight in config.penalty_weights
-    ]
-    return {
-        "data": images.name,
-        "weights": np.array(config.penalty_weights),
-        **{name: np.array([arm[name] for arm in arms]) for name in arms[0]},
-    }
+    rows = (
+        {"weight": one} | _train_regularised(config, one, images, seed, device, work / f"weight-{one}")
+        for one in config.penalty_weights
+    )
+    return {"data": images.name} | columns(rows)
 
 
 @experiment(seeds="adversarial_seeds")
@@ -110,41 +98,31 @@ def adversarial_start(config, *, seed, device, work):
     """E7: training from the weights of a network that has memorized random labels, and from random weights."""
 
     def arm(name, **options):
-        task = (config.adversarial_case, config.adversarial_images)
-        options["learning_rate"] = config.adversarial_learning_rate
-        return _train(config, *task, seed, device, work / name, **options)
+        task = (config.adversarial_case, config.adversarial_images, seed, device, work / name)
+        return _train(config, *task, learning_rate=config.adversarial_learning_rate, **options)
 
-    memorised = arm("random labels", random_labels=True)
-    starts = {"random": None, "adversarial": memorised.last}
-    memorised_accuracy = memorised.outcome["train_accuracy"]
-    del memorised  # and with it its iterates: one run at a time in memory
-    outcomes = []
-    for name, start in starts.items():
+    def row(name, start):
         path = arm(name, start=start)
-        outcomes.append(path.outcome | _roughness(path.distances, config, seed))
-        del path
+        found = path.outcome | _roughness(path.distances, config, seed)
+        return {"start": name} | {value: found[value] for value in kept}
+
     kept = ("converged", "steps", "train_accuracy", "test_accuracy", "train_loss", "test_loss", "dimension")
-    return {
-        "case": config.adversarial_case,
-        "starts": np.array(list(starts)),
-        "memorised": memorised_accuracy,
-        **{name: np.array([outcome[name] for outcome in outcomes]) for name in kept},
-    }
+    memorised = arm("random labels", random_labels=True)
+    adversarial, accuracy = memorised.last, memorised.outcome["train_accuracy"]
+    del memorised  # and with it its iterates: one run at a time in memory
+    rows = [row("random", None), row("adversarial", adversarial)]
+    return {"case": config.adversarial_case, "memorised": accuracy} | columns(rows)
 
 
 # --- training -----------------------------------------------------------------------------------------------
 
 
 class TrainingPath(NamedTuple):
-    """A trained network with its last iterates: ``rows[order]`` is in the order of time.
-
-    A run that diverged, or stood still, has no distances.
-    """
+    """A trained network with its last iterates and, unless it diverged or stood still, the distances between them."""
 
     network: torch.nn.Module
     images: "Tensors"
-    rows: np.ndarray
-    order: np.ndarray | None
+    recorder: TrajectoryRecorder
     losses: np.ndarray
     outcome: dict
     distances: np.ndarray | None
@@ -152,27 +130,18 @@ class TrainingPath(NamedTuple):
     @property
     def last(self):
         """The weights at the end, shape (P,), float32."""
-        return np.array(self.rows[self.order[-1]])
+        return np.array(self.recorder.rows[self.recorder.order[-1]])
 
 
 def _network(kind, images, width):
     """A network by its name in the paper, for images (channels, height, width) of ten classes."""
-    channels, size, _ = images.x.shape[1:]
-    inputs = images.x[0].numel()
-    networks = {
-        "fcn-5": lambda: fully_connected([inputs, *[width] * 4, 10]),
-        "fcn-7": lambda: fully_connected([inputs, *[width] * 6, 10]),
-        "fcn-cifar": lambda: fully_connected([inputs, 1024, 512, 64, 64, 10], bias=True),
-        "alexnet": lambda: alexnet(channels, size),
-        "lenet": lambda: lenet(channels, size),
-    }
-    return networks[kind]()
+    if kind in (convolutional := {"alexnet": alexnet, "lenet": lenet}):
+        return convolutional[kind](*images.x.shape[1:3])
+    hidden = {"fcn-5": [width] * 4, "fcn-7": [width] * 6, "fcn-cifar": [1024, 512, 64, 64]}[kind]
+    return fully_connected([images.x[0].numel(), *hidden, 10], bias=kind == "fcn-cifar")
 
 
-def _train(
-    config, case, count, seed, device, work, *, shuffle=True, random_labels=False,
-    start=None, **changes,
-):  # fmt: skip
+def _train(config, case, count, seed, device, work, shuffle=True, random_labels=False, start=None, **changes):
     """Plain SGD until every training image is classified correctly, and the distances between its last iterates."""
     settings = config.training.model_copy(update=changes)
     name, kind = case.split()
@@ -189,11 +158,10 @@ def _train(
     def converged(run):
         return run.step >= config.iterates and run.metrics.get("accuracy") == 1
 
-    order = {"size": settings.batch, "seed": seed, "shuffle": shuffle}
+    batches = Batches(images.x, images.y, size=settings.batch, seed=seed, shuffle=shuffle)
     trained = train(
-        network, _cross_entropy, Batches(images.x, images.y, **order), settings, seed=seed,
-        device=device, work=work / "run", evaluate=evaluate, hooks=[recorder, converged],
-        may_diverge=True,
+        network, _cross_entropy, batches, settings, seed=seed, device=device, work=work / "run", evaluate=evaluate,
+        hooks=[recorder, converged], may_diverge=True,
     )  # fmt: skip
     diverged = trained.outcome == "diverged"
     outcome = {
@@ -203,14 +171,12 @@ def _train(
         "converged": not diverged and bool(trained.history["accuracy"][-1] == 1),
         **_scores(network, images),
     }
-    order = distances = None
+    distances = None
     if not diverged:
-        order = recorder.order
-        distances = pairwise_distances(recorder.rows)[np.ix_(order, order)]
+        distances = pairwise_distances(recorder.rows)[np.ix_(recorder.order, recorder.order)]
         if np.median(distances.diagonal(1)) == 0:
             distances = None  # a network whose units have all died stands still
-    path = (recorder.rows, order, trained.losses, outcome, distances)
-    return TrainingPath(network, images, *path)
+    return TrainingPath(network, images, recorder, trained.losses, outcome, distances)
 
 
 def _train_regularised(config, weight, images, seed, device, work):
@@ -223,17 +189,15 @@ def _train_regularised(config, weight, images, seed, device, work):
     def evaluate(network):
         dimension = np.nan
         if penalty.steps >= penalty.window:
-            settings = {"sizes": penalty.sizes, "repeats": config.repeats, "seed": seed}
-            dimension = ph_dimension(distances=penalty.distances(), **settings).dimension
+            dimension = estimated(config, penalty.sizes, seed, distances=penalty.distances()).dimension
         return _scores(network, images) | {"dimension": dimension}
 
     trained = train(
         network, PenalisedLoss(weight, penalty), (images.x, images.y), config.penalty_training,
         seed=seed, device=device, work=work / "run", evaluate=evaluate,
     )  # fmt: skip
-    of_the_run = ("step", "loss", "gradient_norm", "learning_rate", "seconds")
-    measured = {name: values for name, values in trained.history.items() if name not in of_the_run}
-    return {"steps": trained.history["step"], **measured}
+    measured = ("train_accuracy", "train_loss", "test_accuracy", "test_loss", "dimension")
+    return {"steps": trained.history["step"]} | {name: trained.history[name] for name in measured}
 
 
 class PenalisedLoss:
@@ -258,8 +222,7 @@ class PenalisedLoss:
 
 
 def _cross_entropy(network, batch, generator):
-    x, y = batch
-    return cross_entropy(network(x), y)
+    return cross_entropy(network(batch[0]), batch[1])
 
 
 def _scores(network, images):
@@ -270,18 +233,6 @@ def _scores(network, images):
         scores[f"{part}_accuracy"] = (logits.argmax(dim=1) == y).double().mean().item()
         scores[f"{part}_loss"] = cross_entropy(logits.double(), y).item()
     return scores
-
-
-def _losses_of_iterates(path, samples):
-    """Cross-entropy of every iterate on the first training images, shape (K, samples), float64."""
-    x, y = path.images.x[:samples], path.images.y[:samples]
-    losses = np.empty((len(path.order), len(x)))
-    for k, row in enumerate(path.order):
-        weights = torch.from_numpy(np.array(path.rows[row])).to(x.device)
-        vector_to_parameters(weights, path.network.parameters())
-        logits = logits_of(path.network, x).double()
-        losses[k] = cross_entropy(logits, y, reduction="none").cpu().numpy()
-    return losses
 
 
 # --- images -------------------------------------------------------------------------------------------------
@@ -303,9 +254,7 @@ def _images(name, count, device, random_labels=False):
     rng = np.random.default_rng(SUBSET_SEED)
     chosen = rng.permutation(len(data.x_train))[:count]
     labels = rng.integers(len(data.classes), size=len(chosen)) if random_labels else data.y_train[chosen]
-    x, x_test = (_channels_first(images) for images in (data.x_train[chosen], data.x_test))
-    mean, deviation = (f(x, axis=(0, 2, 3), keepdims=True) for f in (np.mean, np.std))
-    x, x_test = (x - mean) / deviation, (x_test - mean) / deviation
+    x, x_test = standardized(data.x_train[chosen], data.x_test)
     arrays = (x, labels.astype(np.int64), x_test, data.y_test.astype(np.int64))
     return Tensors(data.variant, *(torch.from_numpy(one).to(device) for one in arrays))
 
@@ -322,44 +271,21 @@ def _random_images(count):
     return Images(x[:count], y[:count], x[count:], y[count:], tuple("0123456789"), "generated noise")
 
 
-def _channels_first(images):
-    scaled = images.astype(np.float32)
-    return scaled[:, None] if scaled.ndim == 3 else np.ascontiguousarray(scaled.transpose(0, 3, 1, 2))
-
-
 # --- measuring a path ---------------------------------------------------------------------------------------
+
+
+def _dimension(distances, config, seed):
+    return estimated(config, range(*config.path_sizes), seed, distances=distances).dimension
 
 
 def _roughness(distances, config, seed):
     """Dimensions of a path: by persistent homology, by other estimators, and of null models of its steps."""
-    settings = {"sizes": range(*config.path_sizes), "repeats": config.repeats, "seed": seed}
-    estimate = ph_dimension(distances=distances, **settings)
-    surrogates = {
-        name: ph_dimension(distances=changed, **settings).dimension
-        for name, changed in surrogate_paths(distances, np.random.default_rng(seed)).items()
-    }
-    fitted = ("dimension", "standard_error", "slope", "intercept", "sizes", "lifetime_sums")
+    nulls = surrogate_paths(distances, np.random.default_rng(seed))
     return {
-        **{name: getattr(estimate, name) for name in fitted},
-        "competitors": np.array([estimate(distances=distances) for estimate in ESTIMATORS.values()]),
-        "competitor_names": np.array(list(ESTIMATORS)),
-        "surrogates": np.array(list(surrogates)),
-        "surrogate_dimensions": np.array(list(surrogates.values())),
+        "dimension": _dimension(distances, config, seed),
+        "estimator": np.array(list(ESTIMATORS)),
+        "estimates": np.array([estimate(distances=distances) for estimate in ESTIMATORS.values()]),
+        "null_model": np.array(list(nulls)),
+        "null_dimension": np.array([_dimension(changed, config, seed) for changed in nulls.values()]),
         "step_lengths": distances.diagonal(1),
     }
-
-
-def _pictures(distances, points):
-    """A thinned distance matrix and its persistence diagrams."""
-    thin = np.linspace(0, len(distances) - 1, min(points, len(distances))).astype(int)
-    part = distances[np.ix_(thin, thin)]
-    h0, h1 = persistence_diagrams(distances=part)
-    return {"picture_steps": thin, "picture": part.astype(np.float32), "h0": h0, "h1": h1}
-
-
-def _best_plane(distances):
-    """Coordinates (n, 2) of the points in the plane that holds most of their spread, from distances alone."""
-    squares = distances**2
-    rows = squares.mean(axis=1, keepdims=True)
-    values, vectors = np.linalg.eigh(-(squares - rows - rows.T + squares.mean()) / 2)
-    return vectors[:, -2:][:, ::-1] * np.sqrt(np.maximum(values[-2:][::-1], 0))

@@ -1,23 +1,13 @@
-"""Figures and tables of sets, of processes and of training paths, drawn from stored results alone."""
+"""Figures and tables of sets and processes, drawn from stored results alone, and of what estimates cost."""
 
 import numpy as np
-from matplotlib.collections import LineCollection
 
 from loupe.experiment.claims import t_interval
 from loupe.experiment.render import score_table, table
+from loupe.experiment.results import row
 from loupe.papers.drawing import Picture, band, bench_table, drawn_from
-from loupe.plotting import (
-    BLACK,
-    MUTED,
-    SERIES,
-    STEPS,
-    TRUTH,
-    figure,
-    filtration_slider,
-    log_axis,
-    series,
-    thumbnail_axes,
-)
+from loupe.papers.ph_dimension.figures_networks import draw_path
+from loupe.plotting import BLACK, SERIES, TRUTH, figure, filtration_slider, log_axis, series, thumbnail_axes
 from loupe.topology import CLOUDS, spanning_tree
 
 SLOPE_CLOUDS = ("cube_3", "cube_2", "sierpinski")
@@ -39,22 +29,21 @@ def filtration(points=60, seed=4):
 def slopes(found):
     """Lifetime sums against subset size for three clouds, and the fitted lines."""
     run = found.runs.first
-    names, sizes = list(run["clouds"]), run["sizes"]
+    sizes, fitted = run["sizes"], ("lifetime_sums", "intercept", "slope", "dimension")
     sheet, axes = figure(height=3.6)
-    for rank, name in enumerate(name for name in SLOPE_CLOUDS if name in names):
-        k = names.index(name)
-        axes.plot(sizes, run["lifetime_sums"][k].mean(axis=1), linestyle="none", **series(rank))
-        line = np.exp(run["intercept"][k]) * sizes ** run["slope"][k]
+    for rank, name in enumerate(name for name in SLOPE_CLOUDS if name in run["cloud"]):
+        sums, intercept, slope, dimension = (row(run, value, cloud=name) for value in fitted)
+        axes.plot(sizes, sums.mean(axis=1), linestyle="none", **series(rank))
+        line = np.exp(intercept) * sizes**slope
         axes.plot(sizes, line, color=SERIES[rank].colour, linewidth=1)
-        label = f"{CLOUDS[name].label}\nslope {run['slope'][k]:.2f}\ndimension {run['dimension'][k]:.2f}"
+        label = f"{CLOUDS[name].label}\nslope {slope:.2f}\ndimension {dimension:.2f}"
         place = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
         axes.annotate(label, (sizes[-1], line[-1]), color=SERIES[rank].colour, **place)
     axes.set_xlim(sizes[0] * 0.93, sizes[-1] * 1.85)
     axes.margins(y=0.12)
     log_axis(axes, "xy")
-    axes.set(
-        xlabel="points in the subset, n", ylabel="lifetime sum E₁(n)", title="The slope gives the dimension"
-    )
+    axes.set(xlabel="points in the subset, n", ylabel="lifetime sum E₁(n)")
+    axes.set_title("The slope gives the dimension")
     return Picture(
         sheet,
         "Three straight lines on log-log axes: steepest for the cube, then the square, then the Sierpinski triangle.",
@@ -66,16 +55,15 @@ def slopes(found):
 @drawn_from("known_dimensions", what="the dimension of known sets")
 def dimensions(found):
     """Estimated against true dimension for every cloud."""
-    run, values = found.runs.first, found.runs["dimension"]
-    truth = run["truth"]
+    truth = found.runs.first["truth"]
     order = np.argsort(truth, kind="stable")
     sheet, axes = figure(height=0.27 * len(order) + 1.2)
     tick = {"marker": "|", "color": BLACK, "markersize": 11, "markeredgewidth": 1.6, "linestyle": "none"}
-    for row, k in enumerate(order):
-        axes.plot(truth[k], row, **tick)
-        axes.plot(t_interval(values[:, k]), [row, row], color=SERIES[0].colour, linewidth=2.5)
-        axes.plot(values[:, k].mean(), row, **series(0))
-    axes.set_yticks(range(len(order)), [CLOUDS[run["clouds"][k]].label for k in order])
+    for height, (true, values) in enumerate(zip(truth[order], found.runs["dimension"].T[order], strict=True)):
+        axes.plot(true, height, **tick)
+        axes.plot(t_interval(values), [height, height], color=SERIES[0].colour, linewidth=2.5)
+        axes.plot(values.mean(), height, **series(0))
+    axes.set_yticks(range(len(order)), [CLOUDS[name].label for name in found.runs.first["cloud"][order]])
     axes.set_xscale("log", base=2)
     axes.set_xticks([0.5, 1, 2, 3, 5, 10], ["0.5", "1", "2", "3", "5", "10"])
     axes.set_xlim(min(0.45, truth.min() * 0.8), truth.max() * 1.25)
@@ -93,13 +81,12 @@ def dimensions(found):
 @drawn_from("diffusion_processes", what="the dimension of diffusion processes")
 def processes(found):
     """How far each estimate is from the stable index."""
-    run = found.runs.first
-    beta, errors = run["beta"], found.runs["estimates"] - run["beta"]
+    runs, beta = found.runs, found.runs.first["beta"]
     sheet, axes = figure(height=3.7)
     axes.axhline(0, **TRUTH)
-    for rank, name in enumerate(run["estimators"]):
-        if not str(name).startswith("PCA"):
-            band(axes, beta, errors[:, rank], rank, label=name, marker=SERIES[rank].marker)
+    for rank, name in enumerate(runs.first["estimator"][:-1]):
+        errors = row(runs, "estimates", estimator=name) - beta
+        band(axes, beta, errors, rank, label=name, marker=SERIES[rank].marker)
     axes.set(xlabel="stable index β, the true dimension", ylabel="estimate minus truth")
     axes.set_title("Every estimator is too high on average")
     axes.margins(y=0.25)
@@ -123,57 +110,10 @@ def exhaustion_table(found):
     return score_table(head, rows, digits=2)
 
 
-# --- training paths -----------------------------------------------------------------------------------------
-
-
-@drawn_from("training_path", what="the training path", seeds="first")
-def training(found):
-    """A training run: its loss, and its last iterates with their spanning tree in the plane that fits them best."""
-    run = found.runs.first
-    sheet, (top, bottom) = figure(height=6.6, rows=2, height_ratios=(2, 3))
-    window = max(1, len(run["losses"]) // 200)
-    smooth = np.convolve(run["losses"], np.ones(window) / window, mode="valid")
-    top.plot(np.arange(len(smooth)) + window, smooth, color=SERIES[0].colour)
-    log_axis(top, "y")
-    end, kept, colour = run["steps"], len(run["plane"]), SERIES[1].colour
-    top.axvspan(end - kept, end, color=colour, alpha=0.15, linewidth=0)
-    top.annotate("kept", (end - kept / 2, smooth.max()), ha="center", va="top", color=colour)
-    top.set(xlabel="step", ylabel="training loss", title="A network learns …")
-    dots = _draw_path(bottom, run, size=6)
-    bottom.set(
-        xlabel="first principal direction", ylabel="second", title="… and its last iterates form this path"
-    )
-    sheet.colorbar(dots, ax=bottom, label="step within the window", shrink=0.9)
-    return Picture(
-        sheet,
-        "Above, a training loss that falls over the steps, with the last steps shaded. Below, the iterates as a bent "
-        "ribbon of dots that changes color with time, joined by a tree.",
-        f"Above: training loss (running mean over {window} steps). Below: the last {kept} iterates, {run['parameters']:,} "
-        "weights each, projected onto the plane that holds most of their spread; lines are the spanning tree of their true "
-        f"distances. Data: {run['data']}.",
-    )
-
-
-def _draw_path(axes, run, size):
-    plane = run["plane"]
-    axes.add_collection(LineCollection(plane[run["edges"]], colors=MUTED, linewidths=0.8, zorder=1))
-    axes.set_aspect("equal", adjustable="datalim")
-    return axes.scatter(*plane.T, c=np.arange(len(plane)), cmap=STEPS, s=size, zorder=2)
-
-
-@drawn_from("training_path", what="the training path")
-def surrogate_table(found):
-    """The lowest and highest dimension of training paths, and of paths that share one property with each of them."""
-    names = ("the path itself", *map(str, found.runs.first["surrogates"]))
-    each = [found.runs["dimension"], *found.runs["surrogate_dimensions"].T]
-    rows = [(name, f"{one.min():.2f}", f"{one.max():.2f}") for name, one in zip(names, each, strict=True)]
-    return table((f"path, {found.label}", "lowest", "highest"), rows, numeric=True)
-
-
 def thumbnail(chapter, target):
     """The path of the first training run with its tree, without axes, for the landing page."""
     with thumbnail_axes(target) as axes:
-        _draw_path(axes, chapter.stored["training_path"].first, size=50)
+        draw_path(axes, chapter.stored["training_path"].first, size=50)
 
 
 # --- speed --------------------------------------------------------------------------------------------------
@@ -181,12 +121,10 @@ def thumbnail(chapter, target):
 
 def lifetime_costs(bench):
     """CPU time of the routes to the lifetimes of a distance matrix, on one thread."""
-    seconds = {}
-    for row in bench["rows"]:
-        if row["task"] == "H0 lifetimes":
-            seconds.setdefault(row["method"], {})[row["n"]] = f"{1000 * row['seconds']:.3g}"
-    sizes = list(next(iter(seconds.values())))
-    rows = [(method, *(one.get(n, "not run") for n in sizes)) for method, one in seconds.items()]
+    found = [one for one in bench["rows"] if one["task"] == "H0 lifetimes"]
+    times = {(one["method"], one["n"]): f"{1000 * one['seconds']:.3g}" for one in found}
+    methods, sizes = (dict.fromkeys(each) for each in zip(*times, strict=True))
+    rows = [(method, *(times.get((method, n), "not run") for n in sizes)) for method in methods]
     return table(("milliseconds", *(f"n = {n}" for n in sizes)), rows, numeric=True)
 
 

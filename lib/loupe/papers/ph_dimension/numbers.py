@@ -1,13 +1,13 @@
 """The numbers in the chapter's paragraphs, by name, each from the largest preset that has its results."""
 
 import numpy as np
-from scipy.stats import norm, spearmanr
+from scipy.stats import norm
 
 from loupe.experiment.render import over_seeds
-from loupe.experiment.results import find, stored_at
-from loupe.metrics import kendall, partial_kendall
-from loupe.papers.ph_dimension.claims import gap_at_accuracy
-from loupe.papers.ph_dimension.claims_grid import grids, tau_over_cells
+from loupe.experiment.results import find, row, stored_at
+from loupe.metrics import kendall
+from loupe.papers.ph_dimension.claims import OURS, error_made, error_of_constant, order_found, penalty_arms
+from loupe.papers.ph_dimension.claims_grid import MEASURES, accuracy_gap, by_cell, grids, tau_over_cells
 from loupe.topology.dimension import dimension_from_slope, fit_power_law
 
 FLAT = ("circle", "cube_1", "sphere", "flat_torus", "torus", "cube_2", "swiss_roll", "cube_3", "sierpinski")
@@ -22,18 +22,18 @@ def numbers(chapter):
 
 def _sets(chapter):
     found, identities = find(chapter, ("known_dimensions",)), find(chapter, ("identities",))
-    truth, names, exact = found.runs.first["truth"], list(found.runs.first["clouds"]), identities.runs.first
-    off = np.abs(found.runs["dimension"].mean(axis=0) / truth - 1)
-    small = stored_at(chapter, "known_dimensions", "cpu")
-    cube = names.index("cube_10")
+    exact, runs = identities.runs.first, found.runs
+    smooth = [(row(runs, "dimension", cloud=one) / row(runs, "truth", cloud=one)).mean() - 1 for one in FLAT]
+    cube, small = (
+        over_seeds(row(each, "dimension", cloud="cube_10"), 2)
+        for each in (runs, stored_at(chapter, "known_dimensions", "cpu"))
+    )
     return {
         "route_gap": exact["route_gaps"].max(), "closed_error": exact["closed_form_errors"].max(),
-        "embedding": identities.settings.embedding_dimension, "cloud_kinds": len(names),
+        "embedding": identities.settings.embedding_dimension, "cloud_kinds": len(runs.first["cloud"]),
         "ambient_gap": abs(exact["plane_dimension"] - exact["embedded_dimension"]),
-        "cloud_points": found.settings.cloud_points, "smooth_error": max(off[names.index(name)] for name in FLAT),
-        "cube_10": over_seeds(found.runs["dimension"][:, cube], 2),
-        "cube_10_small": over_seeds(small["dimension"][:, list(small.first["clouds"]).index("cube_10")], 2),
-        "cantor_low": _cantor(4, 10), "cantor_high": _cantor(8, 14),
+        "cloud_points": found.settings.cloud_points, "smooth_error": np.abs(smooth).max(),
+        "cube_10": cube, "cube_10_small": small, "cantor_low": _cantor(4, 10), "cantor_high": _cantor(8, 14),
     }  # fmt: skip
 
 
@@ -47,57 +47,48 @@ def _cantor(first, last, alpha=0.5):
 
 def _processes(chapter):
     found = find(chapter, ("diffusion_processes",))
-    beta, names = found.runs.first["beta"], ("ph", "two_nn", "mle", "correlation", "pca")
-    error = np.abs(found.runs["estimates"] - beta).mean(axis=-1)
-    rho = [[spearmanr(beta, one).statistic for one in run] for run in found.runs["estimates"][:, :3]]
+    runs = found.runs
     return {
-        "betas": len(beta), "process_paths": len(found.runs), "process_points": found.settings.process_points,
-        "error_constant": np.abs(beta - beta.mean()).mean(),
-        **{f"error_{name}": over_seeds(error[:, k], 2) for k, name in enumerate(names)},
-        **{f"rho_{name}": over_seeds(column, 3) for name, column in zip(names, zip(*rho, strict=True), strict=False)},
+        "betas": len(runs.first["beta"]), "process_paths": len(runs), "process_points": found.settings.process_points,
+        "rho_ph": over_seeds(order_found(runs, OURS), 3), "rho_mle": over_seeds(order_found(runs, "MLE (k = 10)"), 3),
+        "error_ph": over_seeds(error_made(runs, OURS), 2), "error_constant": error_of_constant(runs),
+        "error_correlation": over_seeds(error_made(runs, "correlation"), 2),
     }  # fmt: skip
 
 
 def _paths(chapter):
     found, noise = find(chapter, ("training_path", "fixed_order")), find(chapter, ("noise_of_one_draw",))
     shuffled, ordered = found["training_path"], found["fixed_order"]
-    one, ten = noise.runs.first["dimensions"].std(axis=1, ddof=1)
+    one, ten = (row(noise.runs.first, "dimensions", repeats=repeats).std(ddof=1) for repeats in (1, 10))
     draws = shuffled["one_draw_dimensions"]
     between, within = draws.mean(axis=1).var(ddof=1), draws.var(axis=1, ddof=1).mean()
     z = norm.ppf(0.975) + norm.ppf(0.8)
     return {
         "images": found.settings.image_count, "window": found.settings.iterates, "noise_ratio": one / ten,
-        "path_low": shuffled["dimension"].min(), "path_high": shuffled["dimension"].max(),
         "shuffled_dimension": over_seeds(shuffled["dimension"], 2),
         "ordered_dimension": over_seeds(ordered["dimension"], 2),
-        "order_gap": over_seeds(_gap(ordered) - _gap(shuffled), 1),
+        "order_gap": over_seeds(100 * (accuracy_gap(ordered) - accuracy_gap(shuffled)), 1),
         "sd_runs": between**0.5, "sd_draws": within**0.5,
         "runs_needed": 2 * z**2 * (between + within) / DETECTED**2,
     }  # fmt: skip
 
 
-def _gap(runs):
-    """Training minus test accuracy, in points."""
-    return 100 * (runs["train_accuracy"] - runs["test_accuracy"])
-
-
 def _grid(chapter):
     found = find(chapter, ("gap_grid",))
-    grid = grids(found.runs)[0]
-    cells, share = grid.cells, found.settings.iterates / grid.measures["steps taken"]
-    tau = {name: kendall(column, cells.gap) for name, column in cells.measures.items()}
-    loss = {name: kendall(column, cells.loss_gap) for name, column in cells.measures.items()}
-    interval = tau_over_cells("", cells)
-    fast = share[(grid.batch == grid.batch.max()) & (grid.rate >= np.unique(grid.rate)[-2])]
-    given = {name: partial_kendall(cells.dimension, cells.gap, getattr(cells, name), draws=1).tau
-             for name in ("rate", "batch", "ratio")}  # fmt: skip
+    grid = next(iter(grids(found.runs).values()))
+    cells, share = by_cell(grid), found.settings.iterates / grid["steps"]
+    loss = {name: kendall(cells[name], cells["loss_gap"]) for name in MEASURES}
+    tau, rates, large = tau_over_cells("", grid), np.unique(grid["learning_rate"]), grid["batch"].max()
+    fast = share[(grid["batch"] == large) & (grid["learning_rate"] >= rates[-2])]
+    given = {name: tau_over_cells("", grid, column).value
+             for name, column in (("rate", "learning_rate"), ("batch", "batch"), ("ratio", "ratio"))}  # fmt: skip
     return {
-        "grid_runs": len(found.runs), "grid_cells": len(cells.gap), "grid_cap": found.settings.training.steps,
-        "unfinished": int((~grid.converged).sum()), "tau": tau["PH dimension"], "tau_ratio": tau["lr / batch"],
-        "tau_low": interval.low, "tau_high": interval.high, "tau_loss": loss["PH dimension"],
-        "tau_loss_most": max(map(abs, loss.values())),
-        "small_batch": int(grid.batch.min()), "large_batch": int(grid.batch.max()),
-        "small_share": share[grid.batch == grid.batch.min()].mean(),
+        "grid_runs": len(found.runs), "grid_cells": len(cells["gap"]), "grid_cap": found.settings.training.steps,
+        "unfinished": int((~grid["converged"]).sum()), "tau": tau.value, "tau_low": tau.low, "tau_high": tau.high,
+        "tau_ratio": kendall(cells["ratio"], cells["gap"]),
+        "tau_loss": loss["dimension"], "tau_loss_most": max(map(abs, loss.values())),
+        "small_batch": int(grid["batch"].min()), "large_batch": int(large),
+        "small_share": share[grid["batch"] == grid["batch"].min()].mean(),
         "large_share_low": fast.min(), "large_share_high": fast.max(),
         **{f"given_{name}": value for name, value in given.items()},
     }  # fmt: skip
@@ -105,23 +96,21 @@ def _grid(chapter):
 
 def _penalty(chapter):
     found = find(chapter, ("regularised",))
-    runs, train, gap = found.runs, 100 * found.runs["train_accuracy"], _gap(found.runs)
-    early = [gap_at_accuracy(a[0], g[0], a[1, -1]) for a, g in zip(train, gap, strict=True)]
+    (gap, penalised), (dimension, raised), (train, slower), early = penalty_arms(found.runs)
     return {
-        "gap_drop": over_seeds(gap[:, 0, -1] - gap[:, 1, -1], 1), "early_drop": over_seeds(gap[:, 0, -1] - early, 1),
-        "train_drop": over_seeds(train[:, 0, -1] - train[:, 1, -1], 1),
-        "dimension_rise": over_seeds(runs["dimension"][:, 1, -1] - runs["dimension"][:, 0, -1], 2),
+        "gap_drop": over_seeds(100 * (gap - penalised), 1), "early_drop": over_seeds(100 * (gap - early), 1),
+        "train_drop": over_seeds(100 * (train - slower), 1), "dimension_rise": over_seeds(raised - dimension, 2),
         "penalty_steps": found.settings.penalty_training.steps, "penalty_images": found.settings.penalty_images,
     }  # fmt: skip
 
 
 def _adversarial(chapter):
     found = find(chapter, ("adversarial_start",))
+    gap, dimension = (np.diff(each)[:, 0] for each in (accuracy_gap(found.runs), found.runs["dimension"]))
     return {
         "adversarial_images": found.settings.adversarial_images,
-        "adversarial_gap": over_seeds(np.diff(_gap(found.runs))[:, 0], 1),
-        "adversarial_dimension": over_seeds(np.diff(found.runs["dimension"])[:, 0], 2),
-    }
+        "adversarial_gap": over_seeds(100 * gap, 1), "adversarial_dimension": over_seeds(dimension, 2),
+    }  # fmt: skip
 
 
 def _speed(chapter):

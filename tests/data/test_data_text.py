@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_sets import refused
 
-from loupe.data.text import ALPHABET, decode, encode, normalise
+from loupe.data.text import ALPHABET, decode, encode, normalize
 
 
 @pytest.mark.parametrize(
@@ -22,16 +22,16 @@ from loupe.data.text import ALPHABET, decode, encode, normalise
     ],
 )
 def test_recipe(text, plain):
-    assert normalise(text) == plain
+    assert normalize(text) == plain
 
 
 @given(st.text())
 def test_any_text_ends_up_in_the_alphabet_and_stays_there(text):
-    plain = normalise(text)
+    plain = normalize(text)
     assert set(plain) <= set(ALPHABET)
     assert "  " not in plain
     assert plain == plain.strip()
-    assert normalise(plain) == plain
+    assert normalize(plain) == plain
 
 
 @given(st.text(alphabet=ALPHABET))

@@ -233,7 +233,7 @@ def test_seeds_of_weights():
 
 
 def test_dropout_in_training_only():
-    net = network(rate=0.5)
+    net = network(dropout=0.5)
     assert torch.equal(net(TOKENS, NOISE), net(TOKENS, NOISE))
     net.train()
     torch.manual_seed(0)

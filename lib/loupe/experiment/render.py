@@ -3,6 +3,7 @@
 import ast
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -341,7 +342,7 @@ def source(functions: Iterable[Callable], docstring: bool = False) -> Block:
 
 
 def _source(function: Callable, docstring: bool) -> str:
-    text = dedent(inspect.getsource(function))
+    text = re.sub(r"^@renamed\(.*\)\n", "", dedent(inspect.getsource(function)))
     if docstring or not function.__doc__:
         return text
     first = ast.parse(text).body[0].body[0]

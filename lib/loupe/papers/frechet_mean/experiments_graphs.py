@@ -141,7 +141,7 @@ def load_graph(config, name):
 def _encoder(config, method, task, *, layers=2, **options):
     return GraphEncoder(
         [task.features.shape[1], *[config.width] * layers],
-        rate=task.setting.dropout,
+        dropout=task.setting.dropout,
         learn_curvature=task.setting.learn_curvature,
         seed=task.seed,
         dtype=DTYPE,
@@ -202,7 +202,7 @@ def link_task(config, name, seed, device, scale=1.0):
     """Link prediction on a graph, its features multiplied by ``scale``."""
     graph, setting = load_graph(config, name), LINK_SETTINGS[name]
     split = link_split(graph, seed=seed)
-    inputs = node_inputs(graph, "link", split.train, normalise=setting.normalise)
+    inputs = node_inputs(graph, "link", split.train, normalize=setting.normalise)
 
     def tensor(array):
         return torch.as_tensor(array, device=device)
@@ -298,7 +298,7 @@ def _node_task(config, name, seed, device):
     else:
         fractions = NODE_FRACTIONS.get(name, (0.30, 0.10, 0.60))
         split = node_split(graph, fractions=fractions, balanced=name not in NODE_FRACTIONS, seed=seed)
-    inputs = node_inputs(graph, "node", graph.edges, normalise=setting.normalise)
+    inputs = node_inputs(graph, "node", graph.edges, normalize=setting.normalise)
     parts = {"training": split.train, "validation": split.valid, "test": split.test}
     return NodeTask(
         seed,

@@ -192,7 +192,7 @@ def _train(
     order = {"size": settings.batch, "seed": seed, "shuffle": shuffle}
     trained = train(
         network, _cross_entropy, Batches(images.x, images.y, **order), settings, seed=seed,
-        device=device, work=work / "run", evaluate=evaluate, hooks=[recorder, converged],
+        device=device, work=work / "run", evaluate=evaluate, callbacks=[recorder, converged],
         may_diverge=True,
     )  # fmt: skip
     diverged = trained.outcome == "diverged"

@@ -45,10 +45,10 @@ def slopes(found):
         k = names.index(name)
         axes.plot(sizes, run["lifetime_sums"][k].mean(axis=1), linestyle="none", **series(rank))
         line = np.exp(run["intercept"][k]) * sizes ** run["slope"][k]
-        axes.plot(sizes, line, color=SERIES[rank].colour, linewidth=1)
+        axes.plot(sizes, line, color=SERIES[rank].color, linewidth=1)
         label = f"{CLOUDS[name].label}\nslope {run['slope'][k]:.2f}\ndimension {run['dimension'][k]:.2f}"
         place = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
-        axes.annotate(label, (sizes[-1], line[-1]), color=SERIES[rank].colour, **place)
+        axes.annotate(label, (sizes[-1], line[-1]), color=SERIES[rank].color, **place)
     axes.set_xlim(sizes[0] * 0.93, sizes[-1] * 1.85)
     axes.margins(y=0.12)
     log_axis(axes, "xy")
@@ -73,7 +73,7 @@ def dimensions(found):
     tick = {"marker": "|", "color": BLACK, "markersize": 11, "markeredgewidth": 1.6, "linestyle": "none"}
     for row, k in enumerate(order):
         axes.plot(truth[k], row, **tick)
-        axes.plot(t_interval(values[:, k]), [row, row], color=SERIES[0].colour, linewidth=2.5)
+        axes.plot(t_interval(values[:, k]), [row, row], color=SERIES[0].color, linewidth=2.5)
         axes.plot(values[:, k].mean(), row, **series(0))
     axes.set_yticks(range(len(order)), [CLOUDS[run["clouds"][k]].label for k in order])
     axes.set_xscale("log", base=2)
@@ -133,9 +133,9 @@ def training(found):
     sheet, (top, bottom) = figure(height=6.6, rows=2, height_ratios=(2, 3))
     window = max(1, len(run["losses"]) // 200)
     smooth = np.convolve(run["losses"], np.ones(window) / window, mode="valid")
-    top.plot(np.arange(len(smooth)) + window, smooth, color=SERIES[0].colour)
+    top.plot(np.arange(len(smooth)) + window, smooth, color=SERIES[0].color)
     log_axis(top, "y")
-    end, kept, colour = run["steps"], len(run["plane"]), SERIES[1].colour
+    end, kept, colour = run["steps"], len(run["plane"]), SERIES[1].color
     top.axvspan(end - kept, end, color=colour, alpha=0.15, linewidth=0)
     top.annotate("kept", (end - kept / 2, smooth.max()), ha="center", va="top", color=colour)
     top.set(xlabel="step", ylabel="training loss", title="A network learns …")

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from loupe.diffusion.reflected import (
-    ExplodingSDE,
+    VESDE,
     KernelMixture,
     ReflectedSDE,
     bump,
@@ -165,7 +165,7 @@ class _FreeTarget(_OnNodes):
     """A wrong one: its noise is reflected, and what its loss regresses on is the score of noise without walls."""
 
     def kernel_score(self, x, x0, sigma):
-        return ExplodingSDE().kernel_score(x, x0, sigma)
+        return VESDE().kernel_score(x, x0, sigma)
 
 
 def _loss_minimiser(sigma=0.3, degree=5):

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from loupe.data import load
 from loupe.data.images import unit_interval
 from loupe.diffusion.reflected import (
-    ExplodingSDE,
+    VESDE,
     ReflectedSDE,
     ScoreNetwork,
     bits_per_dimension,
@@ -58,7 +58,7 @@ def images_reflected(config, *, seed, device, work):
 @experiment(seeds="image_seeds")
 def images_exploding(config, *, seed, device, work):
     """R8, R9: the same network without walls; sampled without a threshold, with a static one, and a dynamic one."""
-    sde = ExplodingSDE(config.sigma_min, config.sigma_max)
+    sde = VESDE(config.sigma_min, config.sigma_max)
     model = trained(config, sde, seed, device, work / "exploding")
     samplers = {
         "none": model.draw,
@@ -187,7 +187,7 @@ class Model:
         x = (level + torch.rand(level.shape, generator=generator, device=self.device)) / GRAY_LEVELS
         found = [
             log_likelihood(
-                partial(self.score, labels=None), self.sde, part, probes=1, rtol=tolerance, atol=tolerance,
+                partial(self.score, labels=None), self.sde, part, noise_vectors=1, rtol=tolerance, atol=tolerance,
                 generator=generator,
             )
             for part in x.split(self.config.sample_batch)

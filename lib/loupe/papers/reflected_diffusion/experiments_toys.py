@@ -3,7 +3,7 @@
 import torch
 
 from loupe.diffusion.reflected import (
-    ExplodingSDE,
+    VESDE,
     ReflectedSDE,
     ScoreNetwork,
     bits_per_dimension,
@@ -20,7 +20,7 @@ from loupe.diffusion.reflected import (
 )
 from loupe.experiment import experiment
 from loupe.metrics import energy_distance
-from loupe.networks.perceptron import NoisePerceptron
+from loupe.networks.mlp import NoiseMLP
 from loupe.training import train
 
 SHOWN = 1500  # points that are stored for pictures
@@ -78,7 +78,7 @@ def toys_exploding(config, *, seed, device):
     """R8: the same network, trained without walls; with no threshold, a static and a dynamic one."""
     found = {}
     for toy, draw in TOYS.items():
-        sde = ExplodingSDE(config.sigma_min, config.sigma_max)
+        sde = VESDE(config.sigma_min, config.sigma_max)
         network = trained(config, draw, sde, seed)
         drawn = {"none": run(config, network, sde, seed)}
         for how in ("static", "dynamic"):
@@ -92,7 +92,7 @@ def toys_logit(config, *, seed, device):
     """The same network on logits of the data, which have no walls: they are infinitely far away."""
     found = {}
     # A logit of the margin is 6.9 from the middle: eight times the data's spread of the square, and so is the noise.
-    sde = ExplodingSDE(8 * config.sigma_min, 8 * config.sigma_max, centre=0.0, spread=4.0)
+    sde = VESDE(8 * config.sigma_min, 8 * config.sigma_max, center=0.0, spread=4.0)
     for toy, draw in TOYS.items():
 
         def logits(n, generator, draw=draw):
@@ -110,7 +110,7 @@ def simplex(config, *, seed, device):
     """A triangle by way of the square, and without any walls."""
     walls = ReflectedSDE(config.sigma_min, config.sigma_max)
     broken = trained(config, lambda n, generator: from_simplex(dirichlets(n, generator)), walls, seed)
-    free = ExplodingSDE(config.sigma_min, config.sigma_max, centre=1 / 3, spread=0.3)
+    free = VESDE(config.sigma_min, config.sigma_max, center=1 / 3, spread=0.3)
     plain = trained(config, dirichlets, free, seed)
     drawn = {
         "reflected": to_simplex(run(config, broken, walls, seed)),
@@ -150,7 +150,7 @@ def grey_bound(config, *, seed, device):
 
 def trained(config, draw, sde, seed, levels=None):
     """A network's score after training on fresh points; the moving average, in evaluation mode."""
-    network = NoisePerceptron(
+    network = NoiseMLP(
         6 if levels else 2, outputs=2, width=config.toy_width, layers=config.toy_layers, seed=seed
     )
 

@@ -95,9 +95,9 @@ def boundary(found):
     run = found.runs.first
     sheet, axes = figure(height=3.4)
     axes.plot(run["fit_x"], run["fit_score"], **TRUTH, label="true score")
-    axes.plot(run["fit_x"], run["explicit_fit"], color=SERIES[0].colour, label="denoising")
+    axes.plot(run["fit_x"], run["explicit_fit"], color=SERIES[0].color, label="denoising")
     axes.plot(
-        run["fit_x"], run["implicit_fit"], "-.", color=SERIES[1].colour, label="implicit, no boundary term"
+        run["fit_x"], run["implicit_fit"], "-.", color=SERIES[1].color, label="implicit, no boundary term"
     )
     axes.set(xlabel="x", ylabel="score", title="Without the boundary term the fit is wrong everywhere")
     reach = 1.15 * np.abs(run["implicit_fit"][5:-5]).max()
@@ -153,9 +153,9 @@ def flows(found):
     paths = run["flow_paths"]
     seen = paths[np.linspace(0, len(paths) - 1, 25).round().astype(int)]
     for path in seen.transpose(1, 0, 2):
-        axes.plot(*path.T, color=SERIES[0].colour, linewidth=0.8, alpha=0.8)
-    axes.plot(*paths[0].T, ".", color=SERIES[3].colour, markersize=4, label="noise")
-    axes.plot(*paths[-1].T, "o", color=SERIES[0].colour, markersize=3.5, label="data")
+        axes.plot(*path.T, color=SERIES[0].color, linewidth=0.8, alpha=0.8)
+    axes.plot(*paths[0].T, ".", color=SERIES[3].color, markersize=4, label="noise")
+    axes.plot(*paths[-1].T, "o", color=SERIES[0].color, markersize=3.5, label="data")
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
     axes.set_title("The true flow slides along walls, never through them")
     sheet.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -174,7 +174,7 @@ def likelihoods(found):
     toys, grey = found["toys_reflected"], found["grey_bound"]
     run = toys.first
     sheet, (above, below) = figure(height=6.2, rows=2)
-    above.plot(run["true_log_density"], run["log_density"], ".", color=SERIES[0].colour, markersize=2.5)
+    above.plot(run["true_log_density"], run["log_density"], ".", color=SERIES[0].color, markersize=2.5)
     ends = np.quantile(run["true_log_density"], [0, 1])
     above.plot(ends, ends, **TRUTH)
     above.set(xlabel="true log-density, nats", ylabel="returned, nats")
@@ -218,8 +218,8 @@ def scatter(found):
             row,
             (
                 ("toys_reflected", "data", "data", BLACK),
-                ("toys_reflected", "fold", "reflected", SERIES[0].colour),
-                ("toys_exploding", "static", "static threshold", SERIES[RANK["static"]].colour),
+                ("toys_reflected", "fold", "reflected", SERIES[0].color),
+                ("toys_exploding", "static", "static threshold", SERIES[RANK["static"]].color),
             ),
             strict=True,
         ):

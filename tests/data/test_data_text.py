@@ -55,7 +55,7 @@ def test_ids_are_as_documented():
             r"Byte 2 of the text, b'C', is not one of the 27 symbols \(outside them are 'C', 'é'\): apply",
         ),
         ("x0123456789?~", r"'0', '1', '2', '3', '4', '5', '6', '7', '8', '9' and 2 more\): apply"),
-        ("né".encode(), r"outside them are 'é'\): apply loupe.data.text.normalise"),
+        ("né".encode(), r"outside them are 'é'\): apply loupe.data.text.normalize"),
     ],
 )
 def test_characters_outside_the_alphabet_are_listed(text, words):

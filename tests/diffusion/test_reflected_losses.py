@@ -308,10 +308,10 @@ def test_losses_say_what_is_wrong():
         with pytest.raises(ValueError, match=r"shape \(4,\)"):
             denoising_loss(wrong, x0, SDE, t)
     with pytest.raises(
-        ValueError, match=r"sigma_min = 0.01 mixes .* 256 grey levels.*at most 0.00049.*dequantise"
+        ValueError, match=r"sigma_min = 0.01 mixes .* 256 gray levels.*at most 0.00049.*dequantize"
     ):
         likelihood_bound(wrong, x0, SDE)
-    with pytest.raises(ValueError, match="mixes neighbours"):
+    with pytest.raises(ValueError, match="mixes neighbors"):
         likelihood_bound(wrong, x0, ReflectedSDE(1.001 / (255 * 8)))
     likelihood_bound(wrong, x0, ReflectedSDE(1 / (255 * 8)), times=1)
     with pytest.raises(ValueError, match="ReflectedSDE, got VESDE"):

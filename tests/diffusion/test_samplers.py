@@ -295,7 +295,7 @@ def test_only_denoisers_without_noise_are_cached():
         ScoreNetwork(network(6), graph),
         flat_score(graph),
     ):
-        with pytest.raises(ValueError, match="not told the noise"):
+        with pytest.raises(ValueError, match="does not take the noise"):
             sample(score, graph, LogLinearNoise(), (2, 3), steps=2, cached=True)
 
 

@@ -114,7 +114,7 @@ def test_noise_matters_where_it_is_told():
     net = network()
     for noise in (0.5, torch.tensor(0.5), torch.tensor([0.5]), torch.full((3,), 0.5)):
         torch.testing.assert_close(net(TOKENS, noise), net(TOKENS, torch.full((3,), 0.5)), rtol=0, atol=0)
-    with pytest.raises(ValueError, match="told the noise"):
+    with pytest.raises(ValueError, match="takes the noise"):
         net(TOKENS)
 
 

@@ -65,7 +65,7 @@ def run(file, steps=20, net=None, optimizer=None, **settings):
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_a_state_that_could_not_be_restored_is_refused_before_a_step_is_lost(tmp_path, state, words):
-    with pytest.raises(ValueError, match=rf"the state of loss or hook Hook cannot be saved: .*{words}"):
+    with pytest.raises(ValueError, match=rf"the state of loss or callback Hook cannot be saved: .*{words}"):
         run(tmp_path / "a.pt", callbacks=[Hook(state)])
     assert not (tmp_path / "a.pt").exists()
 

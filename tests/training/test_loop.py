@@ -207,7 +207,7 @@ def test_refusals(tmp_path):
     sgd = torch.optim.SGD(net.parameters(), lr=0.1)
     with pytest.raises(ValueError, match="at least 1, got 0, 1 and 1000"):
         fit(net, plain_loss, None, sgd, steps=0)
-    with pytest.raises(ValueError, match="a batch of 15 cannot be split in 2 equal parts"):
+    with pytest.raises(ValueError, match="a batch of 15 cannot be split in 2 equal shards"):
         fit(net, plain_loss, Batches(*runs.data(), size=15), sgd, steps=1, accumulate=2)
     with pytest.raises(ValueError, match=r"one length above 0, got \[2, 3\]"):
         Batches(torch.zeros(2), torch.zeros(3), size=1)

@@ -164,9 +164,8 @@ def opened(room: ModuleType, preset: str, seed: int | None, recompute: Any, over
 
 def _switch(value: Any) -> bool:
     """A boolean, or its text as papermill passes it on; nothing else."""
-    words = {"true": True, "false": False}
-    if str(value).lower() in words and isinstance(value, bool | str):
-        return words[str(value).lower()]
+    if isinstance(value, bool | str) and (word := str(value).lower()) in ("true", "false"):
+        return word == "true"
     raise LoupeError(f"recompute={shown(value)} is refused: give True or False.")
 
 

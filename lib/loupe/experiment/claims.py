@@ -185,8 +185,8 @@ class Measure:
             return self
         if self.units is None or self.low is None:
             return replace(self, open="no interval over independent units")
-        few = f"{self.needs} independent runs are needed, and this rests on {self.units}"
-        return replace(self, open=few) if self.units < self.needs else self
+        why = f"{self.needs} independent runs are needed, and this rests on {self.units}"
+        return replace(self, open=why) if self.units < self.needs else self
 
     def to_json(self) -> dict[str, Any]:
         """The measure as stored in a ledger, with an interval if there is one."""

@@ -159,13 +159,13 @@ class _Run:
         codes = start_server(self.waiting)
         units, processes = f"unit{'s' * (self.total != 1)}", f"process{'es' * (self.jobs != 1)}"
         self.report(f"{self.total} {units} to compute in {self.jobs} {processes}{self.expected()}")
-        told = False
+        announced = False
         with _stoppable():
             try:
                 while self.start_some(codes) or self.running:
-                    if not self.running and not told:
+                    if not self.running and not announced:
                         self.report(f"{self.waiting[0]}: another run is computing it; waiting for its end")
-                        told = True
+                        announced = True
                     if time.monotonic() >= self.end:
                         break
                     self.conclude_some()

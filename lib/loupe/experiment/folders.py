@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -105,17 +106,16 @@ def write_whole(path: Path, content: bytes) -> None:
     draft = path.with_name(f".{path.stem}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(draft, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+        with open(draft, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from None
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def cannot_write(path: Path, error: OSError) -> StoreError:
@@ -207,10 +207,7 @@ def read_ledger(folders: Folders, slug: str, preset: str) -> dict[str, Any] | No
 def judged_from(folders: Folders, slug: str, preset: str) -> dict[str, str]:
     """The sha256 of every sidecar behind a chapter's ledger at a preset, by name."""
     paths = folders.sidecars(slug, preset)
-    try:
-        return {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-    except OSError as error:
-        raise cannot_read(Path(error.filename), error) from None
+    return {path.stem: hashlib.sha256(read_whole(path) or b"").hexdigest() for path in paths}
 
 
 def standing_verdicts(folders: Folders, slug: str) -> dict[str, list[str] | None]:

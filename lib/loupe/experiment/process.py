@@ -203,8 +203,12 @@ def start_server(modules: Iterable[str]) -> None:
     context.set_forkserver_preload([*loaded, *modules])
     with _one_thread_and_no_script():
         resource_tracker.ensure_running()  # otherwise the server starts it with unblocked signals
-        with _no_interrupt():
+        # A Ctrl-C is for this process; the server, still importing, would end with a traceback.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
             forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Held:
@@ -229,21 +233,11 @@ def start(unit: Unit, store: Store, device: str | None, place: Place, code: Mapp
         It has its own session, so that Ctrl-C reaches this process only. It ends when this one does.
     """
     environment = os.environ | _ONE_THREAD
-    told = (unit, store, device, place.folder, place.log, code, environment, _Held(place.lock))
-    process = _context().Process(target=_main, args=told)
+    arguments = (unit, store, device, place.folder, place.log, code, environment, _Held(place.lock))
+    process = _context().Process(target=_main, args=arguments)
     with _one_thread_and_no_script():
         process.start()
     return process
-
-
-@contextmanager
-def _no_interrupt():
-    # A Ctrl-C is for this process; the server, still importing, would end with a traceback.
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 @contextmanager
@@ -262,7 +256,7 @@ def _one_thread_and_no_script():
 
 def _main(unit, store, device, work, log, code, environment, held):
     os.setsid()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked by _no_interrupt
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # start_server blocked it
     _nice_as_a_group()
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):

@@ -204,8 +204,8 @@ def find(
 def _is_own(chapter: "Chapter") -> bool:
     """Whether a chapter was opened to compute or with its own settings, rather than to be read."""
     stored = chapter.stored
-    asked = chapter.recompute or stored.overrides or stored.seed is not None
-    return bool(asked or chapter.preset not in PUBLISHED_PRESETS)
+    own = chapter.recompute or stored.overrides or stored.seed is not None
+    return bool(own or chapter.preset not in PUBLISHED_PRESETS)
 
 
 def stored_at(chapter: "Chapter", name: str, preset: str, partial: bool = False) -> Runs | None:

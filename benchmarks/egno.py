@@ -152,7 +152,7 @@ class Training:
         )
         ours = EGNO(self.features.shape[1], self.edge_features.shape[1], **options).to(device, dtype)
         self.ways = {OURS: ours, RESTATED: EdgeListEGNO(ours, self.graph).to(device, dtype)}
-        self.optimisers = {
+        self.optimizers = {
             way: torch.optim.Adam(network.parameters(), lr=1e-4) for way, network in self.ways.items()
         }
 
@@ -196,9 +196,9 @@ class Training:
 
     def step(self, way):
         """Forward, backward, Adam."""
-        self.optimisers[way].zero_grad()
+        self.optimizers[way].zero_grad()
         mse_loss(self.positions(way), self.target).backward()
-        self.optimisers[way].step()
+        self.optimizers[way].step()
 
 
 # ---- networks

@@ -32,7 +32,7 @@ from loupe.diffusion.reflected.losses import EARLIEST
 from loupe.networks.unet import make_unet
 
 PACKAGES = ("torch", "diffusers", "loupe")
-COLOUR, LARGE, GREY = (128, 3, 32, 32), (32, 3, 64, 64), (64, 1, 16, 16)
+COLOR, LARGE, GRAY = (128, 3, 32, 32), (32, 3, 64, 64), (64, 1, 16, 16)
 NOISE = {  # smallest and largest sigma; their logarithms are spread evenly over the rows
     "training, from 0.01": (0.01, 5.0),
     "training, from 0.0001": (1e-4, 5.0),
@@ -41,15 +41,15 @@ NOISE = {  # smallest and largest sigma; their logarithms are spread evenly over
     "cosines": (0.565, 5.0),
 }
 SCORES = (  # shape, noise, aim in milliseconds
-    (COLOUR, "training, from 0.01", 40),
-    (COLOUR, "training, from 0.0001", 40),
-    (COLOUR, "five images", None),
-    (COLOUR, "all images", 60),
-    (COLOUR, "cosines", None),
+    (COLOR, "training, from 0.01", 40),
+    (COLOR, "training, from 0.0001", 40),
+    (COLOR, "five images", None),
+    (COLOR, "all images", 60),
+    (COLOR, "cosines", None),
     (LARGE, "training, from 0.01", None),
     (LARGE, "training, from 0.0001", None),
-    (GREY, "training, from 0.01", None),
-    (GREY, "training, from 0.0001", None),
+    (GRAY, "training, from 0.01", None),
+    (GRAY, "training, from 0.0001", None),
 )
 ACCURACY = ((4096, 16), (1e-3, 5.0))  # shape, smallest and largest sigma
 AIMS = {torch.float32: 1e-4, torch.float64: 1e-9}  # largest error of sigma |score|
@@ -84,7 +84,7 @@ def random_numbers(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def grey_levels(shape, generator):
+def gray_levels(shape, generator):
     """Images of random gray levels in [0, 1], black and white among them."""
     return torch.randint(256, shape, generator=generator) / 255
 
@@ -92,7 +92,7 @@ def grey_levels(shape, generator):
 def score_problem(shape, levels, dtype=torch.float32):
     """Noisy points, clean ones, noise levels: those of a batch in training."""
     generator, sde = random_numbers(), ReflectedSDE(*levels)
-    x0 = grey_levels(shape, generator).to(dtype)
+    x0 = gray_levels(shape, generator).to(dtype)
     sigma = sde.sigma(training_times(shape[0], generator, start=EARLIEST)).to(dtype)
     return sde.noised(x0, sigma, generator), x0, sigma
 
@@ -156,7 +156,7 @@ def add_memory(rows):
     if not (PEAKS.exists() and hasattr(ctypes.CDLL(None), "mallopt")):
         return
     for row in rows:
-        if row["shape"] == list(COLOUR) and row["method"] != RESTATED2:
+        if row["shape"] == list(COLOR) and row["method"] != RESTATED2:
             case = row["shape"], row["noise"], row["method"]
             row["peak, input tensors"] = in_fresh_process(peak_memory, *case)
 
@@ -167,24 +167,24 @@ class Training:
     def __init__(self, options, batch, *, backbone=OURS, layout=CHAPTER):
         generator, shape = random_numbers(), (batch, options["channels"], *[options["size"]] * 2)
         self.sde, self.generator = ReflectedSDE(), random_numbers(1)
-        self.x0 = grey_levels(shape, generator).contiguous(memory_format=LAYOUTS[layout])
+        self.x0 = gray_levels(shape, generator).contiguous(memory_format=LAYOUTS[layout])
         self.labels = torch.randint(CLASSES, (batch,), generator=generator)
         self.sigma = self.sde.sigma(training_times(batch, generator, start=EARLIEST)).to(self.x0.dtype)
         self.x = self.sde.noised(self.x0, self.sigma, generator)
         network = make_unet(backbone=backbone, classes=CLASSES, **options)
         self.score = ScoreNetwork(network, self.sde).to(memory_format=LAYOUTS[layout])
         self.parameters = sum(one.numel() for one in network.parameters())
-        self.optimiser = torch.optim.Adam(self.score.parameters(), lr=1e-3)
-        for _ in range(3):  # the optimiser's memory, and an output that is no longer 0
+        self.optimizer = torch.optim.Adam(self.score.parameters(), lr=1e-3)
+        for _ in range(3):  # the optimizer's memory, and an output that is no longer 0
             assert self.step().isfinite()
 
     def step(self):
         """Noise, forward, loss, backward, Adam."""
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         score = conditional(self.score, self.labels)
         loss = denoising_loss(score, self.x0, self.sde, generator=self.generator).mean()
         loss.backward()
-        self.optimiser.step()
+        self.optimizer.step()
         return loss.detach()
 
     @torch.inference_mode()
@@ -252,7 +252,7 @@ def main(arguments=None):
     torch.set_num_threads(1)
     kept = keep_memory()
     rounds = 1 if options.quick else 9
-    scores = list(score_rows([case for case in SCORES if case[0] == GREY or not options.quick], rounds))
+    scores = list(score_rows([case for case in SCORES if case[0] == GRAY or not options.quick], rounds))
     if not options.quick:
         add_memory(scores)
     networks = dict(list(NETWORKS.items())[:1]) if options.quick else NETWORKS

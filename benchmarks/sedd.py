@@ -55,14 +55,14 @@ from loupe.networks.transformer import Transformer
 
 PACKAGES = ("torch", "loupe")
 LENGTH = 64
-WORDS, LETTERS = 50_257, 27
-LOSSES = (  # graph, tokens, sequences, masked share
+WORDS, CHARACTERS = 50_257, 27
+LOSSES = (  # graph, tokens, sequences, which tokens are masked
     ("absorbing", WORDS, 2, "spread times"),
     ("absorbing", WORDS, 2, "all"),
     ("uniform", WORDS, 2, "spread times"),
-    ("absorbing", LETTERS, 32, "spread times"),
-    ("absorbing", LETTERS, 32, "all"),
-    ("uniform", LETTERS, 32, "spread times"),
+    ("absorbing", CHARACTERS, 32, "spread times"),
+    ("absorbing", CHARACTERS, 32, "all"),
+    ("uniform", CHARACTERS, 32, "spread times"),
 )
 CHAINS = {"absorbing": (Absorbing, LogLinearNoise()), "uniform": (Uniform, GeometricNoise())}
 VALUE_ERROR, GRADIENT_ERROR = 1e-5, 1e-5  # of the size of all values together, of the gradient's length
@@ -84,13 +84,13 @@ def random_numbers(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def loss_problem(kind, tokens, count, lost, dtype=torch.float32):
+def loss_problem(kind, tokens, count, masked, dtype=torch.float32):
     """Graph, log-score, total noise, tokens, tokens as they were; and rates as the cotangent."""
     graph, noise = CHAINS[kind][0](tokens), CHAINS[kind][1]
     generator = random_numbers()
     total, rate = noise((torch.arange(count) + 0.5) / count)  # in the middle of stratified intervals
     x0 = torch.randint(tokens, (count, LENGTH), generator=generator)
-    x = graph.limit(x0.shape) if lost == "all" else graph.corrupt(x0, total, generator)
+    x = graph.limit(x0.shape) if masked == "all" else graph.corrupt(x0, total, generator)
     log_score = torch.randn(count, LENGTH, graph.states, generator=generator)
     if kind == "absorbing":  # scores of about the right size
         log_score -= (math.log(tokens) + total.expm1().log()).view(-1, 1, 1).float()
@@ -117,11 +117,11 @@ def both_ways(method, problem):
 
 def loss_rows(losses, rounds):
     """Score entropy forward and backward."""
-    for kind, tokens, count, lost in losses:
-        exact = loss_problem(kind, tokens, count, lost, torch.float64)
+    for kind, tokens, count, masked in losses:
+        exact = loss_problem(kind, tokens, count, masked, torch.float64)
         right, slope = both_ways(loss_methods(kind, exact[0], exact[2])[RESTATED], exact)
         del exact
-        problem = loss_problem(kind, tokens, count, lost)
+        problem = loss_problem(kind, tokens, count, masked)
         graph, _, total, x, x0, _ = problem
         methods, errors = loss_methods(kind, graph, total), {}
         for name, run in methods.items():
@@ -138,7 +138,7 @@ def loss_rows(losses, rounds):
             yield {
                 "graph": kind,
                 "sequences, length, states": [count, LENGTH, graph.states],
-                "lost": lost,
+                "lost": masked,
                 "lost tokens, share": (x != x0).double().mean().item(),
                 "method": name,
                 "forward, ms": forward[name],
@@ -174,12 +174,12 @@ def relative(found, right):
     return ((found - right).norm() / right.norm()).item()
 
 
-def peak_memory(kind, tokens, count, lost, method):
+def peak_memory(kind, tokens, count, masked, method):
     """Memory of a forward and a backward pass beyond their input, in score tensors, in this fresh process."""
     torch.set_num_threads(1)
-    small = loss_problem(kind, 2000, 2, lost)
+    small = loss_problem(kind, 2000, 2, masked)
     both_ways(loss_methods(kind, small[0], small[2])[method], small)  # what is loaded once
-    problem = loss_problem(kind, tokens, count, lost)
+    problem = loss_problem(kind, tokens, count, masked)
     run = loss_methods(kind, problem[0], problem[2])[method]
     return peak_bytes(partial(both_ways, run, problem)) / (problem[1].numel() * problem[1].element_size())
 
@@ -196,16 +196,16 @@ def add_memory(rows, losses):
             row["peak, score tensors"] = in_fresh_process(peak_memory, *case, row["method"])
 
 
-def step_problem(tokens, count, share, last):
-    """Graph, normalized log-scores, tokens with a share masked, and the noise that the step takes away."""
+def step_problem(tokens, count, fraction, last):
+    """Graph, normalized log-scores, tokens with a fraction masked, and the noise that the step takes away."""
     graph, noise, generator = Absorbing(tokens), LogLinearNoise(), random_numbers()
-    k = GRID if last else min(round(GRID * (1 - share)), GRID - 1)
+    k = GRID if last else min(round(GRID * (1 - fraction)), GRID - 1)
     times = torch.linspace(1, LAST_TIME, GRID + 1, dtype=torch.float64)
     total = noise(times)[0]
     logs = torch.randn(count, LENGTH, graph.states, generator=generator)
     logs = logs - logs[..., :tokens].logsumexp(-1, keepdim=True) - total[k].expm1().log().float()
     masked = torch.zeros(count * LENGTH, dtype=torch.bool)
-    masked[torch.randperm(masked.numel(), generator=generator)[: round(share * masked.numel())]] = True
+    masked[torch.randperm(masked.numel(), generator=generator)[: round(fraction * masked.numel())]] = True
     kept = torch.randint(tokens, (count, LENGTH), generator=generator)
     x = torch.where(masked.view(count, LENGTH), graph.mask, kept)
     log_score = logs.scatter(-1, x.unsqueeze(-1), 0)
@@ -224,25 +224,25 @@ def step_methods(graph, log_score, x, step, last):
     return methods
 
 
-def check_step(share):
+def check_step(fraction):
     """Stop unless both methods have the same distribution: by probabilities, and by draws with few states."""
-    graph, log_score, x, step = step_problem(LETTERS, 2, share, False)
-    law = analytic_probabilities(log_score.double(), x, step.unsqueeze(-1))
-    assert torch.allclose(graph.tweedie_probabilities(log_score, x, step), law, rtol=1e-9, atol=1e-12)
+    graph, log_score, x, step = step_problem(CHARACTERS, 2, fraction, False)
+    p = analytic_probabilities(log_score.double(), x, step.unsqueeze(-1))
+    assert torch.allclose(graph.tweedie_probabilities(log_score, x, step), p, rtol=1e-9, atol=1e-12)
     repeats = 2000
     for last in (False, True):
-        graph, log_score, x, step = step_problem(LETTERS, 1, 1.0, last)
-        law = analytic_probabilities(log_score.double(), x, step.unsqueeze(-1))
-        law = graph.denoise_probabilities(log_score, x, step) if last else law
+        graph, log_score, x, step = step_problem(CHARACTERS, 1, 1.0, last)
+        p = analytic_probabilities(log_score.double(), x, step.unsqueeze(-1))
+        p = graph.denoise_probabilities(log_score, x, step) if last else p
         many = log_score.expand(repeats, -1, -1), x.expand(repeats, -1), step.expand(repeats)
         for name, run in step_methods(graph, *many, last).items():
             drawn = run(random_numbers(1))
             count = nn.functional.one_hot(drawn, graph.states).double().sum(0)
-            expected = repeats * law.flatten(0, -2)
+            expected = repeats * p.flatten(0, -2)
             possible = expected > 0
             assert not count[~possible].any(), f"{name}: drew what cannot be"
             excess = ((count - expected)[possible].square() / expected[possible]).mean().item()
-            assert 0.8 < excess < 1.2, f"{name}: {excess:.2f} times the variance of its law"
+            assert 0.8 < excess < 1.2, f"{name}: {excess:.2f} times the variance of its distribution"
 
 
 def step_times(methods, rounds):
@@ -254,9 +254,9 @@ def step_times(methods, rounds):
 def step_rows(tokens, count, rounds):
     """One step of the sampler, with scores given."""
     check_step(0.5)
-    for last, shares in ((False, MASKED), (True, (1.0, 0.05))):
-        for share in shares:
-            problem = step_problem(tokens, count, share, last)
+    for last, fractions in ((False, MASKED), (True, (1.0, 0.05))):
+        for fraction in fractions:
+            problem = step_problem(tokens, count, fraction, last)
             methods = step_methods(*problem, last)
             for name, run in methods.items():
                 x = problem[2]
@@ -296,7 +296,7 @@ class Restated(nn.Module):
 
 def training_methods():
     """Networks, and their losses in nats a token as functions of (batch, generator)."""
-    graph, noise = Absorbing(LETTERS), LogLinearNoise()
+    graph, noise = Absorbing(CHARACTERS), LogLinearNoise()
 
     def diffusion(loss_graph):
         network = Transformer(graph.states, condition=64, **TRAINED)
@@ -324,7 +324,7 @@ def training_methods():
     return {
         OURS: diffusion(graph),
         f"{OURS}, {RESTATED} of the loss": diffusion(Restated(graph)),
-        f"{OURS}, causal": causal(ours, lambda x0: autoregressive_nats(ours, x0, LETTERS)),
+        f"{OURS}, causal": causal(ours, lambda x0: autoregressive_nats(ours, x0, CHARACTERS)),
         "plain GPT of as many parameters": causal(deep, deep.nats),
         "plain GPT of as many blocks": causal(shallow, shallow.nats),
     }
@@ -350,7 +350,7 @@ def model_flops(network, count, length):
 def training_rows(batch, length, rounds):
     """Training steps: forward, loss, backward and AdamW."""
     methods = training_methods()
-    x0 = torch.randint(LETTERS, (batch, length), generator=random_numbers())
+    x0 = torch.randint(CHARACTERS, (batch, length), generator=random_numbers())
     for _, loss in methods.values():  # the same random numbers for all
         loss(x0, random_numbers(1)).backward()
     names = list(methods)
@@ -362,7 +362,7 @@ def training_rows(batch, length, rounds):
     runs = {}
     for name, (network, loss) in methods.items():
         runs[name] = training_step(network, loss, x0)
-        runs[name]()  # the optimiser's memory
+        runs[name]()  # the optimizer's memory
     found = {name: [] for name in names}
     for _ in range(rounds):
         for name in names:
@@ -392,7 +392,7 @@ PHASES = ("forward and loss, ms", "backward, ms", "AdamW, ms")
 
 def training_step(network, loss, x0):
     """A function that makes one step: CPU milliseconds of its phases."""
-    optimiser, generator = torch.optim.AdamW(network.parameters(), lr=1e-3), random_numbers(2)
+    optimizer, generator = torch.optim.AdamW(network.parameters(), lr=1e-3), random_numbers(2)
 
     def step():
         marks = [time.process_time()]
@@ -400,8 +400,8 @@ def training_step(network, loss, x0):
         marks.append(time.process_time())
         nats.backward()
         marks.append(time.process_time())
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
         marks.append(time.process_time())
         return [1e3 * (b - a) for a, b in pairwise(marks)]
 
@@ -414,12 +414,12 @@ class Flat(nn.Module):
     condition = 0
 
     def forward(self, x, noise=None):
-        return torch.zeros(*x.shape, LETTERS + 1)
+        return torch.zeros(*x.shape, CHARACTERS + 1)
 
 
 def evaluation_rows(steps, count):
     """Evaluations of a network for each sample, with the cache and without."""
-    graph, noise = Absorbing(LETTERS), LogLinearNoise()
+    graph, noise = Absorbing(CHARACTERS), LogLinearNoise()
     for n in steps:
         found = {}
         for cached in (False, True):
@@ -460,7 +460,7 @@ def main(arguments=None):
     tables = {
         "Score entropy": entropies,
         "One step of the absorbing sampler": list(
-            step_rows(*((LETTERS, 2) if options.quick else (WORDS, 2)), rounds)
+            step_rows(*((CHARACTERS, 2) if options.quick else (WORDS, 2)), rounds)
         ),
         "A training step": list(
             training_rows(

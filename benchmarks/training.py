@@ -52,12 +52,12 @@ def task(case, data):
     return network, torch.optim.SGD(network.parameters(), lr=0.01), Batches(*data, size=size)
 
 
-def bare_loop(network, loss, batches, optimiser, steps):
+def bare_loop(network, loss, batches, optimizer, steps):
     """The hand-written loop."""
     for step in range(steps):
         loss(network, batches(step), None).backward()
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
 
 
 def loop_rows(cases, repetitions, shorter=1):
@@ -139,7 +139,9 @@ def precision_rows(widths, steps):
 def _step(network, objective, data, settings):
     """Median milliseconds of the later steps, which compile nothing, and the losses."""
     times = []
-    found = train(network, objective, data, settings, hooks=[lambda run: times.append(time.perf_counter())])
+    found = train(
+        network, objective, data, settings, callbacks=[lambda run: times.append(time.perf_counter())]
+    )
     later = [1e3 * (end - begin) for begin, end in pairwise(times)]
     return statistics.median(later[len(later) // 3 :]), found.losses
 

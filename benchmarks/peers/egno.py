@@ -44,18 +44,18 @@ class EdgeListEGNO(nn.Module):
     def forward(self, x0, v0, features, edge_features):
         """Positions ``[P, n, 3]``."""
         P, n = self.slices, self.graph.nodes
-        centre = (
+        center = (
             x0.view(self.graph.graphs, -1, 3).mean(1, keepdim=True).expand(-1, n // self.graph.graphs, -1)
         )
-        centre = centre.reshape(n, 3).repeat(P, 1)
+        center = center.reshape(n, 3).repeat(P, 1)
         x, v, known = x0.repeat(P, 1), v0.repeat(P, 1), edge_features.repeat(P, 1)
         time = self.time.to(x0.dtype).repeat_interleave(n, dim=0)
         h = self.embed(torch.cat([features.repeat(P, 1), time], dim=1))
         for k, layer in enumerate(self.layers):
             h = h + leaky_relu(self.on_invariants[k](h.view(P, n, -1)).flatten(0, 1), SLOPE)
-            z = torch.stack([x - centre, v], dim=-1)
+            z = torch.stack([x - center, v], dim=-1)
             z = z + self.on_vectors[k](z.view(P, n, 3, 2)).flatten(0, 1)
-            x, v = z[..., 0] + centre, z[..., 1]
+            x, v = z[..., 0] + center, z[..., 1]
             x, h = layer(x, v, h, self.row, self.col, known, self.degree)
         return x.view(P, n, 3)
 

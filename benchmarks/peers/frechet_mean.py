@@ -70,7 +70,7 @@ def steepness_and_bend(t):
     )
 
 
-def majorised_step(points, weights, curvature, mean, derivative):
+def majorized_step(points, weights, curvature, mean, derivative):
     """One step of the paper's first algorithm from ``mean``, shape (B, d); ``derivative`` is that of arcosh^2."""
     squares = 1 + curvature * points.square().sum(-1)
     apart = (points - mean[:, None]).square().sum(-1)
@@ -86,7 +86,7 @@ def iterate(points, weights, curvature, derivative, tolerance, max_iterations):
     """The algorithm from the first point, all problems of the batch until the last has settled; and the iterations."""
     mean = points[:, 0]
     for iteration in range(1, max_iterations + 1):
-        before, mean = mean, majorised_step(points, weights, curvature, mean, derivative)
+        before, mean = mean, majorized_step(points, weights, curvature, mean, derivative)
         moved = (mean - before).detach().norm(dim=-1)
         settled = (moved <= tolerance) | (moved <= tolerance * mean.detach().norm(dim=-1))
         if iteration == max_iterations or settled.all():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy, gelu, one_hot, pad, scaled_dot_product_attention
 
-# The authors' guard against the logarithm of 0 in a race.
+# The authors' guard against the logarithm of 0 in exponential sampling.
 TINY = 1e-10
 
 
@@ -70,15 +70,15 @@ def analytic_probabilities(log_score, x, step):
     """
     states = log_score.shape[-1]
     score, step = log_score.exp(), step.unsqueeze(-1)
-    lost = -torch.expm1(step.squeeze(-1)) * score.sum(-1)
+    masked = -torch.expm1(step.squeeze(-1)) * score.sum(-1)
     score = score * step.exp()
-    score[..., -1] += lost
+    score[..., -1] += masked
     forward = (-step).exp() * one_hot(x, states)
     forward += torch.where(x == states - 1, -torch.expm1(-step.squeeze(-1)), 0).unsqueeze(-1)
     return score * forward
 
 
-def race(weights, generator=None, dtype=torch.float32):
+def exponential_sampling(weights, generator=None, dtype=torch.float32):
     """Re-statement of the published draw: a random number for each state, and the largest quotient wins."""
     weights = weights.to(dtype)
     waits = torch.rand(weights.shape, generator=generator, dtype=dtype)
@@ -86,14 +86,16 @@ def race(weights, generator=None, dtype=torch.float32):
 
 
 def analytic_step(log_score, x, step, generator=None, dtype=torch.float32):
-    """One published step: probabilities, then a race, both in ``dtype``."""
-    return race(analytic_probabilities(log_score.to(dtype), x, step.to(dtype)), generator, dtype)
+    """One published step: probabilities, then exponential sampling, both in ``dtype``."""
+    return exponential_sampling(
+        analytic_probabilities(log_score.to(dtype), x, step.to(dtype)), generator, dtype
+    )
 
 
 def analytic_last_step(log_score, x, total_noise, generator=None, dtype=torch.float32):
-    """The published step that takes all noise away: the mask is left out of the race."""
+    """The published step that takes all noise away: the mask is never drawn."""
     weights = analytic_probabilities(log_score.to(dtype), x, total_noise.to(dtype))
-    return race(weights[..., :-1], generator, dtype)
+    return exponential_sampling(weights[..., :-1], generator, dtype)
 
 
 class Layer(nn.Module):

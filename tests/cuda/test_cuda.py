@@ -32,8 +32,8 @@ def trained(device, precision="32-true"):
     def loss(network, batch, generator):
         return (network(batch[0]) - batch[1]).float().square().mean()
 
-    optimiser = torch.optim.SGD(net.parameters(), 0.05)
-    run = fit(net, loss, Batches(x, y, size=32), optimiser, steps=50, device=device, precision=precision)
+    optimizer = torch.optim.SGD(net.parameters(), 0.05)
+    run = fit(net, loss, Batches(x, y, size=32), optimizer, steps=50, device=device, precision=precision)
     return run.losses.cpu()
 
 

@@ -17,7 +17,7 @@ ENTRIES = list(CATALOG.values())
 def test_every_entry_says_what_a_user_must_know(entry):
     assert CATALOG[entry.name] is entry
     assert entry.kind in {"images", "graph", "points", "trajectories", "series", "text"}
-    for text in (entry.title, entry.licence, entry.citation, entry.source_note):
+    for text in (entry.title, entry.license, entry.citation, entry.source_note):
         assert text.strip()
     assert entry.homepage.startswith("http")
     assert entry.used_by

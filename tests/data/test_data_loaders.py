@@ -55,7 +55,7 @@ def test_omniglot(box):
     parts = [characters.rows(part) for part in ("train", "valid", "test")]
     assert [len(rows) for rows in parts] == [242 * 16, 242 * 2, 242 * 2]
     assert len(np.unique(np.concatenate(parts))) == 4840
-    refused("no part 'dev'", characters.rows, "dev")
+    refused("no split 'dev'", characters.rows, "dev")
 
 
 GRAPHS = {
@@ -209,7 +209,7 @@ def test_novels(box):
     assert abs(-(share * np.log2(share)).sum() - 4.0776) < 0.01
     assert len(load("novels27", split="valid").ids) == 1_031_104
     assert len(load("novels27", split="test").ids) == 1_077_518
-    refused("no part 'dev': it has 'train', 'valid', 'test'", load, "novels27", split="dev")
+    refused("no split 'dev': it has 'train', 'valid', 'test'", load, "novels27", split="dev")
     refused("Cannot read 0 characters", load, "novels27", characters=0)
 
 
@@ -228,7 +228,7 @@ def test_words(mirror):
     assert load("zs_ptb").ids.shape == (406_277,)
     assert load("wikitext2").text.startswith(" \n = Robert <unk> = \n")
     assert load("ptb", split="valid").text.split()[:2] == ["consumers", "may"]
-    refused("no part 'train': it has 'valid', 'test'", load, "wikitext2", split="train")
+    refused("no split 'train': it has 'valid', 'test'", load, "wikitext2", split="train")
 
 
 def test_topics_ship_with_python():

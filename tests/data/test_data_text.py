@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_sets import refused
 
-from loupe.data.text import ALPHABET, decode, encode, normalise
+from loupe.data.text import ALPHABET, decode, encode, normalize
 
 
 @pytest.mark.parametrize(
@@ -22,16 +22,16 @@ from loupe.data.text import ALPHABET, decode, encode, normalise
     ],
 )
 def test_recipe(text, plain):
-    assert normalise(text) == plain
+    assert normalize(text) == plain
 
 
 @given(st.text())
 def test_any_text_ends_up_in_the_alphabet_and_stays_there(text):
-    plain = normalise(text)
+    plain = normalize(text)
     assert set(plain) <= set(ALPHABET)
     assert "  " not in plain
     assert plain == plain.strip()
-    assert normalise(plain) == plain
+    assert normalize(plain) == plain
 
 
 @given(st.text(alphabet=ALPHABET))
@@ -55,7 +55,7 @@ def test_ids_are_as_documented():
             r"Byte 2 of the text, b'C', is not one of the 27 symbols \(outside them are 'C', 'é'\): apply",
         ),
         ("x0123456789?~", r"'0', '1', '2', '3', '4', '5', '6', '7', '8', '9' and 2 more\): apply"),
-        ("né".encode(), r"outside them are 'é'\): apply loupe.data.text.normalise"),
+        ("né".encode(), r"outside them are 'é'\): apply loupe.data.text.normalize"),
     ],
 )
 def test_characters_outside_the_alphabet_are_listed(text, words):

@@ -204,30 +204,30 @@ def test_features_are_as_they_are_or_divided_by_their_sums():
     features = np.array([[1.0, 3.0], [-1.0, -1.0], [2.0, -2.0], [0.0, 0.0]], np.float32)
     graph = make_graph([[0, 1]], 4, features)
     for task in ("link", "node"):
-        plain = node_inputs(graph, task, graph.edges, normalise=False)
+        plain = node_inputs(graph, task, graph.edges, normalize=False)
         assert plain.dtype == np.float64
         assert np.array_equal(plain, features)
-        divided = node_inputs(graph, task, graph.edges, normalise=True)
+        divided = node_inputs(graph, task, graph.edges, normalize=True)
         assert divided.tolist() == [[0.25, 0.75], [0.5, 0.5], [0, 0], [0, 0]]
-    refused("no task 'lp': one of link, node", node_inputs, graph, "lp", graph.edges, normalise=False)
+    refused("no task 'lp': one of link, node", node_inputs, graph, "lp", graph.edges, normalize=False)
 
 
 def test_airport_has_training_degrees_and_hides_the_label():
     star = [[0, k] for k in range(8)]  # one of them a self loop, which counts once
     graph = make_graph(star, 8, np.arange(40.0).reshape(8, 5) + 1, name="airport")
-    link = node_inputs(graph, "link", graph.edges, normalise=False)
+    link = node_inputs(graph, "link", graph.edges, normalize=False)
     assert np.array_equal(link[:, :5], graph.features)
     assert link[:, 5:11].argmax(axis=1).tolist() == [5, 1, 1, 1, 1, 1, 1, 1]
     assert (link[:, 5:11].sum(axis=1) == 1).all()
     assert (link[:, 11] == 1).all()
-    fewer = node_inputs(graph, "link", graph.edges[:4], normalise=True)
+    fewer = node_inputs(graph, "link", graph.edges[:4], normalize=True)
     assert fewer[:, 5:11].argmax(axis=1).tolist() == [4, 1, 1, 1, 0, 0, 0, 0]
     assert np.allclose(fewer[:, :5].sum(axis=1), 1)
 
-    node = node_inputs(graph, "node", graph.edges, normalise=True)
+    node = node_inputs(graph, "node", graph.edges, normalize=True)
     changed = graph.features.copy()
     changed[:, 4] = -7
-    other = node_inputs(dataclasses.replace(graph, features=changed), "node", graph.edges, normalise=True)
+    other = node_inputs(dataclasses.replace(graph, features=changed), "node", graph.edges, normalize=True)
     assert node.shape == (8, 11)
     assert np.array_equal(node, other)
 
@@ -235,14 +235,14 @@ def test_airport_has_training_degrees_and_hides_the_label():
 def test_structure_stands_in_for_missing_features(monkeypatch):
     edges = [[0, k] for k in range(1, 9)]
     unknown = make_graph(edges, 400)
-    assert np.array_equal(node_inputs(unknown, "node", unknown.edges, normalise=True), np.eye(400))
+    assert np.array_equal(node_inputs(unknown, "node", unknown.edges, normalize=True), np.eye(400))
     partly = make_graph(edges, 400, np.full((400, 3), np.nan), known=np.array([1]))
-    assert np.isfinite(node_inputs(partly, "link", unknown.edges, normalise=False)).all()
+    assert np.isfinite(node_inputs(partly, "link", unknown.edges, normalize=False)).all()
 
     monkeypatch.setattr("loupe.data.graph_tasks.IDENTITY_NODES", 399)
     for degree, level in [(0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (127, 7), (128, 8), (399, 8)]:
         star = np.array([[0, k] for k in range(1, degree + 1)], np.int64).reshape(-1, 2)
-        inputs = node_inputs(unknown, "link", star, normalise=True)
+        inputs = node_inputs(unknown, "link", star, normalize=True)
         assert inputs.shape == (400, 10)
         assert np.flatnonzero(inputs[0]).tolist() == [level, 9]
         assert (inputs[:, 9] == 1).all()

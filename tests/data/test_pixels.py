@@ -31,14 +31,14 @@ def by_hand(image, size, brightest):
 
 
 def test_grey_and_colour_at_their_own_size():
-    grey, colour = pictures(5, 4, 7), pictures(5, 4, 7, 3)
+    grey, color = pictures(5, 4, 7), pictures(5, 4, 7, 3)
     found = unit_interval(grey)
     assert found.shape == (5, 1, 4, 7)
     np.testing.assert_array_equal(found[:, 0], grey.astype(np.float32) / np.float32(255))
-    found = unit_interval(colour)
+    found = unit_interval(color)
     assert found.shape == (5, 3, 4, 7)
     for c in range(3):
-        np.testing.assert_array_equal(found[:, c], unit_interval(colour[..., c])[:, 0])
+        np.testing.assert_array_equal(found[:, c], unit_interval(color[..., c])[:, 0])
 
 
 @pytest.mark.parametrize("size", [None, 4])
@@ -93,10 +93,10 @@ def test_an_odd_margin_is_at_the_bottom_and_right():
 
 
 def test_colours_are_made_smaller_each_for_itself():
-    colour = pictures(2, 32, 32, 3)
-    found = unit_interval(colour, 8)
+    color = pictures(2, 32, 32, 3)
+    found = unit_interval(color, 8)
     for c in range(3):
-        np.testing.assert_array_equal(found[:, c], unit_interval(colour[..., c], 8)[:, 0])
+        np.testing.assert_array_equal(found[:, c], unit_interval(color[..., c], 8)[:, 0])
 
 
 def test_size_of_the_images_changes_nothing():

@@ -100,7 +100,7 @@ def test_lm1b_is_fetched_converted_and_loaded(bert, server, cache, monkeypatch):
     row = 30 * ids_of("cat cat cat [SEP]") + 30 * [*ids_of("mat dog"), 1, 1, 1, 2]
     test = load("lm1b", split="test").ids
     assert test.ravel().tolist() == row[: test.size]
-    refused("'lm1b' has no part 'valid': it has 'train', 'test'", load, "lm1b", split="valid")
+    refused("'lm1b' has no split 'valid': it has 'train', 'test'", load, "lm1b", split="valid")
     server.pages.clear()
     assert fetch("lm1b") == location
 

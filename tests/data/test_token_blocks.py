@@ -206,11 +206,11 @@ def test_batches_are_functions_of_seed_and_step(kind):
 def test_batches_that_cannot_be(kind):
     batches = samples(kind)
     refused(
-        "a batch of 12 cannot be split in 5 equal parts: choose a multiple of 5",
+        "a batch of 12 cannot be split in 5 equal shards: choose a multiple of 5",
         lambda: batches(0, 0, 5),
         error=ValueError,
     )
-    refused("no part 3 of 3: choose 0 to 2", batches, 0, 3, 3, error=ValueError)
+    refused("no shard 3 of 3: choose 0 to 2", batches, 0, 3, 3, error=ValueError)
     refused("at least 1 sample, got 0", samples, kind, size=0, error=ValueError)
     refused("seed must be at least 0, got -1", samples, kind, seed=-1, error=ValueError)
 

@@ -37,16 +37,16 @@ def kron(matrices):
     return reduce(torch.kron, matrices)
 
 
-def embedded(law, graph):
-    """A law ``(N,) * d`` of clean sequences as one ``(states**d,)`` of all."""
-    whole = torch.zeros((graph.states,) * law.dim(), dtype=torch.float64)
-    whole[(slice(graph.tokens),) * law.dim()] = law
+def embedded(distribution, graph):
+    """A distribution ``(N,) * d`` of clean sequences as one ``(states**d,)`` of all."""
+    whole = torch.zeros((graph.states,) * distribution.dim(), dtype=torch.float64)
+    whole[(slice(graph.tokens),) * distribution.dim()] = distribution
     return whole.flatten()
 
 
-def marginal(law, graph, noise):
+def marginal(distribution, graph, noise):
     """``p_t (states**d,)``."""
-    return kron([kernel(graph, noise)] * law.dim()) @ embedded(law, graph)
+    return kron([kernel(graph, noise)] * distribution.dim()) @ embedded(distribution, graph)
 
 
 def log_scores(p, states, length):
@@ -102,13 +102,13 @@ def step_matrix(graph, table, step, method, *, last=False):
     return torch.stack(columns, 1)
 
 
-def sampler_law(law, graph, noise, steps, method, *, tables=None):
-    """The law ``(N,) * d`` of a sampler with the true scores of a law, or with ``tables(total)``."""
-    states, length = graph.states, law.dim()
+def sampler_distribution(distribution, graph, noise, steps, method, *, tables=None):
+    """The distribution ``(N,) * d`` of a sampler with the true scores of a distribution, or with ``tables(total)``."""
+    states, length = graph.states, distribution.dim()
     if tables is None:
 
         def tables(total):
-            return log_scores(marginal(law, graph, total), states, length)
+            return log_scores(marginal(distribution, graph, total), states, length)
 
     one = torch.full((states,), 1 / states, dtype=torch.float64)
     if isinstance(graph, Absorbing):
@@ -138,8 +138,8 @@ def variation_floor(p, draws):
     return 0.5 * (2 * p * (1 - p) / (math.pi * draws)).sqrt().sum().item()
 
 
-def random_law(tokens, length, seed=0):
+def random_distribution(tokens, length, seed=0):
     """Positive and far from independent."""
     generator = torch.Generator().manual_seed(seed)
-    law = torch.rand((tokens,) * length, generator=generator, dtype=torch.float64) ** 3 + 1e-3
-    return law / law.sum()
+    distribution = torch.rand((tokens,) * length, generator=generator, dtype=torch.float64) ** 3 + 1e-3
+    return distribution / distribution.sum()

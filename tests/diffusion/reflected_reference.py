@@ -80,8 +80,8 @@ def mixture_log_joint(x, sigma, means=CORNERS, shares=SHARES, width=WIDTH):
     return each.sum(-1) + np.log(shares / shares.sum())
 
 
-def mixture_log_density(x, sigma, **law):
-    return special.logsumexp(mixture_log_joint(x, sigma, **law), axis=1)
+def mixture_log_density(x, sigma, **mixture):
+    return special.logsumexp(mixture_log_joint(x, sigma, **mixture), axis=1)
 
 
 def mixture_score(x, sigma, means=CORNERS, shares=SHARES, width=WIDTH):

@@ -6,7 +6,7 @@ import torch
 
 from loupe.diffusion import discrete, reflected
 from loupe.diffusion.discrete import Absorbing, LogLinearNoise, Uniform
-from loupe.diffusion.reflected import ExplodingSDE, ReflectedSDE, flow, log_likelihood
+from loupe.diffusion.reflected import VESDE, ReflectedSDE, flow, log_likelihood
 from loupe.diffusion.reflected.flow import FIXED, METHODS
 
 CUBE, NAN = ReflectedSDE(), float("nan")
@@ -35,7 +35,7 @@ def steps_of(method):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("sde", [CUBE, ExplodingSDE()], ids=["cube", "line"])
+@pytest.mark.parametrize("sde", [CUBE, VESDE()], ids=["cube", "line"])
 def test_scores_of_points_have_their_shape(name, sde):
     x, turn = points(), SHAPES[name]
 
@@ -53,7 +53,7 @@ def test_scores_of_points_have_their_shape(name, sde):
         lambda: flow(score, sde, x),
         lambda: flow(score, sde, x, method="rk4", steps=2),
         lambda: log_likelihood(score, sde, x),
-        lambda: log_likelihood(score, sde, x, probes=1, method="euler", steps=2),
+        lambda: log_likelihood(score, sde, x, noise_vectors=1, method="euler", steps=2),
         lambda: reflected.classifier_free(score, labels, 1.0, classes=2)(x, sigma),
         lambda: reflected.classifier_guided(score, lambda x, s: x.flatten(1).log_softmax(1), labels, 1.0)(
             x, sigma
@@ -118,7 +118,7 @@ def test_noise_is_one_number_or_one_a_sequence():
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("field", [NAN, float("inf"), 1e300], ids=str)
 def test_flows_that_diverge_name_the_step_and_the_noise(method, field):
-    for sde in (CUBE, ExplodingSDE()):
+    for sde in (CUBE, VESDE()):
         with pytest.raises(RuntimeError, match=r"the flow .* (step|evaluation) \d+ .*sigma [\d.e+-]+"):
             flow(lambda x, sigma: x * field, sde, points(), **steps_of(method))
         with pytest.raises(RuntimeError, match=r"the flow .* (step|evaluation) \d+ .*sigma [\d.e+-]+"):
@@ -195,7 +195,7 @@ def test_points_that_are_not_in_the_cube(turn):
 
 def test_bytes_are_no_points():
     x = (255 * points()).byte()
-    for sde in (CUBE, ExplodingSDE()):
+    for sde in (CUBE, VESDE()):
         for call in (
             lambda sde=sde: flow(inward, sde, x),
             lambda sde=sde: reflected.sample(inward, sde, x.shape, steps=2, start=x),

@@ -20,7 +20,7 @@ from loupe.diffusion.discrete.enumeration import Enumeration, divergence, freque
 
 both = pytest.mark.parametrize("graph", [Absorbing(3), Uniform(3)], ids=repr)
 noises = pytest.mark.parametrize("noise", [LogLinearNoise(), GeometricNoise(1e-4, 20.0)], ids=repr)
-LAW = brute_force.random_law(3, 4)
+DISTRIBUTION = brute_force.random_distribution(3, 4)
 
 
 def generator(seed=0):
@@ -47,11 +47,11 @@ def chain(seed=0, N=3, sharp=2):
     return initial / initial.sum(), rows / rows.sum(1, keepdim=True)
 
 
-def chain_law(initial, rows, length):
-    law = initial
+def chain_distribution(initial, rows, length):
+    distribution = initial
     for _ in range(length - 1):
-        law = law.unsqueeze(-1) * rows
-    return law
+        distribution = distribution.unsqueeze(-1) * rows
+    return distribution
 
 
 # ---- enumeration
@@ -60,8 +60,8 @@ def chain_law(initial, rows, length):
 @both
 @pytest.mark.parametrize("total", [1e-4, 0.3, 2.0, 9.0])
 def test_marginals_and_scores(graph, total):
-    laboratory = Enumeration(LAW, graph)
-    p = brute_force.marginal(LAW, graph, total)
+    laboratory = Enumeration(DISTRIBUTION, graph)
+    p = brute_force.marginal(DISTRIBUTION, graph, total)
     torch.testing.assert_close(laboratory.marginal(total), p, rtol=1e-9, atol=1e-16)
     assert laboratory.sequences.tolist() == [list(x) for x in brute_force.sequences(graph.states, 4)]
     assert laboratory.index(laboratory.sequences).tolist() == list(range(graph.states**4))
@@ -74,7 +74,7 @@ def test_marginals_and_scores(graph, total):
 
 @both
 def test_scores_of_any_batch(graph):
-    laboratory = Enumeration(LAW, graph)
+    laboratory = Enumeration(DISTRIBUTION, graph)
     x = torch.randint(graph.states, (7, 4), generator=generator())
     noise = torch.tensor([0.1, 2.0, 0.1, 0.5, 0.5, 3.0, 0.1], dtype=torch.float64)
     found = laboratory(x, noise)
@@ -86,30 +86,30 @@ def test_scores_of_any_batch(graph):
 
 
 def test_unreachable_sequences_have_score_one():
-    law = torch.zeros(3, 3)
-    law[0, 1] = law[1, 2] = 0.5
-    laboratory = Enumeration(law, Absorbing(3))
+    distribution = torch.zeros(3, 3)
+    distribution[0, 1] = distribution[1, 2] = 0.5
+    laboratory = Enumeration(distribution, Absorbing(3))
     assert torch.equal(laboratory(torch.tensor([[0, 0]]), 1.0), torch.zeros(1, 2, 4).double())
     found = laboratory(torch.tensor([[0, 3]]), 1.0)[0, 1]
     torch.testing.assert_close(
         found.exp(), torch.tensor([0, 1 / math.expm1(1), 0, 1]).double(), rtol=1e-7, atol=0
     )
     nats = laboratory.path(laboratory, 1e-3, 3.0, nodes=8, pieces=1)
-    assert torch.equal(nats.isfinite(), law.flatten() > 0)
+    assert torch.equal(nats.isfinite(), distribution.flatten() > 0)
 
 
 def test_enumeration_says_what_is_wrong():
-    for law, graph, match in (
+    for distribution, graph, match in (
         (torch.ones(3, 4) / 12, Uniform(3), "3 entries on each axis, got"),
         (torch.ones(3, 3), Uniform(3), "sum to 1, got 1 and 9"),
         (torch.tensor([1.5, -0.5]), Uniform(2), "at least 0"),
         (torch.ones((3,) * 8, dtype=torch.float64) / 3**8, Absorbing(3), "too many to list"),
     ):
         with pytest.raises(ValueError, match=match):
-            Enumeration(law, graph)
+            Enumeration(distribution, graph)
     for start, end in ((0, 1), (2, 1)):
         with pytest.raises(ValueError, match="must rise from above 0"):
-            Enumeration(LAW, Uniform(3)).path(None, start, end)
+            Enumeration(DISTRIBUTION, Uniform(3)).path(None, start, end)
 
 
 # ---- proposition 3.3 and theorem 3.4
@@ -118,7 +118,7 @@ def test_enumeration_says_what_is_wrong():
 @both
 @pytest.mark.parametrize("total", [0.05, 0.7, 3.0])
 def test_three_objectives_have_one_gradient(graph, total):
-    laboratory = Enumeration(LAW, graph)
+    laboratory = Enumeration(DISTRIBUTION, graph)
     table = torch.randn(graph.states**4, 4, graph.states, generator=generator(), dtype=torch.float64)
     table.requires_grad_()
     objectives = (
@@ -147,7 +147,7 @@ def test_three_objectives_have_one_gradient(graph, total):
 
 @both
 def test_denoising_rate_by_definition(graph):
-    laboratory, total = Enumeration(LAW[0, 0] / LAW[0, 0].sum(), graph), 0.4
+    laboratory, total = Enumeration(DISTRIBUTION[0, 0] / DISTRIBUTION[0, 0].sum(), graph), 0.4
     table = torch.randn(graph.states**2, 2, graph.states, generator=generator(), dtype=torch.float64)
     found, P = laboratory.denoising_rate(table, total), brute_force.kernel(graph, total)
     for k, x0 in enumerate(brute_force.sequences(3, 2)):
@@ -168,11 +168,11 @@ def test_denoising_rate_by_definition(graph):
 @pytest.mark.parametrize(("start", "end"), [(1e-3, 0.1), (0.01, 3.0), (0.5, 12.0)])
 def test_the_bound_is_tight_at_the_true_score(graph, start, end):
     """Pointwise in x0: the path is the difference of two divergences; with another score it is more."""
-    laboratory = Enumeration(LAW, graph)
+    laboratory = Enumeration(DISTRIBUTION, graph)
 
     def gaps(total):
         K = brute_force.kron([brute_force.kernel(graph, total)] * 4)[:, laboratory.index(laboratory.clean)]
-        p = brute_force.marginal(LAW, graph, total)
+        p = brute_force.marginal(DISTRIBUTION, graph, total)
         return torch.stack([torch.tensor(brute_force.divergence(q, p), dtype=torch.float64) for q in K.T])
 
     wanted = gaps(start) - gaps(end)
@@ -186,24 +186,24 @@ def test_the_bound_is_tight_at_the_true_score(graph, start, end):
     # The truth is the least in the mean, though not for each x0; a small error costs second order.
     for size in (0.5, 1e-3):
         more = laboratory.path(perturbed(laboratory, size), start, end, nodes=20, pieces=4)
-        mean = (LAW.flatten() * (more - wanted)).sum()
+        mean = (DISTRIBUTION.flatten() * (more - wanted)).sum()
         assert 0.001 * size**2 < mean < 10 * size**2
 
 
 @both
 def test_the_whole_path_is_the_negative_log_likelihood(graph):
-    laboratory = Enumeration(LAW, graph)
+    laboratory = Enumeration(DISTRIBUTION, graph)
     nats = laboratory.path(laboratory, 1e-9, 40.0, nodes=12, pieces=12)
-    torch.testing.assert_close(nats, -LAW.flatten().log(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(nats, -DISTRIBUTION.flatten().log(), rtol=0, atol=1e-5)
 
 
-def test_any_score_bounds_the_law_of_its_own_samples():
-    """Theorem 3.6 for each x0, with the law of a sampler of many steps for the model's."""
+def test_any_score_bounds_the_distribution_of_its_own_samples():
+    """Theorem 3.6 for each x0, with the distribution of a sampler of many steps for the model's."""
     for graph, noise in ((Absorbing(3), LogLinearNoise()), (Uniform(3), GeometricNoise(1e-3, 12.0))):
-        laboratory = Enumeration(LAW, graph)
+        laboratory = Enumeration(DISTRIBUTION, graph)
         score = perturbed(laboratory, 0.6)
-        law = laboratory.sampler_law(score, noise, 150)
-        assert total_variation(law, LAW) > 0.1
+        distribution = laboratory.sampler_distribution(score, noise, 150)
+        assert total_variation(distribution, DISTRIBUTION) > 0.1
         total = noise(1e-3)[0]
         last = graph.denoise_probabilities(laboratory.table(score, total), laboratory.sequences, total)
         nats = torch.stack(
@@ -215,15 +215,15 @@ def test_any_score_bounds_the_law_of_its_own_samples():
         p = laboratory.conditional(total)
         end = (p * torch.where(p > 0, nats, 0)).sum(1)
         path = laboratory.path(score, 1e-3, 1.0, noise=noise, nodes=20, pieces=4)
-        gaps = path + end + 4 * graph.prior_gap(noise(1.0)[0]) + law.flatten().log()
+        gaps = path + end + 4 * graph.prior_gap(noise(1.0)[0]) + distribution.flatten().log()
         assert gaps.min() > -0.02
-        assert 0 < (law.flatten() * gaps).sum() < 4
+        assert 0 < (distribution.flatten() * gaps).sum() < 4
 
 
 @both
 @noises
 def test_paths_over_times(graph, noise):
-    laboratory = Enumeration(LAW, graph)
+    laboratory = Enumeration(DISTRIBUTION, graph)
     score = perturbed(laboratory, 0.3)
     ends = [noise(t)[0].item() for t in (0.1, 0.9)]
     by_noise = laboratory.path(score, *ends, nodes=20, pieces=2)
@@ -243,7 +243,7 @@ def test_paths_over_times(graph, noise):
 def test_the_estimated_bound_is_the_exact_one(graph):
     """The library's estimate, of the path, of the last step and of both ends together."""
     noise = GeometricNoise(0.05, 15.0)  # so that there is something left to do for the last step
-    laboratory = Enumeration(LAW, graph)
+    laboratory = Enumeration(DISTRIBUTION, graph)
     score = perturbed(laboratory, 0.3)
     x0 = torch.tensor([[0, 1, 2, 0], [2, 2, 1, 1]]).repeat_interleave(100, 0)
     bound = likelihood_bound(score, x0, graph, noise, times=64, batch=6400, generator=generator())
@@ -259,7 +259,7 @@ def test_the_estimated_bound_is_the_exact_one(graph):
         wanted = (p * torch.where(p > 0, nats, 0)).sum()
         assert abs(half.mean() - wanted) < 4 * half.std() / 10 + 1e-9
     strict = bound.bits(strict=True) * 4 * math.log(2)
-    truth = -LAW.flatten().log()[numbers].repeat_interleave(100)
+    truth = -DISTRIBUTION.flatten().log()[numbers].repeat_interleave(100)
     assert (strict - truth).mean() > -4 * (strict - truth).std() / 200**0.5
 
 
@@ -269,10 +269,10 @@ def test_the_estimated_bound_is_the_exact_one(graph):
 @both
 @pytest.mark.parametrize(("start", "end"), [(3.0, 0.5), (0.8, 0.7), (0.05, 1e-4)])
 def test_tweedie_gives_the_exact_marginals_of_each_token(graph, start, end):
-    laboratory = Enumeration(LAW, graph)
+    laboratory = Enumeration(DISTRIBUTION, graph)
     step = start - end
     forward = brute_force.kron([brute_force.kernel(graph, step)] * 4)
-    joint = forward * brute_force.marginal(LAW, graph, end)  # rows x_start, columns x_end
+    joint = forward * brute_force.marginal(DISTRIBUTION, graph, end)  # rows x_start, columns x_end
     true = joint / joint.sum(1, keepdim=True)
     torch.testing.assert_close(laboratory.true_step(start, end), true, rtol=1e-8, atol=1e-12)
     p = graph.tweedie_probabilities(laboratory.table(laboratory, start), laboratory.sequences, step)
@@ -285,7 +285,7 @@ def test_tweedie_gives_the_exact_marginals_of_each_token(graph, start, end):
 @both
 @noises
 def test_tweedie_is_the_best_step(graph, noise):
-    laboratory = Enumeration(LAW, graph)
+    laboratory = Enumeration(DISTRIBUTION, graph)
     for start, end in ((1.0, 0.7), (0.5, 0.4), (0.2, 1e-5)):
         best, euler = (
             laboratory.step_divergence(laboratory, noise, start, end, method)
@@ -306,13 +306,16 @@ def test_tweedie_is_the_best_step(graph, noise):
 def test_methods_are_one_for_log_linear_masks(size):
     """Exactly, for any scores: e^ds - 1 is the time times the rate."""
     graph, noise = Absorbing(3), LogLinearNoise()
-    laboratory = Enumeration(LAW, graph)
+    laboratory = Enumeration(DISTRIBUTION, graph)
     score = perturbed(laboratory, size)
     for steps in (1, 3, 8):
-        laws = [laboratory.sampler_law(score, noise, steps, method) for method in ("tweedie", "euler")]
-        assert total_variation(*laws) < 1e-12
+        distributions = [
+            laboratory.sampler_distribution(score, noise, steps, method) for method in ("tweedie", "euler")
+        ]
+        assert total_variation(*distributions) < 1e-12
         other = [
-            laboratory.sampler_law(score, GeometricNoise(), steps, method) for method in ("tweedie", "euler")
+            laboratory.sampler_distribution(score, GeometricNoise(), steps, method)
+            for method in ("tweedie", "euler")
         ]
         assert steps == 1 or total_variation(*other) > 1e-5
 
@@ -320,45 +323,46 @@ def test_methods_are_one_for_log_linear_masks(size):
 @both
 @noises
 @pytest.mark.parametrize("method", ["tweedie", "euler"])
-def test_laws_of_samplers(graph, noise, method):
-    law = brute_force.random_law(3, 2)
-    laboratory = Enumeration(law, graph)
+def test_distributions_of_samplers(graph, noise, method):
+    distribution = brute_force.random_distribution(3, 2)
+    laboratory = Enumeration(distribution, graph)
     for steps in (1, 4):
-        found = laboratory.sampler_law(laboratory, noise, steps, method)
+        found = laboratory.sampler_distribution(laboratory, noise, steps, method)
         assert found.sum().item() == pytest.approx(1, abs=1e-12)
-        wanted = brute_force.sampler_law(law, graph, noise, steps, method)
+        wanted = brute_force.sampler_distribution(distribution, graph, noise, steps, method)
         # Steps from a total noise of 20 multiply rounding by up to exp(20).
         torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
 
 
 @both
-def test_many_steps_give_the_law_itself(graph):
+def test_many_steps_give_the_distribution_itself(graph):
     noise = LogLinearNoise() if isinstance(graph, Absorbing) else GeometricNoise()
-    laboratory = Enumeration(LAW, graph)
+    laboratory = Enumeration(DISTRIBUTION, graph)
     gaps = [
-        total_variation(laboratory.sampler_law(laboratory, noise, n), LAW).item() for n in (4, 16, 64, 256)
+        total_variation(laboratory.sampler_distribution(laboratory, noise, n), DISTRIBUTION).item()
+        for n in (4, 16, 64, 256)
     ]
     assert all(more > less for more, less in itertools.pairwise(gaps))
     assert gaps[-1] < 0.01
 
 
 @both
-def test_many_steps_give_the_conditional_law(graph):
-    laboratory = Enumeration(LAW, graph)
+def test_many_steps_give_the_conditional_distribution(graph):
+    laboratory = Enumeration(DISTRIBUTION, graph)
     noise = LogLinearNoise() if isinstance(graph, Absorbing) else GeometricNoise()
-    law = laboratory.sampler_law(laboratory, noise, 200, given=([1, 3], [2, 0]))
-    wanted = torch.zeros_like(LAW)
-    wanted[:, 2, :, 0] = LAW[:, 2, :, 0] / LAW[:, 2, :, 0].sum()
-    gap = total_variation(law, wanted)
+    distribution = laboratory.sampler_distribution(laboratory, noise, 200, given=([1, 3], [2, 0]))
+    wanted = torch.zeros_like(DISTRIBUTION)
+    wanted[:, 2, :, 0] = DISTRIBUTION[:, 2, :, 0] / DISTRIBUTION[:, 2, :, 0].sum()
+    gap = total_variation(distribution, wanted)
     # Exact in the limit for masks; of the uniform graph only as exact as the given tokens are true at great noise.
     assert gap < (0.01 if isinstance(graph, Absorbing) else 0.2)
 
 
 def test_one_step_from_masks_gives_independent_marginals():
-    laboratory = Enumeration(LAW, Absorbing(3))
-    law = laboratory.sampler_law(laboratory, LogLinearNoise(), 1)
-    single = [LAW.sum([j for j in range(4) if j != i]) for i in range(4)]
-    assert total_variation(law, torch.einsum("a,b,c,d->abcd", *single)) < 1e-4
+    laboratory = Enumeration(DISTRIBUTION, Absorbing(3))
+    distribution = laboratory.sampler_distribution(laboratory, LogLinearNoise(), 1)
+    single = [DISTRIBUTION.sum([j for j in range(4) if j != i]) for i in range(4)]
+    assert total_variation(distribution, torch.einsum("a,b,c,d->abcd", *single)) < 1e-4
 
 
 # ---- the bigram oracle
@@ -369,7 +373,7 @@ def test_one_step_from_masks_gives_independent_marginals():
 def test_the_oracle_is_the_enumeration(graph, total):
     initial, rows = chain()
     oracle = BigramOracle(initial, rows, graph)
-    laboratory = Enumeration(chain_law(initial, rows, 4), graph)
+    laboratory = Enumeration(chain_distribution(initial, rows, 4), graph)
     found, wanted = oracle(laboratory.sequences, total), laboratory.table(laboratory, total)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12 if total > 1e-3 else 1e-11)
 
@@ -379,7 +383,7 @@ def test_the_oracle_knows_impossible_tokens(graph):
     initial = torch.tensor([0.5, 0.5, 0.0], dtype=torch.float64)
     rows = torch.tensor([[0.0, 1, 0], [0.5, 0, 0.5], [0.3, 0.3, 0.4]], dtype=torch.float64)
     oracle = BigramOracle(initial, rows, graph)
-    laboratory = Enumeration(chain_law(initial, rows, 4), graph)
+    laboratory = Enumeration(chain_distribution(initial, rows, 4), graph)
     total = 0.7
     found, wanted = oracle(laboratory.sequences, total), laboratory.table(laboratory, total)
     possible = laboratory.marginal(total) > 0
@@ -431,13 +435,15 @@ def test_oracles_in_chunks(graph, monkeypatch):
 def test_the_chain_itself():
     initial, rows = chain(seed=3)
     oracle = BigramOracle(initial, rows, Uniform(3))
-    law = chain_law(initial, rows, 4)
+    distribution = chain_distribution(initial, rows, 4)
     x = torch.cartesian_prod(*[torch.arange(3)] * 4)
-    torch.testing.assert_close(oracle.nats(x), -law.flatten().log(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(oracle.nats(x), -distribution.flatten().log(), rtol=1e-12, atol=1e-12)
     assert oracle.nats(x[:, :1]).shape == (81,)
     drawn = frequencies(oracle.sample((100_000, 4), generator()), 3)
-    assert total_variation(drawn, law) < 1.5 * brute_force.variation_floor(law, 100_000)
-    assert oracle.entropy(4).item() == pytest.approx((law * -law.log()).sum().item(), rel=1e-12)
+    assert total_variation(drawn, distribution) < 1.5 * brute_force.variation_floor(distribution, 100_000)
+    assert oracle.entropy(4).item() == pytest.approx(
+        (distribution * -distribution.log()).sum().item(), rel=1e-12
+    )
     stationary = torch.linalg.matrix_power(rows, 200)[0]
     torch.testing.assert_close(oracle.stationary(), stationary, rtol=1e-10, atol=1e-12)
     assert oracle.entropy_rate().item() == pytest.approx(
@@ -449,7 +455,7 @@ def test_the_oracle_says_what_is_wrong():
     initial, rows = chain()
     for case, match in (
         ((initial, rows, Uniform(4)), r"shape \(4,\) and \(4, 4\), got \(3,\) and \(3, 3\)"),
-        ((initial, 2 * rows, Uniform(3)), "normalise each row"),
+        ((initial, 2 * rows, Uniform(3)), "normalize each row"),
         ((-initial, rows, Uniform(3)), "at least 0"),
         ((initial, rows * math.nan, Uniform(3)), "at least 0"),
     ):

@@ -13,7 +13,7 @@ from loupe.diffusion.discrete import (
     LogLinearNoise,
     Uniform,
     categorical,
-    exponential_race,
+    exponential_sampling,
     training_times,
 )
 
@@ -26,12 +26,12 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def assert_drawn_from(draws, law):
+def assert_drawn_from(draws, distribution):
     """Chi-square of frequencies at the level 0.001; impossible states never come."""
-    counts = torch.bincount(draws, minlength=len(law)).double()
-    possible = law > 1e-15
+    counts = torch.bincount(draws, minlength=len(distribution)).double()
+    possible = distribution > 1e-15
     assert counts[~possible].sum() == 0
-    wanted = len(draws) * law[possible]
+    wanted = len(draws) * distribution[possible]
     statistic = ((counts[possible] - wanted).square() / wanted).sum().item()
     assert possible.sum() == 1 or chi2.sf(statistic, int(possible.sum()) - 1) > 1e-3
 
@@ -317,25 +317,25 @@ def test_training_times():
 # ---- draws
 
 
-@pytest.mark.parametrize("draw", ["categorical", "race", "multinomial"])
+@pytest.mark.parametrize("draw", ["categorical", "exponential sampling", "multinomial"])
 def test_a_million_draws(draw):
     weights = torch.tensor([1e-4, 0.3, 0.0, 2.0, 1.0, 0.05]).double()
     rows = weights.expand(1_000_000, -1)
     if draw == "categorical":
         drawn = categorical(rows, torch.rand(1_000_000, generator=generator(), dtype=torch.float64))
-    elif draw == "race":
-        drawn = exponential_race(rows, generator())
+    elif draw == "exponential sampling":
+        drawn = exponential_sampling(rows, generator())
     else:
         drawn = torch.multinomial(weights, 1_000_000, replacement=True, generator=generator())
     assert_drawn_from(drawn, weights / weights.sum())
 
 
-def test_races_in_fewer_digits_lose_rare_states():
+def test_exponential_sampling_in_fewer_digits_loses_rare_states():
     rare = torch.full((200_000, 33), 1.0)
     rare[:, 1:] = 3e-5
     wanted = 32 * 3e-5 / (1 + 32 * 3e-5)
     share = {
-        dtype: (exponential_race(rare, generator(), dtype) > 0).double().mean().item()
+        dtype: (exponential_sampling(rare, generator(), dtype) > 0).double().mean().item()
         for dtype in (torch.float64, torch.float32, torch.float16)
     }
     assert share[torch.float64] == pytest.approx(wanted, rel=0.3)
@@ -352,4 +352,4 @@ def test_draws_at_the_edges():
         with pytest.raises(ArithmeticError, match="finite and not all 0"):
             categorical(torch.tensor([row]), torch.tensor([0.5]).double())
         with pytest.raises(ArithmeticError, match="finite and not all 0"):
-            exponential_race(torch.tensor([row]))
+            exponential_sampling(torch.tensor([row]))

@@ -136,12 +136,12 @@ def table_score(graph, length, seed=0):
     return score, log_probabilities
 
 
-def any_order_exact(log_probabilities, x0, asked, hidden, mask):
+def any_order_exact(log_probabilities, x0, requested, always_masked, mask):
     """The mean over all orders of the nats of the asked tokens written in that order."""
-    total, orders = 0.0, list(itertools.permutations(asked))
+    total, orders = 0.0, list(itertools.permutations(requested))
     for order in orders:
         x = x0.clone()
-        x[list(asked) + list(hidden)] = mask
+        x[list(requested) + list(always_masked)] = mask
         for i in order:
             total -= log_probabilities(x.unsqueeze(0))[0, i, x0[i]].item()
             x[i] = x0[i]
@@ -152,18 +152,18 @@ def test_any_order_bound():
     graph = Absorbing(3)
     score, log_probabilities = table_score(graph, 4)
     x0 = torch.tensor([0, 2, 1, 1])
-    for asked, hidden in (((0, 1, 2, 3), ()), ((1, 2), (3,)), ((2,), ())):
-        wanted = any_order_exact(log_probabilities, x0, asked, hidden, 3)
+    for requested, always_masked in (((0, 1, 2, 3), ()), ((1, 2), (3,)), ((2,), ())):
+        wanted = any_order_exact(log_probabilities, x0, requested, always_masked, 3)
         flags = [
             torch.zeros(4, dtype=torch.bool).index_fill(0, torch.tensor(at).long(), True)
-            for at in (asked, hidden)
+            for at in (requested, always_masked)
         ]
-        n = 60_000 if len(asked) > 1 else 10
+        n = 60_000 if len(requested) > 1 else 10
         draws = any_order_nats(score, x0.expand(n, -1), graph, *flags, generator=generator())
         assert abs(draws.mean().item() - wanted) < 4 * draws.std().item() / n**0.5 + 1e-9
-    with pytest.raises(ValueError, match="got 0 asked"):
+    with pytest.raises(ValueError, match="got 0 requested"):
         any_order_nats(score, x0[None], graph, torch.zeros(4, dtype=torch.bool))
-    with pytest.raises(ValueError, match="none of them hidden"):
+    with pytest.raises(ValueError, match="none of them masked"):
         any_order_nats(
             score, x0[None], graph, torch.ones(4, dtype=torch.bool), torch.ones(4, dtype=torch.bool)
         )

@@ -8,7 +8,7 @@ import reflected_reference as reference
 import torch
 
 from loupe.diffusion.reflected import (
-    ExplodingSDE,
+    VESDE,
     KernelMixture,
     ReflectedSDE,
     bump,
@@ -107,7 +107,7 @@ def test_evaluations_are_counted(dtype):
         asked.clear()
         assert flow(score, SDE, x, **options).evaluations == len(asked)
         asked.clear()
-        assert log_likelihood(score, SDE, x, probes=2, **options).evaluations == len(asked)
+        assert log_likelihood(score, SDE, x, noise_vectors=2, **options).evaluations == len(asked)
     for steps in (1, 3, 49, 61):
         for start, end in ((1.0, 0.0), (0.9, 0.2), (0.0, 1.0)):
             found = flow(lambda x, sigma: 0 * x, SDE, x, method="euler", steps=steps, start=start, end=end)
@@ -156,7 +156,7 @@ def test_flows_stay_inside():
         assert end.dtype == torch.float32
 
 
-def test_the_flow_has_the_law():
+def test_the_flow_has_the_distribution():
     x = SDE.limit((2000, 2), generator(), dtype=DOUBLE)
     end = flow(MIXTURE.score, SDE, x, rtol=1e-4, atol=1e-4).x
     for axis in range(2):
@@ -249,7 +249,7 @@ def test_mollified_flows():
 
 @pytest.mark.parametrize("dtype", [torch.float32, DOUBLE])
 def test_likelihoods_are_exact(dtype):
-    """R7: with the true score the flow's density is the law's."""
+    """R7: with the true score the flow's density is that of the distribution."""
     x, _ = MIXTURE.sample(500 if dtype == DOUBLE else 50, generator())
     x[:3] = torch.tensor([(0.0, 0.0), (1.0, 0.3), (0.4, 1.0)])
     mixture = corner_mixture(dtype)
@@ -271,7 +271,7 @@ def test_likelihoods_at_the_walls():
 
 
 def test_likelihoods_by_scipy():
-    """Of a score that is no score of a law: the density is that of its flow."""
+    """Of a score that is no score of a distribution: the density is that of its flow."""
 
     def other(x, sigma):
         return MIXTURE.score(x, sigma) + torch.sin(torch.pi * x) * torch.cos(3 * x.flip(1))
@@ -291,17 +291,17 @@ def test_random_signs_are_unbiased():
     options = tight(1e-4)
     exact = log_likelihood(MIXTURE.score, SDE, x, **options).nats
     many = log_likelihood(
-        MIXTURE.score, SDE, x.expand(60, 2), probes=1, generator=generator(1), **options
+        MIXTURE.score, SDE, x.expand(60, 2), noise_vectors=1, generator=generator(1), **options
     ).nats
     spread = many.std() / math.sqrt(60)
     assert spread > 1e-4
     assert abs(many.mean() - exact) < 4 * spread + 1e-3
     again = log_likelihood(
-        MIXTURE.score, SDE, x.expand(60, 2), probes=1, generator=generator(1), **options
+        MIXTURE.score, SDE, x.expand(60, 2), noise_vectors=1, generator=generator(1), **options
     ).nats
     assert torch.equal(many, again)
     more = log_likelihood(
-        MIXTURE.score, SDE, x.expand(60, 2), probes=4, generator=generator(1), **options
+        MIXTURE.score, SDE, x.expand(60, 2), noise_vectors=4, generator=generator(1), **options
     ).nats
     assert more.std().item() == pytest.approx(many.std().item() / 2, rel=0.4)
 
@@ -310,12 +310,12 @@ def test_random_signs_are_unbiased():
         return 0.1 * torch.cos(3 * x) / (1 + sigma.view(-1, 1) ** 2)
 
     x = uniform(10)
-    pair = [log_likelihood(diagonal, SDE, x, probes=probes).nats for probes in (None, 1)]
+    pair = [log_likelihood(diagonal, SDE, x, noise_vectors=noise_vectors).nats for noise_vectors in (None, 1)]
     torch.testing.assert_close(*pair, rtol=1e-6, atol=1e-6)
 
 
 def test_likelihoods_of_images():
-    """Any shape; a score without any pull is the uniform law; gradients are not kept."""
+    """Any shape; a score without any pull is the uniform distribution; gradients are not kept."""
     x = torch.rand(4, 1, 3, 2, generator=generator(), dtype=DOUBLE)
     found = log_likelihood(lambda x, sigma: 0 * x, SDE, x)
     assert found.nats.abs().max() == 0
@@ -378,7 +378,7 @@ def test_likelihoods_have_another_mass_where_scores_do_not_vanish_at_the_walls(c
 def test_the_exploding_twin():
     """One Gaussian datum: scale and shift are known."""
     centre, spread = torch.tensor([0.3, 0.7], dtype=DOUBLE), 0.1
-    sde = ExplodingSDE()
+    sde = VESDE()
 
     def score(x, sigma):
         return (centre - x) / (spread**2 + sigma.view(-1, 1) ** 2)
@@ -388,8 +388,8 @@ def test_the_exploding_twin():
     end = centre + (x - centre) * last / first
     normal = torch.distributions.Normal(0.5, torch.tensor(5.0, dtype=DOUBLE))
     wanted = normal.log_prob(end).sum(1) + 2 * math.log(last / first)
-    for probes in (None, 1):
-        found = log_likelihood(score, sde, x, probes=probes, **tight(1e-7))
+    for noise_vectors in (None, 1):
+        found = log_likelihood(score, sde, x, noise_vectors=noise_vectors, **tight(1e-7))
         torch.testing.assert_close(found.nats, wanted, rtol=0, atol=1e-4)
         torch.testing.assert_close(found.end, end, rtol=0, atol=1e-4)
     back = flow(score, sde, end, **tight(1e-7)).x
@@ -419,9 +419,9 @@ def test_flows_say_what_is_wrong():
                 run(MIXTURE.score, SDE, x, **options)
     for run in (flow, log_likelihood):
         with pytest.raises(ValueError, match="this process has none"):
-            run(MIXTURE.score, ExplodingSDE(), x, mollifier=200.0)
-    with pytest.raises(ValueError, match=r"probes.*must be a positive whole number, got 0"):
-        log_likelihood(MIXTURE.score, SDE, x, probes=0)
+            run(MIXTURE.score, VESDE(), x, mollifier=200.0)
+    with pytest.raises(ValueError, match=r"noise_vectors.*must be a positive whole number, got 0"):
+        log_likelihood(MIXTURE.score, SDE, x, noise_vectors=0)
     for data, match in ((x + 1, r"expects \[0, 1\]"), ((255 * x).to(torch.uint8), "divide by 255")):
         with pytest.raises(ValueError, match=match):
             log_likelihood(MIXTURE.score, SDE, data)

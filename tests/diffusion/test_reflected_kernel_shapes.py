@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from loupe.diffusion.reflected import (
-    ExplodingSDE,
+    VESDE,
     ReflectedSDE,
     kernel_cdf,
     kernel_log_density,
@@ -50,9 +50,9 @@ def test_scores_are_slopes_point_by_point():
 
 def test_noise_of_each_coordinate():
     x0, sigma = torch.full((40_000, 2), 0.5, dtype=torch.float64), torch.tensor([[0.01, 0.05]]).double()
-    draws = {"cube": ReflectedSDE().noised(x0, sigma), "line": ExplodingSDE().noised(x0, sigma)}
+    draws = {"cube": ReflectedSDE().noised(x0, sigma), "line": VESDE().noised(x0, sigma)}
     draws["kernel"] = sample_kernel(x0, sigma)
     for name, x in draws.items():
         torch.testing.assert_close(x.std(0), sigma[0], rtol=0.03, atol=0, msg=name)
-    found = ExplodingSDE().kernel_score(draws["line"], x0, sigma)
+    found = VESDE().kernel_score(draws["line"], x0, sigma)
     torch.testing.assert_close(found, (x0 - draws["line"]) / sigma**2)

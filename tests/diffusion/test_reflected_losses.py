@@ -8,7 +8,7 @@ import reflected_reference as reference
 import torch
 
 from loupe.diffusion.reflected import (
-    ExplodingSDE,
+    VESDE,
     KernelMixture,
     ReflectedSDE,
     ScoreNetwork,
@@ -37,7 +37,7 @@ def wrong(x, sigma):
 
 
 def test_schedule():
-    for sde in (SDE, ReflectedSDE(1e-4), ExplodingSDE(0.02, 3.0)):
+    for sde in (SDE, ReflectedSDE(1e-4), VESDE(0.02, 3.0)):
         t = torch.linspace(0, 1, 11, dtype=DOUBLE)
         wanted = reference.level(t.numpy(), sde.sigma_min, sde.sigma_max)
         np.testing.assert_allclose(sde.sigma(t), wanted, rtol=1e-13)
@@ -49,7 +49,7 @@ def test_schedule():
     assert 2 * SDE.growth == pytest.approx(12.43, abs=5e-3)
     assert 2 * ReflectedSDE(1e-4).growth == pytest.approx(21.64, abs=5e-3)
     for case in ((0.0, 1.0), (1.0, 0.5), (-1.0, 1.0), (0.1, math.inf), (math.nan, 1.0), (0.1, 0.1)):
-        for kind in (ReflectedSDE, ExplodingSDE):
+        for kind in (ReflectedSDE, VESDE):
             with pytest.raises(ValueError, match=f"sigma_min above 0.*got {case[0]}"):
                 kind(*case)
 
@@ -61,7 +61,7 @@ def test_limits_of_processes():
     torch.testing.assert_close(away, 0.01 + 0.98 * x)
     assert torch.equal(SDE.limit_log_density(x), torch.zeros(20_000))
     assert torch.equal(SDE.inputs(x, None), 2 * x - 1)
-    exploding = ExplodingSDE()
+    exploding = VESDE()
     y = exploding.limit((4000, 2, 3), generator(), dtype=DOUBLE)
     wanted = torch.distributions.Normal(0.5, torch.tensor(5.0, dtype=DOUBLE)).log_prob(y).sum((1, 2))
     torch.testing.assert_close(exploding.limit_log_density(y), wanted)
@@ -105,7 +105,7 @@ def test_the_loss_draw_for_draw(weighting, smallest):
 
 def test_the_loss_without_walls():
     x0, _ = MIXTURE.sample(30, generator())
-    sde, t = ExplodingSDE(), torch.linspace(0.1, 1, 30, dtype=DOUBLE)
+    sde, t = VESDE(), torch.linspace(0.1, 1, 30, dtype=DOUBLE)
     found = denoising_loss(wrong, x0, sde, t, generator(1))
     noise = torch.randn(x0.shape, generator=generator(1), dtype=DOUBLE)
     sigma = sde.sigma(t)[:, None]
@@ -217,16 +217,18 @@ def eight(d):
 @pytest.mark.parametrize("d", [1, 2])
 def test_the_bound_is_tight_at_the_true_score(d):
     """For each point: minus the logarithm of its probability; in the mean: the entropy."""
-    law = eight(d)
+    mixture = eight(d)
     sde, copies, times = ReflectedSDE(1e-3), 20, 400
-    x0 = law.means.repeat_interleave(copies, 0)
-    drawn = likelihood_bound(law.score, x0, sde, times=times, levels=8, batch=20_000, generator=generator())
+    x0 = mixture.means.repeat_interleave(copies, 0)
+    drawn = likelihood_bound(
+        mixture.score, x0, sde, times=times, levels=8, batch=20_000, generator=generator()
+    )
     assert drawn.dtype == DOUBLE
     each = drawn.view(-1, copies)
     error = each.std(1) / math.sqrt(copies)
-    wanted = -law.log_weights
+    wanted = -mixture.log_weights
     assert ((each.mean(1) - wanted).abs() < 4 * error + 1e-3).all()
-    shares = law.log_weights.exp()
+    shares = mixture.log_weights.exp()
     entropy = (shares * wanted).sum()
     assert abs((shares * each.mean(1)).sum() - entropy) < 4 * (shares * error).norm()
     assert (shares * error).norm() < 0.04 * entropy
@@ -235,7 +237,7 @@ def test_the_bound_is_tight_at_the_true_score(d):
     for size in (0.5, 0.1):
 
         def perturbed(x, sigma, size=size):
-            return law.score(x, sigma) + size / sigma[:, None]
+            return mixture.score(x, sigma) + size / sigma[:, None]
 
         more = likelihood_bound(
             perturbed, x0, sde, times=times, levels=8, batch=20_000, generator=generator()
@@ -255,11 +257,11 @@ def test_what_the_beginning_leaves_out(smallest, least, most):
 
     At the largest sigma_min that is taken, nats for each dimension are missing in the fourth digit.
     """
-    law = eight(1)
+    mixture = eight(1)
     x = torch.linspace(0, 1, 20_001, dtype=DOUBLE)[:, None]
-    logs = law.log_posterior(x, smallest)
+    logs = mixture.log_posterior(x, smallest)
     unknown = -(logs.exp() * logs).sum(1)
-    missing = torch.trapezoid(law.log_density(x, smallest).exp() * unknown, x[:, 0])
+    missing = torch.trapezoid(mixture.log_density(x, smallest).exp() * unknown, x[:, 0])
     assert least <= missing < most
 
 
@@ -306,13 +308,13 @@ def test_losses_say_what_is_wrong():
         with pytest.raises(ValueError, match=r"shape \(4,\)"):
             denoising_loss(wrong, x0, SDE, t)
     with pytest.raises(
-        ValueError, match=r"sigma_min = 0.01 mixes .* 256 grey levels.*at most 0.00049.*dequantise"
+        ValueError, match=r"sigma_min = 0.01 mixes .* 256 gray levels.*at most 0.00049.*dequantize"
     ):
         likelihood_bound(wrong, x0, SDE)
-    with pytest.raises(ValueError, match="mixes neighbours"):
+    with pytest.raises(ValueError, match="mixes neighbors"):
         likelihood_bound(wrong, x0, ReflectedSDE(1.001 / (255 * 8)))
     likelihood_bound(wrong, x0, ReflectedSDE(1 / (255 * 8)), times=1)
-    with pytest.raises(ValueError, match="ReflectedSDE, got ExplodingSDE"):
-        likelihood_bound(wrong, x0, ExplodingSDE(1e-4))
+    with pytest.raises(ValueError, match="ReflectedSDE, got VESDE"):
+        likelihood_bound(wrong, x0, VESDE(1e-4))
     with pytest.raises(ValueError, match=r"expects \[0, 1\], got 1.5 to 1.5"):
         likelihood_bound(wrong, x0 + 1, ReflectedSDE(1e-4))

@@ -8,7 +8,7 @@ import reflected_reference as reference
 import torch
 
 from loupe.diffusion.reflected import (
-    ExplodingSDE,
+    VESDE,
     ReflectedSDE,
     corner_mixture,
     euler_reflected,
@@ -112,7 +112,7 @@ def test_never_outside(walls):
     for compat, dtype in ((None, torch.float32), ("official", torch.float32), (None, DOUBLE)):
         x = sample(
             wild, SDE, (500, 3), steps=12, walls=walls, compat=compat, dtype=dtype, generator=generator(),
-            watch=lambda k, x: seen.append((k, x)),
+            callback=lambda k, x: seen.append((k, x)),
         )  # fmt: skip
         seen.append((None, x))
         assert x.dtype == dtype
@@ -134,14 +134,14 @@ def test_determinism():
 
 def test_without_walls():
     """The exploding twin runs on the line; with a threshold its samples end in the cube."""
-    sde, seen = ExplodingSDE(), []
+    sde, seen = VESDE(), []
 
     def score(x, sigma):
         return (0.4 - x) / (0.1**2 + sigma.view(-1, 1) ** 2)
 
     x = sample(
         score, sde, (3000, 2), steps=300, denoise=False, generator=generator(), dtype=DOUBLE,
-        watch=lambda k, x: seen.append(x),
+        callback=lambda k, x: seen.append(x),
     )  # fmt: skip
     assert seen[0].abs().max() > 5
     assert abs(x.mean() - 0.4) < 5 * 0.1 / math.sqrt(6000)
@@ -152,7 +152,7 @@ def test_without_walls():
     assert ((clipped >= 0) & (clipped <= 1)).all()
 
 
-# ---- in law
+# ---- in distribution
 
 
 def cumulative(axis):
@@ -176,7 +176,7 @@ def energy(x, y):
     return (2 * mean(x, y) - mean(x, x) - mean(y, y)).item()
 
 
-def test_many_steps_have_the_law():
+def test_many_steps_have_the_distribution():
     n = 1500
     x = drawn(n, steps=160, denoise=False)
     assert max(distances(x)) < 1.95 / math.sqrt(n)
@@ -187,7 +187,7 @@ def test_many_steps_have_the_law():
     assert (shares - torch.from_numpy(reference.SHARES)).abs().max() < 4 * math.sqrt(0.25 / n)
 
 
-def test_clipping_has_the_law_but_for_the_walls():
+def test_clipping_has_the_distribution_but_for_the_walls():
     """It leaves on them a share that falls as the square root of the steps; folding leaves none."""
     found = {}
     for steps in (8, 32, 128):
@@ -201,7 +201,7 @@ def test_clipping_has_the_law_but_for_the_walls():
 
 
 def test_folding_is_of_order_one_and_clipping_of_half():
-    """R6, of fewer paths: a reflected process with a drift, from its stationary law."""
+    """R6, of fewer paths: a reflected process with a drift, from its stationary distribution."""
     n, spread = 100_000, 0.6 / math.sqrt(8)
     normal = torch.distributions.Normal(torch.tensor(0.1, dtype=DOUBLE), spread)
     low, high = (normal.cdf(torch.tensor(at, dtype=DOUBLE)) for at in (0.0, 1.0))

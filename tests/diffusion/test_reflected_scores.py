@@ -8,7 +8,7 @@ import reflected_reference as reference
 import torch
 
 from loupe.diffusion.reflected import (
-    ExplodingSDE,
+    VESDE,
     ReflectedSDE,
     ScoreNetwork,
     classifier_free,
@@ -167,7 +167,7 @@ def test_thresholds_say_what_is_wrong():
 # ---- networks
 
 
-@pytest.mark.parametrize("sde", [ReflectedSDE(), ExplodingSDE()], ids=["reflected", "exploding"])
+@pytest.mark.parametrize("sde", [ReflectedSDE(), VESDE()], ids=["reflected", "exploding"])
 def test_score_networks(sde):
     seen = []
 

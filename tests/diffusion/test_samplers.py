@@ -23,7 +23,7 @@ from loupe.networks.transformer import Transformer
 
 both = pytest.mark.parametrize("graph", [Absorbing(3), Uniform(3)], ids=repr)
 methods = pytest.mark.parametrize("method", ["tweedie", "euler"])
-LAW = brute_force.random_law(3, 3, seed=1)
+DISTRIBUTION = brute_force.random_distribution(3, 3, seed=1)
 DRAWS = 100_000
 
 
@@ -35,9 +35,11 @@ def schedule(graph):
     return LogLinearNoise() if isinstance(graph, Absorbing) else GeometricNoise(1e-4, 20.0)
 
 
-def assert_drawn_from(tokens, law):
+def assert_drawn_from(tokens, distribution):
     found = frequencies(tokens, 3)
-    assert brute_force.total_variation(found, law) < 1.5 * brute_force.variation_floor(law, len(tokens))
+    assert brute_force.total_variation(found, distribution) < 1.5 * brute_force.variation_floor(
+        distribution, len(tokens)
+    )
 
 
 def network(states, *, seed=0, **options):
@@ -60,42 +62,59 @@ def at_one_time(score):
     return lambda x, total: score(x, 1.0)
 
 
-# ---- laws
+# ---- distributions
 
 
 @both
 @methods
-@pytest.mark.parametrize("race", [None, torch.float64])
-def test_four_steps_have_the_enumerated_law(graph, method, race):
-    score, noise = Enumeration(LAW, graph), schedule(graph)
-    wanted = brute_force.sampler_law(LAW, graph, noise, 4, method)
-    drawn = sample(score, graph, noise, (DRAWS, 3), steps=4, method=method, race=race, generator=generator())
+@pytest.mark.parametrize("exponential_dtype", [None, torch.float64])
+def test_four_steps_have_the_enumerated_distribution(graph, method, exponential_dtype):
+    score, noise = Enumeration(DISTRIBUTION, graph), schedule(graph)
+    wanted = brute_force.sampler_distribution(DISTRIBUTION, graph, noise, 4, method)
+    drawn = sample(
+        score,
+        graph,
+        noise,
+        (DRAWS, 3),
+        steps=4,
+        method=method,
+        exponential_dtype=exponential_dtype,
+        generator=generator(),
+    )
     assert_drawn_from(drawn.tokens, wanted)
     assert drawn.evaluations.tolist() == [5] * DRAWS
-    assert brute_force.total_variation(wanted, LAW) > 5 * brute_force.variation_floor(LAW, DRAWS)
+    assert brute_force.total_variation(wanted, DISTRIBUTION) > 5 * brute_force.variation_floor(
+        DISTRIBUTION, DRAWS
+    )
 
 
 @methods
-def test_geometric_masks_have_the_enumerated_law(method):
+def test_geometric_masks_have_the_enumerated_distribution(method):
     """Where the methods differ."""
     graph, noise = Absorbing(3), GeometricNoise(1e-2, 6.0)
-    wanted = brute_force.sampler_law(LAW, graph, noise, 4, method)
+    wanted = brute_force.sampler_distribution(DISTRIBUTION, graph, noise, 4, method)
     drawn = sample(
-        Enumeration(LAW, graph), graph, noise, (DRAWS, 3), steps=4, method=method, generator=generator()
+        Enumeration(DISTRIBUTION, graph),
+        graph,
+        noise,
+        (DRAWS, 3),
+        steps=4,
+        method=method,
+        generator=generator(),
     )
     assert_drawn_from(drawn.tokens, wanted)
 
 
 @both
-def test_wrong_scores_have_their_law_too(graph):
-    truth = Enumeration(LAW, graph)
+def test_wrong_scores_have_their_distribution_too(graph):
+    truth = Enumeration(DISTRIBUTION, graph)
 
     def score(x, total):
         return truth(x, total) + torch.sin(3.0 * torch.arange(graph.states))
 
     noise = schedule(graph)
-    wanted = brute_force.sampler_law(
-        LAW, graph, noise, 3, "tweedie", tables=lambda total: truth.table(score, total)
+    wanted = brute_force.sampler_distribution(
+        DISTRIBUTION, graph, noise, 3, "tweedie", tables=lambda total: truth.table(score, total)
     )
     drawn = sample(score, graph, noise, (DRAWS, 3), steps=3, generator=generator())
     assert_drawn_from(drawn.tokens, wanted)
@@ -103,21 +122,21 @@ def test_wrong_scores_have_their_law_too(graph):
 
 def test_one_step_from_masks_has_independent_marginals():
     drawn = sample(
-        Enumeration(LAW, Absorbing(3)),
+        Enumeration(DISTRIBUTION, Absorbing(3)),
         Absorbing(3),
         LogLinearNoise(),
         (DRAWS, 3),
         steps=1,
         generator=generator(),
     )
-    single = [LAW.sum([j for j in range(3) if j != i]) for i in range(3)]
+    single = [DISTRIBUTION.sum([j for j in range(3) if j != i]) for i in range(3)]
     assert_drawn_from(drawn.tokens, torch.einsum("a,b,c->abc", *single))
 
 
-def test_first_hitting_has_the_law_itself():
-    score = at_one_time(Enumeration(LAW, Absorbing(3)))
+def test_first_hitting_has_the_distribution_itself():
+    score = at_one_time(Enumeration(DISTRIBUTION, Absorbing(3)))
     drawn = first_hitting(score, Absorbing(3), (DRAWS, 3), generator=generator())
-    assert_drawn_from(drawn.tokens, LAW)
+    assert_drawn_from(drawn.tokens, DISTRIBUTION)
     assert drawn.evaluations.tolist() == [3] * DRAWS
 
 
@@ -134,21 +153,21 @@ def test_first_hitting_of_a_long_chain():
     assert rough.mean() > nats.mean() + 4 * rough.std() / 1500**0.5
 
 
-def test_autoregressive_samples_have_the_networks_law():
+def test_autoregressive_samples_have_the_networks_distribution():
     net = network(4, causal=True)
     x = torch.cartesian_prod(*[torch.arange(3)] * 3)
-    law = torch.ones(27, dtype=torch.float64)
+    distribution = torch.ones(27, dtype=torch.float64)
     with torch.no_grad():
         logits = net(torch.nn.functional.pad(x[:, :-1], (1, 0), value=3))[..., :3].double()
-    law = logits.log_softmax(-1).gather(-1, x.unsqueeze(-1)).sum((1, 2)).exp().view(3, 3, 3)
+    distribution = logits.log_softmax(-1).gather(-1, x.unsqueeze(-1)).sum((1, 2)).exp().view(3, 3, 3)
     drawn = sample_autoregressive(net, (DRAWS, 3), 3, generator=generator())
-    assert_drawn_from(drawn.tokens, law)
+    assert_drawn_from(drawn.tokens, distribution)
     assert drawn.evaluations.tolist() == [3] * DRAWS
     given = torch.tensor([2, 0])
     drawn = sample_autoregressive(net, (20_000, 3), 3, generator=generator(), given=given)
     assert torch.equal(drawn.tokens[:, :2], given.expand(20_000, 2))
-    wanted = torch.zeros_like(law)
-    wanted[2, 0] = law[2, 0] / law[2, 0].sum()
+    wanted = torch.zeros_like(distribution)
+    wanted[2, 0] = distribution[2, 0] / distribution[2, 0].sum()
     assert_drawn_from(drawn.tokens, wanted)
     assert drawn.evaluations[0] == 1
 
@@ -157,13 +176,13 @@ def test_autoregressive_samples_have_the_networks_law():
 
 
 @both
-@pytest.mark.parametrize("race", [None, torch.float32])
-def test_given_tokens_never_change(graph, race):
+@pytest.mark.parametrize("exponential_dtype", [None, torch.float32])
+def test_given_tokens_never_change(graph, exponential_dtype):
     seen = []
     given = torch.tensor([4, 0]), torch.tensor([[0, 1], [2, 2], [1, 0]])
     drawn = sample(
-        flat_score(graph, -0.5), graph, schedule(graph), (3, 6), steps=5, given=given, race=race,
-        generator=generator(), watch=lambda k, x: seen.append((k, x.clone())),
+        flat_score(graph, -0.5), graph, schedule(graph), (3, 6), steps=5, given=given, exponential_dtype=exponential_dtype,
+        generator=generator(), callback=lambda k, x: seen.append((k, x.clone())),
     )  # fmt: skip
     assert [k for k, _ in seen] == list(range(7))
     assert all(torch.equal(x[:, given[0]], given[1]) for _, x in seen)
@@ -172,9 +191,9 @@ def test_given_tokens_never_change(graph, race):
 
 
 def test_given_tokens_condition_the_others():
-    graph, score = Absorbing(3), Enumeration(LAW, Absorbing(3))
-    wanted = torch.zeros_like(LAW)
-    wanted[2, :, 1] = LAW[2, :, 1] / LAW[2, :, 1].sum()
+    graph, score = Absorbing(3), Enumeration(DISTRIBUTION, Absorbing(3))
+    wanted = torch.zeros_like(DISTRIBUTION)
+    wanted[2, :, 1] = DISTRIBUTION[2, :, 1] / DISTRIBUTION[2, :, 1].sum()
     given = [0, 2], [2, 1]
     drawn = first_hitting(at_one_time(score), graph, (DRAWS, 3), given=given, generator=generator())
     assert_drawn_from(drawn.tokens, wanted)
@@ -185,9 +204,9 @@ def test_given_tokens_condition_the_others():
 
 
 @both
-def test_given_steps_have_the_enumerated_law(graph):
-    laboratory, noise, given = Enumeration(LAW, graph), schedule(graph), ([1], [0])
-    wanted = laboratory.sampler_law(laboratory, noise, 4, given=given)
+def test_given_steps_have_the_enumerated_distribution(graph):
+    laboratory, noise, given = Enumeration(DISTRIBUTION, graph), schedule(graph), ([1], [0])
+    wanted = laboratory.sampler_distribution(laboratory, noise, 4, given=given)
     drawn = sample(laboratory, graph, noise, (DRAWS, 3), steps=4, given=given, generator=generator())
     assert_drawn_from(drawn.tokens, wanted)
 
@@ -240,20 +259,20 @@ def test_cached_samples_are_the_same(method, given):
     assert torch.equal(plain.tokens, cached.tokens)
     assert plain.evaluations.tolist() == [21] * 40
     assert (cached.evaluations <= 8).all()
-    raced = [
+    drawn = [
         sample(
             score,
             graph,
             LogLinearNoise(),
             (40, 8),
             generator=generator(),
-            race=torch.float32,
+            exponential_dtype=torch.float32,
             cached=c,
             **options,
         )
         for c in (False, True)
     ]
-    assert torch.equal(raced[0].tokens, raced[1].tokens)
+    assert torch.equal(drawn[0].tokens, drawn[1].tokens)
 
 
 @pytest.mark.parametrize(("steps", "length"), [(4, 3), (10, 8), (32, 16)])
@@ -276,7 +295,7 @@ def test_only_denoisers_without_noise_are_cached():
         ScoreNetwork(network(6), graph),
         flat_score(graph),
     ):
-        with pytest.raises(ValueError, match="not told the noise"):
+        with pytest.raises(ValueError, match="does not take the noise"):
             sample(score, graph, LogLinearNoise(), (2, 3), steps=2, cached=True)
 
 
@@ -294,7 +313,7 @@ def test_seeds_decide(graph, method):
 
     assert torch.equal(draw(0), draw(0))
     assert not torch.equal(draw(0), draw(1))
-    assert torch.equal(draw(0, race=torch.float64), draw(0, race=torch.float64))
+    assert torch.equal(draw(0, exponential_dtype=torch.float64), draw(0, exponential_dtype=torch.float64))
     torch.manual_seed(3)
     before = torch.get_rng_state()
     draw(0)
@@ -303,10 +322,16 @@ def test_seeds_decide(graph, method):
 
 @both
 @pytest.mark.parametrize("shape", [(0, 4), (1, 1), (1, 4), (3, 1)])
-@pytest.mark.parametrize("race", [None, torch.float16])
-def test_few_tokens_and_one_step(graph, shape, race):
+@pytest.mark.parametrize("exponential_dtype", [None, torch.float16])
+def test_few_tokens_and_one_step(graph, shape, exponential_dtype):
     drawn = sample(
-        flat_score(graph), graph, schedule(graph), shape, steps=1, race=race, generator=generator()
+        flat_score(graph),
+        graph,
+        schedule(graph),
+        shape,
+        steps=1,
+        exponential_dtype=exponential_dtype,
+        generator=generator(),
     )
     assert drawn.tokens.shape == shape
     assert drawn.evaluations.shape == shape[:1]
@@ -328,13 +353,21 @@ def test_two_tokens_and_no_gradients():
 
 @both
 @pytest.mark.parametrize("value", [math.nan, math.inf, 1e4])
-@pytest.mark.parametrize("race", [None, torch.float32])
-def test_scores_that_are_not_finite(graph, value, race):
+@pytest.mark.parametrize("exponential_dtype", [None, torch.float32])
+def test_scores_that_are_not_finite(graph, value, exponential_dtype):
     def score(x, total):
         return torch.full((*x.shape, graph.states), value if total[0] < 2 else -20.0)
 
     with pytest.raises(RuntimeError, match=r"finite.*, at step [1-4] and time 0\.\d+"):
-        sample(score, graph, LogLinearNoise(), (3, 4), steps=4, race=race, generator=generator())
+        sample(
+            score,
+            graph,
+            LogLinearNoise(),
+            (3, 4),
+            steps=4,
+            exponential_dtype=exponential_dtype,
+            generator=generator(),
+        )
     if isinstance(graph, Absorbing) and value != 1e4:
         with pytest.raises(RuntimeError, match=r"finite.*, at mask 0"):
             first_hitting(lambda x, total: score(x, total * 0), graph, (3, 4))

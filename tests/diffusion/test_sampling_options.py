@@ -31,7 +31,7 @@ from loupe.diffusion.discrete import (
 from loupe.diffusion.discrete.enumeration import Enumeration, frequencies
 from loupe.networks.transformer import Transformer
 
-LAW, DRAWS, M = brute_force.random_law(3, 3, seed=1), 30_000, 3
+DISTRIBUTION, DRAWS, M = brute_force.random_distribution(3, 3, seed=1), 30_000, 3
 MASKS, NOISE = Absorbing(3), LogLinearNoise()
 GRAPHS = [(MASKS, NOISE), (Uniform(3), GeometricNoise(1e-4, 20.0))]
 SHARP = [(0.5, 1.0), (1.0, 0.6), (2.0, 0.8)]
@@ -55,15 +55,15 @@ def drawn(score, graph, noise, shape, *, steps=3, **options):
     return sample(score, graph, noise, shape, steps=steps, generator=generator(), **options)
 
 
-def assert_drawn_from(tokens, law, unlike=None):
-    """Pearson's test at a level of 1e-4; and with a law that it is not, that this test would see the difference."""
-    found, possible, n = frequencies(tokens, 3), law > 1e-12, len(tokens)
+def assert_drawn_from(tokens, distribution, unlike=None):
+    """Pearson's test at a level of 1e-4; and that this test sees a difference from another distribution."""
+    found, possible, n = frequencies(tokens, 3), distribution > 1e-12, len(tokens)
 
     def chance(p):
         return chi2.sf((n * (found - p) ** 2 / p)[possible].sum().item(), max(1, possible.sum().item() - 1))
 
     assert not found[~possible].any()
-    assert chance(law) > 1e-4
+    assert chance(distribution) > 1e-4
     assert unlike is None or chance(unlike) < 1e-12
 
 
@@ -88,7 +88,7 @@ def clean(graph, x, total, temperature=1.0, top_p=1.0):
     found = []
     for i in range(3):
         factors = [likely[j] if j != i else torch.ones(3).double() for j in range(3)]
-        q = torch.einsum("abc,a,b,c->abc", LAW, *factors).sum([j for j in range(3) if j != i])
+        q = torch.einsum("abc,a,b,c->abc", DISTRIBUTION, *factors).sum([j for j in range(3) if j != i])
         found.append(by_hand((q / q.sum()).tolist(), temperature, top_p))
     return found
 
@@ -108,15 +108,15 @@ def sharp_score(graph, temperature, top_p):
     return score
 
 
-def unmasked_law(goes, confident, temperature=1.0, top_p=1.0):
+def unmasked_distribution(goes, confident, temperature=1.0, top_p=1.0):
     """The distribution of samples when so many masks go with probabilities ``goes(step, masks)``, a list."""
     states = {(M,) * 3: 1.0}
     for step in itertools.count():
         if all(M not in x for x in states):
-            law = torch.zeros(3, 3, 3).double()
+            distribution = torch.zeros(3, 3, 3).double()
             for x, p in states.items():
-                law[x] = p
-            return law
+                distribution[x] = p
+            return distribution
         after = {}
         for x, p in states.items():
             masks, q = [i for i in range(3) if x[i] == M], clean(MASKS, x, 1.0)
@@ -175,30 +175,33 @@ def test_sharpened_probabilities(p, temperature, top_p, wanted):
 @both
 @sharp
 @pytest.mark.parametrize("method", ["tweedie", "euler"])
-def test_sharpened_samples_have_the_enumerated_law(graph, noise, temperature, top_p, method):
-    truth, options = Enumeration(LAW, graph), {"temperature": temperature, "top_p": top_p, "method": method}
-    wanted = truth.sampler_law(sharp_score(graph, temperature, top_p), noise, 3, method)
-    plain = truth.sampler_law(truth, noise, 3, method)
+def test_sharpened_samples_have_the_enumerated_distribution(graph, noise, temperature, top_p, method):
+    truth, options = (
+        Enumeration(DISTRIBUTION, graph),
+        {"temperature": temperature, "top_p": top_p, "method": method},
+    )
+    wanted = truth.sampler_distribution(sharp_score(graph, temperature, top_p), noise, 3, method)
+    plain = truth.sampler_distribution(truth, noise, 3, method)
     assert_drawn_from(drawn(truth, graph, noise, (DRAWS, 3), **options).tokens, wanted, unlike=plain)
 
 
 @sharp
 @pytest.mark.parametrize("order", ["random", "confidence"])
 def test_one_mask_at_a_time(temperature, top_p, order):
-    wanted = unmasked_law(one_at_a_time, order == "confidence", temperature, top_p)
+    wanted = unmasked_distribution(one_at_a_time, order == "confidence", temperature, top_p)
     samples = first_hitting(
-        lambda x, total: Enumeration(LAW, MASKS)(x, 1.0), MASKS, (DRAWS, 3),
+        lambda x, total: Enumeration(DISTRIBUTION, MASKS)(x, 1.0), MASKS, (DRAWS, 3),
         temperature=temperature, top_p=top_p, order=order, generator=generator(),
     )  # fmt: skip
-    assert_drawn_from(samples.tokens, wanted, unlike=LAW)
+    assert_drawn_from(samples.tokens, wanted, unlike=DISTRIBUTION)
 
 
 @pytest.mark.parametrize("top_p", [1.0, 0.6])
 def test_steps_in_order_of_confidence(top_p):
-    law = partial(unmasked_law, partial(in_steps, 2), temperature=1.0, top_p=top_p)
+    distribution = partial(unmasked_distribution, partial(in_steps, 2), temperature=1.0, top_p=top_p)
     options = {"steps": 2, "order": "confidence", "top_p": top_p}
-    samples = drawn(Enumeration(LAW, MASKS), MASKS, NOISE, (DRAWS, 3), **options)
-    assert_drawn_from(samples.tokens, law(True), unlike=law(False))
+    samples = drawn(Enumeration(DISTRIBUTION, MASKS), MASKS, NOISE, (DRAWS, 3), **options)
+    assert_drawn_from(samples.tokens, distribution(True), unlike=distribution(False))
 
 
 @sharp
@@ -208,9 +211,9 @@ def test_sharpened_autoregressive_samples(temperature, top_p):
     with torch.no_grad():
         rows = net(torch.nn.functional.pad(x[:, :-1], (1, 0), value=3))[..., :3].double().softmax(-1)
     rows = torch.tensor([[by_hand(p, temperature, top_p) for p in row] for row in rows.tolist()])
-    law = rows.double().gather(-1, x.unsqueeze(-1)).prod(1).view(3, 3, 3)
+    distribution = rows.double().gather(-1, x.unsqueeze(-1)).prod(1).view(3, 3, 3)
     options = {"temperature": temperature, "top_p": top_p, "generator": generator()}
-    assert_drawn_from(sample_autoregressive(net, (DRAWS, 3), 3, **options).tokens, law)
+    assert_drawn_from(sample_autoregressive(net, (DRAWS, 3), 3, **options).tokens, distribution)
 
 
 @pytest.mark.parametrize("given", [None, torch.tensor([2, 0, 1])])
@@ -227,11 +230,11 @@ def test_a_cache_of_keys_and_values_changes_no_text(given):
 
 @both
 def test_each_sequence_has_its_own_and_ones_change_nothing(graph, noise):
-    truth, half = Enumeration(LAW, graph), torch.arange(2 * DRAWS) < DRAWS
+    truth, half = Enumeration(DISTRIBUTION, graph), torch.arange(2 * DRAWS) < DRAWS
     top_p = torch.where(half, 0.6, 1.0).double()
     tokens = drawn(truth, graph, noise, (2 * DRAWS, 3), top_p=top_p).tokens
     for which, p in ((half, 0.6), (~half, 1.0)):
-        assert_drawn_from(tokens[which], truth.sampler_law(sharp_score(graph, 1.0, p), noise, 3))
+        assert_drawn_from(tokens[which], truth.sampler_distribution(sharp_score(graph, 1.0, p), noise, 3))
     ones = {}, {"temperature": 1, "top_p": torch.ones(50)}, {"temperature": torch.tensor(1.0)}
     plain, *others = (drawn(truth, graph, noise, (50, 3), **more).tokens for more in ones)
     assert all(torch.equal(plain, other) for other in others)
@@ -245,12 +248,12 @@ def test_each_sequence_has_its_own_and_ones_change_nothing(graph, noise):
 
 @both
 def test_prompts_of_different_lengths(graph, noise):
-    truth, rows = Enumeration(LAW, graph), torch.arange(2 * DRAWS) % 2
+    truth, rows = Enumeration(DISTRIBUTION, graph), torch.arange(2 * DRAWS) % 2
     where = torch.tensor([[True, False, False], [True, False, True]])[rows]
     tokens = torch.tensor([[2, -1, 9], [0, 7, 1]])[rows]  # what is not given is not read
     samples = drawn(truth, graph, noise, (2 * DRAWS, 3), given=(where, tokens)).tokens
     for row, given in enumerate([([0], [2]), ([0, 2], [0, 1])]):
-        assert_drawn_from(samples[rows == row], truth.sampler_law(truth, noise, 3, given=given))
+        assert_drawn_from(samples[rows == row], truth.sampler_distribution(truth, noise, 3, given=given))
 
 
 def test_spellings_of_prompts():
@@ -289,7 +292,7 @@ def test_samples_leave_padding_alone(graph, noise):
         return inner(x, total, padding)
 
     found = drawn(
-        score, graph, noise, (3, 6), watch=lambda k, x: seen.append(x), padding=padding, given=given
+        score, graph, noise, (3, 6), callback=lambda k, x: seen.append(x), padding=padding, given=given
     )
     assert all(torch.equal(each, padding) for each in asked)
     assert all((x[padding] == 0).all() and (x[:, 0] == 2).all() for x in seen)
@@ -347,7 +350,7 @@ def test_batches_of_any_shape():
         assert call(x[0, 0], t[0, 0], generator()).shape == (), number
     for shape in shapes:
         seen = []
-        sample(score, MASKS, NOISE, shape, steps=1, watch=lambda k, x: seen.append(x.shape))  # noqa: B023
+        sample(score, MASKS, NOISE, shape, steps=1, callback=lambda k, x: seen.append(x.shape))  # noqa: B023
         assert seen == [shape] * 3
 
 
@@ -391,8 +394,8 @@ REFUSED = [
     ({"top_p": 1.5}, "top_p must be above 0 and at most 1, got 1.5"),
     ({"top_p": torch.ones(3)}, r"top_p must be one number or one for each sequence, of shape \(2,\), got \(3,\)"),
     ({"order": "left"}, "order must be one of random, confidence, got 'left'"),
-    ({"order": "confidence", "race": torch.float32}, "none in a race"),
-    ({"top_p": 0.9, "race": torch.float32}, "a race is run as published"),
+    ({"order": "confidence", "exponential_dtype": torch.float32}, "exponential sampling has none"),
+    ({"top_p": 0.9, "exponential_dtype": torch.float32}, "works as published"),
     ({"given": ([[0], [1, 2]], [[1], [1, 2]])}, RAGGED),
     ({"given": (torch.ones(2, 3, dtype=torch.bool), torch.ones(2, 3).long())}, RAGGED),
     ({"given": (torch.ones(2, 4, dtype=torch.bool), torch.full((2, 4), 3))}, r"from 0 to 2, got 3 to 3 \(3 is the mask\)"),

@@ -223,8 +223,8 @@ def test_your_own_data(tmp_path):
     def loss(model, batch, generator):
         return (train.predict(model, batch) - batch[2]).square().mean()
 
-    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    fit(model, loss, Batches(*train.tensors(), size=32), optimiser, steps=60)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    fit(model, loss, Batches(*train.tensors(), size=32), optimizer, steps=60)
     with torch.no_grad():
         path = test.predict(model)  # (windows, 5, N, 2)
         end = test.predict(model, times=[1.0])  # at any times of the window

@@ -10,7 +10,7 @@ from loupe.data.trajectories import Molecule, Motion
 from loupe.dynamics import charged_windows, draw_charged, molecule_windows, motion_windows, walk_starts
 from loupe.dynamics.windows import CHARGED_SEEDS, WALKS, bonded
 
-PARTS = ("train", "valid", "test")
+SPLITS = ("train", "valid", "test")
 RAW = {
     "run": "mocap/cmu09_run.npz",
     "split": "mocap/cmu09_run_split.npz",
@@ -81,10 +81,10 @@ def simulated(x, v, charges, updates):
     return found, nearest
 
 
-@pytest.mark.parametrize("part", PARTS)
-def test_charged_frames_are_those_of_a_slow_loop(part):
-    windows = charged_windows(part, 4, start=3, distance=4, slices=2)
-    start = draw_charged(4, seed=CHARGED_SEEDS[part])
+@pytest.mark.parametrize("split", SPLITS)
+def test_charged_frames_are_those_of_a_slow_loop(split):
+    windows = charged_windows(split, 4, start=3, distance=4, slices=2)
+    start = draw_charged(4, seed=CHARGED_SEEDS[split])
     calm = 0
     for k, state in enumerate(zip(*(each.numpy() for each in start), strict=True)):
         found, nearest = simulated(*state, updates=(400, 600, 800))  # frame f follows 100 (f + 1) updates
@@ -132,7 +132,7 @@ def test_edges_of_charged_systems_know_the_product_of_their_charges():
 
 def test_straight_lines_leave_the_error_known_of_these_systems():
     # One number fitted to 500 systems, judged on 500: published as 0.0819.
-    train, test = (charged_windows(part, 500, slices=1) for part in ("train", "test"))
+    train, test = (charged_windows(split, 500, slices=1) for split in ("train", "test"))
     way, v = (each.double().numpy() for each in (train.targets[:, 0] - train.positions, train.velocities))
     factor = (way * v).sum() / (v * v).sum()
     way, v = (each.double().numpy() for each in (test.targets[:, 0] - test.positions, test.velocities))
@@ -142,7 +142,7 @@ def test_straight_lines_leave_the_error_known_of_these_systems():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"part": "dev"}, "part must be one of train, valid, test, got 'dev'"),
+        ({"split": "dev"}, "split must be one of train, valid, test, got 'dev'"),
         ({"slices": 11}, "a window of 1000 steps cannot be cut into slices=11 equal parts"),
         ({"slices": 0}, "slices must be a positive whole number, got 0"),
         ({"distance": -1}, "distance must be a positive whole number, got -1"),
@@ -152,7 +152,7 @@ def test_straight_lines_leave_the_error_known_of_these_systems():
 )
 def test_charged_windows_that_cannot_be_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        charged_windows(**{"part": "train", "count": 2} | options)
+        charged_windows(**{"split": "train", "count": 2} | options)
 
 
 def test_targets_of_charges_need_not_be_frames():
@@ -173,15 +173,15 @@ def test_targets_of_charges_need_not_be_frames():
 def test_windows_of_the_run_are_those_of_the_files(raw, run, spread):
     offsets = {"uniform": [6, 12, 18, 24, 30], "last": [26, 27, 28, 29, 30]}[spread]
     names = {"train": "train", "valid": "val", "test": "test"}
-    for part, limit, count in (("train", 200, 200), ("valid", None, 240), ("test", None, 240)):
-        windows = motion_windows(run, run.starts[part], limit=limit, spread=spread)
+    for split, limit, count in (("train", 200, 200), ("valid", None, 240), ("test", None, 240)):
+        windows = motion_windows(run, run.starts[split], limit=limit, spread=spread)
         assert len(windows) == count
         x, v, targets = [], [], []
         for key in sorted(raw["split"]):
-            if not key.startswith(names[part]):
+            if not key.startswith(names[split]):
                 continue
             path = raw["run"]["case_" + key.partition("_")[2]]
-            for s in map(int, raw["split"][key][: 200 // 5 if part == "train" else 80]):
+            for s in map(int, raw["split"][key][: 200 // 5 if split == "train" else 80]):
                 assert s + 31 < len(path)
                 x.append(path[s])
                 v.append(path[s + 1] - path[s])
@@ -197,30 +197,30 @@ def test_windows_of_the_run_are_those_of_the_files(raw, run, spread):
 def test_walks_start_where_the_recipe_says(raw, walk):
     starts = walk_starts(walk)
     generator = np.random.default_rng(100)
-    part_of = {trial: part for part, trials in WALKS.items() for trial in trials}
+    split_of = {trial: split for split, trials in WALKS.items() for trial in trials}
     frames = {key.removeprefix("trial_"): len(raw["walk"][key]) for key in raw["walk"] if "trial_" in key}
-    assert set(part_of) == set(frames)
-    assert [len(WALKS[part]) for part in PARTS] == [10, 5, 5]
-    for trial in sorted(part_of):
+    assert set(split_of) == set(frames)
+    assert [len(WALKS[split]) for split in SPLITS] == [10, 5, 5]
+    for trial in sorted(split_of):
         below = min(300, frames[trial] - 33)
         drawn = generator.choice(below, size=min(100, below), replace=False)
-        found = starts[part_of[trial]][trial]
+        found = starts[split_of[trial]][trial]
         assert np.array_equal(found, drawn), trial
         assert len(set(found.tolist())) == len(found) == 100
         assert 0 <= found.min() <= found.max() <= frames[trial] - 34
-    assert all(list(starts[part]) == sorted(starts[part]) for part in PARTS)
+    assert all(list(starts[split]) == sorted(starts[split]) for split in SPLITS)
     for one, other in zip(starts.values(), walk_starts(walk).values(), strict=True):
         assert all(np.array_equal(one[trial], other[trial]) for trial in one)
 
 
 def test_walks_are_split_by_trial_and_counted(walk):
     starts = walk_starts(walk)
-    trials = [set(starts[part]) for part in PARTS]
+    trials = [set(starts[split]) for split in SPLITS]
     assert not trials[0] & trials[1]
     assert not (trials[0] | trials[1]) & trials[2]
     windows = motion_windows(walk, starts["train"], limit=200)
     assert len(windows) == 200
-    assert [len(motion_windows(walk, starts[part])) for part in ("valid", "test")] == [500, 500]
+    assert [len(motion_windows(walk, starts[split])) for split in ("valid", "test")] == [500, 500]
     for k, (trial, frames) in enumerate(starts["train"].items()):
         own = windows.chosen(slice(20 * k, 20 * k + 20))
         found = frames_of(own, walk.trials[trial])
@@ -293,7 +293,9 @@ def test_windows_of_motion_that_cannot_be_are_refused(options, message):
 def test_walks_that_are_missing_or_short_are_named():
     def motion(**lengths):
         trials = {
-            trial: np.zeros((lengths.get(f"t{trial}", 50), 1, 3)) for part in WALKS.values() for trial in part
+            trial: np.zeros((lengths.get(f"t{trial}", 50), 1, 3))
+            for split in WALKS.values()
+            for trial in split
         }
         return Motion({trial: path for trial, path in trials.items() if len(path)}, np.zeros((0, 2)), (), {})
 
@@ -352,8 +354,8 @@ def test_parts_of_a_trajectory_are_a_window_apart(raw, name):
     heavy = raw[name]["z"] > 1
     frames = len(raw[name]["R"])
     spans, counts = [], []
-    for part in PARTS:
-        found = frames_of(molecule_windows(molecule, part), raw[name]["R"][:, heavy])
+    for split in SPLITS:
+        found = frames_of(molecule_windows(molecule, split), raw[name]["R"][:, heavy])
         starts = np.sort(found[:, 0])
         assert np.array_equal(starts, np.arange(starts[0], starts[0] + len(starts)))  # each once, all of them
         spans.append((found.min(), found.max()))
@@ -391,12 +393,12 @@ def test_short_trajectories_are_refused_just_where_a_part_holds_no_window():
     lengths, said = [], set()
     for frames in range(30, 120):
         try:
-            parts = [molecule_windows(made_up(frames), part, distance=10, slices=2) for part in PARTS]
+            parts = [molecule_windows(made_up(frames), split, distance=10, slices=2) for split in SPLITS]
         except ValueError as error:
             said.add(str(error).replace(str(frames), "F"))
         else:
             lengths.append(frames)
-            assert all(len(part) for part in parts)
+            assert all(len(split) for split in parts)
     assert all(
         sentence.startswith("made up has F frames, too few for windows of 10 frames in") for sentence in said
     )
@@ -406,7 +408,7 @@ def test_short_trajectories_are_refused_just_where_a_part_holds_no_window():
 
 
 def test_other_windows_of_molecules_that_cannot_be_are_refused():
-    with pytest.raises(ValueError, match="part must be one of train, valid, test, got 'dev'"):
+    with pytest.raises(ValueError, match="split must be one of train, valid, test, got 'dev'"):
         molecule_windows(made_up(200), "dev", distance=10)
     with pytest.raises(ValueError, match="slices must be from 1 to the distance of 10 frames, got 11"):
         molecule_windows(made_up(200), "train", distance=10, slices=11)

@@ -285,11 +285,11 @@ def test_a_unit_starts_from_what_another_has_stored(environment, monkeypatch):
     (judged,) = units_of(room, "smoke", {"judged_seeds": [0]}, experiment="judged")
     (train,) = judged.before()
     store.write(train, {"weight": 2 * old["weight"]}, settings=old.settings, provenance=old.provenance)
-    assert provenance.standing(judged, store, lambda result: "current") == "other data"
+    assert provenance.standing_result(judged, store, lambda result: "current")[0] == "other data"
     status, _, errors = run(environment, *wanted)
     assert status == 0, errors
     assert stored(environment)["judged", 0]["size"] == pytest.approx(2 * results["judged", 0]["size"])
-    assert provenance.standing(judged, store, lambda result: "current") == "current"
+    assert provenance.standing_result(judged, store, lambda result: "current")[0] == "current"
 
 
 # --- what a person reads ------------------------------------------------------------------------------------

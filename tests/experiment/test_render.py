@@ -5,7 +5,8 @@ import re
 
 import pytest
 
-from loupe.experiment.render import over_seeds, rounded
+from loupe.diffusion.continuous import threshold
+from loupe.experiment.render import over_seeds, rounded, source
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,10 @@ def test_a_mean_and_its_interval_are_written_in_one_way(values, text):
 
 def test_what_is_not_a_number_is_said():
     assert over_seeds([1.0, 2.0, math.nan], 2) == "none"
+
+
+def test_shown_source_has_neither_docstring_nor_old_names():
+    shown = source([threshold]).text
+    assert shown.startswith("def threshold(")
+    assert "Parameters" not in shown
+    assert "share" not in shown

@@ -184,7 +184,7 @@ def squared(y, a):
 def test_a_point_that_is_not_stationary_is_refused():
     a = normal(3)
     with pytest.raises(
-        ValueError, match=r"must be a minimiser on the constraint: the gradient left over is \d"
+        ValueError, match=r"must be a minimizer on the constraint: the gradient left over is \d"
     ):
         implicit_argmin_vjp(squared, a + 1e-3, [a])
     with pytest.raises(ValueError, match="gradient left over is nan"):

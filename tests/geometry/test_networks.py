@@ -119,7 +119,7 @@ def test_linear_starts_as_in_hgcn():
 
 @pytest.mark.parametrize("space", [PoincareBall(), Euclidean()], ids=str)
 def test_dropout_acts_on_weights_and_in_training_only(space):
-    one, plain, x = layer(rate=0.5), layer(), points()
+    one, plain, x = layer(dropout=0.5), layer(), points()
     torch.manual_seed(3)
     found = one(x, space)
     torch.manual_seed(3)
@@ -324,15 +324,15 @@ def test_float32_at_the_boundary_stays_finite(aggregation, options):
     network = GraphEncoder([4, 8, 8], aggregation=aggregation, dtype=torch.float32, seed=1, **options)
     features = 100 * normal(40, 4, dtype=torch.float32)
     pairs = torch.randint(40, (2, 60, 2), generator=torch.Generator().manual_seed(2))
-    optimiser = torch.optim.Adam(network.parameters(), lr=0.01)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     for _ in range(50):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         x, space = network(features, edges), network.manifolds()[-1]
         loss = link_loss(*(link_logits(x, part, space) for part in pairs))
         loss.backward()
         for name, parameter in network.named_parameters():
             assert parameter.grad is None or parameter.grad.isfinite().all(), name
-        optimiser.step()
+        optimizer.step()
         assert loss.isfinite()
     assert (x.norm(dim=-1) * space.c**0.5 <= 1 - 0.99 * MARGINS[torch.float32]).all()
 

@@ -15,7 +15,7 @@ from loupe.geometry.gromov import gromov_delta, hop_distances
 from loupe.geometry.networks import frechet_aggregation, link_logits, tangent_aggregation
 from loupe.metrics import images, mauve, rank_correlation, text
 from loupe.networks.egnn import EGNNLayer, Graph
-from loupe.networks.perceptron import NoisePerceptron
+from loupe.networks.mlp import NoiseMLP
 from loupe.networks.transformer import Transformer
 from loupe.topology import (
     DimensionPenalty,
@@ -240,7 +240,7 @@ def test_degrees_of_homology():
 COUNTS = {
     "EGNNLayer": lambda n: EGNNLayer(n(4), n(2)),
     "Graph": lambda n: Graph(torch.from_numpy(PATH.T), n(5), graphs=n(1)),
-    "NoisePerceptron": lambda n: NoisePerceptron(n(2), width=n(8), layers=n(2)),
+    "NoiseMLP": lambda n: NoiseMLP(n(2), width=n(8), layers=n(2)),
     "Transformer": lambda n: Transformer(n(5), width=n(8), heads=n(2), blocks=n(1), condition=n(4)),
     "mle_dimension": lambda n: mle_dimension(ROWS, k=n(5)),
     "repeats": lambda n: ph_dimension(ROWS, sizes=[10, 20, 30], repeats=n(2)).dimension,

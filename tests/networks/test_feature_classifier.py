@@ -174,11 +174,11 @@ def test_it_learns_where_a_square_is(build):
         row, column = 6 * (label // 2), 6 * (label % 2)
         image[0, row + 1 : row + 5, column + 1 : column + 5] += 0.5
     network = build(classes=4)
-    optimiser = torch.optim.Adam(network.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
     for _ in range(60):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         functional.cross_entropy(network(x[:128]), labels[:128]).backward()
-        optimiser.step()
+        optimizer.step()
     network.eval()
     assert (network(x[128:]).argmax(1) == labels[128:]).double().mean() > 0.9
 

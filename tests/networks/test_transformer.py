@@ -114,7 +114,7 @@ def test_noise_matters_where_it_is_told():
     net = network()
     for noise in (0.5, torch.tensor(0.5), torch.tensor([0.5]), torch.full((3,), 0.5)):
         torch.testing.assert_close(net(TOKENS, noise), net(TOKENS, torch.full((3,), 0.5)), rtol=0, atol=0)
-    with pytest.raises(ValueError, match="told the noise"):
+    with pytest.raises(ValueError, match="takes the noise"):
         net(TOKENS)
 
 
@@ -233,7 +233,7 @@ def test_seeds_of_weights():
 
 
 def test_dropout_in_training_only():
-    net = network(rate=0.5)
+    net = network(dropout=0.5)
     assert torch.equal(net(TOKENS, NOISE), net(TOKENS, NOISE))
     net.train()
     torch.manual_seed(0)

@@ -63,7 +63,7 @@ def convolved(conv, x):
 
 @pytest.mark.parametrize(("fan_in", "fan_out", "groups"), [(12, 8, (6, 8)), (16, 16, (8, 8))])
 def test_residual_block_by_definition(fan_in, fan_out, groups):
-    block = perturbed(ResidualBlock(fan_in, fan_out, 5, rate=0.0))
+    block = perturbed(ResidualBlock(fan_in, fan_out, 5, dropout=0.0))
     x, condition = images(2, fan_in, 4), torch.randn(2, 5, generator=generator(9), dtype=torch.float64)
     found = block(x, condition).detach().numpy()
     x, condition = x.numpy(), condition.numpy()
@@ -231,7 +231,7 @@ def test_pixels_far_apart_meet():
 
 def test_parts_start_as_the_identity():
     x, condition = images(2, 8, 4).float(), torch.randn(2, 5, generator=generator())
-    for part in (ResidualBlock(8, 8, 5, rate=0.0), Attention(8)):
+    for part in (ResidualBlock(8, 8, 5, dropout=0.0), Attention(8)):
         torch.testing.assert_close(part(x, condition), x / math.sqrt(2), rtol=1e-6, atol=1e-6)
 
 

@@ -106,7 +106,7 @@ def test_errors_are_drawn_at_their_times(chapter, found, shown):
         name = named(label)
         errors = of(found, name)
         P = errors.shape[-1]
-        assert same_color(line.get_color(), SERIES[RANK[name]].colour)
+        assert same_color(line.get_color(), SERIES[RANK[name]].color)
         assert line.get_xdata() == pytest.approx([1.0] if name == "EGNN" else np.arange(1, P + 1) / P)
         assert line.get_ydata() == pytest.approx(np.mean([but_one(each) for each in errors], axis=0))
         if median:
@@ -121,7 +121,7 @@ def test_training_is_drawn_by_steps_and_by_time_beside_straight_lines(chapter, f
         assert straight.get_ydata() == pytest.approx([of(found, "Linear")[..., -1].mean()] * 2)
         for line, (name, run) in zip(lines, wanted, strict=True):
             assert np.array_equal(line.get_xydata().T, [run[f"{name} {what}"], run[f"{name} valid"]])
-            assert same_color(line.get_color(), SERIES[RANK[name]].colour)
+            assert same_color(line.get_color(), SERIES[RANK[name]].color)
 
 
 def test_the_symmetry_table_has_the_worst_seed(chapter, found):

@@ -241,7 +241,7 @@ def test_one_feature_of_the_disease_tree_gives_its_edges_away():
     """The last column is the place in a drawing of the tree: without any training it ranks held-out edges."""
     tree = load("disease_lp")
     split = link_split(tree, seed=0)
-    inputs = node_inputs(tree, "link", split.train, normalise=False)
+    inputs = node_inputs(tree, "link", split.train, normalize=False)
     pairs = np.vstack([split.test, split.test_negatives])
     truth = np.repeat([1, 0], len(split.test))
     closeness = -np.abs(inputs[pairs[:, 0]] - inputs[pairs[:, 1]])

@@ -79,7 +79,7 @@ def test_processes_are_errors_and_counting_components_is_left_out(chapter, runs,
     for k, (name, line) in enumerate(lines.items()):
         errors = row(found, "estimates", estimator=name).mean(axis=0) - found.first["beta"]
         assert np.allclose(line.get_ydata(), errors), name
-        assert same_color(line.get_color(), SERIES[k].colour)
+        assert same_color(line.get_color(), SERIES[k].color)
 
 
 def test_tables_hold_dimensions_that_are_stored(chapter, runs):
@@ -150,7 +150,7 @@ def test_the_penalty_has_the_color_of_the_method_and_its_own_values(chapter, run
         assert label == f"λ = {found.first['weight'][arm]:g}"
         means = found["dimension"][:, arm].mean(axis=0)
         assert np.allclose(line.get_ydata(), means[np.isfinite(means)])
-        assert same_color(line.get_color(), SERIES[1 - arm].colour)
+        assert same_color(line.get_color(), SERIES[1 - arm].color)
 
 
 def test_tables_of_costs_hold_each_measurement_once(chapter):

@@ -27,7 +27,7 @@ def drawn(points=0):
     axes.plot(
         [1, 2, 3], [1, 3, 5], **plotting.series(1) | {"markerfacecolor": plotting.GROUND}, label="theirs"
     )
-    axes.plot(*rng.uniform(1, 3, (2, points)), ".", color=plotting.SERIES[2].colour)
+    axes.plot(*rng.uniform(1, 3, (2, points)), ".", color=plotting.SERIES[2].color)
     axes.set(xlabel="step $x^2$", ylabel="loss", title="Loss grows")
     axes.legend()
     return sheet
@@ -105,7 +105,7 @@ def test_colours_of_the_house_are_variables_and_no_others():
     light, dark = re.fullmatch(r".*?:root{(.*?)}.*dark\){:root{(.*?)}}.*", svg(sheet), re.DOTALL).groups()
     shown = svg(sheet).partition("}}")[2]
     assert "#123456" in shown
-    assert not [colour for colour in DARK if colour in shown]
+    assert not [color for color in DARK if color in shown]
     pairs = [dict(re.findall(r"(--\w):(#\w+)", values)) for values in (light, dark)]
     assert {pairs[0][name]: pairs[1][name] for name in pairs[0]}.items() <= DARK.items()
 

@@ -21,17 +21,17 @@ def test_contrast_formula_at_its_ends():
 
 
 def test_colours_are_readable_on_both_pages():
-    read = [*(rank.colour for rank in style.SERIES), style.ACCENT, style.INK, style.MUTED, style.BLACK]
-    assert min(contrast(colour, style.GROUND) for colour in read) >= 4.5
-    assert min(contrast(style.DARK[colour], style.DARK[style.GROUND]) for colour in read) >= 4.5
+    read = [*(rank.color for rank in style.SERIES), style.ACCENT, style.INK, style.MUTED, style.BLACK]
+    assert min(contrast(color, style.GROUND) for color in read) >= 4.5
+    assert min(contrast(style.DARK[color], style.DARK[style.GROUND]) for color in read) >= 4.5
     for ground in (style.GROUND, style.DARK[style.GROUND]):
-        assert min(contrast(colour, ground) for colour in plotting.shades(30)) >= 3
+        assert min(contrast(color, ground) for color in plotting.shades(30)) >= 3
     assert len(set(plotting.shades(4))) == 4
 
 
 def test_a_rank_keeps_its_colour_and_marker():
     assert plotting.series(0) == {"color": "#0f766e", "marker": "o"}
-    assert len({rank.colour for rank in style.SERIES}) == len(style.SERIES)
+    assert len({rank.color for rank in style.SERIES}) == len(style.SERIES)
     assert len({rank.marker for rank in style.SERIES}) == len(style.SERIES)
     for rank in (-1, len(style.SERIES)):
         with pytest.raises(ValueError, match="fewer series"):

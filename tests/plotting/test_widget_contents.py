@@ -46,12 +46,12 @@ def test_colours_can_be_read():
         for name, *pair in re.findall(r"--lw-(\w+): light-dark\((#\w+), (#\w+)\)", beside("shared.css"))
     }
     ranks = [pairs[name] for name in ("accent", "second", "third", "fourth", "fifth")]
-    assert ranks == [[rank.colour, DARK[rank.colour]] for rank in SERIES[:5]]
+    assert ranks == [[rank.color, DARK[rank.color]] for rank in SERIES[:5]]
     for side, ground in enumerate(pairs["ground"]):
         read = [pairs[name][side] for name in ("ink", "quiet", "truth", "focus")] + [
             rank[side] for rank in ranks
         ]
-        assert min(contrast(colour, ground) for colour in read) >= 4.5
+        assert min(contrast(color, ground) for color in read) >= 4.5
     for sheet, kinds in (("folding.css", "f"), ("trajectories.css", "m")):
         fulls = re.findall(rf"\.{kinds}\d \{{.*--full: var\(--lw-(\w+)\);", beside(sheet))
         assert len(set(fulls)) == len(fulls) >= 4

@@ -56,7 +56,7 @@ def assert_well_formed(text, ids):
 
 def contrast(one, other="#fff"):
     """Contrast ratio of two colors by the formula of WCAG 2, from 1 to 21."""
-    channels = np.array([mpl.colors.to_rgb(colour) for colour in (one, other)])
+    channels = np.array([mpl.colors.to_rgb(color) for color in (one, other)])
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
     low, high = sorted(linear @ [0.2126, 0.7152, 0.0722])
     return (high + 0.05) / (low + 0.05)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from loupe.topology import best_plane, h0_lifetimes, pairwise_distances
-from loupe.topology.distances import BLOCK_BYTES, DIRECT_COLUMNS, centred_gram
+from loupe.topology.distances import BLOCK_BYTES, DIRECT_COLUMNS, centered_gram
 
 WIDE = DIRECT_COLUMNS + 8
 
@@ -89,9 +89,9 @@ def test_tensors_are_used_detached():
 def test_gram_matrix_on_a_tensor_is_that_of_the_array(rng):
     points = rng.standard_normal((30, BLOCK_BYTES // 100)).astype(np.float32)
     rows = np.array([4, 0, 9, 9])
-    gram = centred_gram(torch.as_tensor(points), rows)
+    gram = centered_gram(torch.as_tensor(points), rows)
     assert np.array_equal(gram, gram.T)
-    np.testing.assert_allclose(gram, centred_gram(points, rows), rtol=1e-12)
+    np.testing.assert_allclose(gram, centered_gram(points, rows), rtol=1e-12)
 
 
 def test_memory_map_and_lists_and_integers(tmp_path, rng):

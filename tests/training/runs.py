@@ -39,23 +39,23 @@ def noisy_loss(model, batch, generator):
     return torch.nn.functional.cross_entropy(model(x + 0.1 * noise), y)
 
 
-def train(steps, checkpoint=None, hooks=(), folder=None, **settings):
+def train(steps, checkpoint=None, callbacks=(), folder=None, **settings):
     """The run, its recorder and its history."""
     net = network()
     file = None if folder is None else folder / "trajectory"
     recorder = TrajectoryRecorder(net, 20, file)
     history = History(7, lambda run: {"norm": flat_parameters(run.network).norm()})
-    optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
     run = fit(
         net,
         noisy_loss,
         Batches(*data(), size=16, seed=3),
-        optimiser,
+        optimizer,
         steps=steps,
         schedule=cosine(steps, warmup=5),
         clip=1.0,
         ema=0.9,
-        hooks=(recorder, history, *hooks),
+        callbacks=(recorder, history, *callbacks),
         checkpoint=checkpoint,
         **settings,
     )
@@ -65,7 +65,7 @@ def train(steps, checkpoint=None, hooks=(), folder=None, **settings):
 def digest(run, recorder, history):
     """One digest of weights, buffers, optimizer, average, losses, trajectory and history."""
     states = (run.network.state_dict(), run.average.state_dict())
-    moments = [value for one in run.optimiser.state_dict()["state"].values() for value in one.values()]
+    moments = [value for one in run.optimizer.state_dict()["state"].values() for value in one.values()]
     tensors = [*(tensor for state in states for tensor in state.values()), *moments, run.losses]
     content = [tensor.detach().numpy().tobytes() for tensor in tensors]
     content += [recorder.iterates().tobytes(), repr((history.steps, history.values)).encode()]

@@ -44,16 +44,16 @@ def test_it_is_a_copy_without_gradients_in_evaluation_mode():
 def test_it_is_saved_with_a_run_and_goes_on(tmp_path):
     def run(steps, checkpoint, net):
         average = MovingAverage(net, 0.9)
-        optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
         loss = lambda model, batch, generator: model(batch[0]).square().mean()  # noqa: E731
         x = torch.randn(16, 3, generator=torch.Generator().manual_seed(0))
         fit(
             net,
             loss,
             lambda step, part, parts: [x],
-            optimiser,
+            optimizer,
             steps=steps,
-            hooks=[average],
+            callbacks=[average],
             checkpoint=checkpoint,
         )
         return average
@@ -76,7 +76,7 @@ def test_an_average_that_is_none_is_refused(decay):
 def test_averages_of_any_precision_stay_wide(precision):
     """In half precision the 1/1000 of a step that an average takes would be rounded away."""
     net = nn.Linear(3, 1)
-    optimiser = torch.optim.SGD(net.parameters(), lr=1e-3)
+    optimizer = torch.optim.SGD(net.parameters(), lr=1e-3)
     average = MovingAverage(net, 0.999)
     average.updates = 100_000  # past its beginning, where it takes more
     start = average.network.weight.clone()
@@ -85,7 +85,9 @@ def test_averages_of_any_precision_stay_wide(precision):
         return model(batch[0].to(next(model.parameters()).dtype)).float().square().mean()
 
     x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
-    run = fit(net, loss, lambda *_: [x], optimiser, steps=5, ema=0.999, precision=precision, hooks=[average])
+    run = fit(
+        net, loss, lambda *_: [x], optimizer, steps=5, ema=0.999, precision=precision, callbacks=[average]
+    )
     wide = torch.float64 if precision == "64-true" else torch.float32
     for one in (*average.network.parameters(), *run.average.parameters()):
         assert one.dtype == wide

@@ -65,8 +65,8 @@ def run(file, steps=20, net=None, optimizer=None, **settings):
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_a_state_that_could_not_be_restored_is_refused_before_a_step_is_lost(tmp_path, state, words):
-    with pytest.raises(ValueError, match=rf"the state of loss or hook Hook cannot be saved: .*{words}"):
-        run(tmp_path / "a.pt", hooks=[Hook(state)])
+    with pytest.raises(ValueError, match=rf"the state of loss or callback Hook cannot be saved: .*{words}"):
+        run(tmp_path / "a.pt", callbacks=[Hook(state)])
     assert not (tmp_path / "a.pt").exists()
 
 
@@ -79,7 +79,7 @@ def test_a_state_that_turns_bad_leaves_the_last_good_checkpoint(tmp_path):
                 self.state = {"best": np.float64(1)}
 
     with pytest.raises(ValueError, match=r"Turning cannot be saved: \['best'\] is a numpy.float64"):
-        run(tmp_path / "a.pt", hooks=[Turning(hook.state)], save_every=10)
+        run(tmp_path / "a.pt", callbacks=[Turning(hook.state)], save_every=10)
     assert torch.load(tmp_path / "a.pt", weights_only=True)["step"] == 10
 
 
@@ -93,9 +93,9 @@ def test_a_state_that_turns_bad_leaves_the_last_good_checkpoint(tmp_path):
     ids=lambda value: type(value).__name__,
 )  # fmt: skip
 def test_plain_states_come_back(tmp_path, state):
-    run(tmp_path / "a.pt", steps=5, hooks=[Hook(state)])
+    run(tmp_path / "a.pt", steps=5, callbacks=[Hook(state)])
     hook = Hook("nothing")
-    run(tmp_path / "a.pt", steps=6, hooks=[hook])
+    run(tmp_path / "a.pt", steps=6, callbacks=[hook])
     assert repr(hook.state) == repr(state)
 
 
@@ -122,11 +122,11 @@ def test_numbers_of_numpy_in_the_optimizer_and_the_schedule_do_no_harm(tmp_path)
 def test_the_caller_sets_the_optimizer_and_its_state_is_restored(tmp_path, make, first, now):
     file = tmp_path / "c.pt"
     begun = run(file, steps=5, optimizer=lambda parameters: make(parameters, **first))
-    kept = begun.optimiser.state_dict()["state"]
+    kept = begun.optimizer.state_dict()["state"]
     same = run(
         file, steps=5, optimizer=lambda parameters: make(parameters, **now)
     )  # no step: all is as restored
-    torch.testing.assert_close(same.optimiser.state_dict()["state"], kept)
+    torch.testing.assert_close(same.optimizer.state_dict()["state"], kept)
     net = torch.nn.Linear(4, 1)
     net.load_state_dict(begun.network.state_dict())
     by_hand = make(net.parameters(), **now)
@@ -134,7 +134,7 @@ def test_the_caller_sets_the_optimizer_and_its_state_is_restored(tmp_path, make,
     square(net, DATA(5), None).backward()
     by_hand.step()
     rest = run(file, steps=6, optimizer=lambda parameters: make(parameters, **now))
-    group = rest.optimiser.param_groups[0]
+    group = rest.optimizer.param_groups[0]
     assert {name: group[name] for name in now} == now
     assert torch.equal(rest.network.weight, net.weight)
 
@@ -151,7 +151,7 @@ class Counting(torch.optim.SGD):
 def test_what_an_optimizer_changes_in_its_groups_is_state(tmp_path):
     run(tmp_path / "a.pt", steps=5, optimizer=lambda parameters: Counting(parameters, lr=0.01))
     rest = run(tmp_path / "a.pt", steps=8, optimizer=lambda parameters: Counting(parameters, lr=0.5))
-    assert (rest.optimiser.param_groups[0]["count"], rest.optimiser.param_groups[0]["lr"]) == (8, 0.5)
+    assert (rest.optimizer.param_groups[0]["count"], rest.optimizer.param_groups[0]["lr"]) == (8, 0.5)
 
 
 def test_a_finished_run_is_not_called_damaged(tmp_path):
@@ -179,7 +179,7 @@ def wide(parameters):
         ),
         ({"ema": 0.9}, "not of Linear, SGD, MovingAverage"),
         ({"seed": 1}, "of seed 0, not of seed 1"),
-        ({"hooks": [Hook(1)]}, "not of Linear, SGD, Hook"),
+        ({"callbacks": [Hook(1)]}, "not of Linear, SGD, Hook"),
     ],
 )  # fmt: skip
 def test_a_checkpoint_of_another_run_says_so(tmp_path, settings, words):

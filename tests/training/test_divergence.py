@@ -99,7 +99,7 @@ def test_hooks_never_see_a_bad_step():
         run(
             BadLoss(9, float("nan"), "gradient"),
             net=net,
-            hooks=[recorder, average, lambda run: seen.append(run.step)],
+            callbacks=[recorder, average, lambda run: seen.append(run.step)],
         )
     assert seen == list(range(1, 10))
     assert torch.isfinite(torch.from_numpy(recorder.iterates())).all()
@@ -115,7 +115,7 @@ def test_what_a_hook_breaks_is_not_saved_at_a_signal(tmp_path):
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(DivergenceError, match=r"parameter 0\.weight holds nan"):
-        run(hooks=[break_it], checkpoint=file, save_every=10)
+        run(callbacks=[break_it], checkpoint=file, save_every=10)
     assert torch.load(file, weights_only=True)["step"] == 10
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from loupe.training import Batches, History, cosine, fit, staircase, step_decay, warmup
+from loupe.training import Batches, History, cosine, fit, step_decay, warmup
 from loupe.training.devices import seed_of
 from tests.training import runs
 
@@ -30,14 +30,14 @@ def test_steps_are_those_of_a_loop_written_out():
     by_hand.load_state_dict(ours.state_dict())
     run = fit(ours, plain_loss, batches, torch.optim.SGD(ours.parameters(), lr=0.1), steps=30,
               schedule=step_decay(10), clip=0.5)  # fmt: skip
-    optimiser = torch.optim.SGD(by_hand.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(by_hand.parameters(), lr=0.1)
     for step in range(30):
-        optimiser.param_groups[0]["lr"] = 0.1 if step < 10 else 0.05
+        optimizer.param_groups[0]["lr"] = 0.1 if step < 10 else 0.05
         loss = plain_loss(by_hand, batches(step), None)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(by_hand.parameters(), 0.5)
-        optimiser.step()
+        optimizer.step()
         assert run.losses[step] == loss
     assert torch.equal(ours.weight, by_hand.weight)
 
@@ -59,7 +59,7 @@ def test_average_is_the_exponential_moving_average():
     net = torch.nn.Linear(8, 3)
     seen = [net.weight.detach().clone()]
     run = fit(net, plain_loss, Batches(*runs.data(), size=16), torch.optim.SGD(net.parameters(), lr=0.5), steps=12,
-              ema=0.8, hooks=(lambda run: seen.append(run.network.weight.detach().clone()),))  # fmt: skip
+              ema=0.8, callbacks=(lambda run: seen.append(run.network.weight.detach().clone()),))  # fmt: skip
     expected = seen[0]
     for count, weight in enumerate(seen[1:], 1):
         kept = min(0.8, (1 + count) / (10 + count))
@@ -79,7 +79,7 @@ def test_global_random_state_is_left_alone_and_does_not_matter():
 
 def test_a_hook_ends_the_run_and_all_hooks_see_the_last_step():
     seen = []
-    run, *_ = runs.train(50, hooks=(lambda run: run.step == 33, lambda run: seen.append(run.step)))
+    run, *_ = runs.train(50, callbacks=(lambda run: run.step == 33, lambda run: seen.append(run.step)))
     assert (run.step, run.ended, seen[-1]) == (33, True, 33)
     assert torch.isfinite(run.losses[:33]).all()
     assert torch.isnan(run.losses[33:]).all()
@@ -182,10 +182,7 @@ def test_batches_are_full_and_every_sample_comes_once_a_pass():
 
 def test_schedules():
     assert [warmup(0)(0), step_decay(3, factor=0.1)(3)] == [1.0, 0.1]
-    with pytest.warns(DeprecationWarning, match="step_decay"):
-        assert staircase(3, factor=0.1)(3) == 0.1
-    with pytest.warns(DeprecationWarning, match="warmup="):
-        both = cosine(100, warm=10, floor=0.1)
+    both = cosine(100, warmup=10, floor=0.1)
     assert both(9) == 1.0
     assert both(10) == pytest.approx(1.0)
     assert both(55) == pytest.approx(0.55)
@@ -201,7 +198,7 @@ def test_seeds_differ():
 def test_history_measures_at_intervals():
     history = History(10, lambda run: {"step": run.step})
     assert history.last("step") != history.last("step")  # nan
-    runs.train(35, hooks=(history,))
+    runs.train(35, callbacks=(history,))
     assert (history.steps, history.values) == ([10, 20, 30], {"step": [10.0, 20.0, 30.0]})
 
 
@@ -210,7 +207,7 @@ def test_refusals(tmp_path):
     sgd = torch.optim.SGD(net.parameters(), lr=0.1)
     with pytest.raises(ValueError, match="at least 1, got 0, 1 and 1000"):
         fit(net, plain_loss, None, sgd, steps=0)
-    with pytest.raises(ValueError, match="a batch of 15 cannot be split in 2 equal parts"):
+    with pytest.raises(ValueError, match="a batch of 15 cannot be split in 2 equal shards"):
         fit(net, plain_loss, Batches(*runs.data(), size=15), sgd, steps=1, accumulate=2)
     with pytest.raises(ValueError, match=r"one length above 0, got \[2, 3\]"):
         Batches(torch.zeros(2), torch.zeros(3), size=1)
@@ -233,8 +230,8 @@ def test_what_a_scheduler_left_in_the_environment_does_not_matter(left, monkeypa
         net = torch.nn.Linear(8, 3)
         torch.nn.init.ones_(net.weight)
         torch.nn.init.zeros_(net.bias)
-        optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
-        return fit(net, plain_loss, Batches(*runs.data(), size=20), optimiser, steps=3).losses
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+        return fit(net, plain_loss, Batches(*runs.data(), size=20), optimizer, steps=3).losses
 
     alone = losses()
     for name, value in left.items():

@@ -43,7 +43,7 @@ def test_it_is_fit_with_a_moving_average_to_the_bit():
     net = network()
     average = MovingAverage(net, 0.9)
     run = fit(net, loss, Batches(X, Y, size=16, seed=3), torch.optim.Adam(net.parameters(), lr=1e-3), steps=40, seed=3,
-              schedule=cosine(40, warmup=4), clip=0.5, hooks=[average])  # fmt: skip
+              schedule=cosine(40, warmup=4), clip=0.5, callbacks=[average])  # fmt: skip
     for one, other in zip(ours.network.parameters(), average.network.parameters(), strict=True):
         assert torch.equal(one, other)
     assert np.array_equal(ours.losses, run.losses.numpy())
@@ -56,10 +56,10 @@ def test_the_history_is_aligned_and_true():
 
     def watch(run):
         norms.append(float(run.gradient_norm))
-        rates.append(run.optimiser.param_groups[0]["lr"])
+        rates.append(run.optimizer.param_groups[0]["lr"])
 
     asked = settings(steps=43, clip=1e-3, schedule="linear", warmup=5, cooldown=0.5)
-    history = train(network(), loss, (X, Y), asked, evaluate=error, hooks=[watch]).history
+    history = train(network(), loss, (X, Y), asked, evaluate=error, callbacks=[watch]).history
     steps = history["step"]
     assert steps.tolist() == [5, 10, 15, 20, 25, 30, 35, 40, 43]
     assert np.allclose(history["gradient_norm"], np.array(norms)[steps - 1])
@@ -95,7 +95,14 @@ def test_a_killed_run_goes_on_to_the_same_end(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         train(
-            network(), loss, (X, Y), asked, evaluate=error, best="error", work=tmp_path / "cut", hooks=[stop]
+            network(),
+            loss,
+            (X, Y),
+            asked,
+            evaluate=error,
+            best="error",
+            work=tmp_path / "cut",
+            callbacks=[stop],
         )
     again = train(network(), loss, (X, Y), asked, evaluate=error, best="error", work=tmp_path / "cut")
     for one, other in zip(whole.network.parameters(), again.network.parameters(), strict=True):

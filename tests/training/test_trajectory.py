@@ -10,12 +10,12 @@ from loupe.training import TrajectoryRecorder, flat_parameters, losses_at
 
 
 def train(network, steps, after_step):
-    optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     inputs = torch.randn(steps, 4, 6, generator=torch.Generator().manual_seed(1))
     for batch in inputs:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         network(batch).square().mean().backward()
-        optimiser.step()
+        optimizer.step()
         after_step()
 
 

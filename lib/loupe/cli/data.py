@@ -21,7 +21,7 @@ def data_list(context: typer.Context) -> None:
     for entry in CATALOG.values():
         where = locate(entry.name).where
         size = _bytes(entry.size) if entry.size else ""
-        table.add_row(entry.name, "no" if where == "missing" else where, size, entry.licence, entry.title)
+        table.add_row(entry.name, "no" if where == "missing" else where, size, entry.license, entry.title)
     print_table(table)
     typer.echo(
         "\n`loupe data fetch NAME` downloads one; LOUPE_DATA names a folder that mirrors them all; "

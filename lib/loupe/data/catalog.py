@@ -7,6 +7,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+from loupe.deprecation import renamed
 from loupe.errors import LoupeError
 
 
@@ -69,6 +70,7 @@ class PublicForm:
         return (self.output, *self.also)
 
 
+@renamed(licence="license")
 @dataclass(frozen=True)
 class DataSet:
     """One entry of the catalog.
@@ -83,7 +85,7 @@ class DataSet:
         Loupe's own form, as in a mirror folder; empty if there is only a public form, or nothing to fetch.
     public : PublicForm or None
         The authors' form.
-    licence, citation, homepage : str
+    license, citation, homepage : str
         Terms, whom to cite, and where the data come from.
     source_note : str
         How our form was made, what differs from the authors' form, and how someone with a network gets it.
@@ -98,7 +100,7 @@ class DataSet:
     name: str
     title: str
     kind: str
-    licence: str
+    license: str
     citation: str
     homepage: str
     source_note: str

@@ -23,7 +23,7 @@ from loupe.data import token_blocks
 from loupe.data.graphs import cora, pubmed  # noqa: F401 (called by name)
 from loupe.data.images import CIFAR_CLASSES
 from loupe.data.places import own_files
-from loupe.data.text import normalise
+from loupe.data.text import normalize
 from loupe.data.token_blocks import BlockWriter
 from loupe.data.trajectories import SCENES, motion_capture  # noqa: F401
 
@@ -155,7 +155,7 @@ def basicmotions(paths):
 def plain27(paths):
     """The first 600,000 characters of a plain text in 27 symbols."""
     (path,) = paths
-    return _start(normalise(path.read_bytes().decode("utf-8")))
+    return _start(normalize(path.read_bytes().decode("utf-8")))
 
 
 def wikitext27(paths):
@@ -163,7 +163,7 @@ def wikitext27(paths):
     (path,) = paths
     # Also drop the token N: the recipe is shared with the Penn Treebank, where N stands for a number.
     text = path.read_bytes().decode("utf-8").replace("<unk>", "").replace(" N ", " ")
-    return _start(normalise(text.replace(" @-@ ", " ").replace(" @,@ ", "").replace(" @.@ ", " ")))
+    return _start(normalize(text.replace(" @-@ ", " ").replace(" @,@ ", "").replace(" @.@ ", " ")))
 
 
 def _start(text, characters=600_000):

@@ -7,6 +7,7 @@ import numpy as np
 from loupe.checks import edge_list
 from loupe.data.catalog import DataError
 from loupe.data.graphs import disease_tree  # noqa: F401 (a name of this module)
+from loupe.deprecation import renamed
 
 TASKS = ("link", "node")
 
@@ -276,7 +277,8 @@ def message_edges(edges, num_nodes):
     return np.stack([sources, destinations])
 
 
-def node_inputs(graph, task, training_edges, *, normalise):
+@renamed(normalise="normalize")
+def node_inputs(graph, task, training_edges, *, normalize):
     """Input features of each node.
 
     These are the graph's features, with extra columns for ``airport``. A graph without features, or with features of
@@ -289,7 +291,7 @@ def node_inputs(graph, task, training_edges, *, normalise):
         Link prediction or node classification.
     training_edges : numpy.ndarray
         int64 ``(m, 2)``; degrees are computed from these, so that held-out edges do not leak.
-    normalise : bool
+    normalize : bool
         Divide each row of features by its sum, before anything is appended (HGCN; off for the disease trees).
         The sum is signed: a row of negative sum changes its sign, and one whose sum is nearly zero becomes
         large. A row of sum zero becomes zero. Structure is never normalized.
@@ -323,7 +325,7 @@ def node_inputs(graph, task, training_edges, *, normalise):
     features = graph.features.astype(np.float64)
     if airport and task == "node":
         features = np.delete(features, AIRPORT_LABEL_COLUMN, axis=1)
-    if normalise:
+    if normalize:
         features = divided_by_sums(features)
     if airport:
         features = np.hstack([features, with_constant(one_hot(degrees, AIRPORT_DEGREES + 1))])

@@ -8,6 +8,7 @@ import numpy as np
 
 from loupe.data.catalog import DataError
 from loupe.data.door import read_arrays
+from loupe.deprecation import renamed
 
 CIFAR_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -63,12 +64,13 @@ class Characters:
     drawer: np.ndarray
     alphabets: tuple[str, ...]
 
-    def rows(self, part):
-        """Rows of a part; no drawer is in two parts, and each character is in all three.
+    @renamed(part="split")
+    def rows(self, split):
+        """Rows of a split; no drawer is in two splits, and each character is in all three.
 
         Parameters
         ----------
-        part : {"train", "valid", "test"}
+        split : {"train", "valid", "test"}
             Drawers 1 to 16, 17 and 18, 19 and 20.
 
         Returns
@@ -77,9 +79,9 @@ class Characters:
             int64 row numbers, increasing.
         """
         drawers = {"train": (1, 16), "valid": (17, 18), "test": (19, 20)}
-        if part not in drawers:
-            raise DataError(f"There is no part {part!r}: the parts are 'train', 'valid' and 'test'.")
-        first, last = drawers[part]
+        if split not in drawers:
+            raise DataError(f"There is no split {split!r}: the splits are 'train', 'valid' and 'test'.")
+        first, last = drawers[split]
         return np.flatnonzero((self.drawer >= first) & (self.drawer <= last))
 
 
@@ -100,17 +102,17 @@ def cifar10(source, train=None, test=None):
     """CIFAR-10: 50,000 training and 10,000 test images ``(32, 32, 3)``, or the first `train` and `test`."""
     stored = read_arrays(source.path())
     parts = []
-    for part, count in (("train", train), ("test", test)):
-        total = len(stored[f"y_{part}"])
+    for split, count in (("train", train), ("test", test)):
+        total = len(stored[f"y_{split}"])
         if count is not None and not 0 < count <= total:
             raise DataError(
-                f"CIFAR-10 has {total} {part} images, not {count!r}: ask for 1 to {total}, or None for all."
+                f"CIFAR-10 has {total} {split} images, not {count!r}: ask for 1 to {total}, or None for all."
             )
-        labels = stored[f"y_{part}"][:count].astype(np.int64)
+        labels = stored[f"y_{split}"][:count].astype(np.int64)
         if source.form == "public":
-            parts += [stored[f"x_{part}"][:count], labels]
+            parts += [stored[f"x_{split}"][:count], labels]
         else:
-            parts += [_decode(stored[f"jpeg_{part}"], stored[f"offset_{part}"][: len(labels) + 1]), labels]
+            parts += [_decode(stored[f"jpeg_{split}"], stored[f"offset_{split}"][: len(labels) + 1]), labels]
     variant = "original (lossless)" if source.form == "public" else "JPEG quality 75 copy (lossy)"
     return Images(*parts, CIFAR_CLASSES, variant)
 
@@ -194,8 +196,8 @@ def unit_interval(images, size=None, *, brightest=255):
     array([[[[0.75]]]], dtype=float32)
     """
     images = np.asarray(images)
-    colour = images.ndim == 4 and images.shape[-1] == 3
-    if images.dtype != np.uint8 or not (images.ndim == 3 or colour) or 0 in images.shape:
+    color = images.ndim == 4 and images.shape[-1] == 3
+    if images.dtype != np.uint8 or not (images.ndim == 3 or color) or 0 in images.shape:
         raise DataError(
             f"Images must be uint8 of shape (n, H, W) or (n, H, W, 3), got {images.dtype} of shape {images.shape}: "
             f"take them as load() gives them"
@@ -204,7 +206,7 @@ def unit_interval(images, size=None, *, brightest=255):
         raise DataError(f"brightest must be from 1 to 255, got {brightest}: 255 for most sets, 16 for digits")
     if (found := images.max()) > brightest:
         raise DataError(f"A value of {found} is above brightest={brightest}: pass the set's own brightest")
-    images = images.transpose(0, 3, 1, 2) if colour else images[:, None]
+    images = images.transpose(0, 3, 1, 2) if color else images[:, None]
     if size is None:
         return np.divide(images, np.float32(brightest), dtype=np.float32, order="C")
     if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:

@@ -1,6 +1,6 @@
 """Text: 27 symbols (space and a to z), and plain words.
 
-Ids are 0 for the space and 1 to 26 for a to z. :func:`normalise` follows the recipe of text8.
+Ids are 0 for the space and 1 to 26 for a to z. :func:`normalize` follows the recipe of text8.
 """
 
 import lzma
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from loupe.data.catalog import DataError
+from loupe.deprecation import renamed_names
 
 BOXED_CHARACTERS = 8_000_000
 ALPHABET = " abcdefghijklmnopqrstuvwxyz"
@@ -53,7 +54,7 @@ class Words:
     split: str
 
 
-def normalise(text):
+def normalize(text):
     """Convert any text to the 27-symbol alphabet, by the recipe of text8.
 
     Ligatures are spelled out, ``&`` becomes "and", accents are dropped (Unicode NFKD), letters become lowercase, each
@@ -71,7 +72,7 @@ def normalise(text):
 
     Examples
     --------
-    >>> normalise("Café No. 21 & Co.")
+    >>> normalize("Café No. 21 & Co.")
     'cafe no two one and co'
     """
     plain = unicodedata.normalize("NFKD", text.translate(_SPELLED)).lower()
@@ -109,7 +110,7 @@ def encode(text):
         more = f" and {len(foreign) - 10} more" if foreign[10:] else ""
         raise DataError(
             f"Byte {at} of the text, {raw[at : at + 1]!r}, is not one of the 27 symbols (outside them are "
-            f"{', '.join(map(repr, foreign[:10]))}{more}): apply loupe.data.text.normalise."
+            f"{', '.join(map(repr, foreign[:10]))}{more}): apply loupe.data.text.normalize."
         )
     return ids
 
@@ -137,10 +138,10 @@ def decode(ids):
     return np.frombuffer(ALPHABET.encode(), np.uint8)[ids.astype(np.int64)].tobytes().decode("ascii")
 
 
-def check_part(name, split, splits, characters=None):
-    """DataError for a part that a text does not have, or an invalid number of characters."""
+def check_split(name, split, splits, characters=None):
+    """DataError for a split that a text does not have, or an invalid number of characters."""
     if split not in splits:
-        raise DataError(f"The text {name!r} has no part {split!r}: it has {', '.join(map(repr, splits))}.")
+        raise DataError(f"The text {name!r} has no split {split!r}: it has {', '.join(map(repr, splits))}.")
     if characters is not None and not (isinstance(characters, int) and characters > 0):
         raise DataError(
             f"Cannot read {characters!r} characters: give a positive whole number, or None for all."
@@ -152,7 +153,7 @@ def novels(source, split="train", characters=None):
 
     The box holds the first 8,000,000 characters of the training part; more come from a mirror or the cache.
     """
-    check_part(source.entry.name, split, ("train", "valid", "test"), characters)
+    check_split(source.entry.name, split, ("train", "valid", "test"), characters)
     boxed = source.location.where == "box"
     if boxed and split == "train" and not (characters and characters <= BOXED_CHARACTERS):
         try:
@@ -173,7 +174,7 @@ def _opened(path):
 def text8(source, split="train", characters=None):
     """text8 in its usual parts of 90, 5 and 5 million characters, in order."""
     starts = {"train": 0, "valid": 90_000_000, "test": 95_000_000}
-    check_part(source.entry.name, split, tuple(starts), characters)
+    check_split(source.entry.name, split, tuple(starts), characters)
     length = 90_000_000 if split == "train" else 5_000_000
     with zipfile.ZipFile(source.path()) as archive, archive.open("text8") as stream:
         stream.seek(starts[split])
@@ -182,7 +183,7 @@ def text8(source, split="train", characters=None):
 
 def zero_shot(source, characters=None):
     """A text for evaluation only, in 27 symbols; its only part is ``"test"``."""
-    check_part(source.entry.name, "test", ("test",), characters)
+    check_split(source.entry.name, "test", ("test",), characters)
     with _opened(source.path()) as stream:
         return Text(encode(stream.read(characters or -1)), source.entry.name, "test")
 
@@ -191,8 +192,8 @@ def topics(source, split="train", characters=None):
     """Help topics of CPython in 27 symbols; the first 80 % for training, 10 % to validate, 10 % to test."""
     from pydoc_data.topics import topics as found
 
-    check_part(source.entry.name, split, ("train", "valid", "test"), characters)
-    whole = normalise(" ".join(found[key] for key in sorted(found)))
+    check_split(source.entry.name, split, ("train", "valid", "test"), characters)
+    whole = normalize(" ".join(found[key] for key in sorted(found)))
     cuts = [0, len(whole) * 8 // 10, len(whole) * 9 // 10, len(whole)]
     k = ("train", "valid", "test").index(split)
     return Text(encode(whole[cuts[k] : cuts[k + 1]][:characters]), source.entry.name, split)
@@ -200,6 +201,9 @@ def topics(source, split="train", characters=None):
 
 def words(source, split="test"):
     """WikiText-2 or the Penn Treebank in words, valid or test part."""
-    check_part(source.entry.name, split, ("valid", "test"))
+    check_split(source.entry.name, split, ("valid", "test"))
     path = source.path(f"_{split}.txt")
     return Words(path.read_bytes().decode("utf-8"), source.entry.name, split)
+
+
+__getattr__ = renamed_names(__name__, normalise="normalize")

@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from loupe.data.catalog import DataError
-from loupe.data.text import check_part
+from loupe.data.text import check_split
+from loupe.deprecation import renamed
 
 _AT_ONCE = 1 << 20  # ids gathered before they are checked and written
 
@@ -255,21 +256,22 @@ class _ByStep:
             raise ValueError(f"a seed must be at least 0, got {seed}")
         self.size, self.seed = size, seed
 
-    def __call__(self, step, part=0, parts=1):
-        """One of ``parts`` equal shards of a step's batch: a list of one tensor, int64 ``(size / parts, length)``.
+    @renamed(part="shard", parts="shards")
+    def __call__(self, step, shard=0, shards=1):
+        """One of ``shards`` equal shards of a step's batch: a list of one tensor, int64 ``(size / shards, length)``.
 
         ValueError if the batch cannot be divided like that.
         """
         import torch  # imported here: nothing else in this package needs it, and it takes seconds
 
-        if parts < 1 or self.size % parts:
+        if shards < 1 or self.size % shards:
             raise ValueError(
-                f"a batch of {self.size} cannot be split in {parts} equal parts: choose a multiple of {parts}"
+                f"a batch of {self.size} cannot be split in {shards} equal shards: choose a multiple of {shards}"
             )
-        if not 0 <= part < parts:
-            raise ValueError(f"there is no part {part} of {parts}: choose 0 to {parts - 1}")
-        share = self.size // parts
-        return [torch.from_numpy(self._rows(step, part * share, share).astype(np.int64))]
+        if not 0 <= shard < shards:
+            raise ValueError(f"there is no shard {shard} of {shards}: choose 0 to {shards - 1}")
+        count = self.size // shards
+        return [torch.from_numpy(self._rows(step, shard * count, count).astype(np.int64))]
 
 
 class Crops(_ByStep):
@@ -294,7 +296,7 @@ class Crops(_ByStep):
     Examples
     --------
     >>> crops = Crops(np.arange(100, dtype=np.uint8), length=4, size=6)
-    >>> [tuple(piece.shape) for piece in crops(0, part=1, parts=2)]
+    >>> [tuple(piece.shape) for piece in crops(0, shard=1, shards=2)]
     [(3, 4)]
     """
 
@@ -380,7 +382,7 @@ def _check_text(ids, length, piece):
 
 
 def _packed(source, split, splits, vocabulary, length):
-    check_part(source.entry.name, split, splits)
+    check_split(source.entry.name, split, splits)
     ids = open_blocks(source.path(f"_{split}.npy"), length=length)
     return PackedText(ids, vocabulary, source.entry.name, split)
 

@@ -30,7 +30,7 @@ def training_times(count, generator=None, *, start=1e-3, stratified=True, device
     """
     if not 0 <= start < end:
         raise ValueError(f"start must be at least 0 and below {end:g}, got {start}")
-    return start + (end - start) * _shares(count, generator, stratified, device)
+    return start + (end - start) * _unit_draws(count, generator, stratified, device)
 
 
 def lognormal_sigmas(count, generator=None, *, mean=-1.2, std=1.2, stratified=True, device="cpu"):
@@ -49,7 +49,7 @@ def lognormal_sigmas(count, generator=None, *, mean=-1.2, std=1.2, stratified=Tr
     """
     if not std > 0:
         raise ValueError(f"std must be above 0, got {std}")
-    return (mean + std * torch.special.ndtri(_shares(count, generator, stratified, device))).exp()
+    return (mean + std * torch.special.ndtri(_unit_draws(count, generator, stratified, device))).exp()
 
 
 def time_grid(start, end, steps, *, rho=1.0, to_zero=False):
@@ -72,9 +72,9 @@ def time_grid(start, end, steps, *, rho=1.0, to_zero=False):
     steps = whole("steps", steps)
     if not (min(start, end) >= 0 and rho > 0):
         raise ValueError(f"times must be at least 0 and rho above 0, got {start}, {end} and {rho}")
-    shares = torch.linspace(0, 1, steps + (not to_zero), dtype=torch.float64)
+    fractions = torch.linspace(0, 1, steps + (not to_zero), dtype=torch.float64)
     first, last = start ** (1 / rho), end ** (1 / rho)
-    grid = (first + shares * (last - first)) ** rho
+    grid = (first + fractions * (last - first)) ** rho
     grid[0] = start  # not the rounded power of a root
     if not to_zero:
         grid[-1] = end
@@ -99,7 +99,7 @@ def checked_times(times, low=-math.inf, high=math.inf):
     return grid
 
 
-def _shares(count, generator, stratified, device):
+def _unit_draws(count, generator, stratified, device):
     """Random numbers in [0, 1), shape (count,)."""
     options = {"generator": generator, "device": device, "dtype": torch.float64}
     if not stratified:

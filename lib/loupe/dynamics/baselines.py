@@ -8,7 +8,7 @@ from loupe.checks import of_shape
 from loupe.dynamics.egno import EGNN
 from loupe.dynamics.states import Dynamics, States, check_features, check_states, seeded
 from loupe.dynamics.temporal import window_times
-from loupe.networks.egnn import LARGEST_SHIFT, check_sizes, fold_edge_features, perceptron
+from loupe.networks.egnn import LARGEST_SHIFT, check_sizes, fold_edge_features, mlp
 from loupe.networks.graphs import as_graph
 
 
@@ -83,8 +83,8 @@ class RadialField(Dynamics):
         width, layers = check_sizes(width=width, layers=layers)
         self.edge_features = edge_features
         with seeded(seed):
-            self.radial = nn.ModuleList(perceptron(1 + edge_features, width, 1) for _ in range(layers))
-            self.speed = nn.ModuleList(perceptron(1, width, 1) for _ in range(layers))
+            self.radial = nn.ModuleList(mlp(1 + edge_features, width, 1) for _ in range(layers))
+            self.speed = nn.ModuleList(mlp(1, width, 1) for _ in range(layers))
 
     def states(self, x0, v0, features, graph, edge_features=None):
         """Like :meth:`EGNO.states`, P = 1; node features are ignored."""
@@ -124,11 +124,10 @@ class MessagePassing(Dynamics):
         with seeded(seed):
             self.embed = nn.Linear(2 * dimension + node_features, width)
             self.message = nn.ModuleList(
-                nn.Sequential(perceptron(2 * width + edge_features, width, width), nn.SiLU())
-                for _ in range(layers)
+                nn.Sequential(mlp(2 * width + edge_features, width, width), nn.SiLU()) for _ in range(layers)
             )
-            self.feature = nn.ModuleList(perceptron(2 * width, width, width) for _ in range(layers))
-            self.head = perceptron(width, width, dimension)
+            self.feature = nn.ModuleList(mlp(2 * width, width, width) for _ in range(layers))
+            self.head = mlp(width, width, dimension)
 
     def states(self, x0, v0, features, graph, edge_features=None):
         """As :meth:`EGNO.states`, P = 1."""

@@ -130,27 +130,27 @@ class EGNO(Dynamics):
             at = torch.cat([at, torch.tensor(times, dtype=at.dtype)])
             index = torch.cat([index, torch.tensor(*rest, dtype=at.dtype)])
         x, v = graph.fold(x0), graph.fold(v0)
-        centre = graph.centroids(x)
+        center = graph.centroids(x)
         h = self._lifted(graph.fold(features), index if self.time_coord == "index" else self.slices * at - 1)
         x, v = x.expand(len(at), -1, -1, -1), v.expand(len(at), -1, -1, -1)
         for k, layer in enumerate(self.layers):
             if self.on_invariants:
                 h = self.on_invariants[k](h, *rest)
             if self.on_vectors:
-                x, v = self.on_vectors[k](torch.stack([x - centre, v], dim=-1), *rest).unbind(-1)
-                x = x + centre
+                x, v = self.on_vectors[k](torch.stack([x - center, v], dim=-1), *rest).unbind(-1)
+                x = x + center
             x, h = layer.folded(x, v, h, graph, edge_features)
         wanted = slice(P if rest else 0, None)
         return States(*(graph.unfold(value[wanted], (len(value[wanted]),)) for value in (x, v, h)))
 
     def _lifted(self, features, tau):
         """Features at each time ``[P, N, B, H]``; the part from node features is computed once."""
-        known, told = self.embed.weight.split([self.node_features, self.embedding], dim=1)
+        known, of_time = self.embed.weight.split([self.node_features, self.embedding], dim=1)
         h = linear(features, known, self.embed.bias)
         if not self.embedding:
             return h.expand(len(tau), -1, -1, -1)
         time = time_embedding(tau, self.embedding).to(h.device, h.dtype)
-        return h + linear(time, told)[:, None, None]
+        return h + linear(time, of_time)[:, None, None]
 
 
 class EGNN(EGNO):

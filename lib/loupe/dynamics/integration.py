@@ -58,7 +58,7 @@ def simulate(positions, velocities, couplings, weigh, times, *, masses=None, syn
         block = slice(start, start + rows)
         state = [each if each is None else each[block] for each in (positions, velocities, couplings, masses)]
         _simulate_block(saved[:, block], *state, weigh, save_every, step, synchronous, **options)
-        _reject_lost(saved[:, block], start)
+        _reject_infinite(saved[:, block], start)
     return torch.from_numpy(saved[0]), torch.from_numpy(saved[1])
 
 
@@ -133,10 +133,10 @@ def inverse_cubes(softening):
     return weigh
 
 
-def _reject_lost(saved, start):
-    lost = ~np.isfinite(saved).all(axis=(0, 2, 3, 4))
-    if lost.any():
+def _reject_infinite(saved, start):
+    infinite = ~np.isfinite(saved).all(axis=(0, 2, 3, 4))
+    if infinite.any():
         raise ValueError(
-            f"system {start + lost.argmax()} left the range of float64: two of its particles met at one place, or the "
+            f"system {start + infinite.argmax()} left the range of float64: two of its particles met at one place, or the "
             "step is too long for its forces; shorten the step or leave the system out"
         )

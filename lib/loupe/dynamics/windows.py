@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from loupe.checks import edge_list, whole
+from loupe.deprecation import renamed
 from loupe.dynamics.simulators import draw_charged, simulate_charged
 from loupe.dynamics.trajectories import Windows, last_frames, uniform_frames
 from loupe.networks.egnn import Graph
@@ -21,7 +22,7 @@ BOND_LENGTH = 1.6
 FEMTOSECONDS = 100.0
 """Time unit of molecules: velocities then have the scale of those in the charged systems."""
 
-SHARES = {"train": 0.7, "valid": 0.15, "test": 0.15}
+FRACTIONS = {"train": 0.7, "valid": 0.15, "test": 0.15}
 WALKS = {
     "train": ("01", "02", "05", "07", "08", "09", "10", "11", "12", "13"),
     "valid": ("14", "15", "16", "28", "29"),
@@ -33,12 +34,13 @@ LATEST_START, STARTS, AFTER_START = 300, 100, 33
 # --- charged particles --------------------------------------------------------------------------------------
 
 
-def charged_windows(part, count, *, start=30, distance=10, slices=5, particles=5):
+@renamed(part="split")
+def charged_windows(split, count, *, start=30, distance=10, slices=5, particles=5):
     """Charged particles: a frame is 100 simulator steps; targets are spread evenly over the window.
 
     Parameters
     ----------
-    part : {"train", "valid", "test"}
+    split : {"train", "valid", "test"}
         Each has its own seed; a smaller count gives the first windows of a larger one.
     count : int
         Number of systems.
@@ -54,16 +56,16 @@ def charged_windows(part, count, *, start=30, distance=10, slices=5, particles=5
     Raises
     ------
     ValueError
-        For an unknown part, or numbers out of range.
+        For an unknown split, or numbers out of range.
     """
-    if part not in CHARGED_SEEDS:
-        raise ValueError(f"part must be one of {', '.join(CHARGED_SEEDS)}, got {part!r}")
+    if split not in CHARGED_SEEDS:
+        raise ValueError(f"split must be one of {', '.join(CHARGED_SEEDS)}, got {split!r}")
     start, distance, slices = whole("start", start, 0), whole("distance", distance), whole("slices", slices)
     if distance * FRAME % slices:
         raise ValueError(
             f"a window of {distance * FRAME} steps cannot be cut into slices={slices} equal parts: give a divisor"
         )
-    x, v, charges = draw_charged(count, particles, seed=CHARGED_SEEDS[part])
+    x, v, charges = draw_charged(count, particles, seed=CHARGED_SEEDS[split])
     first, last = FRAME * (start + 1), FRAME * (start + 1 + distance)  # updates of positions
     every = math.gcd(first, distance * FRAME // slices)
     x, v = simulate_charged(x, v, charges, steps=last + 1, save_every=every)
@@ -104,14 +106,14 @@ def walk_starts(motion):
         If a trial of the split is missing or too short.
     """
     generator = np.random.default_rng(100)
-    starts = {part: {} for part in WALKS}
-    for trial, part in sorted((trial, part) for part, trials in WALKS.items() for trial in trials):
+    starts = {split: {} for split in WALKS}
+    for trial, split in sorted((trial, split) for split, trials in WALKS.items() for trial in trials):
         if trial not in motion.trials:
             raise ValueError(f"trial {trial!r} of the walks is missing: load the data set cmu35_walk")
         latest = min(LATEST_START, len(motion.trials[trial]) - AFTER_START)
         if latest < 1:
             raise ValueError(f"trial {trial!r} has only {len(motion.trials[trial])} frames: leave it out")
-        starts[part][trial] = generator.choice(latest, size=min(STARTS, latest), replace=False)
+        starts[split][trial] = generator.choice(latest, size=min(STARTS, latest), replace=False)
     return starts
 
 
@@ -166,7 +168,7 @@ def motion_windows(motion, starts, *, limit=None, distance=30, slices=5, spread=
         x.append(path[frames])
         v.append(path[frames + 1] - path[frames])
         targets.append(path[grids[spread](frames, distance, slices).numpy()])
-    x, v, targets = (torch.from_numpy(np.concatenate(part)) for part in (x, v, targets))
+    x, v, targets = (torch.from_numpy(np.concatenate(each)) for each in (x, v, targets))
     edges, hops = bonded(torch.from_numpy(motion.bones.T), x.shape[1])
     times = (grids[spread](0, distance, slices)).double() / distance
     hops = hops.float().view(1, -1, 1).expand(len(x), -1, -1)
@@ -177,13 +179,14 @@ def motion_windows(motion, starts, *, limit=None, distance=30, slices=5, spread=
 # --- molecules ----------------------------------------------------------------------------------------------
 
 
-def molecule_windows(molecule, part, *, count=None, distance=320, slices=8, seed=0):
+@renamed(part="split")
+def molecule_windows(molecule, split, *, count=None, distance=320, slices=8, seed=0):
     """Windows of molecular dynamics: heavy atoms only, split in time.
 
     Parameters
     ----------
     molecule : loupe.data.Molecule
-    part : {"train", "valid", "test"}
+    split : {"train", "valid", "test"}
         The first 70 %, the next 15 and the last 15 % of what remains after two gaps of ``distance`` frames.
     count : int, optional
         Number of windows, drawn without replacement; all if there are fewer, or by default.
@@ -201,13 +204,13 @@ def molecule_windows(molecule, part, *, count=None, distance=320, slices=8, seed
     Raises
     ------
     ValueError
-        For an unknown part, a count below 1, or a trajectory too short to split.
+        For an unknown split, a count below 1, or a trajectory too short to split.
     """
-    if part not in SHARES:
-        raise ValueError(f"part must be one of {', '.join(SHARES)}, got {part!r}")
+    if split not in FRACTIONS:
+        raise ValueError(f"split must be one of {', '.join(FRACTIONS)}, got {split!r}")
     if count is not None:
         count = whole("count (None for all windows)", count)
-    first, end = _piece(part, len(molecule.positions), distance, molecule.name)
+    first, end = _frames_of_split(split, len(molecule.positions), distance, molecule.name)
     starts = np.random.default_rng(seed).permutation(np.arange(first, end - distance))[:count]
     heavy = molecule.numbers > 1
     path = torch.from_numpy(molecule.positions[:, heavy])
@@ -230,16 +233,16 @@ def molecule_windows(molecule, part, *, count=None, distance=320, slices=8, seed
     )
 
 
-def _piece(part, frames, distance, name):
-    """First frame of a part, and one past its last."""
-    kept, names = frames - 2 * distance, list(SHARES)
-    shares = np.cumsum([0.0, *SHARES.values()])
-    cuts = [max(kept, 0) * share for share in shares]
-    place = names.index(part)
+def _frames_of_split(split, frames, distance, name):
+    """First frame of a split, and one past its last."""
+    kept, names = frames - 2 * distance, list(FRACTIONS)
+    bounds = np.cumsum([0.0, *FRACTIONS.values()])
+    cuts = [max(kept, 0) * bound for bound in bounds]
+    place = names.index(split)
     first, end = (round(cuts[place + k]) + place * distance for k in (0, 1))
     if end - first <= distance:
         raise ValueError(
-            f"{name} has {frames} frames, too few for windows of {distance} frames in its {part} part: shorten distance"
+            f"{name} has {frames} frames, too few for windows of {distance} frames in its {split} split: shorten distance"
         )
     return first, end
 

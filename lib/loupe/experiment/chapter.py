@@ -69,7 +69,25 @@ class Chapter:
 
     def card(self) -> render.Block:
         """The card under the title: paper, preset, cost, hardware, versions, source."""
-        return render.card(self._card_items())
+        paper, state = self.room.PAPER, self.state
+        changed = self.config.differences(self.room.PRESETS[self.preset])
+        overrides = ", ".join(f"{one.field} = {render.setting(one.here)}" for one in changed)
+        items = {
+            "paper": f"{paper.title}. {paper.authors}. {paper.venue}",
+            "preset": self.preset + (f" with {overrides}" if overrides else ""),
+            "seeds": self._seeds(),
+        }
+        if made_by := [result.provenance for result in state.found]:
+            seconds, cpu = (sum(one[key] for one in made_by) for key in ("seconds", "cpu_seconds"))
+            peak = max(one["peak_memory_mb"] for one in made_by)
+            took = f"{cpu:,.0f} CPU-seconds ({seconds:,.0f} s in {len(made_by)} one-thread processes)"
+            items["computed in"] = f"{took}, peak {peak:,} MB each"
+            items["hardware"] = "; ".join(distinct(one["hardware"] for one in made_by))
+            items["versions"] = ", ".join(_versions(made_by))
+        items["source"] = state.sentence()
+        return render.card(
+            items, f"https://arxiv.org/abs/{paper.arxiv}", "source" if state.needs_attention else ""
+        )
 
     def differences(self) -> render.Block:
         """The settings that differ from the preset ``paper``."""
@@ -123,29 +141,6 @@ class Chapter:
     def __str__(self) -> str:
         return str(self.card())
 
-    def _card_items(self) -> list[render.CardItem]:
-        paper = self.room.PAPER
-        changed = self.config.differences(self.room.PRESETS[self.preset])
-        overrides = ", ".join(f"{one.field} = {render.setting(one.here)}" for one in changed)
-        state = self.state
-        made_by = [result.provenance for result in state.found]
-        items = [
-            render.CardItem("paper", f"{paper.title}. {paper.authors}. {paper.venue}", wide=True,
-                            link=f"https://arxiv.org/abs/{paper.arxiv}"),
-            render.CardItem("preset", self.preset + (f" with {overrides}" if overrides else "")),
-            render.CardItem("seeds", self._seeds()),
-        ]  # fmt: skip
-        if made_by:
-            seconds, cpu = (sum(one[key] for one in made_by) for key in ("seconds", "cpu_seconds"))
-            peak = max(one["peak_memory_mb"] for one in made_by)
-            took = f"{cpu:,.0f} CPU-seconds ({seconds:,.0f} s in {len(made_by)} one-thread processes)"
-            hardware = "; ".join(distinct(one["hardware"] for one in made_by))
-            items.append(render.CardItem("computed in", f"{took}, peak {peak:,} MB each"))
-            items.append(render.CardItem("hardware", hardware))
-            items.append(render.CardItem("versions", ", ".join(_versions(made_by))))
-        items.append(render.CardItem("source", state.sentence(), warn=state.needs_attention))
-        return items
-
     def _seeds(self) -> str:
         """The seeds, with the names of separate lists that some experiments have."""
         if self.stored.seed is not None:
@@ -169,9 +164,8 @@ def opened(room: ModuleType, preset: str, seed: int | None, recompute: Any, over
 
 def _switch(value: Any) -> bool:
     """A boolean, or its text as papermill passes it on; nothing else."""
-    words = {"true": True, "false": False}
-    if str(value).lower() in words and isinstance(value, bool | str):
-        return words[str(value).lower()]
+    if isinstance(value, bool | str) and (word := str(value).lower()) in ("true", "false"):
+        return word == "true"
     raise LoupeError(f"recompute={shown(value)} is refused: give True or False.")
 
 

@@ -185,17 +185,18 @@ class Measure:
             return self
         if self.units is None or self.low is None:
             return replace(self, open="no interval over independent units")
-        few = f"{self.needs} independent runs are needed, and this rests on {self.units}"
-        return replace(self, open=few) if self.units < self.needs else self
+        why = f"{self.needs} independent runs are needed, and this rests on {self.units}"
+        return replace(self, open=why) if self.units < self.needs else self
 
     def to_json(self) -> dict[str, Any]:
         """The measure as stored in a ledger, with an interval if there is one."""
-        fields = {name: value for name, value in asdict(self).items() if name != "needs"}
-        low, high = fields.pop("low"), fields.pop("high")
-        interval = None if low is None or math.isnan(low) else [low, high]
-        head = {"label": fields.pop("label"), "value": fields.pop("value"), "interval": interval}
-        fields["accepts"], fields["each"] = [self.accepts.low, self.accepts.high], list(self.each)
-        return head | fields | {"outcome": self.outcome}
+        interval = None if self.low is None or math.isnan(self.low) else [self.low, self.high]
+        return {
+            "label": self.label, "value": self.value, "interval": interval,
+            "accepts": [self.accepts.low, self.accepts.high], "basis": self.basis, "units": self.units,
+            "each": list(self.each), "control": self.control and asdict(self.control), "primary": self.primary,
+            "open": self.open, "outcome": self.outcome,
+        }  # fmt: skip
 
 
 def _pairs(ours: Iterable[float], theirs: Iterable[float]) -> list[tuple[float, float]]:
@@ -276,7 +277,7 @@ class Judgement:
 
     def to_json(self) -> dict[str, Any]:
         """The judgment as plain JSON types; infinity and nan become ``null``."""
-        claim = {name: value for name, value in asdict(self.claim).items() if name in _SHOWN}
+        claim = {name: getattr(self.claim, name) for name in _SHOWN}
         measures = [_finite(measure.to_json()) for measure in self.measures]
         return claim | {"verdict": self.verdict, "reason": self.reason, "measures": measures}
 

@@ -22,7 +22,7 @@ from typing import Any
 
 from loupe.errors import LoupeError, shown
 from loupe.experiment import process, provenance
-from loupe.experiment.folders import StoreError, write_whole
+from loupe.experiment.folders import StoreError, read_whole, write_whole
 from loupe.experiment.store import Store, probe_folders, read_result
 from loupe.experiment.units import Unit, experiments_of
 
@@ -112,11 +112,11 @@ def _missing(units: Iterable[Unit], store: Store, recompute: bool, report: Repor
     todo = []
     for unit in units:
         try:
-            found = None if recompute else provenance.reusable(unit, store)
+            if not recompute and provenance.reusable(unit, store):
+                continue
         except StoreError as error:
             report(f"{error} Computing it again now.")
-            found = None
-        todo += [unit] if found is None else []
+        todo.append(unit)
     return todo
 
 
@@ -159,13 +159,13 @@ class _Run:
         codes = start_server(self.waiting)
         units, processes = f"unit{'s' * (self.total != 1)}", f"process{'es' * (self.jobs != 1)}"
         self.report(f"{self.total} {units} to compute in {self.jobs} {processes}{self.expected()}")
-        told = False
+        announced = False
         with _stoppable():
             try:
                 while self.start_some(codes) or self.running:
-                    if not self.running and not told:
+                    if not self.running and not announced:
                         self.report(f"{self.waiting[0]}: another run is computing it; waiting for its end")
-                        told = True
+                        announced = True
                     if time.monotonic() >= self.end:
                         break
                     self.conclude_some()
@@ -211,7 +211,7 @@ class _Run:
         """Whether to start a unit, judging from earlier units and attempts."""
         if self.end == math.inf:
             return True
-        tried = process.seconds_tried(process.folder_of(unit, self.store, code))
+        tried = float(read_whole(process.folder_of(unit, self.store, code) / "tried") or 0)
         needs = ENOUGH if _keeps_checkpoints(unit) else max(self.costs[_kind(unit)] or 0.0, tried)
         return self.end - time.monotonic() >= needs
 

@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,9 @@ from loupe import __version__
 from loupe.errors import LoupeError, shortened
 
 PRESET_NAMES = ("smoke", "cpu", "gpu", "paper")
+
+COMMITTED = ("paper", "gpu", "cpu")
+"""The presets whose results are committed, the largest first."""
 
 
 class StoreError(LoupeError):
@@ -91,8 +95,7 @@ class Folders:
 
     def judged_presets(self, slug: str) -> list[str]:
         """The committed presets at which a chapter has a ledger, the largest first."""
-        committed = [preset for preset in reversed(PRESET_NAMES) if preset != "smoke"]
-        return [preset for preset in committed if os.path.lexists(self.ledger_file(slug, preset))]
+        return [preset for preset in COMMITTED if os.path.lexists(self.ledger_file(slug, preset))]
 
 
 # --- writing and reading -----------------------------------------------------------------------------------
@@ -103,17 +106,16 @@ def write_whole(path: Path, content: bytes) -> None:
     draft = path.with_name(f".{path.stem}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(draft, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
+        with open(draft, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
     except OSError as error:
         raise cannot_write(path, error) from None
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
 
 
 def cannot_write(path: Path, error: OSError) -> StoreError:
@@ -150,7 +152,7 @@ def read_stamped(path: Path, remedy: str) -> dict[str, Any] | None:
     return content
 
 
-def read_whole(path: Path, remedy: str) -> bytes | None:
+def read_whole(path: Path, remedy: str = "") -> bytes | None:
     """The bytes of a stored file; ``None`` if there is none, :class:`StoreError` if it cannot be read."""
     try:
         return path.read_bytes()
@@ -168,10 +170,10 @@ def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def damaged(path: Path, why: str, remedy: str) -> StoreError:
-    """The error for a damaged file."""
-    why = shortened(" ".join(str(why).split()), 160)
-    return StoreError(f"{show_path(path)} is damaged ({why}): restore it from git, or type `{remedy}`.")
+def damaged(path: Path, why: str, remedy: str = "") -> StoreError:
+    """The error for a damaged file; the remedy is a command that makes it again."""
+    why, remedy = shortened(" ".join(str(why).split()), 160), remedy and f", or type `{remedy}`"
+    return StoreError(f"{show_path(path)} is damaged ({why}): restore it from git{remedy}.")
 
 
 def cannot_read(path: Path, error: OSError) -> StoreError:
@@ -189,27 +191,23 @@ def read_ledger(folders: Folders, slug: str, preset: str) -> dict[str, Any] | No
     from loupe.experiment.claims import VERDICTS
 
     path, remedy = folders.ledger_file(slug, preset), f"loupe compute {slug} --preset {preset}"
-    ledger = read_stamped(path, remedy)
+    if (ledger := read_stamped(path, remedy)) is None:
+        return None
     try:
-        if ledger and not all(
-            isinstance(one["id"], str) and one["verdict"] in VERDICTS for one in ledger["claims"]
-        ):
-            raise ValueError
-        named = ledger and (ledger["slug"], ledger["preset"])
-    except (LookupError, TypeError, ValueError):
-        raise damaged(path, "a claim has no verdict", remedy) from None
-    if ledger and named != (slug, preset):
-        raise damaged(path, "it is the ledger of something else", remedy)
+        whose, claims = (ledger["slug"], ledger["preset"]), ledger["claims"]
+        sound = all(isinstance(one["id"], str) and one["verdict"] in VERDICTS for one in claims)
+    except (LookupError, TypeError):
+        sound = False
+    if not sound or whose != (slug, preset):
+        why = "it is the ledger of something else" if sound else "a claim has no verdict"
+        raise damaged(path, why, remedy)
     return ledger
 
 
 def judged_from(folders: Folders, slug: str, preset: str) -> dict[str, str]:
     """The sha256 of every sidecar behind a chapter's ledger at a preset, by name."""
     paths = folders.sidecars(slug, preset)
-    try:
-        return {path.stem: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-    except OSError as error:
-        raise cannot_read(Path(error.filename), error) from None
+    return {path.stem: hashlib.sha256(read_whole(path) or b"").hexdigest() for path in paths}
 
 
 def standing_verdicts(folders: Folders, slug: str) -> dict[str, list[str] | None]:
@@ -243,18 +241,17 @@ def read_history(folders: Folders) -> list[dict[str, str]]:
     from loupe.experiment.claims import VERDICTS
 
     path = history_file(folders)
+    text = read_whole(path)
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return []
-    except (ValueError, OSError) as error:
-        raise _damaged_history(path, str(error)) from None
-    if not isinstance(entries, list):
-        raise _damaged_history(path, "it holds no list")
-    for k, entry in enumerate(entries, 1):
-        plain = isinstance(entry, dict) and all(isinstance(value, str) for value in entry.values())
-        if not plain or tuple(entry) != HISTORY_FIELDS or entry["verdict"] not in VERDICTS:
-            raise _damaged_history(path, f"entry {k} is {json.dumps(entry)[:80]}")
+        entries = [] if text is None else json.loads(text)
+        if not isinstance(entries, list):
+            raise ValueError("it holds no list")
+        for k, entry in enumerate(entries, 1):
+            plain = isinstance(entry, dict) and all(isinstance(value, str) for value in entry.values())
+            if not plain or tuple(entry) != HISTORY_FIELDS or entry["verdict"] not in VERDICTS:
+                raise ValueError(f"entry {k} is {json.dumps(entry)[:80]}")
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, str(error)) from None
     return entries
 
 
@@ -286,7 +283,3 @@ def at_release(
     mine = [one for one in entries if (one["slug"], one["preset"], one["claim"]) == (slug, preset, claim)]
     earlier = [one for one in mine if one["version"] != version]
     return (earlier[-1] if earlier else mine[0])["verdict"] if mine else None
-
-
-def _damaged_history(path: Path, why: str) -> StoreError:
-    return StoreError(f"{show_path(path)} is damaged ({why}): restore it from git.")

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -56,9 +56,11 @@ def run_unit(unit: Unit, store: Store, device: str, work: Path, code: Mapping[st
     function = experiments_of(unit.room)[unit.experiment]
     reading, cost = Reading(unit.config), {}
     commit = provenance.commit(project_root())
-    earlier = Earlier(unit, store, reading)
-    given = {"work": work, "earlier": earlier}
-    wants = {name: given[name] for name in given if name in signature(function).parameters}
+    wants, earlier = {}, {}
+    if "work" in signature(function).parameters:
+        wants["work"] = work
+    if unit.before():
+        wants["earlier"] = earlier = _earlier(unit, store, reading)
     resumed = "work" in wants and any(work.iterdir())
     os.environ["LOUPE_UNIT"] = f"{unit} with settings {unit.config.digest()}"  # written into its checkpoints
     with provenance.only_named_data(code), provenance.measured(cost):
@@ -69,7 +71,7 @@ def run_unit(unit: Unit, store: Store, device: str, work: Path, code: Mapping[st
         "commit": commit,
         "code": dict(code),
         "data": provenance.data_read(),
-        **({"earlier": earlier.read} if earlier.read else {}),
+        **({"earlier": {name: one.npz for name, one in earlier.items()}} if earlier else {}),
         "versions": provenance.versions(),
         "hardware": provenance.hardware(device),
         "device": device,
@@ -80,37 +82,26 @@ def run_unit(unit: Unit, store: Store, device: str, work: Path, code: Mapping[st
     return store.write(unit, values, settings=reading.settings_read(), provenance=made_by)
 
 
-class Earlier(Mapping):
-    """The stored results that an experiment starts from, by name; records which files were read.
+def _earlier(unit: Unit, store: Store, reading: Reading) -> dict[str, Result]:
+    """The stored results that a unit starts from, by name; their settings count as read by it.
 
     Raises
     ------
     LoupeError
         If one is missing; the message names the command that computes it.
     """
-
-    def __init__(self, unit: Unit, store: Store, reading: Reading):
-        self._units = {one.experiment: one for one in unit.before()}
-        self._unit, self._store, self._reading = unit, store, reading
-        self.read: dict[str, str] = {}
-
-    def __getitem__(self, name: str) -> Result:
-        unit = self._units[name]
-        if (result := self._store.find(unit)) is None:
+    found = {}
+    for before in unit.before():
+        name, result = before.experiment, store.find(before)
+        if result is None:
             raise LoupeError(
-                f"{self._unit} starts from {name} seed {unit.seed}, which is not stored: type "
-                f"`{compute_command(unit)} --experiment {name}` first."
+                f"{unit} starts from {name} seed {before.seed}, which is not stored: type "
+                f"`{compute_command(before)} --experiment {name}` first."
             )
-        for field in result.settings:  # this one inherits its dependencies
-            getattr(self._reading, field)
-        self.read[name] = result.npz
-        return result
-
-    def __iter__(self):
-        return iter(self._units)
-
-    def __len__(self):
-        return len(self._units)
+        for field in result.settings:
+            getattr(reading, field)
+        found[name] = result
+    return found
 
 
 @contextmanager
@@ -172,21 +163,19 @@ def take_place(unit: Unit, store: Store, code: Mapping[str, str]) -> Place | Non
     """
     folder = folder_of(unit, store, code)
     home, name = folder.parent, folder.name.partition(".")[0]
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        lock = open(home / f"{name}.lock", "wb")  # noqa: SIM115 (it stays open)
+    with ExitStack() as opened:
         try:
+            home.mkdir(parents=True, exist_ok=True)
+            lock = opened.enter_context(open(home / f"{name}.lock", "wb"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for old in set(home.glob(f"{name}.*-*")) - {folder}:
                 shutil.rmtree(old, ignore_errors=True)
             folder.mkdir(exist_ok=True)
-        except OSError:
-            lock.close()
-            raise
-    except BlockingIOError:
-        return None
-    except OSError as error:
-        raise cannot_write(folder, error) from None
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            raise cannot_write(folder, error) from None
+        opened.pop_all()  # the lock stays open
     return Place(folder, home / f"{name}.log", lock)
 
 
@@ -195,14 +184,6 @@ def folder_of(unit: Unit, store: Store, code: Mapping[str, str]) -> Path:
     digest = hashlib.sha256(content.encode()).hexdigest()[:8]
     name = f"{store.path(unit).stem}.{unit.config.digest()}-{digest}"
     return store.work / unit.preset / unit.slug / name
-
-
-def seconds_tried(folder: Path) -> float:
-    """How long an earlier attempt ran before its time was up."""
-    try:
-        return float((folder / "tried").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return 0.0
 
 
 # --- starting and ending one --------------------------------------------------------------------------------
@@ -222,8 +203,12 @@ def start_server(modules: Iterable[str]) -> None:
     context.set_forkserver_preload([*loaded, *modules])
     with _one_thread_and_no_script():
         resource_tracker.ensure_running()  # otherwise the server starts it with unblocked signals
-        with _no_interrupt():
+        # A Ctrl-C is for this process; the server, still importing, would end with a traceback.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
             forkserver.ensure_running()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class _Held:
@@ -248,21 +233,11 @@ def start(unit: Unit, store: Store, device: str | None, place: Place, code: Mapp
         It has its own session, so that Ctrl-C reaches this process only. It ends when this one does.
     """
     environment = os.environ | _ONE_THREAD
-    told = (unit, store, device, place.folder, place.log, code, environment, _Held(place.lock))
-    process = _context().Process(target=_main, args=told)
+    arguments = (unit, store, device, place.folder, place.log, code, environment, _Held(place.lock))
+    process = _context().Process(target=_main, args=arguments)
     with _one_thread_and_no_script():
         process.start()
     return process
-
-
-@contextmanager
-def _no_interrupt():
-    # A Ctrl-C is for this process; the server, still importing, would end with a traceback.
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 @contextmanager
@@ -281,7 +256,7 @@ def _one_thread_and_no_script():
 
 def _main(unit, store, device, work, log, code, environment, held):
     os.setsid()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked by _no_interrupt
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # start_server blocked it
     _nice_as_a_group()
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):

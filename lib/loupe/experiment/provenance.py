@@ -134,16 +134,13 @@ def versions() -> dict[str, str]:
 def hardware(device: str) -> str:
     """The CPU and memory of this machine, and the GPU if ``device`` is one."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    text = f"{_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB"
+    processor = _kernel_says("cpuinfo", "model name") or platform.processor() or platform.machine()
+    text = f"{processor}, {os.cpu_count()} cores, {memory:.0f} GiB"
     if device.startswith("cuda"):
         import torch
 
         text = f"{torch.cuda.get_device_name(device)}; {text}"
     return text
-
-
-def _processor() -> str:
-    return _kernel_says("cpuinfo", "model name") or platform.processor() or platform.machine()
 
 
 def _kernel_says(file: str, label: str) -> str:
@@ -225,9 +222,7 @@ def standing_result(unit: Unit, store: Store, origin: Callable[[Result], str]) -
     if result is None:
         return MISSING, None
     word = origin(result)
-    if word == CURRENT and not same_start(unit, result, store):
-        word = OTHER_DATA
-    return word, result
+    return (OTHER_DATA if word == CURRENT and not same_start(unit, result, store) else word), result
 
 
 def same_start(unit: Unit, result: Result, store: Store) -> bool:
@@ -236,11 +231,6 @@ def same_start(unit: Unit, result: Result, store: Store) -> bool:
         return True
     today = {one.experiment: store.readable(one) for one in unit.before()}
     return all(today.get(name) and today[name].npz == npz for name, npz in read.items())
-
-
-def standing(unit: Unit, store: Store, origin: Callable[[Result], str]) -> str:
-    """The state of a unit, as in :func:`standing_result`."""
-    return standing_result(unit, store, origin)[0]
 
 
 def reusable(unit: Unit, store: Store) -> Result | None:

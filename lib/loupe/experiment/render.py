@@ -3,7 +3,8 @@
 import ast
 import inspect
 import math
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
@@ -36,32 +37,18 @@ class Block:
         return Block(f"{title}\n\n{self.text}", html)
 
 
-@dataclass(frozen=True)
-class CardItem:
-    """One label and value of a card; ``warn`` highlights a caveat."""
-
-    label: str
-    value: str
-    wide: bool = False
-    warn: bool = False
-    link: str = ""
-
-
-def card(items: Sequence[CardItem]) -> Block:
-    """The chapter card."""
-    cells = []
-    for item in items:
-        value = f'<a href="{item.link}">{escape(item.value)}</a>' if item.link else escape(item.value)
-        classes = "loupe-card-item" + " wide" * item.wide + " warn" * item.warn
+def card(items: Mapping[str, str], link: str, warn: str = "") -> Block:
+    """The chapter card: values by label. The first has a link and is as wide as the card; ``warn`` is highlighted."""
+    first, width = next(iter(items)), max(map(len, items))
+    cells, lines = [], []
+    for label, value in items.items():
+        content = f'<a href="{link}">{escape(value)}</a>' if label == first else escape(value)
+        classes = "loupe-card-item" + " wide" * (label == first) + " warn" * (label == warn)
         cells.append(
-            f'<div class="{classes}"><span class="label">{escape(item.label)}</span> '
-            f'<span class="value">{value}</span></div>'
+            f'<div class="{classes}"><span class="label">{escape(label)}</span> '
+            f'<span class="value">{content}</span></div>'
         )
-    width = max(len(item.label) for item in items)
-    lines = [
-        fill(f"{item.label:<{width}}  {item.value}", 100, subsequent_indent=" " * (width + 2))
-        for item in items
-    ]
+        lines.append(fill(f"{label:<{width}}  {value}", 100, subsequent_indent=" " * (width + 2)))
     return Block("\n".join(lines), f'<div class="loupe-card">{"".join(cells)}</div>')
 
 
@@ -341,7 +328,7 @@ def source(functions: Iterable[Callable], docstring: bool = False) -> Block:
 
 
 def _source(function: Callable, docstring: bool) -> str:
-    text = dedent(inspect.getsource(function))
+    text = re.sub(r"^@renamed\(.*\)\n", "", dedent(inspect.getsource(function)))
     if docstring or not function.__doc__:
         return text
     first = ast.parse(text).body[0].body[0]

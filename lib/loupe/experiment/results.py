@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 from loupe.errors import LoupeError
 from loupe.experiment import claims as judging
 from loupe.experiment import folders, provenance, render
-from loupe.experiment.folders import MissingResultError, StoreError
+from loupe.experiment.folders import MissingResultError
 from loupe.experiment.store import Result, Store, compute_command
 from loupe.experiment.units import Preset, Unit, experiments_of, units_of
 
@@ -66,23 +67,20 @@ class Stored(Mapping):
         units = self.units(experiment)
         if not units:
             raise LoupeError(f"{experiment} is not part of the preset {self.preset}.")
-        results = {unit: self.store.find(unit) for unit in units}
-        missing = [unit for unit, result in results.items() if result is None]
+        found = [self.store.find(unit) for unit in units]
+        missing = [str(unit.seed) for unit, one in zip(units, found, strict=True) if one is None]
         if missing:
-            raise MissingResultError(self._missing(missing))
-        return Runs(tuple(results.values()))
+            raise MissingResultError(
+                f"{units[0].slug}/{experiment} has no stored result of today's configuration for "
+                f"seed{'s' * (len(missing) > 1)} {', '.join(missing)} at preset {self.preset}: "
+                f"type `{compute_command(units[0])}`."
+            )
+        return Runs(tuple(found))
 
     def those_there(self, experiment: str) -> Runs | None:
         """The runs at the seeds computed so far; ``None`` if there are none."""
         found = [self.store.find(unit) for unit in self.units(experiment)]
         return Runs(tuple(one for one in found if one)) if any(found) else None
-
-    def _missing(self, units: list[Unit]) -> str:
-        first, seeds = units[0], ", ".join(str(unit.seed) for unit in units)
-        return (
-            f"{first.slug}/{first.experiment} has no stored result of today's configuration for "
-            f"seed{'s' * (len(units) > 1)} {seeds} at preset {self.preset}: type `{compute_command(first)}`."
-        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(experiments_of(self.room))
@@ -241,8 +239,8 @@ def find(
 def _is_own(chapter: "Chapter") -> bool:
     """Whether a chapter was opened to compute or with its own settings, rather than to be read."""
     stored = chapter.stored
-    asked = chapter.recompute or stored.overrides or stored.seed is not None
-    return bool(asked or chapter.preset not in PUBLISHED_PRESETS)
+    own = chapter.recompute or stored.overrides or stored.seed is not None
+    return bool(own or chapter.preset not in PUBLISHED_PRESETS)
 
 
 def stored_at(chapter: "Chapter", name: str, preset: str, partial: bool = False) -> Runs | None:
@@ -252,12 +250,11 @@ def stored_at(chapter: "Chapter", name: str, preset: str, partial: bool = False)
         chapter.run(getattr(chapter.room, name))
     if preset != chapter.preset:
         source = replace(source, preset=preset, overrides={}, seed=None)
-    try:
-        return source.those_there(name) if partial else source[name]
-    except StoreError:
-        raise  # damaged is not missing
-    except LoupeError:
-        return None
+    if partial or not source.units(name):
+        return source.those_there(name)
+    with suppress(MissingResultError):
+        return source[name]
+    return None
 
 
 def absent(what: str) -> render.Block:
@@ -277,15 +274,12 @@ def judge_all(stored: Stored, claims: Iterable[judging.Claim] | None = None) -> 
 
 def leading_verdicts(stored: Stored) -> list[judging.Judgement]:
     """Each claim at the largest preset that judged it, or else at the chapter's own."""
-    presets = [name for name in reversed(folders.PRESET_NAMES) if name != "smoke"]
-    presets = [name for name in presets if name == stored.preset or not stored.overrides]
-    each = [judge_all(replace(stored, preset=name, seed=None)) for name in presets]
-    own = judge_all(stored)
-    judged = [
-        [one for one in judgements if one.verdict != judging.NOT_TESTED]
-        for judgements in zip(*each, strict=True)
+    presets = [name for name in folders.COMMITTED if name == stored.preset or not stored.overrides]
+    every = [*(replace(stored, preset=name, seed=None) for name in presets), stored]
+    return [
+        next((one for one in judged if one.verdict != judging.NOT_TESTED), judged[-1])
+        for judged in zip(*map(judge_all, every), strict=True)
     ]
-    return [found[0] if found else here for found, here in zip(judged, own, strict=True)]
 
 
 def write_ledger(room: ModuleType, preset: str, store: Store) -> list[judging.Judgement]:

@@ -67,10 +67,8 @@ class Preset(BaseModel):
             for name, value in values.items():
                 group, _, field = name.partition(".")
                 grouped = isinstance(getattr(self, group, None), BaseModel)
-                if field and grouped:
-                    settings[group][field] = value
-                elif grouped and isinstance(value, dict):
-                    settings[group] |= value
+                if grouped and (field or isinstance(value, dict)):
+                    settings[group] |= {field: value} if field else value
                 else:
                     settings[name] = value
             content = json.dumps(settings)
@@ -111,10 +109,8 @@ class Preset(BaseModel):
         found = json.loads(self.model_dump_json(include=set(names)))
         for name, value in found.items():
             if isinstance(group := getattr(self, name), BaseModel):
-                unchanged = {
-                    field for field in value if getattr(group, field) == _first_default(group, field)
-                }
-                found[name] = {field: one for field, one in value.items() if field not in unchanged}
+                changed = (field for field in value if getattr(group, field) != _first_default(group, field))
+                found[name] = {field: value[field] for field in changed}
         return found
 
     def digest(self) -> str:
@@ -221,11 +217,8 @@ class Unit:
 
     def before(self) -> list["Unit"]:
         """The units that it starts from, at its own seed."""
-        experiments, room = experiments_of(self.room), self.room
-        return [
-            _unit(room, self.preset, self.config, experiments, name, self.seed)
-            for name in experiments[self.experiment].after
-        ]
+        names = getattr(self.room, self.experiment).after
+        return [_unit(self.room, self.preset, self.config, name, self.seed) for name in names]
 
 
 def resolve_config(room: ModuleType, preset: str, overrides: Mapping[str, Any] | None = None) -> Preset:
@@ -260,12 +253,12 @@ def units_of(
     units = []
     for name in experiments if experiment is None else [experiment]:
         listed = getattr(config, experiments[name].seeds_field)
-        for one in listed if seed is None else [seed] * bool(listed):
-            units.append(_unit(room, preset, config, experiments, name, one))
+        seeds = listed if seed is None else [seed] * bool(listed)
+        units += [_unit(room, preset, config, name, one) for one in seeds]
     return units
 
 
-def _unit(room, preset: str, config: Preset, experiments: dict, name: str, seed: int) -> Unit:
+def _unit(room: ModuleType, preset: str, config: Preset, name: str, seed: int) -> Unit:
     exact = preset != "smoke" and config == room.PRESETS[preset]
-    published = exact and seed in getattr(config, experiments[name].seeds_field)
+    published = exact and seed in getattr(config, getattr(room, name).seeds_field)
     return Unit(room.PAPER.slug, preset, name, seed, config, published, room.__name__)

@@ -65,10 +65,10 @@ class Torus(Euclidean):
 
 
 class _MatrixGroup(Manifold):
-    """A compact matrix group with the bi-invariant metric ``share * Re tr(u^dagger v)``."""
+    """A compact matrix group with the bi-invariant metric ``factor * Re tr(u^dagger v)``."""
 
     ndim = 2
-    share = 1.0
+    factor = 1.0
 
     def _algebra(self, a):
         """The part of a matrix that belongs to the Lie algebra."""
@@ -107,7 +107,7 @@ class _MatrixGroup(Manifold):
 
     def inner(self, x, u, v):
         self.sound(x, vectors=(u, v))
-        values = self.share * (u.conj() * v).real.sum((-2, -1))
+        values = self.factor * (u.conj() * v).real.sum((-2, -1))
         return spoilt(values, x.isnan().any(-1).any(-1))
 
     def transport(self, x, y, u):
@@ -135,13 +135,13 @@ class _MatrixGroup(Manifold):
     def coordinates(self, x, u):
         (x,) = self.sound(x, vectors=(u,))
         left = product(adjoint(x), u).unsqueeze(-3)
-        return self.share * (self._basis(x).conj() * left).real.sum((-2, -1))
+        return self.factor * (self._basis(x).conj() * left).real.sum((-2, -1))
 
     def log_volume_density(self, x, u):
         (x,) = self.sound(x, vectors=(u,))
         a, basis = self._left(x, u).unsqueeze(-3), self._basis(x)
         brackets = product(a, basis) - product(basis, a)
-        ad = self.share * (brackets.unsqueeze(-3) * basis.conj()).real.sum((-2, -1))  # or its transpose
+        ad = self.factor * (brackets.unsqueeze(-3) * basis.conj()).real.sum((-2, -1))  # or its transpose
         return log_det_sinhc(0.25 * product(ad, ad))
 
     def off(self, x):
@@ -182,7 +182,7 @@ class SpecialOrthogonal(_MatrixGroup):
         For any other n.
     """
 
-    share = 0.5
+    factor = 0.5
 
     def __init__(self, n=3):
         if n != 3:

@@ -85,7 +85,7 @@ class VonMisesFisher:
         kappa = torch.as_tensor(self.concentration, dtype=x.dtype, device=x.device)
         Sphere().sound(self.mean, x)
         quarter = (x - self.mean).square().sum(-1) / 2  # 1 - <mean, x>
-        return -kappa * quarter - _log_normaliser(kappa, x.shape[-1])
+        return -kappa * quarter - _log_normalizer(kappa, x.shape[-1])
 
     def sample(self, shape=(), generator=None):
         """Points of shape ``(*shape, ..., d)``, by Wood's rejection of Ulrich's proposals; without gradients."""
@@ -104,8 +104,11 @@ class VonMisesFisher:
                     len(open_), d, generator=generator, dtype=mean.dtype, device=mean.device
                 )
                 z, c = 0.5 * (1 + uniform[:, 0]), b[open_]
-                share = 1 - (1 - c) * z
-                below[open_], above[open_] = 2 * c * z / share, 2 * (1 - z) / share  # 1 - w and 1 + w
+                denominator = 1 - (1 - c) * z
+                below[open_], above[open_] = (
+                    2 * c * z / denominator,
+                    2 * (1 - z) / denominator,
+                )  # 1 - w and 1 + w
                 w = 1 - below[open_]
                 draw = torch.rand(len(open_), generator=generator, dtype=mean.dtype, device=mean.device)
                 score = kappa[open_] * w + (d - 1) * torch.log1p(-best[open_] * w) - top[open_]
@@ -115,7 +118,7 @@ class VonMisesFisher:
             return Sphere().project(along * mean + across * turn)
 
 
-def _log_normaliser(kappa, d):
+def _log_normalizer(kappa, d):
     """The log of the integral of ``exp(kappa (<mean, x> - 1))``, differentiable to any order (torch's Bessel functions
     are not).
 

@@ -42,7 +42,7 @@ def hop_distances(edges, num_nodes, *, sources=None):
     """Numbers of edges on shortest paths, from every node or from some, to every node.
 
     Breadth-first search from all sources at once: each node keeps the set of sources that have reached it as
-    a row of bits, and one step is the union of its neighbours' rows. The distance is the number of steps after
+    a row of bits, and one step is the union of its neighbors' rows. The distance is the number of steps after
     which the bit is still missing.
 
     Parameters
@@ -80,16 +80,16 @@ def hop_distances(edges, num_nodes, *, sources=None):
     sources = (
         np.arange(num_nodes) if sources is None else checked_nodes("sources", sources, num_nodes).ravel()
     )
-    neighbours, starts = neighbour_lists(edges, num_nodes)
+    neighbors, starts = neighbor_lists(edges, num_nodes)
     distances = np.empty((len(sources), num_nodes), np.uint8)
-    width = 64 * max(1, GATHER_BYTES // (8 * len(neighbours)))
+    width = 64 * max(1, GATHER_BYTES // (8 * len(neighbors)))
     for start in range(0, len(sources), width):
         block = slice(start, start + width)
-        distances[block] = search(neighbours, starts, sources[block])
+        distances[block] = search(neighbors, starts, sources[block])
     return distances
 
 
-def search(neighbours, starts, sources):
+def search(neighbors, starts, sources):
     """Distances uint8 (S, N) from a block of sources, given the neighbor lists."""
     columns = np.arange(len(sources))
     seen = np.zeros((len(starts), 64 * -(-len(sources) // 64)), np.uint8)
@@ -99,7 +99,7 @@ def search(neighbours, starts, sources):
     distances = np.zeros((len(starts), len(sources)), np.uint8)
     for _ in range(LONGEST + 1):
         missing = np.unpackbits(~reached.view(np.uint8), axis=1, count=len(sources))
-        wider = np.bitwise_or.reduceat(reached[neighbours], starts, axis=0)
+        wider = np.bitwise_or.reduceat(reached[neighbors], starts, axis=0)
         if np.array_equal(wider, reached):
             distances[missing.view(bool)] = UNREACHABLE
             return distances.T
@@ -110,13 +110,13 @@ def search(neighbours, starts, sources):
     )
 
 
-def neighbour_lists(edges, num_nodes):
+def neighbor_lists(edges, num_nodes):
     """Each node's neighbors and itself, int64 (2E + N or fewer,), and where each list starts, int64 (N,)."""
     loops = np.arange(num_nodes)
     nodes = np.concatenate([edges[:, 0], edges[:, 1], loops])
     others = np.concatenate([edges[:, 1], edges[:, 0], loops])
-    nodes, neighbours = np.divmod(np.unique(nodes * num_nodes + others), num_nodes)
-    return neighbours, np.searchsorted(nodes, loops)
+    nodes, neighbors = np.divmod(np.unique(nodes * num_nodes + others), num_nodes)
+    return neighbors, np.searchsorted(nodes, loops)
 
 
 def gromov_delta(distances, *, samples=None, seed=0):

@@ -70,7 +70,7 @@ def mobius_add(x, y, c=1.0):
     return (room * step + square * x) / (room * _room(y, c) + square)
 
 
-def recentred(x, y, c=1.0):
+def recentered(x, y, c=1.0):
     """Möbius addition ``(-x) + y``, and ``t = sinh(sqrt(c) d(x, y) / 2)**2``, without cancellation.
 
     A tensor ``c`` of more than one number has a last axis of size 1.
@@ -137,7 +137,7 @@ class PoincareBall(Hyperbolic):
 
     def log(self, x, y):
         x, y = self.sound(x, y)
-        seen, t = recentred(x, y, self._c)
+        seen, t = recentered(x, y, self._c)
         return _room(x, self._c) * (arsinh_ratio(t) * (1 + t)) * seen
 
     def exp0(self, u):
@@ -183,20 +183,20 @@ class PoincareBall(Hyperbolic):
     def check(self, x):
         super().check(x, finite=False)
         curvature, square = self.number(), (x * x).sum(-1)
-        share = -curvature * square
+        fraction = -curvature * square
         # Scaling points to radius 1 rounds them once more.
-        if not (share < 1 - 4 * torch.finfo(x.dtype).eps).all():
+        if not (fraction < 1 - 4 * torch.finfo(x.dtype).eps).all():
             super().check(x)
-            worst = share.argmax()
-            K = curvature.expand_as(share).flatten()[worst].item() if self._batched else curvature
+            worst = fraction.argmax()
+            K = curvature.expand_as(fraction).flatten()[worst].item() if self._batched else curvature
             raise ValueError(
                 f"points must lie inside the ball of radius {(-K) ** -0.5:.6g}, got one of norm "
                 f"{square.flatten()[worst].sqrt().item():.9g}: use PoincareBall(...).project(points)"
             )
-        if x.dtype == torch.float32 and share.numel() and share.max() > 1 - COARSE:
+        if x.dtype == torch.float32 and fraction.numel() and fraction.max() > 1 - COARSE:
             warnings.warn(
-                f"points as near the boundary as {(1 - share.max()).item():.2g} of the squared radius have fewer than four "
-                "digits left in float32: use .double()",
+                f"points as near the boundary as {(1 - fraction.max()).item():.2g} of the squared radius have fewer than "
+                "four digits left in float32: use .double()",
                 RuntimeWarning,
                 stacklevel=3,
             )

@@ -2,6 +2,7 @@
 
 import torch
 
+from loupe.deprecation import renamed
 from loupe.derivatives import full_precision, transformed
 
 
@@ -56,7 +57,8 @@ class _Attached(torch.autograd.Function):
         return None, None, None, *vjp(cotangent)
 
 
-def implicit_argmin_vjp(objective, minimiser, params, constraint=None):
+@renamed(minimiser="minimizer")
+def implicit_argmin_vjp(objective, minimizer, params, constraint=None):
     """The vector-Jacobian product of ``params -> argmin_y objective(y, *params)``, by the implicit function theorem.
 
     Lou et al. 2020, section 3, as a bordered system, which also covers nonlinear constraints and constraints that
@@ -66,7 +68,7 @@ def implicit_argmin_vjp(objective, minimiser, params, constraint=None):
     ----------
     objective : callable
         ``objective(y, *params)`` returns a scalar tensor, twice differentiable.
-    minimiser : torch.Tensor of float64, shape (d,)
+    minimizer : torch.Tensor of float64, shape (d,)
         The minimizer for these parameters.
     params : sequence of torch.Tensor
     constraint : callable, optional
@@ -91,12 +93,12 @@ def implicit_argmin_vjp(objective, minimiser, params, constraint=None):
     >>> vjp(torch.ones(1, dtype=torch.float64))
     (tensor([1.], dtype=torch.float64),)
     """
-    if minimiser.dtype != torch.float64 or minimiser.dim() != 1:
+    if minimizer.dtype != torch.float64 or minimizer.dim() != 1:
         raise ValueError(
-            f"the minimiser must be float64 of shape (d,), got {minimiser.dtype} of shape {tuple(minimiser.shape)}"
+            f"the minimizer must be float64 of shape (d,), got {minimizer.dtype} of shape {tuple(minimizer.shape)}"
         )
     constraint = constraint or (lambda y, *params: y.new_zeros(0))
-    y = minimiser.detach()
+    y = minimizer.detach()
     params = tuple(param.detach() for param in params)
     gradient = torch.func.grad(objective)(y, *params)
     normals = torch.func.jacrev(constraint)(y, *params)  # (m, d)
@@ -106,7 +108,7 @@ def implicit_argmin_vjp(objective, minimiser, params, constraint=None):
     off = constraint(y, *params).abs().sum().item()
     if not (left <= 1e-6 * scale and off <= 1e-6):
         raise ValueError(
-            f"the point must be a minimiser on the constraint: the gradient left over is {left:.3g}, and the constraint "
+            f"the point must be a minimizer on the constraint: the gradient left over is {left:.3g}, and the constraint "
             f"misses 0 by {off:.3g}"
         )
 

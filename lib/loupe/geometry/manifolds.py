@@ -147,14 +147,14 @@ class Sphere(Manifold):
 
     def from_frame(self, x, a):
         """The frame of the nearer pole, carried to ``x`` along the geodesic."""
-        pole, share = self._pole(x)
+        pole, scale = self._pole(x)
         rest = (x[..., 1:] * a).sum(-1, keepdim=True)
-        return pad(a, (1, 0)) - rest * share * (pole + x)
+        return pad(a, (1, 0)) - rest * scale * (pole + x)
 
     def coordinates(self, x, u):
         self.sound(x, vectors=(u,))
-        pole, share = self._pole(x)
-        return u[..., 1:] - ((pole + x) * u).sum(-1, keepdim=True) * share * x[..., 1:]
+        pole, scale = self._pole(x)
+        return u[..., 1:] - ((pole + x) * u).sum(-1, keepdim=True) * scale * x[..., 1:]
 
     def _pole(self, x):
         """The pole on the side of ``x``, and ``1 / (1 + |x_0|)``."""

@@ -18,6 +18,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, dropout
 
 from loupe.checks import edge_list
+from loupe.deprecation import renamed
 from loupe.geometry.base import full
 from loupe.geometry.frechet import frechet_mean, graph_frechet_mean
 from loupe.geometry.hyperbolic import MARGINS, PoincareBall
@@ -44,6 +45,7 @@ def seen(points):
     return len(points) if points.device.type == "cpu" else None
 
 
+@renamed(rate="dropout")
 class ManifoldLinear(nn.Module):
     """A linear map in the tangent space of the origin, plus a bias added along geodesics.
 
@@ -54,17 +56,17 @@ class ManifoldLinear(nn.Module):
     ----------
     inputs, outputs : int
         Coordinates.
-    rate : float
-        Dropout: share of the weights set to 0.
+    dropout : float
+        Fraction of the weights that training sets to 0.
     generator : torch.Generator, optional
         Of the initial weights.
     dtype : torch.dtype, optional
         torch's default.
     """
 
-    def __init__(self, inputs, outputs, *, rate=0.0, generator=None, dtype=None):
+    def __init__(self, inputs, outputs, *, dropout=0.0, generator=None, dtype=None):
         super().__init__()
-        self.rate = rate
+        self.dropout = dropout
         self.weight = nn.Parameter(torch.empty(outputs, inputs, dtype=dtype))
         self.bias = nn.Parameter(torch.zeros(outputs, dtype=dtype))
         nn.init.xavier_uniform_(self.weight, gain=2**0.5, generator=generator)
@@ -75,7 +77,7 @@ class ManifoldLinear(nn.Module):
 
     def from_tangent(self, u, manifold):
         """Like :meth:`forward`, for points given by their logarithms ``u (n, inputs)`` at the origin."""
-        turned = full(u @ dropout(self.weight, self.rate, self.training).mT)
+        turned = full(u @ dropout(self.weight, self.dropout, self.training).mT)
         moved = manifold.inside(manifold.exp0(turned))
         shift = manifold.inside(manifold.exp0(self.bias))
         return manifold.inside(manifold.translated(moved, shift))
@@ -192,6 +194,7 @@ class RiemannianBatchNorm(nn.Module):
             self.running_variance += (variance - self.running_variance) / self.updates
 
 
+@renamed(rate="dropout")
 class GraphEncoder(nn.Module):
     """MLP, GCN, HNN or HGCN, depending on manifold and aggregation; maps features to points of the last manifold.
 
@@ -208,8 +211,8 @@ class GraphEncoder(nn.Module):
         ``"none"``, ``"tangent"`` or ``"frechet"``.
     activation : str
         ``"relu"`` or ``"none"``.
-    rate : float
-        Dropout.
+    dropout : float
+        As in :class:`ManifoldLinear`.
     learn_curvature : bool
         Whether each layer's curvature, initially -1, is learned (through its logarithm, so it stays negative).
     batch_norm : bool
@@ -234,7 +237,7 @@ class GraphEncoder(nn.Module):
         hyperbolic=True,
         aggregation="none",
         activation="relu",
-        rate=0.0,
+        dropout=0.0,
         learn_curvature=False,
         batch_norm=False,
         evaluate_with="running",
@@ -251,7 +254,8 @@ class GraphEncoder(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         self.hyperbolic, self.aggregation, self.activation = hyperbolic, aggregation, activation
         self.linears = nn.ModuleList(
-            ManifoldLinear(a, b, rate=rate, generator=generator, dtype=dtype) for a, b in pairwise(widths)
+            ManifoldLinear(a, b, dropout=dropout, generator=generator, dtype=dtype)
+            for a, b in pairwise(widths)
         )
         self.norms = nn.ModuleList(
             RiemannianBatchNorm(width, evaluate_with=evaluate_with, dtype=dtype)

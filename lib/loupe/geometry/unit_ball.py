@@ -25,7 +25,7 @@ from loupe.geometry.series import (
     tanh_ratio,
 )
 
-MAJORISATIONS = 16
+MAJORIZATIONS = 16
 """Iterations of the paper's solver before Newton's method takes over the remaining means."""
 
 FEW = 64
@@ -38,7 +38,7 @@ class View:
 
     step: torch.Tensor  # x - m
     square: torch.Tensor  # |x - m|**2
-    centre_room: torch.Tensor  # 1 - |m|**2
+    center_room: torch.Tensor  # 1 - |m|**2
     scale: torch.Tensor  # (1 - |m|**2) (1 - |x|**2) + |x - m|**2
     z: torch.Tensor
     t: torch.Tensor
@@ -49,12 +49,12 @@ def view(groups, x, m):
     m_spread = groups.spread(m)
     step = x - m_spread
     square = torch.linalg.vecdot(step, step)
-    centre_room = groups.spread(1 - torch.linalg.vecdot(m, m))
-    both = centre_room * (1 - torch.linalg.vecdot(x, x))
+    center_room = groups.spread(1 - torch.linalg.vecdot(m, m))
+    both = center_room * (1 - torch.linalg.vecdot(x, x))
     scale = both + square
-    z = (centre_room / scale).unsqueeze(-1) * step
+    z = (center_room / scale).unsqueeze(-1) * step
     z = z.addcmul((square / scale).unsqueeze(-1), m_spread, value=-1)
-    return View(step, square, centre_room, scale, z, square / both)
+    return View(step, square, center_room, scale, z, square / both)
 
 
 def moved(m, y):
@@ -111,20 +111,20 @@ def solve(groups, x, w, start=None, *, tolerance, max_iterations):
     mean = clipped(mean, torch.finfo(x.dtype).eps ** 0.5)
     error = torch.full_like(mean[:, 0], torch.inf)
     some, some_x, some_w, still = groups, x, w, error > tolerance
-    left = min(max_iterations, MAJORISATIONS)
+    left = min(max_iterations, MAJORIZATIONS)
     while left > 0 and still.any():
-        mean[still], error[still], taken = _majorise(some, some_x, some_w, mean[still], tolerance, left)
+        mean[still], error[still], taken = _majorize(some, some_x, some_w, mean[still], tolerance, left)
         left -= taken
         still = error > tolerance
         some, entries = groups.select(still)
         some_x, some_w = x[entries], w[entries]
-    if max_iterations > MAJORISATIONS and still.any():
-        late = _newton(some, some_x, some_w, mean[still], tolerance, max_iterations - MAJORISATIONS)
+    if max_iterations > MAJORIZATIONS and still.any():
+        late = _newton(some, some_x, some_w, mean[still], tolerance, max_iterations - MAJORIZATIONS)
         mean[still], error[still] = late
     return mean, error
 
 
-def _majorise(groups, x, w, mean, tolerance, iterations):
+def _majorize(groups, x, w, mean, tolerance, iterations):
     """The paper's solver: d**2 is concave in t, so its tangent bounds it, and the bound has a closed minimum.
 
     Its steps shrink geometrically, and two of them give the ratio. Each step but the first is extended by the predicted
@@ -261,7 +261,7 @@ class Attached(torch.autograd.Function):
         x, w, m = ctx.saved_tensors
         groups = ctx.groups
         seen = view(groups, x, m)
-        t, scale, room, square = seen.t, seen.scale, seen.centre_room, seen.square
+        t, scale, room, square = seen.t, seen.scale, seen.center_room, seen.square
         h = arsinh_ratio(t)
         mm = torch.linalg.vecdot(m, m)
         lam = solve_hessian(groups, seen, w, h, (1 - mm).unsqueeze(-1) * cotangent)

@@ -75,8 +75,8 @@ def frechet_distance(a, b):
 
 def covariance_root(rows):
     """Symmetric square root of the covariance (divisor n - 1) of rows (n, d), shape (d, d)."""
-    centred = rows - rows.mean(axis=0)
-    values, vectors = np.linalg.eigh(centred.T @ centred / (len(rows) - 1))
+    centered = rows - rows.mean(axis=0)
+    values, vectors = np.linalg.eigh(centered.T @ centered / (len(rows) - 1))
     return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
 
 
@@ -293,7 +293,7 @@ def inception_scores(samples, reference, *, batch=64):
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
     samples, reference = (
-        checked_colours(name, one) for name, one in (("samples", samples), ("reference", reference))
+        checked_colors(name, one) for name, one in (("samples", samples), ("reference", reference))
     )
     try:
         import torch_fidelity
@@ -342,7 +342,7 @@ def image_set(images):
     return ImageSet()
 
 
-def checked_colours(name, images):
+def checked_colors(name, images):
     """Images (n, 3, H, W) of uint8; otherwise ValueError."""
     images = on_host(images)
     kind, shape = str(images.dtype).removeprefix("torch."), tuple(images.shape)
@@ -352,7 +352,7 @@ def checked_colours(name, images):
         )
     if len(shape) != 4 or shape[1] != 3 or 0 in shape:
         raise ValueError(
-            f"{name} must be images of shape (n, 3, H, W), got {shape}: put channels second, and grey ones thrice"
+            f"{name} must be images of shape (n, 3, H, W), got {shape}: put channels second, and gray ones three times"
         )
     if shape[0] < SPLITS:
         raise ValueError(f"{name} must have at least {SPLITS} images, better 50000, got {shape[0]}")

@@ -69,10 +69,10 @@ def mauve27(p_sequences, q_sequences, *, seed=0):
     components = PCA(COMPONENTS, svd_solver="randomized", random_state=seed)
     reduced = components.fit_transform(hashed_features(pooled))
     labels = KMeans(clusters, n_init=5, max_iter=500, random_state=seed).fit_predict(reduced)
-    p_shares, q_shares = (
+    p_frequencies, q_frequencies = (
         np.bincount(one, minlength=clusters) / len(one) for one in (labels[: len(p)], labels[len(p) :])
     )
-    return divergence_area(p_shares, q_shares)
+    return divergence_area(p_frequencies, q_frequencies)
 
 
 def divergence_area(p, q, *, scaling=SCALING):
@@ -102,7 +102,7 @@ def divergence_area(p, q, *, scaling=SCALING):
     """
     from scipy.special import rel_entr
 
-    p, q = (np.asarray(unmasked(name, law), dtype=np.float64) for name, law in (("p", p), ("q", q)))
+    p, q = (np.asarray(unmasked(name, weights), dtype=np.float64) for name, weights in (("p", p), ("q", q)))
     weight = np.linspace(1e-6, 1 - 1e-6, 25)[:, None]
     mixture = weight * p + (1 - weight) * q
     # Rounding can leave a divergence of equal distributions just below zero.

@@ -348,7 +348,7 @@ def p_less(observed, shuffled):
 
 
 def p_two_sided(observed, shuffled):
-    """Twice the smaller of both shares, at most 1."""
+    """Twice the smaller of both fractions, at most 1."""
     return min(1.0, 2 * min(p_greater(observed, shuffled), p_less(observed, shuffled)))
 
 
@@ -376,8 +376,8 @@ def checked_columns(**columns):
             raise ValueError(f"{name} must be one column of numbers, got shape {column.shape}")
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise ValueError(f"columns must have one value a run, all equally many; got {told}")
+        found = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ValueError(f"columns must have one value a run, all equally many; got {found}")
     for name, column in columns.items():
         if len(column) < 3:
             raise ValueError(f"need at least 3 runs, got {len(column)}")

@@ -231,8 +231,8 @@ def loglog_fit(x, y):
 
 def entropy_of_counts(counts):
     """Entropy in bits of counts along the last axis, shape (..., m) to (...)."""
-    shares = counts / counts.sum(axis=-1, keepdims=True)
-    return -(shares * np.log2(np.where(shares > 0, shares, 1))).sum(axis=-1) + 0.0  # no -0.0
+    frequencies = counts / counts.sum(axis=-1, keepdims=True)
+    return -(frequencies * np.log2(np.where(frequencies > 0, frequencies, 1))).sum(axis=-1) + 0.0  # no -0.0
 
 
 def bigram_counts(sequences, symbols):

@@ -149,9 +149,9 @@ class EGNNLayer(nn.Module):
         self.message = nn.Sequential(
             nn.Linear(1 + 2 * width + edge_features, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
-        self.position = perceptron(width, width, 1)
-        self.velocity = perceptron(width, width, 1)
-        self.feature = perceptron(2 * width, width, width)
+        self.position = mlp(width, width, 1)
+        self.velocity = mlp(width, width, 1)
+        self.feature = mlp(2 * width, width, width)
 
     def forward(self, x, v, h, graph, edge_features=None):
         """New positions ``[..., n, D]`` and features ``[..., n, H]``.
@@ -211,7 +211,7 @@ class EGNNLayer(nn.Module):
         return torch.addcmul(x, self.velocity(h), v) + shift, self.feature[2](silu(new))
 
 
-def perceptron(fan_in, width, fan_out):
+def mlp(fan_in, width, fan_out):
     """An MLP: two linear maps with a SiLU between them."""
     return nn.Sequential(nn.Linear(fan_in, width), nn.SiLU(), nn.Linear(width, fan_out))
 

@@ -18,7 +18,7 @@ def log_noise_features(sigma):
     return noise_features(LOG_SCALE * sigma.double().log())
 
 
-def few_noise_features(sigma):
+def low_frequency_features(sigma):
     """Cosines, then sines, of ``log sigma`` at 16 frequencies: shape (B, 32), float32 (float64 for float64 levels).
 
     Wavelengths decrease geometrically from 32 to 1 in log units: the longest covers 1e-7 to 1e7 without repeating, and
@@ -27,8 +27,8 @@ def few_noise_features(sigma):
     half = WAVES // 2
     dtype = torch.promote_types(sigma.dtype, torch.float32)
     index = torch.arange(half, device=sigma.device, dtype=dtype) / (half - 1)
-    rates = 2 * math.pi / LONGEST * (LONGEST / SHORTEST) ** index
-    angles = sigma.to(dtype).log().unsqueeze(1) * rates
+    frequencies = 2 * math.pi / LONGEST * (LONGEST / SHORTEST) ** index
+    angles = sigma.to(dtype).log().unsqueeze(1) * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
@@ -41,16 +41,16 @@ class NoiseEmbedding(nn.Module):
         Dimension of the vector.
     classes : int
         Labels are 0 to ``classes - 1``; ``classes`` itself is the null class, no label. With 0 there are no labels.
-    few : bool
+    low_frequencies : bool
         Whether to use only 32 slow sinusoids in float32. For small networks on vectors, outputs then vary more smoothly
         with noise, and training steps take a sixth less time than with 256 sinusoids in float64.
     """
 
-    def __init__(self, width, *, classes=0, few=False):
+    def __init__(self, width, *, classes=0, low_frequencies=False):
         super().__init__()
-        self.classes, self.few = classes, few
+        self.classes, self.low_frequencies = classes, low_frequencies
         self.noise = nn.Sequential(
-            nn.Linear(WAVES if few else FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width)
+            nn.Linear(WAVES if low_frequencies else FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width)
         )
         if classes:
             self.label = nn.Embedding(classes + 1, width)
@@ -66,7 +66,7 @@ class NoiseEmbedding(nn.Module):
         """
         weight = self.noise[0].weight
         sigma = noise_levels(sigma, batch, weight.device)
-        features = few_noise_features if self.few else log_noise_features
+        features = low_frequency_features if self.low_frequencies else log_noise_features
         vector = self.noise(features(sigma).to(weight.dtype))
         check_labels(labels, self.classes, batch)
         if self.classes:

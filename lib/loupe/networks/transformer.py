@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.functional import dropout, gelu, scaled_dot_product_attention, silu
 
 from loupe.checks import of_shape, whole
+from loupe.deprecation import renamed
 from loupe.derivatives import readable
 
 LONGEST_WAVE = 10_000
@@ -23,8 +24,8 @@ FREQUENCIES = 256
 
 def rotary_angles(length, dim, *, device=None, dtype=torch.float32):
     """Cosines and sines of the rotation angles of coordinate pairs at each position, shape (length, dim / 2)."""
-    rates = LONGEST_WAVE ** (-torch.arange(0, dim, 2, device=device, dtype=torch.float64) / dim)
-    angles = torch.arange(length, device=device, dtype=torch.float64).outer(rates)
+    frequencies = LONGEST_WAVE ** (-torch.arange(0, dim, 2, device=device, dtype=torch.float64) / dim)
+    angles = torch.arange(length, device=device, dtype=torch.float64).outer(frequencies)
     return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
@@ -49,30 +50,30 @@ class Modulation(nn.Module):
     Linear ones start at 0, so a block starts as the identity; without a condition, gates start at ``gate``.
     """
 
-    def __init__(self, width, condition, parts, gate=1.0):
+    def __init__(self, width, condition, chunks, gate=1.0):
         super().__init__()
-        self.parts = parts
+        self.chunks = chunks
         if condition:
-            self.linear = nn.Linear(condition, parts * width)
+            self.linear = nn.Linear(condition, chunks * width)
             nn.init.zeros_(self.linear.weight)
             nn.init.zeros_(self.linear.bias)
         else:
-            gates = torch.tensor([[0.0], [0.0], [gate]]).repeat(-(-parts // 3), 1)[:parts]
+            gates = torch.tensor([[0.0], [0.0], [gate]]).repeat(-(-chunks // 3), 1)[:chunks]
             self.constant = nn.Parameter(gates.repeat(1, width).flatten())
 
     def forward(self, condition):
         """``parts`` tensors, of shape (B, 1, width) or (width,), for a condition (B, condition) or None."""
         if condition is None:
-            return self.constant.chunk(self.parts)
-        return self.linear(condition).unsqueeze(1).chunk(self.parts, dim=-1)
+            return self.constant.chunk(self.chunks)
+        return self.linear(condition).unsqueeze(1).chunk(self.chunks, dim=-1)
 
 
 class Block(nn.Module):
     """Attention, then an MLP at each position; each is gated and added to its input."""
 
-    def __init__(self, width, heads, condition, rate, causal, gate=1.0):
+    def __init__(self, width, heads, condition, dropout, causal, gate=1.0):
         super().__init__()
-        self.heads, self.rate, self.causal = heads, rate, causal
+        self.heads, self.dropout, self.causal = heads, dropout, causal
         self.modulation = Modulation(width, condition, 6, gate)
         self.norm1 = nn.LayerNorm(width, bias=False)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
@@ -88,10 +89,10 @@ class Block(nn.Module):
         """
         shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition)
         h = self._attention(torch.addcmul(shift1, self.norm1(x), 1 + scale1), angles, seen, kept)
-        x = torch.addcmul(x, gate1, dropout(h, self.rate, self.training))
+        x = torch.addcmul(x, gate1, dropout(h, self.dropout, self.training))
         h = torch.addcmul(shift2, self.norm2(x), 1 + scale2)
         h = self.narrow(gelu(self.widen(h), approximate="tanh"))
-        return torch.addcmul(x, gate2, dropout(h, self.rate, self.training))
+        return torch.addcmul(x, gate2, dropout(h, self.dropout, self.training))
 
     def _attention(self, h, angles, seen, kept):
         B, L, width = h.shape
@@ -106,6 +107,7 @@ class Block(nn.Module):
         return self.out(h.transpose(1, 2).reshape(B, L, width))
 
 
+@renamed(rate="dropout")
 class Transformer(nn.Module):
     """A transformer from tokens to one number for each state at each position.
 
@@ -118,8 +120,8 @@ class Transformer(nn.Module):
     heads, blocks : int
     condition : int
         Dimension of the noise embedding, 128 in the SEDD paper; 0 for a network without noise input.
-    rate : float
-        Dropout.
+    dropout : float
+        Fraction of the outputs of a block's layers that training drops.
     causal : bool
         Whether a position attends only to itself and earlier ones.
     length : int, optional
@@ -145,7 +147,7 @@ class Transformer(nn.Module):
         heads,
         blocks,
         condition=128,
-        rate=0.0,
+        dropout=0.0,
         causal=False,
         length=None,
         seed=0,
@@ -168,7 +170,7 @@ class Transformer(nn.Module):
                     nn.Linear(FREQUENCIES, condition), nn.SiLU(), nn.Linear(condition, condition)
                 )
             self.blocks = nn.ModuleList(
-                Block(width, heads, condition, rate, causal, gate) for _ in range(blocks)
+                Block(width, heads, condition, dropout, causal, gate) for _ in range(blocks)
             )
             self.norm = nn.LayerNorm(width, bias=False)
             self.modulation = Modulation(width, condition, 2)
@@ -210,7 +212,7 @@ class Transformer(nn.Module):
         condition = None
         if self.condition:
             if noise is None:
-                raise ValueError("this network is told the noise: call it with tokens and total noise (B,)")
+                raise ValueError("this network takes the noise: call it with tokens and total noise (B,)")
             noise = torch.as_tensor(noise, device=x.device).expand(batch).reshape(-1)
             condition = silu(self.noise(noise_features(noise).to(x.dtype)))
         angles, seen = self._rotary(past + L, x), self._seen(padding, batch, L)

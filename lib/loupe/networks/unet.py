@@ -39,9 +39,9 @@ def zeroed(layer):
 class ResidualBlock(nn.Module):
     """Two normalized convolutions, the second modulated by the condition; added to the input, over the square root of 2."""
 
-    def __init__(self, fan_in, fan_out, condition, rate):
+    def __init__(self, fan_in, fan_out, condition, dropout):
         super().__init__()
-        self.rate = rate
+        self.dropout = dropout
         self.norm1 = group_norm(fan_in)
         self.conv1 = nn.Conv2d(fan_in, fan_out, 3, padding=1)
         self.film = nn.Linear(condition, 2 * fan_out)
@@ -54,7 +54,7 @@ class ResidualBlock(nn.Module):
         h = self.conv1(silu(self.norm1(x)))
         scale, shift = self.film(condition)[..., None, None].chunk(2, dim=1)
         h = silu(torch.addcmul(shift, self.norm2(h), 1 + scale))
-        h = self.conv2(dropout(h, self.rate, self.training))
+        h = self.conv2(dropout(h, self.dropout, self.training))
         return (self.skip(x) + h) * math.sqrt(0.5)
 
 
@@ -81,9 +81,9 @@ class Attention(nn.Module):
 class Stage(nn.Module):
     """A residual block, optionally followed by attention."""
 
-    def __init__(self, fan_in, fan_out, condition, rate, attends):
+    def __init__(self, fan_in, fan_out, condition, dropout, attends):
         super().__init__()
-        self.block = ResidualBlock(fan_in, fan_out, condition, rate)
+        self.block = ResidualBlock(fan_in, fan_out, condition, dropout)
         self.attention = Attention(fan_out) if attends else nn.Identity()
 
     def forward(self, x, condition):

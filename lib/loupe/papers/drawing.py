@@ -85,10 +85,10 @@ def band(
     axes: Axes, x: np.ndarray, values: np.ndarray, rank: int, line: str = "-", label: str | None = None, **options
 ) -> None:  # fmt: skip
     """Draw the mean over seeds of curves, shape (seeds, n), with its 95 % t interval, in the color of a rank."""
-    colour = SERIES[rank].colour
-    axes.plot(x, values.mean(axis=0), line, color=colour, label=label, **options)
+    color = SERIES[rank].color
+    axes.plot(x, values.mean(axis=0), line, color=color, label=label, **options)
     low, high = np.array([t_interval(column) for column in values.T.tolist()]).T.astype(float)
-    axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+    axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
 
 
 def mosaic(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:

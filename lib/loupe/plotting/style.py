@@ -16,6 +16,8 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from loupe.deprecation import renamed
+
 ACCENT = "#0f766e"
 INK = "#1f2933"
 MUTED = "#4b5563"
@@ -38,16 +40,16 @@ DARK = {
     BLACK: "#e5e7eb",
     GROUND: "#121212",
 }
-"""What each colour becomes on a dark page."""
+"""What each color becomes on a dark page."""
 
 ORDERED = "viridis"
-"""Colour map of images of ordered quantities."""
+"""Colormap of images of ordered quantities."""
 
 STEPS = LinearSegmentedColormap.from_list("steps", ("#2468d8", "#8a4fd0", "#d0408f", "#d9661a"))
-"""Colour map of ordered lines and points: they stand out from a white page and from a dark one, 3 to 1 or more."""
+"""Colormap of ordered lines and points: they stand out from a white page and from a dark one, 3 to 1 or more."""
 
 DIVERGING = "PuOr"
-"""Colour map of signed quantities; centre it at 0."""
+"""Colormap of signed quantities; center it at 0."""
 
 SCREEN_DPI = 110
 RASTER_DPI = 120
@@ -56,10 +58,11 @@ WIDTHS = {"narrow": 4.2, "page": 5.4}
 """Widths of figures in inches; at 5.4 inches text of 10 points has 9 pixels on a phone, whose column has 358."""
 
 
+@renamed(colour="color")
 class Series(NamedTuple):
     """How one rank of a comparison is drawn, whatever the chapter."""
 
-    colour: str
+    color: str
     marker: str
 
 
@@ -100,7 +103,7 @@ STYLE = {
     "figure.titlesize": "medium",
     "axes.titleweight": "bold",
     "axes.titlepad": 8,
-    "axes.prop_cycle": cycler(color=[rank.colour for rank in SERIES]),
+    "axes.prop_cycle": cycler(color=[rank.color for rank in SERIES]),
     "grid.color": GRID,
     "grid.linewidth": 0.7,
     "xtick.color": MUTED,
@@ -174,7 +177,7 @@ def series(rank: int) -> dict:
     if not 0 <= rank < len(SERIES):
         last = len(SERIES) - 1
         raise ValueError(f"rank must be between 0 and {last}, got {rank}: show fewer series in one figure")
-    return {"color": SERIES[rank].colour, "marker": SERIES[rank].marker}
+    return {"color": SERIES[rank].color, "marker": SERIES[rank].marker}
 
 
 def shades(count: int) -> list[str]:

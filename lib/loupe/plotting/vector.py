@@ -24,14 +24,14 @@ from PIL import Image
 from loupe.plotting.style import BLACK, DARK, RASTER_DPI, screen_width
 
 MANY = 2000
-"""Points that a figure may hold as shapes; with more, artists of more than :data:`FEW` points become images."""
+"""Points that a figure may hold as shapes; with more, artists of more than :data:`DENSE` points become images."""
 
-FEW = 200
+DENSE = 200
 
 GLYPH = 0.015625
 """What matplotlib scales a glyph by; the size of its text over a hundred is another factor."""
 
-NAMES = {colour: f"--{chr(97 + k)}" for k, colour in enumerate(DARK)}
+NAMES = {color: f"--{chr(97 + k)}" for k, color in enumerate(DARK)}
 SVG, HREF = "http://www.w3.org/2000/svg", "{http://www.w3.org/1999/xlink}href"
 PNG = "data:image/png;base64,"
 
@@ -49,7 +49,7 @@ def svg(sheet: Figure) -> str:
     str
         The file's content, without a date or the name of the software.
     """
-    _rasterise_dense(sheet)
+    _rasterize_dense(sheet)
     buffer = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "loupe", "path.simplify_threshold": 0.2}):
@@ -79,11 +79,11 @@ def data_address(content: str) -> str:
 # --- artists of many points ---------------------------------------------------------------------------------
 
 
-def _rasterise_dense(sheet: Figure) -> None:
+def _rasterize_dense(sheet: Figure) -> None:
     counts = [(artist, _points(artist)) for axes in sheet.axes for artist in axes.get_children()]
     if sum(count for _, count in counts) > MANY:
         for artist, count in counts:
-            if count > FEW:
+            if count > DENSE:
                 artist.set_rasterized(True)
 
 
@@ -288,10 +288,10 @@ def _smaller_image(element: ET.Element) -> ET.Element:
     """An image in few bytes; one of a single house color becomes a mask before that color, which follows the theme."""
     picture = Image.open(io.BytesIO(base64.b64decode(element.get(HREF).partition(",")[2])))
     pixels = np.asarray(picture.convert("RGBA"))
-    colour = _single_colour(pixels)
-    if colour:
+    color = _single_color(pixels)
+    if color:
         mask = Image.fromarray(pixels[..., 3]).quantize(4)
-        return _behind_mask(element, _png(mask), colour)
+        return _behind_mask(element, _png(mask), color)
     if (pixels[..., 3] == 255).all():
         few = picture.convert("RGB")
         picture = few.quantize(256) if few.getcolors(256) else few
@@ -303,23 +303,23 @@ def _smaller_image(element: ET.Element) -> ET.Element:
     return element
 
 
-def _single_colour(pixels: np.ndarray) -> str | None:
+def _single_color(pixels: np.ndarray) -> str | None:
     """The house color that all of a transparent image has."""
     strong = pixels[pixels[..., 3] > 200][:, :3].astype(int)
     if not len(strong) or (pixels[..., 3] > 200).all():
         return None
-    for colour in DARK:
-        if np.abs(strong - [int(colour[k : k + 2], 16) for k in (1, 3, 5)]).max() <= 3:
-            return colour
+    for color in DARK:
+        if np.abs(strong - [int(color[k : k + 2], 16) for k in (1, 3, 5)]).max() <= 3:
+            return color
     return None
 
 
-def _behind_mask(element: ET.Element, source: str, colour: str) -> ET.Element:
+def _behind_mask(element: ET.Element, source: str, color: str) -> ET.Element:
     name, group = f"mask-{element.get('id')}", ET.Element("g")
     place = {key: value for key, value in element.items() if key in ("x", "y", "width", "height")}
     moved = {key: value for key, value in element.items() if key == "transform"}
     ET.SubElement(ET.SubElement(group, "mask", id=name), "image", {HREF: source} | place)
-    ET.SubElement(group, "rect", place | moved | {"mask": f"url(#{name})", "style": f"fill:{colour}"})
+    ET.SubElement(group, "rect", place | moved | {"mask": f"url(#{name})", "style": f"fill:{color}"})
     return group
 
 
@@ -337,16 +337,16 @@ def _themed(text: str, rules: str) -> str:
     used = {BLACK: NAMES[BLACK]}  # what names no color is black
 
     def variable(found) -> str:
-        colour = found[0]
-        if colour not in NAMES:
-            return colour
-        used[colour] = NAMES[colour]
-        return f"var({NAMES[colour]})"
+        color = found[0]
+        if color not in NAMES:
+            return color
+        used[color] = NAMES[color]
+        return f"var({NAMES[color]})"
 
     text, rules = (re.sub(r"(?<=:)#[0-9a-f]{6}", variable, each) for each in (text, rules))
     light, dark = (
-        "".join(f"{name}:{of[colour]};" for colour, name in sorted(used.items()))
-        for of in ({colour: colour for colour in DARK}, DARK)
+        "".join(f"{name}:{of[color]};" for color, name in sorted(used.items()))
+        for of in ({color: color for color in DARK}, DARK)
     )
     sheet = (
         f":root{{{light}fill:var({NAMES[BLACK]});stroke-linejoin:round}}"

@@ -54,7 +54,7 @@ API = {
         "loupe.networks.transformer": "Transformer",
         "loupe.networks.unet": "UNet, DiffusersUNet, make_unet",
         "loupe.networks.egnn": "Graph, EGNNLayer",
-        "loupe.networks.perceptron": "NoisePerceptron",
+        "loupe.networks.mlp": "NoiseMLP",
         "loupe.networks.feature_classifier": "FeatureClassifier, WideResNet",
     },
     "Presets and experiments": {
@@ -227,15 +227,15 @@ def _score(claim: dict, href: str) -> str:
 
 
 def data_table() -> str:
-    """The data sets of the catalog: what each is, its size, licence and source."""
+    """The data sets of the catalog: what each is, its size, license and source."""
     from loupe.data import CATALOG
 
     rows = "\n".join(
         f"<tr><td data-label=\"name\"><code>{entry.name}</code></td><td data-label=\"what\">{escape(entry.title)}</td>"
-        f"<td data-label=\"licence\">{escape(entry.licence)}</td></tr>"
+        f"<td data-label=\"license\">{escape(entry.license)}</td></tr>"
         for entry in CATALOG.values()
     )  # fmt: skip
-    head = "<tr><th>name</th><th>what</th><th>licence</th></tr>"
+    head = "<tr><th>name</th><th>what</th><th>license</th></tr>"
     return f'<table class="loupe-table"><thead>{head}</thead><tbody>{rows}</tbody></table>\n'
 
 

@@ -2,7 +2,7 @@
 
 from html import escape
 
-from loupe.experiment.folders import PRESET_NAMES, read_history
+from loupe.experiment.folders import COMMITTED, read_history
 from loupe.experiment.render import table, tally, verdict_html
 from loupe.experiment.results import State, Stored, distinct, judge_all
 from loupe.experiment.store import Store
@@ -18,8 +18,8 @@ def status() -> str:
         row
         for paper in PAPERS.values()
         if not paper.planned
-        for preset in reversed(PRESET_NAMES)
-        if preset != "smoke" and (row := _row(paper, preset, store))
+        for preset in COMMITTED
+        if (row := _row(paper, preset, store))
     ]
     return f"{table(HEAD, rows).html}\n\n## How verdicts have changed\n\n{_history(store)}\n"
 

@@ -13,7 +13,7 @@ from loupe.topology.loss_metric import loss_distances
 from loupe.topology.magnitudes import magnitude, magnitude_weights, positive_magnitude
 from loupe.topology.penalty import DimensionPenalty
 from loupe.topology.persistence import h0_lifetimes, lifetime_sum, persistence_diagrams
-from loupe.topology.regulariser import differentiable_ph_dimension
+from loupe.topology.regularizer import differentiable_ph_dimension
 from loupe.topology.surrogates import surrogate_paths
 from loupe.topology.trees import spanning_tree
 

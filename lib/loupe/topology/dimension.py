@@ -266,8 +266,8 @@ def fit_power_law(sizes, sums):
     1.0
     """
     log_n, log_e = np.log(sizes), np.log(sums)
-    centred = log_n - log_n.mean()
-    slope = log_e @ centred / (centred @ centred)
+    centered = log_n - log_n.mean()
+    slope = log_e @ centered / (centered @ centered)
     intercept = log_e.mean(axis=-1) - slope * log_n.mean()
     deviation = log_e - slope[..., None] * log_n - intercept[..., None]
     return slope, intercept, (deviation**2).mean(axis=-1)

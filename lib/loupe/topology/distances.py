@@ -64,7 +64,7 @@ def pairwise_distances(points):
 
     points = as_points(points)
     if is_tensor(points) or points.shape[1] > DIRECT_COLUMNS:
-        return centred_distances(points, np.arange(len(points)))
+        return centered_distances(points, np.arange(len(points)))
     return squareform(pdist(finite_points(points)))
 
 
@@ -100,7 +100,7 @@ def best_plane(distances):
     return vectors[:, -2:][:, ::-1] * np.sqrt(np.maximum(values[-2:][::-1], 0))
 
 
-def centred_distances(points, rows):
+def centered_distances(points, rows):
     r"""Distances between the given rows from their Gram matrix about the first of them.
 
     :math:`d_{ij}^2=G_{ii}+G_{jj}-2G_{ij}` is accurate unless it is tiny compared with :math:`G_{ii}+G_{jj}`. In that
@@ -117,7 +117,7 @@ def centred_distances(points, rows):
     numpy.ndarray, shape (m, m), float64
     """
     with np.errstate(all="ignore"):  # non-finite rows are reported below
-        gram = centred_gram(points, rows)
+        gram = centered_gram(points, rows)
     norms = gram.diagonal().copy()
     if not np.isfinite(norms).all():
         pair = as_float64(points[rows[[0, np.isfinite(norms).argmin()]]])
@@ -134,12 +134,12 @@ def centred_distances(points, rows):
         group = np.append(i, np.flatnonzero(near[i]))
         if len(group) > 1:  # an earlier group may have computed these pairs
             pairs = np.ix_(group, group)
-            distances[pairs] = centred_distances(points, rows[group])
+            distances[pairs] = centered_distances(points, rows[group])
             near[pairs] = False
     return distances
 
 
-def centred_gram(points, rows):
+def centered_gram(points, rows):
     r"""Inner products :math:`G_{ij}=\langle x_i-x_0,\,x_j-x_0\rangle` of the given rows, in float64.
 
     Parameters
@@ -159,8 +159,8 @@ def centred_gram(points, rows):
     for start in range(0, points.shape[1], width):
         block = points[rows, start : start + width]
         block = block.double() if is_tensor(block) else block.astype(np.float64)
-        centred = block - block[:1]
-        gram = gram + centred @ centred.T
+        centered = block - block[:1]
+        gram = gram + centered @ centered.T
     if is_tensor(gram):
         # Unlike numpy's, torch's product need not be exactly symmetric.
         gram = ((gram + gram.T) / 2).cpu().numpy()

@@ -33,7 +33,7 @@ def two_nn(points=None, *, distances=None):
     ValueError
         For points or distances that are not valid, or fewer than three different points.
     """
-    nearest = neighbour_distances(points, distances, k=2)
+    nearest = neighbor_distances(points, distances, k=2)
     log_ratio = np.sort(np.log(nearest[:, 1] / nearest[:, 0]))
     kept = int(0.9 * len(log_ratio))
     log_tail = -np.log1p(-np.arange(1, kept + 1) / len(log_ratio))
@@ -64,7 +64,7 @@ def mle_dimension(points=None, *, distances=None, k=10):
         For points or distances that are not valid, k below 2, or no more than k different points.
     """
     k = whole("k", k, 2)
-    nearest = neighbour_distances(points, distances, k)
+    nearest = neighbor_distances(points, distances, k)
     inverse = np.log(nearest[:, -1:] / nearest[:, :-1]).mean(axis=1)
     return float(1 / inverse.mean())
 
@@ -91,7 +91,7 @@ def correlation_dimension(points=None, *, distances=None):
         For points or distances that are not valid, or no more than 20 different points.
     """
     distances = without_duplicates(checked_distances(points, distances))
-    nearest = neighbour_distances(None, distances, k=20)
+    nearest = neighbor_distances(None, distances, k=20)
     radii = np.median(nearest[:, [9, 19]], axis=0)
     pairs = [np.count_nonzero(distances < radius) - len(distances) for radius in radii]
     return float(np.diff(np.log(pairs))[0] / np.diff(np.log(radii))[0])
@@ -130,7 +130,7 @@ def pca_dimension(points=None, *, distances=None, variance=0.95):
     return float(np.searchsorted(explained, variance * explained[-1]) + 1)
 
 
-def neighbour_distances(points, distances, k):
+def neighbor_distances(points, distances, k):
     """Distances (m, k) of each of m different points to its k nearest others, in increasing order."""
     distances = without_duplicates(checked_distances(points, distances))
     if len(distances) <= k:

@@ -6,7 +6,7 @@ from loupe.checks import whole
 from loupe.derivatives import first_order
 from loupe.topology.dimension import checked_sizes
 from loupe.topology.persistence import check_alpha
-from loupe.topology.regulariser import differentiable_ph_dimension
+from loupe.topology.regularizer import differentiable_ph_dimension
 
 # Bytes of one block of differences: fits in a core's cache, or keeps a GPU busy.
 CPU_BLOCK_BYTES, DEVICE_BLOCK_BYTES = 2**20, 2**28

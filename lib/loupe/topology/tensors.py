@@ -8,16 +8,16 @@ from loupe.topology.distances import checked_distances
 from loupe.topology.trees import grow_tree
 
 
-def is_hidden():
+def is_traced():
     """Whether values cannot be read: under a compiler or a ``torch.func`` transform."""
     return torch.compiler.is_compiling() or transformed()
 
 
 def trees_of(points, distances, subsets):
     """Edges (m - 1, 2) of a minimum spanning tree of each subset of points (n, d) or of distances (n, n)."""
-    if is_hidden() and (points is None) != (distances is None):
+    if is_traced() and (points is None) != (distances is None):
         values, of_points = (distances, False) if points is None else (points, True)
-        return [hidden_tree(values.detach(), of_points, list(map(int, subset))) for subset in subsets]
+        return [traced_tree(values.detach(), of_points, list(map(int, subset))) for subset in subsets]
     known = checked_distances(points, distances)
     return [tree_of(known, subset) for subset in subsets]
 
@@ -31,17 +31,17 @@ def tree_of(known, subset):
 
 
 @torch.library.custom_op(
-    "loupe::hidden_tree", mutates_args=(), schema="(Tensor values, bool of_points, int[] subset) -> Tensor"
+    "loupe::traced_tree", mutates_args=(), schema="(Tensor values, bool of_points, int[] subset) -> Tensor"
 )
-def hidden_tree(values, of_points, subset):
+def traced_tree(values, of_points, subset):
     """:func:`tree_of` as an opaque operation."""
     return tree_of(checked_distances(*((values, None) if of_points else (None, values))), subset)
 
 
-hidden_tree.register_fake(lambda _values, _of, subset: torch.empty(len(subset) - 1, 2, dtype=torch.int64))
-hidden_tree.register_vmap(
+traced_tree.register_fake(lambda _values, _of, subset: torch.empty(len(subset) - 1, 2, dtype=torch.int64))
+traced_tree.register_vmap(
     lambda _, dims, values, *rest: (
-        torch.stack([hidden_tree(v, *rest) for v in values.movedim(dims[0], 0)]),
+        torch.stack([traced_tree(v, *rest) for v in values.movedim(dims[0], 0)]),
         0,
     )
 )
@@ -49,11 +49,11 @@ hidden_tree.register_vmap(
 
 def tree_sum(points, distances, edges, alpha):
     """Sum of the lengths of edges to the power alpha, differentiable in points (n, d) or else in distances (n, n)."""
-    apart, hidden = edges[:, 0] != edges[:, 1], is_hidden()
-    start, end = (edges if hidden else edges[apart]).T
+    apart, traced = edges[:, 0] != edges[:, 1], is_traced()
+    start, end = (edges if traced else edges[apart]).T
 
     def kept(values, otherwise):  # stands in for edges that cannot be dropped
-        return values.where(apart, otherwise) if hidden else values
+        return values.where(apart, otherwise) if traced else values
 
     if points is None:
         lengths = kept(distances[start, end], 1)

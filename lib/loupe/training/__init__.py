@@ -1,12 +1,13 @@
 """Training: one loop for all networks, and recording of trajectories."""
 
+from loupe.deprecation import renamed_names
 from loupe.training.averaging import MovingAverage
 from loupe.training.batches import Batches
 from loupe.training.divergence import DivergenceError
 from loupe.training.evaluation import History, accuracy, evaluating, logits_of, losses_at
 from loupe.training.loop import Run, fit
 from loupe.training.recipe import Trained, Training, train
-from loupe.training.schedules import cosine, linear, staircase, step_decay, warmup
+from loupe.training.schedules import cosine, linear, step_decay, warmup
 from loupe.training.trajectory import TrajectoryRecorder, flat_parameters
 
 __all__ = [
@@ -26,8 +27,9 @@ __all__ = [
     "linear",
     "logits_of",
     "losses_at",
-    "staircase",
     "step_decay",
     "train",
     "warmup",
 ]
+
+__getattr__ = renamed_names(__name__, staircase="step_decay")

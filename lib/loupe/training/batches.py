@@ -2,6 +2,7 @@
 
 import torch
 
+from loupe.deprecation import renamed
 from loupe.training.devices import seed_of
 
 
@@ -46,20 +47,21 @@ class Batches:
         """Samples in one epoch."""
         return len(self.tensors[0])
 
-    def __call__(self, step, part=0, parts=1):
-        """One of ``parts`` equal shards of a step's batch.
+    @renamed(part="shard", parts="shards")
+    def __call__(self, step, shard=0, shards=1):
+        """One of ``shards`` equal shards of a step's batch.
 
         Returns
         -------
-        list of torch.Tensor, shape (size / parts, ...)
+        list of torch.Tensor, shape (size / shards, ...)
         """
-        if self.size % parts:
+        if self.size % shards:
             raise ValueError(
-                f"a batch of {self.size} cannot be split in {parts} equal parts: choose a multiple of {parts}"
+                f"a batch of {self.size} cannot be split in {shards} equal shards: choose a multiple of {shards}"
             )
-        share = self.size // parts
-        start = step * self.size + part * share
-        chosen = self.row(start, start + share)
+        count = self.size // shards
+        start = step * self.size + shard * count
+        chosen = self.row(start, start + count)
         return [tensor[chosen.to(tensor.device)] for tensor in self.tensors]
 
     def row(self, start, stop):

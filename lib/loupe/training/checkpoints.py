@@ -47,14 +47,14 @@ class Checkpoint:
 
     def __init__(self, path, run, others, fabric, seed=0):
         self.path, self.run, self.fabric, self.kept = path and Path(path), run, fabric, None
-        parts = (run.network, run.optimiser, *others)
+        parts = (run.network, run.optimizer, *others)
         self.parts = [part for part in parts if hasattr(part, "state_dict")]
         self.identity = {
             "unit": os.environ.get(IDENTITY, ""),
             "seed": int(seed),
             "parts": [type(part).__name__ for part in self.parts],
         }
-        self._given = [dict(group) for group in run.optimiser.param_groups]
+        self._given = [dict(group) for group in run.optimizer.param_groups]
         if self.path is not None:
             self._states()  # reject states that cannot be restored before any step is computed
 
@@ -120,7 +120,7 @@ class Checkpoint:
             )
         try:
             for part, content in zip(self.parts, state["parts"], strict=True):
-                part.load_state_dict(self._with_groups(content) if part is self.run.optimiser else content)
+                part.load_state_dict(self._with_groups(content) if part is self.run.optimizer else content)
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise self._refusal(f"of another {_kind(part, self.run)}: {_first_line(error)}") from None
         self.run.step, self.run.ended = state["step"], state["ended"]
@@ -151,7 +151,7 @@ class Checkpoint:
         states = []
         for part in self.parts:
             state = part.state_dict()
-            if part is self.run.optimiser:
+            if part is self.run.optimizer:
                 state = {**state, "param_groups": self._moved(state["param_groups"])}
             if odd := _unrestorable(state):
                 where, kind = odd
@@ -175,7 +175,7 @@ class Checkpoint:
         ]
 
     def _with_groups(self, state):
-        ours = self.run.optimiser.state_dict()["param_groups"]
+        ours = self.run.optimizer.state_dict()["param_groups"]
         if len(ours) != len(state["param_groups"]):
             raise ValueError(f"it has {len(state['param_groups'])} groups of parameters and not {len(ours)}")
         groups = [own | saved for own, saved in zip(ours, state["param_groups"], strict=True)]
@@ -213,7 +213,7 @@ def _survives(value):
 def _kind(part, run):
     if part is run.network:
         return "network"
-    return "optimizer" if part is run.optimiser else "loss or hook"
+    return "optimizer" if part is run.optimizer else "loss or callback"
 
 
 def _difference(theirs, ours):

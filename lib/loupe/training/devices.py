@@ -49,7 +49,7 @@ def open_fabric(device, precision):
         spread = {"strategy": "ddp", "devices": here, "num_nodes": processes // here}
     else:
         spread = {"devices": 1 if where.type == "cpu" else [where.index or 0]}
-    with warnings.catch_warnings(), _launchers_hidden(processes == 1):
+    with warnings.catch_warnings(), _without_launchers(processes == 1):
         warnings.simplefilter("ignore")  # hints about the environment: an unused GPU, an installed Slurm
         from lightning_fabric import Fabric  # a second to import, and only needed to train
         from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
@@ -79,9 +79,9 @@ def _processes():
 
 
 @contextmanager
-def _launchers_hidden(hidden):
+def _without_launchers(removed):
     """Hide variables of job schedulers and launchers from Fabric during the block."""
-    left = {name: os.environ.pop(name) for name in list(os.environ) if hidden and LAUNCHERS.match(name)}
+    left = {name: os.environ.pop(name) for name in list(os.environ) if removed and LAUNCHERS.match(name)}
     try:
         yield
     finally:

@@ -53,7 +53,7 @@ def stop_if_diverged(run, saved):
         what = "training diverged by step {}, counted from 0: parameter {} holds {}".format(
             run.step - 1, *found
         )
-    rates = ", ".join(dict.fromkeys(f"{float(group['lr']):.3g}" for group in run.optimiser.param_groups))
+    rates = ", ".join(dict.fromkeys(f"{float(group['lr']):.3g}" for group in run.optimizer.param_groups))
     kept = "" if saved.kept is None else f"; {saved.path} keeps the state after {saved.kept} steps"
     raise DivergenceError(
         f"{what} (learning rate {rates}){kept}; lower the learning rate, or clip the gradient", run

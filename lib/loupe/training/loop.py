@@ -11,12 +11,14 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
+from loupe.deprecation import renamed
 from loupe.training.averaging import MovingAverage
 from loupe.training.checkpoints import Checkpoint, signals_held
 from loupe.training.devices import agreed, open_fabric, random_streams, seed_of, seed_streams
 from loupe.training.divergence import CHECK_EVERY, stop_if_diverged
 
 
+@renamed(optimiser="optimizer")
 @dataclass
 class Run:
     """A training run after ``step`` steps: the argument of callbacks and the result of :func:`fit`.
@@ -24,7 +26,7 @@ class Run:
     Attributes
     ----------
     network : torch.nn.Module
-    optimiser : torch.optim.Optimizer
+    optimizer : torch.optim.Optimizer
     average : torch.nn.Module or None
         The exponential moving average of the network, in evaluation mode; see :class:`MovingAverage`.
     losses : torch.Tensor, shape (steps,), float32
@@ -40,7 +42,7 @@ class Run:
     """
 
     network: torch.nn.Module
-    optimiser: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer
     average: torch.nn.Module | None
     losses: torch.Tensor
     step: int = 0
@@ -49,11 +51,12 @@ class Run:
     metrics: dict = field(default_factory=dict)
 
 
+@renamed(optimiser="optimizer", hooks="callbacks")
 def fit(
     network: torch.nn.Module,
     loss: Callable,
     batches: Callable,
-    optimiser: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer,
     *,
     steps: int,
     seed: int = 0,
@@ -63,7 +66,7 @@ def fit(
     accumulate: int = 1,
     precision: str = "32-true",
     device: str = "cpu",
-    hooks: Sequence[Callable] = (),
+    callbacks: Sequence[Callable] = (),
     checkpoint: Path | None = None,
     save_every: int = 1000,
 ) -> Run:
@@ -77,9 +80,9 @@ def fit(
         ``loss(network, batch, generator)`` returns a scalar tensor: a mean over the samples of the batch. Draw noise
         from the generator, which is on the device.
     batches : callable
-        ``batches(step, part, parts)`` returns one shard of that step's batch, as :class:`Batches` does. There are
+        ``batches(step, shard, shards)`` returns one shard of that step's batch, as :class:`Batches` does. There are
         processes x ``accumulate`` shards: the batch is the same however it is split.
-    optimiser : torch.optim.Optimizer
+    optimizer : torch.optim.Optimizer
         Optimizer of the network's parameters; its learning rates are restored afterwards. A resumed run takes the
         optimizer's state, such as moments and step counts, from the checkpoint, and whatever the optimizer itself
         changes in its groups. Learning rate, weight decay, betas and the like come from this argument.
@@ -94,17 +97,17 @@ def fit(
     ema : float, optional
         Decay of an exponential moving average of the network; see :class:`MovingAverage`.
     accumulate : int
-        Gradient accumulation: each process splits its shard into this many parts, to save memory.
+        Gradient accumulation: each process splits its part of the batch into this many shards, to save memory.
     precision : str
         ``32-true`` (the network's own dtype), ``bf16-mixed``, or another of Lightning Fabric's names.
     device : str
         ``cpu``, ``cuda`` or ``cuda:N``; under ``torchrun`` each process takes its own GPU.
-    hooks : sequence of callables
-        Callbacks. Each is called with the :class:`Run` after every step, and ends the run by returning True. With
+    callbacks : sequence of callables
+        Each is called with the :class:`Run` after every step, and ends the run by returning True. With
         several processes all ranks must return the same.
     checkpoint : path, optional
         File to resume from, if it exists. It is written every ``save_every`` steps, at the end, and on SIGTERM or
-        Ctrl-C, which then take effect. If ``loss`` or one of ``hooks`` has a ``state_dict``, it is saved too; it may
+        Ctrl-C, which then take effect. If ``loss`` or one of ``callbacks`` has a ``state_dict``, it is saved too; it may
         hold tensors, numbers, strings, lists, tuples and dictionaries. The file ends in a SHA-256 of its content.
     save_every : int
 
@@ -127,33 +130,33 @@ def fit(
             f"steps, accumulate and save_every must be at least 1, got {steps}, {accumulate} and {save_every}"
         )
     fabric = open_fabric(device, precision)
-    model, stepper = fabric.setup(network, optimiser)
-    hooks = list(hooks)
+    model, stepper = fabric.setup(network, optimizer)
+    callbacks = list(callbacks)
     if ema is not None:
-        hooks.insert(0, MovingAverage(network, ema))
+        callbacks.insert(0, MovingAverage(network, ema))
     # On the device: copying a number to the CPU would wait for the GPU at every step.
     losses = torch.full((steps,), torch.nan, device=fabric.device)
-    run = Run(network, optimiser, None if ema is None else hooks[0].network, losses)
-    for group in optimiser.param_groups:
+    run = Run(network, optimizer, None if ema is None else callbacks[0].network, losses)
+    for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
-    saved = Checkpoint(checkpoint, run, (loss, *hooks), fabric, seed)
+    saved = Checkpoint(checkpoint, run, (loss, *callbacks), fabric, seed)
     saved.restore()
     ahead = range(run.step, run.step if run.ended else steps)
-    parts = fabric.world_size * accumulate
-    mine = range(parts)[fabric.global_rank * accumulate :][:accumulate]
+    shards = fabric.world_size * accumulate
+    mine = range(shards)[fabric.global_rank * accumulate :][:accumulate]
 
     network.train()
-    with random_streams(fabric.device) as generator, signals_held(saved.path) as stop_asked:
+    with random_streams(fabric.device) as generator, signals_held(saved.path) as stop_requested:
         progress = tqdm(ahead, initial=run.step, total=steps, disable=None, leave=False)
         for step in progress:
-            for group in optimiser.param_groups:
+            for group in optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * (schedule(step) if schedule else 1.0)
             stepper.zero_grad()
             total = 0.0
-            for part in mine:
-                seed_streams(seed_of(seed, step, part), generator)
-                batch = [tensor.to(fabric.device) for tensor in batches(step, part, parts)]
-                with fabric.no_backward_sync(model, enabled=part != mine[-1]):
+            for shard in mine:
+                seed_streams(seed_of(seed, step, shard), generator)
+                batch = [tensor.to(fabric.device) for tensor in batches(step, shard, shards)]
+                with fabric.no_backward_sync(model, enabled=shard != mine[-1]):
                     value = loss(model, batch, generator) / accumulate
                     fabric.backward(value)
                 total = total + value.detach()
@@ -167,14 +170,16 @@ def fit(
             run.step = step + 1
             if fabric.device.type == "cpu" or run.step % CHECK_EVERY == 0:
                 stop_if_diverged(run, saved)
-            run.ended = any([hook(run) for hook in hooks])  # a list: call every callback at every step
+            run.ended = any(
+                [callback(run) for callback in callbacks]
+            )  # a list: call every callback at every step
             progress.set_postfix(run.metrics, refresh=False)
-            stopping = run.ended or agreed(fabric, stop_asked(), run.step)
+            stopping = run.ended or agreed(fabric, stop_requested(), run.step)
             if stopping or run.step == steps or run.step % save_every == 0:
                 stop_if_diverged(run, saved)  # a callback may have changed something too
                 saved.save()
             if stopping:
                 break
-    for group in optimiser.param_groups:
+    for group in optimizer.param_groups:
         group["lr"] = group["initial_lr"]
     return run

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from loupe.deprecation import renamed
 from loupe.training.averaging import MovingAverage
 from loupe.training.batches import Batches
 from loupe.training.divergence import DivergenceError
@@ -36,7 +37,7 @@ class Training(BaseModel):
     batch: int = Field(128, ge=1)
     """samples in a step"""
     accumulate: int = Field(1, ge=1)
-    """parts in which a process takes its share of the batch, to save memory"""
+    """shards in which a process computes its part of the batch, to save memory"""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """optimizer; AdamW decays weights apart from the gradient"""
     learning_rate: float = Field(1e-3, gt=0)
@@ -115,6 +116,7 @@ class Trained:
         return sum(one.numel() for one in self.network.parameters())
 
 
+@renamed(hooks="callbacks")
 def train(
     network: torch.nn.Module,
     loss: Callable,
@@ -127,7 +129,7 @@ def train(
     evaluate: Callable | None = None,
     best: str | Callable | None = None,
     schedule: Callable[[int], float] | None = None,
-    hooks: Sequence[Callable] = (),
+    callbacks: Sequence[Callable] = (),
     may_diverge: bool = False,
 ) -> Trained:
     """Train a network by settings: evaluations, best state, moving average, metrics.
@@ -136,7 +138,7 @@ def train(
     ----------
     network : torch.nn.Module
         Trained in place, on ``device``.
-    loss, seed, device, hooks
+    loss, seed, device, callbacks
         As :func:`fit` takes them.
     data : callable or sequence of torch.Tensor, each of shape (n, ...)
         Batches as :func:`fit` takes them, or the samples themselves, reshuffled in each epoch.
@@ -188,7 +190,7 @@ def train(
         run = fit(
             network, loss, batches, settings.new_optimizer(network.parameters()), steps=settings.steps, seed=seed,
             schedule=schedule or settings.schedule_factor(), clip=settings.clip, accumulate=settings.accumulate,
-            precision=settings.precision, device=device, hooks=[*filter(None, [average]), recorder, *hooks],
+            precision=settings.precision, device=device, callbacks=[*filter(None, [average]), recorder, *callbacks],
             checkpoint=file and file.with_name(f"{file.name}.pt"),
         )  # fmt: skip
         outcome = "stopped early" if run.step < settings.steps else "finished"
@@ -244,7 +246,7 @@ class _Recorder:
             norm = torch.nn.utils.get_total_norm(gradients)
         return {
             "step": run.step, "loss": run.losses[run.step - 1].item(), "gradient_norm": float(norm),
-            "learning_rate": float(run.optimiser.param_groups[0]["lr"]), "seconds": seconds,
+            "learning_rate": float(run.optimizer.param_groups[0]["lr"]), "seconds": seconds,
         }  # fmt: skip
 
     def _is_over(self, run: Run) -> bool:

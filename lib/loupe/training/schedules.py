@@ -1,7 +1,8 @@
 """Learning-rate schedules: functions from the step number to a factor on the learning rate."""
 
 import math
-import warnings
+
+from loupe.deprecation import renamed, renamed_names
 
 
 def warmup(steps):
@@ -19,19 +20,15 @@ def _rise(steps):
     return lambda step: min(1.0, (step + 1) / max(1, steps))
 
 
-def cosine(steps, *, warmup=0, floor=0.0, warm=None):
+@renamed(warm="warmup")
+def cosine(steps, *, warmup=0, floor=0.0):
     """Linear warmup over ``warmup`` steps, then half a cosine down to ``floor`` at step ``steps``, then ``floor``.
-
-    ``warm`` is the old name of ``warmup``.
 
     Examples
     --------
     >>> [round(cosine(10)(step), 3) for step in (0, 5, 10, 99)]
     [1.0, 0.5, 0.0, 0.0]
     """
-    if warm is not None:
-        warnings.warn("cosine(warm=) is now cosine(warmup=)", DeprecationWarning, stacklevel=2)
-        warmup = warm
     rise = _rise(warmup)
 
     def factor(step):
@@ -42,7 +39,7 @@ def cosine(steps, *, warmup=0, floor=0.0, warm=None):
 
 
 def linear(steps, *, cooldown=1.0):
-    """1 at first, then linear decay to 0 over the last ``cooldown`` share of the steps.
+    """1 at first, then linear decay to 0 over the last ``cooldown`` fraction of the steps.
 
     Examples
     --------
@@ -63,7 +60,4 @@ def step_decay(*steps, factor=0.5):
     return lambda step: factor ** sum(step >= one for one in steps)
 
 
-def staircase(*steps, factor=0.5):
-    """The old name of :func:`step_decay`."""
-    warnings.warn("staircase is now called step_decay", DeprecationWarning, stacklevel=2)
-    return step_decay(*steps, factor=factor)
+__getattr__ = renamed_names(__name__, staircase="step_decay")

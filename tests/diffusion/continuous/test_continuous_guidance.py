@@ -93,8 +93,8 @@ def test_thresholds_of_denoisers():
         thresholded(lambda x, t: x[:1], "static")(X, SIGMA)
     for options in (
         {"how": "hard"},
-        {"how": "static", "share": 0.0},
+        {"how": "static", "quantile": 0.0},
         {"how": "static", "data_range": (1.0, 0.0)},
     ):
-        with pytest.raises(ValueError, match=r"static or dynamic|share must be|data_range must be"):
+        with pytest.raises(ValueError, match=r"static or dynamic|quantile must be|data_range must be"):
             thresholded(None, **options)

@@ -30,7 +30,7 @@ def denoiser(schedule):
 
 SAMPLERS = {
     "euler_maruyama": lambda s: partial(c.euler_maruyama, reverse_of(s), s.diffusion),
-    "hybrid": lambda s: partial(c.hybrid, reverse_of(s), flow_of(s), s.diffusion, share=0.33),
+    "hybrid": lambda s: partial(c.hybrid, reverse_of(s), flow_of(s), s.diffusion, fraction=0.33),
     "heun": lambda s: lambda x, times, generator: c.heun(flow_of(s), x, times),
     "ddim": lambda s: partial(c.ddim, denoiser(s), s),
     "ddim, eta": lambda s: partial(c.ddim, denoiser(s), s, eta=0.6),
@@ -99,7 +99,7 @@ def test_hutchinson_is_unbiased():
     jacobian = torch.func.vmap(torch.func.jacrev(lambda x: torch.sin(x @ W) * x.sum()))(x.flatten(1))
     assert_close(exact, jacobian.diagonal(dim1=1, dim2=2).sum(1))
     x, options = normal(1, 2).expand(400, 2), (VP.prior_log_density,)
-    many = c.log_likelihood(flow_of(VP), *options, x, [1e-3, 1], probes=1, generator=generator(1)).nats
+    many = c.log_likelihood(flow_of(VP), *options, x, [1e-3, 1], noise_vectors=1, generator=generator(1)).nats
     exact = c.log_likelihood(flow_of(VP), *options, x[:1], [1e-3, 1]).nats
     assert 0 < abs(many.mean() - exact) < 4 * many.std() / 20
 
@@ -176,7 +176,7 @@ def test_shapes_dtypes_and_callbacks(shape):
         assert call(x[:0], times).shape == x[:0].shape
     assert seen == [(k, x.shape) for k in range(5)] * 3
     assert c.solve_flow(flow, x, [1.0, 0.1]).x.shape == (2, *shape)
-    assert c.log_likelihood(flow, EDM.prior_log_density, x, [0.1, 1.0], probes=1).nats.shape == (3,)
+    assert c.log_likelihood(flow, EDM.prior_log_density, x, [0.1, 1.0], noise_vectors=1).nats.shape == (3,)
 
 
 @pytest.mark.parametrize("wrong", [lambda x: x[:1], lambda x: x[:, :1], lambda x: x[None], lambda x: x.sum()])
@@ -207,7 +207,7 @@ def test_bad_input():
         (lambda: c.ddim(clean, VP, x, [0.1, 1.0]), "must fall"),
         (lambda: c.ddim(clean, VP, x, [1.0, 0.1], eta=1.5), "eta must be"),
         (lambda: c.ddpm(clean, VP, x, [1.0, 0.1], variance="learned"), "small or large"),
-        (lambda: c.hybrid(flow, flow, VP.diffusion, x, [1.0, 0.1], share=1.0), "below 1"),
+        (lambda: c.hybrid(flow, flow, VP.diffusion, x, [1.0, 0.1], fraction=1.0), "below 1"),
         (lambda: c.solve_flow(flow, x, [1.0, 0.1], method="rk45"), "one of dopri5"),
     ):
         with pytest.raises(ValueError, match=match):

@@ -54,9 +54,9 @@ def test_a_bridge_is_sampled_by_the_hybrid(sde):
 
     times = c.time_grid(sde.t_max - 1e-4, sde.t_min, 40, rho=7, to_zero=True)
     reverse, flow = (bridge_drift(sde, score, y, share) for share in (1.0, 0.5))
-    fixed = c.hybrid(reverse, flow, sde.diffusion, y, times, share=0.0)
+    fixed = c.hybrid(reverse, flow, sde.diffusion, y, times, fraction=0.0)
     assert (fixed == fixed[0]).all()
-    found = c.hybrid(reverse, flow, sde.diffusion, y, times, share=1 / 3, generator=generator())
+    found = c.hybrid(reverse, flow, sde.diffusion, y, times, fraction=1 / 3, generator=generator())
     assert found.mean().item() == pytest.approx(m, abs=0.03)
     assert 0.9 < found.var().item() / v < 1.3
 

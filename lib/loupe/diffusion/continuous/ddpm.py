@@ -54,17 +54,17 @@ class DDPMTable(Schedule):
         kept = torch.cat(
             [betas.new_zeros(1), torch.log1p(-betas).cumsum(0)]
         )  # log of alphas_cumprod, from -1 on
-        lost = -torch.expm1(kept)
-        variance = betas * lost[:-1] / lost[1:]
+        variances = -torch.expm1(kept)
+        variance = betas * variances[:-1] / variances[1:]
         for name, value in (
             ("betas", betas),
             ("alphas_cumprod", kept[1:].exp()),
-            ("posterior_mean_x0", betas * (kept[:-1] / 2).exp() / lost[1:]),
-            ("posterior_mean_xt", lost[:-1] * (1 - betas).sqrt() / lost[1:]),
+            ("posterior_mean_x0", betas * (kept[:-1] / 2).exp() / variances[1:]),
+            ("posterior_mean_xt", variances[:-1] * (1 - betas).sqrt() / variances[1:]),
             ("posterior_variance", variance),
             ("posterior_log_variance", torch.cat([variance[1:2], variance[1:]]).log()),
             ("_alpha", (kept / 2).exp()),
-            ("_sigma", lost.sqrt()),
+            ("_sigma", variances.sqrt()),
         ):
             object.__setattr__(self, name, value)
 

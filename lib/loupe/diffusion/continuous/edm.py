@@ -54,7 +54,7 @@ class Preconditioned(torch.nn.Module):
 
     def forward(self, x, t, *condition):
         """Denoised points, shape of ``x``, for times that are one number or one per sample."""
-        c, found = self._asked(x, t, condition)
+        c, found = self._network_output(x, t, condition)
         return per_sample("t", c.c_skip, x) * x + per_sample("t", c.c_out, x) * found
 
     def loss(self, x0, x, t, *condition):
@@ -63,11 +63,11 @@ class Preconditioned(torch.nn.Module):
         Computed as the network's error against ``(x0 - c_skip x) / c_out``: equal to ``weight (D - x0)^2``, but without
         multiplying small differences by large weights.
         """
-        c, found = self._asked(of_shape("x", x, x0.shape), t, condition)
+        c, found = self._network_output(of_shape("x", x, x0.shape), t, condition)
         wanted = (x0 - per_sample("t", c.c_skip, x) * x) / per_sample("t", c.c_out, x)
         return (found - wanted).square().unsqueeze(-1).flatten(1).mean(1)
 
-    def _asked(self, x, t, condition):
+    def _network_output(self, x, t, condition):
         c = self.coefficients(torch.as_tensor(t, device=x.device))
         noise = c.c_noise.to(torch.promote_types(x.dtype, torch.float32))
         found = self.network(per_sample("t", c.c_in, x) * x, noise, *condition)

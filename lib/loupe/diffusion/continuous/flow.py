@@ -12,6 +12,7 @@ import torch
 from torchdiffeq import odeint
 
 from loupe.checks import of_shape, whole
+from loupe.deprecation import renamed
 from loupe.diffusion.times import checked_times
 
 FIXED = ("euler", "midpoint", "heun2", "rk4")
@@ -115,14 +116,15 @@ def solve_flow(
         If the drift or the points are not finite; the message names the step and the time.
     """
     grid = checked_times(times).to(x)
-    watched = _Watched(drift, method, grid, name_time, limit)
+    checked = _CheckedDrift(drift, method, grid, name_time, limit)
     options = _solver(method, rtol, atol, steps, grid, options)
     if not x.numel():
         return Flow(x.expand(len(grid), *x.shape), 0)
-    (path,) = _solved(watched, watched, (x,), grid, options)
-    return Flow(path, watched.evaluations)
+    (path,) = _solved(checked, checked, (x,), grid, options)
+    return Flow(path, checked.evaluations)
 
 
+@renamed(probes="noise_vectors")
 @torch.no_grad()
 def log_likelihood(
     drift,
@@ -130,7 +132,7 @@ def log_likelihood(
     x0,
     times,
     *,
-    probes=None,
+    noise_vectors=None,
     generator=None,
     method="dopri5",
     rtol=1e-5,
@@ -153,7 +155,7 @@ def log_likelihood(
     x0 : torch.Tensor, shape (B, ...)
     times : sequence of float
         ``[sde.t_min, sde.t_max]``.
-    probes : int, optional
+    noise_vectors : int, optional
         Number of random noise vectors (signs) for Hutchinson's unbiased estimate of the divergence [2], fixed along
         each path. By default the divergence is exact, at the cost of one derivative for each dimension.
     generator : torch.Generator, optional
@@ -174,30 +176,30 @@ def log_likelihood(
         As :func:`solve_flow`.
     """
     grid = checked_times(times).to(x0)
-    if probes is not None:
-        probes = whole("probes (None for the exact divergence)", probes)
-    watched = _Watched(drift, method, grid, name_time, limit)
+    if noise_vectors is not None:
+        noise_vectors = whole("noise_vectors (None for the exact divergence)", noise_vectors)
+    checked = _CheckedDrift(drift, method, grid, name_time, limit)
     options = _solver(method, rtol, atol, steps, grid, options)
-    shape = (probes or 0, *x0.shape)
+    shape = (noise_vectors or 0, *x0.shape)
     signs = 1 - 2 * torch.randint(2, shape, generator=generator, device=x0.device).to(x0.dtype)
 
     def joint(t, state):
         with torch.enable_grad():
             x = state[0].detach().requires_grad_()
-            v = watched(t, x)
+            v = checked(t, x)
             if not v.requires_grad:
                 raise ValueError(
                     "the score must be differentiable by x: it was detached, or does not depend on x"
                 )
-            change = divergence(v, x, signs if probes else None)
-        watched.look(change, x)
+            change = divergence(v, x, signs if noise_vectors else None)
+        checked.look(change, x)
         return v.detach(), change
 
     if not x0.numel():
         return LogLikelihood(x0.new_zeros(len(x0)), x0, 0)
-    x, gain = _solved(joint, watched, (x0, x0.new_zeros(len(x0))), grid, options)
+    x, gain = _solved(joint, checked, (x0, x0.new_zeros(len(x0))), grid, options)
     prior = of_shape("the prior's log-density", prior_log_density(x[-1]), x0.shape[:1])
-    return LogLikelihood(prior + gain[-1], x[-1], watched.evaluations)
+    return LogLikelihood(prior + gain[-1], x[-1], checked.evaluations)
 
 
 def divergence(v, x, signs=None):
@@ -207,7 +209,7 @@ def divergence(v, x, signs=None):
     ----------
     v, x : torch.Tensor, shape (B, ...)
         Each sample of ``v`` may depend only on the same sample of ``x``.
-    signs : torch.Tensor, shape (probes, B, ...), optional
+    signs : torch.Tensor, shape (noise_vectors, B, ...), optional
         Noise vectors of variance 1 for Hutchinson's estimate ([2]); None for the exact divergence.
     """
     if signs is not None:
@@ -222,7 +224,7 @@ def divergence(v, x, signs=None):
     return total
 
 
-class _Watched:
+class _CheckedDrift:
     """A drift that counts its evaluations and raises where it is not finite.
 
     On a GPU, fixed-step methods don't wait for this check: it happens once, at the end.
@@ -257,18 +259,18 @@ class _Watched:
             )
 
 
-def _solved(function, watched, state, grid, options):
+def _solved(function, checked, state, grid, options):
     """The paths from ``odeint``; RuntimeError where it fails."""
     try:
         paths = odeint(function, state if len(state) > 1 else state[0], grid, **options)
     except AssertionError as error:  # torchdiffeq raises this when steps become too short
         raise RuntimeError(
-            f"the flow finds no step that is short enough, at evaluation {watched.evaluations} and "
-            f"{watched.name_time(watched.time)} ({error}): look at the score there"
+            f"the flow finds no step that is short enough, at evaluation {checked.evaluations} and "
+            f"{checked.name_time(checked.time)} ({error}): look at the score there"
         ) from None
     paths = paths if isinstance(paths, tuple) else (paths,)
     for values in paths:
-        watched.look(values, paths[0], last=True)
+        checked.look(values, paths[0], last=True)
     return paths
 
 
@@ -294,7 +296,7 @@ def _equal_steps(steps):
     """The grid for torchdiffeq; with a step size instead, rounding would sometimes add a step."""
 
     def grid(function, x, times):
-        shares = torch.linspace(0, 1, steps + 1, dtype=times.dtype, device=times.device)
-        return torch.lerp(times[0], times[-1], shares)
+        fractions = torch.linspace(0, 1, steps + 1, dtype=times.dtype, device=times.device)
+        return torch.lerp(times[0], times[-1], fractions)
 
     return grid

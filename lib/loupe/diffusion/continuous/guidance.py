@@ -15,6 +15,7 @@ import math
 import torch
 
 from loupe.checks import of_shape
+from loupe.deprecation import renamed
 from loupe.derivatives import slope, transformed
 from loupe.diffusion.continuous.sde import per_sample, predicted
 
@@ -77,8 +78,8 @@ def classifier_free(score, labels, weight, *, classes=None, null=None):
     def guided(x, sigma):
         pairs = torch.cat([x, x])
         found = of_shape("the score", score(pairs, torch.cat([sigma, sigma]), both), pairs.shape)
-        told, untold = found.chunk(2)
-        return torch.lerp(untold, told, _each(1 + weight, x))
+        conditioned, unconditioned = found.chunk(2)
+        return torch.lerp(unconditioned, conditioned, _each(1 + weight, x))
 
     return guided
 
@@ -112,7 +113,8 @@ def classifier_guided(score, log_probability, labels, weight):
     return guided
 
 
-def threshold(x0, how, share=0.995, *, data_range=(-1.0, 1.0)):
+@renamed(share="quantile")
+def threshold(x0, how, quantile=0.995, *, data_range=(-1.0, 1.0)):
     """Predicted data, kept in their range ([3], section 2.3).
 
     Parameters
@@ -120,9 +122,9 @@ def threshold(x0, how, share=0.995, *, data_range=(-1.0, 1.0)):
     x0 : torch.Tensor, shape (B, ...)
         Of any size.
     how : str
-        ``"static"`` clips to the range. ``"dynamic"`` takes, for each sample, the given quantile of the distances of
-        coordinates from the center; if that lies outside the range, it clips there and rescales to the range.
-    share : float
+        ``"static"`` clips to the range. ``"dynamic"`` takes, for each sample, this ``quantile`` of the distances
+        of coordinates from the center; if that lies outside the range, it clips there and rescales to the range.
+    quantile : float
     data_range : tuple of float
         The least and the largest value of data.
 
@@ -134,18 +136,19 @@ def threshold(x0, how, share=0.995, *, data_range=(-1.0, 1.0)):
     Raises
     ------
     ValueError
-        For an unknown threshold, a share outside (0, 1], or an invalid range.
+        For an unknown threshold, a quantile outside (0, 1], or an invalid range.
     """
-    low, high = check_threshold(how, share, data_range)
+    low, high = check_threshold(how, quantile, data_range)
     if how == "static":
         return x0.clamp(low, high)
-    centre, half = (low + high) / 2, (high - low) / 2
-    centred = (x0 - centre) / half
-    bound = _each(_quantile(centred.abs().unsqueeze(-1).flatten(1), share).clamp(min=1), x0)
-    return centred.clamp(-bound, bound) / bound * half + centre
+    center, half = (low + high) / 2, (high - low) / 2
+    centered = (x0 - center) / half
+    bound = _each(_quantile(centered.abs().unsqueeze(-1).flatten(1), quantile).clamp(min=1), x0)
+    return centered.clamp(-bound, bound) / bound * half + center
 
 
-def thresholded(denoiser, how, share=0.995, *, data_range=(-1.0, 1.0)):
+@renamed(share="quantile")
+def thresholded(denoiser, how, quantile=0.995, *, data_range=(-1.0, 1.0)):
     """A denoiser whose predictions stay in the range of the data; arguments as in :func:`threshold`.
 
     Returns
@@ -153,29 +156,29 @@ def thresholded(denoiser, how, share=0.995, *, data_range=(-1.0, 1.0)):
     callable
         ``(x, t)`` to denoised points.
     """
-    check_threshold(how, share, data_range)
+    check_threshold(how, quantile, data_range)
     return lambda x, t: threshold(
-        predicted("the denoiser", denoiser, x, t), how, share, data_range=data_range
+        predicted("the denoiser", denoiser, x, t), how, quantile, data_range=data_range
     )
 
 
-def check_threshold(how, share, data_range):
+def check_threshold(how, quantile, data_range):
     """The ends of the range; ValueError for invalid arguments."""
     low, high = data_range
     if how not in THRESHOLDS:
         raise ValueError(f"a threshold is {' or '.join(THRESHOLDS)}, got {how!r}")
-    if not 0 < share <= 1:
-        raise ValueError(f"share must be above 0 and at most 1, got {share}")
+    if not 0 < quantile <= 1:
+        raise ValueError(f"quantile must be above 0 and at most 1, got {quantile}")
     if not -math.inf < low < high < math.inf:
         raise ValueError(f"data_range must be a least and a largest value, got {low} and {high}")
     return low, high
 
 
-def _quantile(values, share):
+def _quantile(values, quantile):
     """``torch.quantile`` of each row, bit for bit, for rows of any length: torch's own is limited to 2^24 numbers."""
     single = values.to(torch.promote_types(values.dtype, torch.float32))
     ordered = single.sort(dim=1).values
-    rank = torch.tensor(share, dtype=single.dtype, device=values.device) * (values.shape[1] - 1)
+    rank = torch.tensor(quantile, dtype=single.dtype, device=values.device) * (values.shape[1] - 1)
     low, high = (ordered.index_select(1, at.long().view(1)).squeeze(1) for at in (rank, rank.ceil()))
     # NaN sorts to the end.
     found = torch.where(ordered[:, -1].isnan(), math.nan, torch.lerp(low, high, rank - rank.floor()))

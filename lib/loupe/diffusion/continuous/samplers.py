@@ -18,6 +18,7 @@ from itertools import pairwise
 import torch
 
 from loupe.checks import of_shape
+from loupe.deprecation import renamed
 from loupe.diffusion.continuous.sde import per_sample, predicted
 from loupe.diffusion.times import checked_times
 
@@ -34,9 +35,9 @@ def probability_flow(score, sde):
     return lambda x, t: _drift(score, sde, x, t, 0.5)
 
 
-def _drift(score, sde, x, t, share):
+def _drift(score, sde, x, t, fraction):
     found = predicted("the score", score, x, t)
-    return sde.drift(x, t) - share * per_sample("t", sde.diffusion(t), x) ** 2 * found
+    return sde.drift(x, t) - fraction * per_sample("t", sde.diffusion(t), x) ** 2 * found
 
 
 @torch.no_grad()
@@ -71,11 +72,12 @@ def euler_maruyama(drift, diffusion, x, times, *, generator=None, callback=None)
 
 def heun(flow, x, times, *, callback=None):
     """Heun's method for an ODE, such as the probability flow: EDM's deterministic sampler ([2], algorithm 1)."""
-    return hybrid(None, flow, None, x, times, share=0.0, callback=callback)
+    return hybrid(None, flow, None, x, times, fraction=0.0, callback=callback)
 
 
+@renamed(share="fraction")
 @torch.no_grad()
-def hybrid(reverse, flow, diffusion, x, times, *, share, generator=None, callback=None):
+def hybrid(reverse, flow, diffusion, x, times, *, fraction, generator=None, callback=None):
     """Each step first follows an SDE, then an ODE with the same marginals ([5], algorithm 1).
 
     The SDE part is one Euler-Maruyama step; the ODE part is one Heun step, or an Euler step where it ends at time 0,
@@ -87,7 +89,7 @@ def hybrid(reverse, flow, diffusion, x, times, *, share, generator=None, callbac
         Drifts of the SDE and of the ODE, ``(x, t)`` to the shape of ``x``.
     diffusion : callable
         Times to the coefficient g of the SDE.
-    share : float
+    fraction : float
         Fraction of each step that the SDE takes, from 0 (no noise) to below 1. At the pinned end of a bridge use 0 or
         at least 0.2: the long ODE step that follows would amplify a small noise.
     x, times, generator, callback
@@ -98,12 +100,12 @@ def hybrid(reverse, flow, diffusion, x, times, *, share, generator=None, callbac
     torch.Tensor
         Shape of ``x``.
     """
-    if not 0 <= share < 1:
-        raise ValueError(f"share must be at least 0 and below 1, got {share}")
+    if not 0 <= fraction < 1:
+        raise ValueError(f"fraction must be at least 0 and below 1, got {fraction}")
 
     def step(x, t, s):
-        if share:
-            between = t + share * (s - t)
+        if fraction:
+            between = t + fraction * (s - t)
             x, t = _euler(reverse, diffusion, x, t, between, generator), between
         first = of_shape("the drift", flow(x, _batch(t, x)), x.shape)
         end = x + (s - t) * first

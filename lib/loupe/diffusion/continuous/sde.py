@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 
 from loupe.checks import of_shape
+from loupe.deprecation import renamed
 
 KINDS = ("denoiser", "noise", "score", "velocity")
 """What a model may predict: x_0, the noise, the score, or ``alpha noise - sigma x_0`` (v-prediction)."""
@@ -104,11 +105,11 @@ class Schedule:
     def posterior_coefficients(self, s, t):
         """Those of x_t and x_0 in the mean of :meth:`posterior`, and its variance; shape of the times."""
         scale = self.alpha(t) / self.alpha(s)
-        share = self.sigma(s) / self.sigma(t)
+        ratio = self.sigma(s) / self.sigma(t)
         rest = (
-            1 - (scale * share) ** 2
+            1 - (scale * ratio) ** 2
         )  # no division by alpha_t, which may be 0, or sigma_s, which is 0 at the data
-        return scale * share**2, self.alpha(s) * rest, self.sigma(s) ** 2 * rest
+        return scale * ratio**2, self.alpha(s) * rest, self.sigma(s) ** 2 * rest
 
     def target(self, kind, x0, noise, t):
         """The training target of a model of this kind (one of ``KINDS``), shape of ``x0``."""
@@ -161,16 +162,16 @@ def checked_kind(kind):
 class GaussianSDE(Schedule):
     """A schedule with ``drift`` and ``diffusion``, from ``t_min`` to ``t_max``, whose prior is normal at ``t_max``."""
 
-    centre = 0.0
+    center = 0.0
 
     def prior_sample(self, shape, generator=None, device="cpu", dtype=None):
         """Draw from the normal distribution that approximates the noisy data at ``t_max``."""
         noise = torch.randn(shape, generator=generator, device=device, dtype=dtype)
-        return self.centre + self.prior_std * noise
+        return self.center + self.prior_std * noise
 
     def prior_log_density(self, x):
         """Log-density of the prior in nats, shape (B,) for ``x (B, ...)``."""
-        scaled = ((x - self.centre) / self.prior_std).unsqueeze(-1).flatten(1)
+        scaled = ((x - self.center) / self.prior_std).unsqueeze(-1).flatten(1)
         constant = math.log(self.prior_std * math.sqrt(2 * math.pi))
         return -(scaled.square() / 2 + constant).sum(1)
 
@@ -234,6 +235,7 @@ class _Driftless(GaussianSDE):
         return self.sigma_max
 
 
+@renamed(centre="center")
 @dataclass(frozen=True)
 class VESDE(GeometricSchedule, _Driftless):
     """The variance-exploding SDE: sigma grows geometrically over the times 0 to 1 ([1], eq. 9).
@@ -241,11 +243,11 @@ class VESDE(GeometricSchedule, _Driftless):
     Parameters
     ----------
     sigma_min, sigma_max : float
-    centre : float
+    center : float
         Mean of the prior, usually that of the data: 0 for data in [-1, 1], 0.5 for [0, 1].
     """
 
-    centre: float = 0.0
+    center: float = 0.0
     t_min, t_max = 0.0, 1.0
 
     def sigma(self, t):
@@ -253,6 +255,7 @@ class VESDE(GeometricSchedule, _Driftless):
         return super().sigma(_float(t))
 
 
+@renamed(centre="center")
 @dataclass(frozen=True)
 class EDMSDE(_Driftless):
     """The variance-exploding SDE of EDM, whose time is the noise level: ``sigma(t) = t`` ([2], table 1).
@@ -261,13 +264,13 @@ class EDMSDE(_Driftless):
     ----------
     sigma_min, sigma_max : float
         The earliest and the latest time.
-    centre : float
+    center : float
         Mean of the prior.
     """
 
     sigma_min: float = 0.002
     sigma_max: float = 80.0
-    centre: float = 0.0
+    center: float = 0.0
     __post_init__ = GeometricSchedule.__post_init__
 
     @property

@@ -4,8 +4,9 @@ After Lou, Meng and Ermon, Discrete Diffusion Modeling by Estimating the Ratios 
 later work on masked diffusion.
 """
 
+from loupe.deprecation import renamed_names
 from loupe.diffusion.discrete.bigram import BigramOracle
-from loupe.diffusion.discrete.draws import categorical, exponential_race, sharpened
+from loupe.diffusion.discrete.draws import categorical, exponential_sampling, sharpened
 from loupe.diffusion.discrete.enumeration import Enumeration, divergence, total_variation
 from loupe.diffusion.discrete.graphs import Absorbing, Uniform
 from loupe.diffusion.discrete.likelihood import Bound, likelihood_bound
@@ -39,7 +40,7 @@ __all__ = [
     "concrete_score_loss",
     "d3pm_loss",
     "divergence",
-    "exponential_race",
+    "exponential_sampling",
     "first_hitting",
     "likelihood_bound",
     "load_released_sedd",
@@ -51,3 +52,5 @@ __all__ = [
     "total_variation",
     "training_times",
 ]
+
+__getattr__ = renamed_names(__name__, exponential_race="exponential_sampling")

@@ -47,14 +47,15 @@ class BigramOracle:
         N = graph.tokens
         if initial.shape != (N,) or transitions.shape != (N, N):
             raise ValueError(
-                f"a chain of {N} tokens has laws of shape ({N},) and ({N}, {N}), "
+                f"a chain of {N} tokens has distributions of shape ({N},) and ({N}, {N}), "
                 f"got {tuple(initial.shape)} and {tuple(transitions.shape)}"
             )
         sums = torch.cat([initial.sum().view(1), transitions.sum(1)])
         if not (initial.min() >= 0 and transitions.min() >= 0 and (sums - 1).abs().max() < 1e-6):
             raise ValueError(
-                f"laws must be at least 0 and sum to 1, got sums from {sums.min().item():.6g} to {sums.max().item():.6g}"
-                f" and a least entry of {min(initial.min(), transitions.min()).item():.3g}: normalise each row"
+                "distributions must be at least 0 and sum to 1, "
+                f"got sums from {sums.min().item():.6g} to {sums.max().item():.6g} "
+                f"and a least entry of {min(initial.min(), transitions.min()).item():.3g}: normalize each row"
             )
         # Rounding to float32 may have spoiled the sums: normalize again.
         self.initial, self.transitions = initial / sums[0], transitions / sums[1:, None]
@@ -76,7 +77,7 @@ class BigramOracle:
             some(x[part].long(), noise[part], found[part])
         return found.view(*batch, *found.shape[1:])
 
-    def _told(self, x, noise):
+    def _token_likelihood(self, x, noise):
         """The likelihood ``p(x_i | a)`` of clean tokens a, up to a factor at each position, shape (L, B, N)."""
         N, x = self.graph.tokens, x.T
         if isinstance(self.graph, Absorbing):
@@ -85,26 +86,26 @@ class BigramOracle:
             return here.masked_fill_(masked.unsqueeze(-1), 1)
         return -torch.expm1(-noise) / N + (-noise).exp() * one_hot(x, N)
 
-    def _messages(self, told):
+    def _messages(self, likelihood):
         """Messages to each position from the left and from the right, each (L, B, N)."""
-        A, last = self.transitions.to(told.device), len(told) - 1
-        left, right = torch.empty_like(told), torch.empty_like(told)
-        left[0], right[last] = self.initial.to(told.device), 1
+        A, last = self.transitions.to(likelihood.device), len(likelihood) - 1
+        left, right = torch.empty_like(likelihood), torch.empty_like(likelihood)
+        left[0], right[last] = self.initial.to(likelihood.device), 1
         for i in range(last):
-            torch.mm(_normalised(left[i] * told[i], told[i]), A, out=left[i + 1])
+            torch.mm(_normalized(left[i] * likelihood[i], likelihood[i]), A, out=left[i + 1])
         for i in range(last, 0, -1):
-            torch.mm(_normalised(right[i] * told[i], told[i]), A.T, out=right[i - 1])
+            torch.mm(_normalized(right[i] * likelihood[i], likelihood[i]), A.T, out=right[i - 1])
         return left, right
 
-    def _cavity(self, told):
+    def _cavity(self, likelihood):
         """``p(a | all other tokens)`` over clean tokens a at each position, up to a factor, shape (L, B, N)."""
-        left, right = self._messages(told)
+        left, right = self._messages(likelihood)
         both = left * right
-        lost = both.sum(-1, keepdim=True) == 0
-        return torch.where(lost, left, both) if lost.any() else both
+        impossible = both.sum(-1, keepdim=True) == 0
+        return torch.where(impossible, left, both) if impossible.any() else both
 
     def _absorbing(self, x, noise, found):
-        cavity = self._cavity(self._told(x, noise)).transpose(0, 1)
+        cavity = self._cavity(self._token_likelihood(x, noise)).transpose(0, 1)
         masked = (x == self.graph.mask).unsqueeze(-1)
         here = x.unsqueeze(-1).masked_fill(masked, 0)
         scale = log_expm1(noise).unsqueeze(-1)
@@ -115,7 +116,7 @@ class BigramOracle:
         found.masked_fill_(own == -torch.inf, 0)
 
     def _uniform(self, x, noise, found):
-        cavity = self._cavity(self._told(x, noise)).transpose(0, 1)
+        cavity = self._cavity(self._token_likelihood(x, noise)).transpose(0, 1)
         kept, fresh = (-noise).exp().unsqueeze(-1), -torch.expm1(-noise).unsqueeze(-1) / self.graph.tokens
         logs = (kept * cavity + fresh * cavity.sum(-1, keepdim=True)).log()  # sum_a g(a) p(y | a)
         torch.sub(logs, logs.gather(-1, x.unsqueeze(-1)), out=found)
@@ -126,10 +127,10 @@ class BigramOracle:
         """Clean sequences of the chain, shape (B, L), int64."""
         x = torch.empty(shape, dtype=torch.int64)
         draws = torch.rand(shape, generator=generator, dtype=torch.float64)
-        law = self.initial.expand(shape[0], -1)
+        p = self.initial.expand(shape[0], -1)
         for i in range(shape[1]):
-            x[:, i] = categorical(law, draws[:, i].contiguous())
-            law = self.transitions[x[:, i]]
+            x[:, i] = categorical(p, draws[:, i].contiguous())
+            p = self.transitions[x[:, i]]
         return x
 
     def nats(self, x):
@@ -155,20 +156,20 @@ class BigramOracle:
 
     def entropy(self, length):
         """The mean of :meth:`nats` over sequences of a length, exact."""
-        law, rows = self.initial, self._row_entropies()
-        total = torch.special.entr(law).sum()
+        p, rows = self.initial, self._row_entropies()
+        total = torch.special.entr(p).sum()
         for _ in range(length - 1):
-            total, law = total + (law * rows).sum(), law @ self.transitions
+            total, p = total + (p * rows).sum(), p @ self.transitions
         return total
 
     def _row_entropies(self):
         return torch.special.entr(self.transitions).sum(1)
 
 
-def _normalised(message, told):
+def _normalized(message, likelihood):
     """Messages normalized to sum 1; where one is all zero, the token's own likelihood replaces it."""
     total = message.sum(-1, keepdim=True)
     if (total == 0).any():
-        message = torch.where(total > 0, message, told)
+        message = torch.where(total > 0, message, likelihood)
         total = message.sum(-1, keepdim=True)
     return message / total

@@ -35,7 +35,7 @@ def categorical(weights, uniform):
     return torch.searchsorted(up_to, goal, right=True).squeeze(-1)
 
 
-def exponential_race(weights, generator=None, dtype=torch.float64):
+def exponential_sampling(weights, generator=None, dtype=torch.float64):
     """Exponential sampling: for each row, the state whose clock of rate ``weight`` rings first, computed in ``dtype``.
 
     In float64 the distribution is that of :func:`categorical`. In lower precision random numbers are never very close

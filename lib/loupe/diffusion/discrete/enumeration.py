@@ -16,12 +16,14 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from loupe.deprecation import renamed
 from loupe.diffusion.discrete.samplers import LAST_TIME
 
 MOST = 2**14
 """Largest number of sequences: transition tables have its square."""
 
 
+@renamed(law="distribution", sampler_law="sampler_distribution")
 class Enumeration:
     """All sequences of a length, a distribution of the clean ones, and its corruption by a graph.
 
@@ -30,7 +32,7 @@ class Enumeration:
 
     Parameters
     ----------
-    law : torch.Tensor, shape (N,) * d
+    distribution : torch.Tensor, shape (N,) * d
         Distribution of the clean sequences.
     graph : Absorbing or Uniform
 
@@ -40,21 +42,23 @@ class Enumeration:
         If the distribution is invalid, does not match the graph, or there are too many sequences.
     """
 
-    def __init__(self, law, graph):
-        law = torch.as_tensor(law).double()
-        if law.dim() < 1 or set(law.shape) != {graph.tokens}:
+    def __init__(self, distribution, graph):
+        distribution = torch.as_tensor(distribution).double()
+        if distribution.dim() < 1 or set(distribution.shape) != {graph.tokens}:
             raise ValueError(
-                f"the law of {graph} needs {graph.tokens} entries on each axis, got {tuple(law.shape)}"
+                f"the distribution of {graph} needs {graph.tokens} entries on each axis, got {tuple(distribution.shape)}"
             )
-        if not (law.min() >= 0 and abs(law.sum().item() - 1) < 1e-6):
+        if not (distribution.min() >= 0 and abs(distribution.sum().item() - 1) < 1e-6):
             raise ValueError(
-                f"a law must be at least 0 and sum to 1, got {law.min().item():g} and {law.sum().item():g}"
+                "a distribution must be at least 0 and sum to 1, "
+                f"got {distribution.min().item():g} and {distribution.sum().item():g}"
             )
-        if graph.states ** law.dim() > MOST:
+        if graph.states ** distribution.dim() > MOST:
             raise ValueError(
-                f"{graph.states}**{law.dim()} sequences are too many to list: at most {MOST}, take fewer tokens"
+                f"{graph.states}**{distribution.dim()} sequences are too many to list: at most {MOST}, take fewer tokens"
             )
-        self.law, self.graph, self.length = law / law.sum(), graph, law.dim()
+        self.distribution = distribution / distribution.sum()
+        self.graph, self.length = graph, distribution.dim()
 
     @cached_property
     def sequences(self):
@@ -77,10 +81,10 @@ class Enumeration:
 
     def marginal(self, total_noise):
         """``p_t`` of all corrupted sequences, shape (states**d,)."""
-        kernel, law = self.kernel(total_noise), self.law
+        kernel, p = self.kernel(total_noise), self.distribution
         for _ in range(self.length):
-            law = torch.tensordot(law, kernel, dims=([0], [0]))  # appends the first axis, corrupted
-        return law.flatten()
+            p = torch.tensordot(p, kernel, dims=([0], [0]))  # appends the first axis, corrupted
+        return p.flatten()
 
     def conditional(self, total_noise):
         """``p(x_t | x0)``, shape (N**d, states**d)."""
@@ -178,9 +182,9 @@ class Enumeration:
         p, x, weights = self.marginal(total_noise), self.sequences, self._weights()
         place = self.graph.states ** torch.arange(self.length - 1, -1, -1)
         there = torch.arange(self.graph.states) - x.unsqueeze(-1)
-        neighbour = torch.arange(len(x))[:, None, None] + there * place[:, None]
-        i = torch.arange(self.length)[:, None].expand(neighbour.shape)
-        back = table[neighbour, i, x.unsqueeze(-1).expand(neighbour.shape)]
+        neighbor = torch.arange(len(x))[:, None, None] + there * place[:, None]
+        i = torch.arange(self.length)[:, None].expand(neighbor.shape)
+        back = table[neighbor, i, x.unsqueeze(-1).expand(neighbor.shape)]
         back_weights = weights.T[x]  # Q(y, x) for y on the last axis
         used = back_weights > 0
         ahead = (weights[x] * table.exp().masked_fill(weights[x] == 0, 0)).sum((1, 2))
@@ -189,7 +193,7 @@ class Enumeration:
 
     def denoising_objective(self, table, total_noise):
         """The mean of :meth:`denoising_rate` over the distribution ([1], theorem 3.4), a scalar."""
-        return (self.law.flatten() * self.denoising_rate(table, total_noise)).sum()
+        return (self.distribution.flatten() * self.denoising_rate(table, total_noise)).sum()
 
     def _weights(self):
         """``Q(x, y)``, rows x, columns y, 0 on the diagonal, shape (states, states)."""
@@ -211,7 +215,7 @@ class Enumeration:
         """A sampler's step from time start to end, tokens independent; each row is a starting sequence."""
         (total, rate), later = noise(start), noise(end)[0]
         length = total - later if method == "tweedie" else rate * (start - end)
-        return self._factorised(
+        return self._factorized(
             self.graph.probabilities(self.table(score, total), self.sequences, length, method)
         )
 
@@ -221,32 +225,32 @@ class Enumeration:
         gaps = divergence(self.true_step(total, later), self.step(score, noise, start, end, method))
         return (self.marginal(total) * gaps).sum()
 
-    def sampler_law(self, score, noise, steps, method="tweedie", given=None):
+    def sampler_distribution(self, score, noise, steps, method="tweedie", given=None):
         """The distribution of :func:`~loupe.diffusion.discrete.sample` with these arguments, shape (N,) * d."""
         graph, times = self.graph, np.linspace(1, LAST_TIME, steps + 1)
         one = torch.full((graph.states,), 1 / graph.states, dtype=torch.float64)
         if graph.states > graph.tokens:
             one = torch.eye(graph.states, dtype=torch.float64)[graph.mask]
-        law = self._restored(reduce(torch.kron, [one] * self.length), given)
+        p = self._restored(reduce(torch.kron, [one] * self.length), given)
         for start, end in pairwise(times):
-            law = self._restored(law @ self.step(score, noise, float(start), float(end), method), given)
+            p = self._restored(p @ self.step(score, noise, float(start), float(end), method), given)
         total = noise(LAST_TIME)[0]
         last = graph.denoise_probabilities(self.table(score, total), self.sequences, total)
-        law = self._restored(law @ self._factorised(last), given).view((graph.states,) * self.length)
-        return law[(slice(graph.tokens),) * self.length]
+        p = self._restored(p @ self._factorized(last), given).view((graph.states,) * self.length)
+        return p[(slice(graph.tokens),) * self.length]
 
-    def _factorised(self, probabilities):
+    def _factorized(self, probabilities):
         return _product(probabilities / probabilities.sum(-1, keepdim=True))
 
-    def _restored(self, law, given):
+    def _restored(self, p, given):
         if given is None:
-            return law
-        law = law.view((self.graph.states,) * self.length)
+            return p
+        p = p.view((self.graph.states,) * self.length)
         for i, token in zip(*(torch.as_tensor(each).tolist() for each in given), strict=True):
-            whole = law.sum(i)
-            law = torch.zeros_like(law)
-            law.select(i, token).copy_(whole)
-        return law.flatten()
+            whole = p.sum(i)
+            p = torch.zeros_like(p)
+            p.select(i, token).copy_(whole)
+        return p.flatten()
 
 
 def divergence(p, q):
@@ -272,10 +276,10 @@ def _all_sequences(states, length):
 
 def _product(each):
     """Distributions of sequences, shape (n, states**d), from those of independent tokens ``(n, d, states)``."""
-    law = each[:, 0]
+    p = each[:, 0]
     for i in range(1, each.shape[1]):
-        law = (law.unsqueeze(2) * each[:, i].unsqueeze(1)).flatten(1)
-    return law
+        p = (p.unsqueeze(2) * each[:, i].unsqueeze(1)).flatten(1)
+    return p
 
 
 def _score_entropy(log_score, ratios, weights):

@@ -157,9 +157,9 @@ class Absorbing(Graph):
 
     def transition(self, x, total_noise):
         self.check_tokens(x, self.states, "x")
-        lost = one_hot(torch.full_like(x, self.mask), self.states).double()
+        masked = one_hot(torch.full_like(x, self.mask), self.states).double()
         kept = (-noise_like(total_noise, x)).exp().unsqueeze(-1)
-        return kept * one_hot(x, self.states) + (1 - kept) * lost
+        return kept * one_hot(x, self.states) + (1 - kept) * masked
 
     def corrupt(self, x0, total_noise, generator=None):
         """Tokens ``x0 (..., L)`` after ``total_noise (...)``: each is masked with probability ``1 - exp(-total_noise)``."""

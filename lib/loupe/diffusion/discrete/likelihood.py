@@ -84,8 +84,8 @@ def likelihood_bound(score, x0, graph, noise, *, times=1000, batch=64, generator
         raise ValueError("a bound needs sequences, got none")
     batch_shape, x0 = x0.shape[:-1], x0.reshape(-1, x0.shape[-1])
     count, length = x0.shape
-    shares = torch.rand(count, times, generator=generator, device=x0.device, dtype=torch.float64)
-    t = START + (1 - START) * (shares + torch.arange(times, device=x0.device)) / times
+    draws = torch.rand(count, times, generator=generator, device=x0.device, dtype=torch.float64)
+    t = START + (1 - START) * (draws + torch.arange(times, device=x0.device)) / times
     last = torch.full((count, -(-times // ENDS)), START, dtype=torch.float64, device=x0.device)
 
     def path(clean, t):

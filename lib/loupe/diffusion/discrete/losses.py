@@ -16,6 +16,7 @@ import torch
 from torch.nn.functional import cross_entropy, one_hot, pad
 
 from loupe.checks import of_shape, whole
+from loupe.deprecation import renamed
 from loupe.diffusion.discrete.models import log_expm1
 
 
@@ -51,8 +52,8 @@ def concrete_score_loss(score, x0, graph, noise, times, generator=None):
     here = one_hot(x, graph.states).bool()
     away = graph.rate_to(x).masked_fill(here, 0)
     # p(y | x0) / p(x | x0), from the columns of both chains
-    law = graph.transition(x0, total)
-    ratio = (law / law.gather(-1, x.unsqueeze(-1))).masked_fill(away == 0, 0)
+    p = graph.transition(x0, total)
+    ratio = (p / p.gather(-1, x.unsqueeze(-1))).masked_fill(away == 0, 0)
     gap = graph.check_score(score(x, total), x).double().exp().masked_fill(away == 0, 0) - ratio
     return rate_weighted(0.5 * (away * gap.square()).sum(-1), rate)
 
@@ -73,7 +74,7 @@ def masked_cross_entropy(score, x0, graph, noise, times, generator=None):
 def d3pm_loss(network, x0, graph, steps, times, generator=None, *, auxiliary=0.0):
     """``steps`` times one term of the bound of D3PM with masks ([3], eq. 1), at a random step of each sequence.
 
-    After step k of T a share ``t = k / T`` of the tokens is masked. The network predicts each masked token over all N +
+    After step k of T a fraction ``t = k / T`` of the tokens is masked. The network predicts each masked token over all N +
     1 states; probability on the mask state is wasted, since clean tokens are never masks.
 
     Parameters
@@ -110,10 +111,10 @@ def d3pm_loss(network, x0, graph, steps, times, generator=None, *, auxiliary=0.0
     logits = of_shape("the logits", network(x, total), (*x.shape, graph.states))
     logs = logits.double().log_softmax(-1)
     right, m = logs.gather(-1, x0.unsqueeze(-1)).squeeze(-1), logs[..., graph.mask].exp()
-    share = 1 / (steps * t)  # masked at t but not at s
+    fraction = 1 / (steps * t)  # masked at t but not at s
     spent = torch.log1p((1 - t) * m / t)
     stays = torch.log1p((1 - s) * m / torch.where(s > 0, s, 1))
-    nats = share * (spent - right) + torch.where(s > 0, (1 - share) * (spent - stays), 0)
+    nats = fraction * (spent - right) + torch.where(s > 0, (1 - fraction) * (spent - stays), 0)
     return (steps * nats - auxiliary * right).masked_fill(x != graph.mask, 0).sum(-1)
 
 
@@ -133,11 +134,12 @@ def autoregressive_nats(network, x0, start):
     return cross_entropy(logits.movedim(-1, 1), x0, reduction="none")
 
 
-def any_order_nats(score, x0, graph, asked, hidden=None, *, generator=None):
-    """One draw of the any-order bound: nats of tokens at ``asked``, given those that are neither asked nor hidden.
+@renamed(asked="requested", hidden="masked")
+def any_order_nats(score, x0, graph, requested, masked=None, *, generator=None):
+    """One draw of the any-order bound: nats of the requested tokens, given those that are neither requested nor masked.
 
     The absorbing bound is the mean, over all orders, of the loss of a model that generates the tokens in that order.
-    Here k of the n asked tokens are masked, k uniform from 1 to n, and their cross-entropy is multiplied by n / k.
+    Here k of the n requested tokens are masked too, k uniform from 1 to n, and their cross-entropy is multiplied by n / k.
     Nothing depends on time.
 
     Parameters
@@ -146,7 +148,7 @@ def any_order_nats(score, x0, graph, asked, hidden=None, *, generator=None):
         Its scores at masks must be normalized.
     x0 : torch.Tensor of int64, shape (B, L)
     graph : Absorbing
-    asked, hidden : torch.Tensor of bool, shape (L,)
+    requested, masked : torch.Tensor of bool, shape (L,)
         Positions to predict, and positions that are always masked and not scored (none by default).
     generator : torch.Generator, optional
 
@@ -157,22 +159,22 @@ def any_order_nats(score, x0, graph, asked, hidden=None, *, generator=None):
     Raises
     ------
     ValueError
-        If no position is asked, or one is both asked and hidden.
+        If no position is requested, or one is both requested and masked.
     """
     options = {"generator": generator, "device": x0.device}
-    n = int(asked.sum())
-    if n == 0 or (hidden is not None and (asked & hidden).any()):
-        raise ValueError(f"some positions must be asked and none of them hidden, got {n} asked")
+    n = int(requested.sum())
+    if n == 0 or (masked is not None and (requested & masked).any()):
+        raise ValueError(f"some positions must be requested and none of them masked, got {n} requested")
     k = torch.randint(1, n + 1, x0.shape[:-1], **options)
     order = torch.rand(*x0.shape[:-1], n, **options).argsort(-1)
-    masked = asked.expand(x0.shape).clone()
-    masked[..., asked] = order < k.unsqueeze(-1)
-    gone = masked if hidden is None else masked | hidden
-    share = gone.double().mean(-1).clamp_max(1 - 1e-3)
-    found = graph.check_score(score(torch.where(gone, graph.mask, x0), -torch.log1p(-share)), x0)
+    scored = requested.expand(x0.shape).clone()
+    scored[..., requested] = order < k.unsqueeze(-1)
+    gone = scored if masked is None else scored | masked
+    fraction = gone.double().mean(-1).clamp_max(1 - 1e-3)
+    found = graph.check_score(score(torch.where(gone, graph.mask, x0), -torch.log1p(-fraction)), x0)
     logs = found[..., : graph.tokens].log_softmax(-1)
     right = logs.gather(-1, x0.unsqueeze(-1)).squeeze(-1)
-    return -right.masked_fill(~masked, 0).sum(-1) * n / k
+    return -right.masked_fill(~scored, 0).sum(-1) * n / k
 
 
 def rate_weighted(nats, rate):

@@ -74,7 +74,7 @@ def load_released_sedd(path, *, head=HEAD):
                 heads=width // head,
                 blocks=blocks,
                 condition=condition,
-                rate=0.1,
+                dropout=0.1,
                 length=LENGTH,
             )
         network.load_state_dict(weights, assign=True)

@@ -17,7 +17,8 @@ import torch
 from torch.nn.functional import pad
 
 from loupe.checks import of_shape, whole
-from loupe.diffusion.discrete.draws import categorical, exponential_race, sharpened, sharpness
+from loupe.deprecation import renamed
+from loupe.diffusion.discrete.draws import categorical, exponential_sampling, sharpened, sharpness
 from loupe.diffusion.discrete.graphs import METHODS, Absorbing
 from loupe.diffusion.discrete.models import scaled_score
 from loupe.diffusion.discrete.prompts import restorer
@@ -42,6 +43,7 @@ class Samples:
     evaluations: torch.Tensor
 
 
+@renamed(watch="callback", race="exponential_dtype")
 def sample(
     score,
     graph,
@@ -53,9 +55,9 @@ def sample(
     given=None,
     generator=None,
     device="cpu",
-    race=None,
+    exponential_dtype=None,
     cached=False,
-    watch=None,
+    callback=None,
     temperature=1.0,
     top_p=1.0,
     order="random",
@@ -82,14 +84,14 @@ def sample(
         with tokens (L,) or (B, L) that are read where positions are True.
     generator : torch.Generator, optional
     device : str or torch.device
-    race : torch.dtype, optional
+    exponential_dtype : torch.dtype, optional
         Use exponential sampling over all states in this dtype, as published code does; exact draws by default.
     cached : bool
         Evaluate the network on a sequence only if one of its tokens has changed and masks are left [3]; the samples are
         the same. The score must have the attribute ``needs_noise = False``; a function that wraps a denoiser may set
         it.
-    watch : callable, optional
-        A callback, ``watch(k, x)``, called with the tokens after k steps; the first call gets the noise, the last the
+    callback : callable, optional
+        ``callback(k, x)`` is called with the tokens after k steps; the first call gets the noise, the last the
         text.
     temperature, top_p : float or torch.Tensor, shape (B,)
         How the probabilities of clean tokens are :func:`~loupe.diffusion.discrete.sharpened`. They do not affect when a
@@ -109,7 +111,7 @@ def sample(
     ------
     ValueError
         If the method is unknown, there are no steps, given tokens are invalid, a temperature or ``top_p`` is out of
-        range, or the graph or ``race`` does not allow the order.
+        range, or the graph or exponential sampling does not allow the order.
     RuntimeError
         If scores are not finite; the message names the step and its time.
     """
@@ -117,23 +119,26 @@ def sample(
     if method not in METHODS:
         raise ValueError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     masks = isinstance(graph, Absorbing)
-    if _by_confidence(order) and not (masks and race is None):
+    if _by_confidence(order) and not (masks and exponential_dtype is None):
         raise ValueError(
-            f"only masks have an order, and none in a race: order='confidence' with {graph}, race={race}"
+            "only masks have an order, and exponential sampling has none: order='confidence' with "
+            f"{graph}, exponential_dtype={exponential_dtype}"
         )
     shape, sharp = tuple(shape), sharpness(temperature, top_p, tuple(shape[:-1]), device)
-    if sharp and race is not None:
-        raise ValueError("a race is run as published, at temperature 1 and top_p 1: leave one of them out")
+    if sharp and exponential_dtype is not None:
+        raise ValueError(
+            "exponential sampling works as published, at temperature 1 and top_p 1: leave exponential_dtype out"
+        )
     restore, padding = restorer(given, padding, graph, shape, device)
-    ask = (_Cached if cached else _Asked)(score, graph, padding)
-    watch, batch, shape = _unflattened(watch, shape), shape[:-1], (math.prod(shape[:-1]), shape[-1])
+    counted = (_Cached if cached else _Counted)(score, graph, padding)
+    callback, batch, shape = _unflattened(callback, shape), shape[:-1], (math.prod(shape[:-1]), shape[-1])
     times = torch.linspace(1, LAST_TIME, steps + 1, dtype=torch.float64)
     totals, rates = (each.to(device) for each in noise(times))
     x = restore(graph.limit(shape, generator, device))
-    watch(0, x)
+    callback(0, x)
     for k in range(steps + 1):
         total = totals[k].expand(shape[0])
-        log_score, choice = graph.check_score(ask(x, total), x), {}
+        log_score, choice = graph.check_score(counted(x, total), x), {}
         if sharp and masks:
             choice |= {"temperature": sharp[0], "top_p": sharp[1]}
         elif sharp:
@@ -142,22 +147,22 @@ def sample(
             choice["confidence"] = _confidence(graph, log_score)
         try:
             if k == steps:
-                x = _last_step(graph, log_score, x, total, generator, race, choice)
+                x = _last_step(graph, log_score, x, total, generator, exponential_dtype, choice)
             else:
                 step = (
                     totals[k] - totals[k + 1] if method == "tweedie" else rates[k] * (times[k] - times[k + 1])
                 )
-                x = _step(graph, log_score, x, step, method, generator, race, choice)
+                x = _step(graph, log_score, x, step, method, generator, exponential_dtype, choice)
         except ArithmeticError as error:
             raise RuntimeError(f"{error}, at step {k} and time {times[k].item():.3g}") from None
         x = restore(x)
-        watch(k + 1, x)
-    return Samples(x.view(*batch, shape[-1]), ask.evaluations.view(batch))
+        callback(k + 1, x)
+    return Samples(x.view(*batch, shape[-1]), counted.evaluations.view(batch))
 
 
-def _unflattened(watch, shape):
+def _unflattened(callback, shape):
     """The callback, called with the requested shape."""
-    return lambda k, x: watch and watch(k, x.view(shape))
+    return lambda k, x: callback and callback(k, x.view(shape))
 
 
 def _by_confidence(order):
@@ -172,33 +177,36 @@ def _confidence(graph, log_score):
     return tokens.amax(-1) - tokens.logsumexp(-1)
 
 
-def _step(graph, log_score, x, step, method, generator, race, choice):
-    if race is None:
+def _step(graph, log_score, x, step, method, generator, exponential_dtype, choice):
+    if exponential_dtype is None:
         return graph.advance(log_score, x, step, method=method, generator=generator, **choice)
-    return exponential_race(graph.probabilities(log_score, x, step, method), generator, race)
+    return exponential_sampling(graph.probabilities(log_score, x, step, method), generator, exponential_dtype)
 
 
-def _last_step(graph, log_score, x, total, generator, race, choice):
-    if race is None:
+def _last_step(graph, log_score, x, total, generator, exponential_dtype, choice):
+    if exponential_dtype is None:
         return graph.denoise(log_score, x, total, generator, **choice)
-    return exponential_race(graph.denoise_probabilities(log_score, x, total), generator, race)
+    return exponential_sampling(
+        graph.denoise_probabilities(log_score, x, total), generator, exponential_dtype
+    )
 
 
+@renamed(watch="callback")
 def first_hitting(
-    score, graph, shape, *, given=None, generator=None, device="cpu", watch=None, temperature=1.0, top_p=1.0,
+    score, graph, shape, *, given=None, generator=None, device="cpu", callback=None, temperature=1.0, top_p=1.0,
     order="random", padding=None,
 ):  # fmt: skip
     """Samples of the absorbing chain without discretization error [2]: masks are replaced one at a time.
 
-    With k masks left when the masked share is m, the next mask is replaced when the share is ``m u**(1/k)``, with u
+    With k masks left when the masked fraction is m, the next mask is replaced when it is ``m u**(1/k)``, with u
     uniform; the mask is chosen uniformly. The distribution is the limit of :func:`sample` with infinitely many steps.
 
     Parameters
     ----------
     score : callable
     graph : Absorbing
-    shape, given, generator, device, watch, temperature, top_p, padding
-        As for :func:`sample`; ``watch(k, x)`` gets the tokens after k masks are replaced.
+    shape, given, generator, device, callback, temperature, top_p, padding
+        As for :func:`sample`; ``callback(k, x)`` gets the tokens after k masks are replaced.
     order : str
         ``"random"``, or ``"confidence"``: the next mask is the one whose most probable token has the highest
         probability at temperature 1. This changes the distribution.
@@ -220,16 +228,19 @@ def first_hitting(
     confident, shape = _by_confidence(order), tuple(shape)
     sharp = sharpness(temperature, top_p, shape[:-1], device)
     restore, padding = restorer(given, padding, graph, shape, device)
-    watch, batch, shape = _unflattened(watch, shape), shape[:-1], (math.prod(shape[:-1]), shape[-1])
+    callback, batch, shape = _unflattened(callback, shape), shape[:-1], (math.prod(shape[:-1]), shape[-1])
     x = restore(graph.limit(shape, generator, device))
     options = {"generator": generator, "device": device, "dtype": torch.float64}
-    share, ask = torch.ones(shape[0], dtype=torch.float64, device=device), _Asked(score, graph, padding)
-    watch(0, x)
+    fraction, counted = (
+        torch.ones(shape[0], dtype=torch.float64, device=device),
+        _Counted(score, graph, padding),
+    )
+    callback(0, x)
     for k in range(max((x == graph.mask).sum(-1).tolist(), default=0)):
         masked = x == graph.mask
         left = masked.sum(-1)
-        share = share * torch.rand(shape[0], **options) ** (1 / left.clamp_min(1))
-        log_score = graph.check_score(ask(x, -torch.log1p(-share.clamp_max(1 - 1e-9)), left > 0), x)
+        fraction = fraction * torch.rand(shape[0], **options) ** (1 / left.clamp_min(1))
+        log_score = graph.check_score(counted(x, -torch.log1p(-fraction.clamp_max(1 - 1e-9)), left > 0), x)
         if confident:
             where = _confidence(graph, log_score).masked_fill(~masked, -torch.inf).argmax(-1)
         else:
@@ -244,8 +255,8 @@ def first_hitting(
         x = torch.where(
             masked & (torch.arange(shape[1], device=device) == where.unsqueeze(-1)), drawn.unsqueeze(-1), x
         )
-        watch(k + 1, x)
-    return Samples(x.view(*batch, shape[-1]), (torch.zeros_like(x[:, 0]) + ask.evaluations).view(batch))
+        callback(k + 1, x)
+    return Samples(x.view(*batch, shape[-1]), (torch.zeros_like(x[:, 0]) + counted.evaluations).view(batch))
 
 
 def sample_autoregressive(
@@ -291,21 +302,21 @@ def sample_autoregressive(
             )
         given = given.to(device).long()
         x = given.reshape(-1, given.shape[-1]).expand(shape[0], -1)
-    asked, kept = 0, {"cache": {}} if cached else {}
+    drawn, kept = 0, {"cache": {}} if cached else {}
     with torch.no_grad():
         while x.shape[1] < shape[1]:
-            latest = x[:, -1:] if cached and asked else pad(x, (1, 0), value=start)
+            latest = x[:, -1:] if cached and drawn else pad(x, (1, 0), value=start)
             logits = network(latest, **kept)
             of_shape("the logits", logits, (*latest.shape, max(start, logits.shape[-1])))
             logits = logits[:, -1, :start]
             uniform = torch.rand(shape[0], generator=generator, device=device, dtype=torch.float64)
-            law = sharpened(logits.double(), *sharp).exp() if sharp else logits.double().softmax(-1)
-            x = torch.cat([x, categorical(law, uniform).unsqueeze(-1)], dim=1)
-            asked += 1
-    return Samples(x.view(*batch, shape[1]), torch.full(batch, asked, device=device))
+            probabilities = sharpened(logits.double(), *sharp).exp() if sharp else logits.double().softmax(-1)
+            x = torch.cat([x, categorical(probabilities, uniform).unsqueeze(-1)], dim=1)
+            drawn += 1
+    return Samples(x.view(*batch, shape[1]), torch.full(batch, drawn, device=device))
 
 
-class _Asked:
+class _Counted:
     """A score that counts its evaluations of each sequence."""
 
     def __init__(self, score, graph, padding):
@@ -318,13 +329,13 @@ class _Asked:
             return self.score(x, total_noise, **self.padding)
 
 
-class _Cached(_Asked):
+class _Cached(_Counted):
     """The same for a score whose dependence on noise is a known factor: only changed sequences are evaluated."""
 
     def __init__(self, score, graph, padding):
         if getattr(score, "needs_noise", True) or not isinstance(graph, Absorbing):
             raise ValueError(
-                "cached samples need a Denoiser whose network is not told the noise (condition=0), or a score around "
+                "cached samples need a Denoiser whose network does not take the noise (condition=0), or a score around "
                 "one that has the attribute needs_noise = False"
             )
         super().__init__(score, graph, padding)

@@ -3,6 +3,7 @@
 After Lou and Ermon, Reflected Diffusion Models, 2023, with the same diffusion without walls for comparison.
 """
 
+from loupe.deprecation import renamed_names
 from loupe.diffusion.reflected.flow import Flow, LogLikelihood, bump, flow, log_likelihood
 from loupe.diffusion.reflected.kernel import (
     fold,
@@ -22,11 +23,11 @@ from loupe.diffusion.reflected.scores import (
     conditional,
     thresholded,
 )
-from loupe.diffusion.reflected.sde import ExplodingSDE, ReflectedSDE
+from loupe.diffusion.reflected.sde import VESDE, ReflectedSDE
 from loupe.diffusion.reflected.simplex import from_simplex, simplex_log_det, to_simplex
 
 __all__ = [
-    "ExplodingSDE",
+    "VESDE",
     "Flow",
     "KernelMixture",
     "LogLikelihood",
@@ -57,3 +58,5 @@ __all__ = [
     "to_simplex",
     "unfolded",
 ]
+
+__getattr__ = renamed_names(__name__, ExplodingSDE="VESDE")

@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 
 from loupe.checks import of_shape
+from loupe.deprecation import renamed
 from loupe.diffusion.continuous import flow as continuous
 from loupe.diffusion.continuous.flow import FIXED, METHODS, STAGES, Flow, LogLikelihood, solve_flow
 from loupe.diffusion.reflected.kernel import per_row
@@ -64,7 +65,7 @@ def flow(
     ----------
     score : callable
         ``(x, sigma)`` to scores.
-    sde : ReflectedSDE or ExplodingSDE
+    sde : ReflectedSDE or VESDE
     x : torch.Tensor, shape (B, ...)
         Starting points; ``sde.limit`` draws them for time 1.
     start, end : float
@@ -103,12 +104,13 @@ def flow(
     return Flow(path[-1] if times is None else path, found.evaluations)
 
 
+@renamed(probes="noise_vectors")
 def log_likelihood(
     score,
     sde,
     x0,
     *,
-    probes=None,
+    noise_vectors=None,
     mollifier=None,
     method="dopri5",
     rtol=1e-5,
@@ -129,9 +131,9 @@ def log_likelihood(
     ----------
     score : callable
         ``(x, sigma)`` to scores, differentiable in ``x``.
-    sde : ReflectedSDE or ExplodingSDE
+    sde : ReflectedSDE or VESDE
     x0 : torch.Tensor, shape (B, ...)
-    probes : int, optional
+    noise_vectors : int, optional
         Number of random noise vectors (signs) for Hutchinson's unbiased estimate of the divergence [2], fixed along
         each path. By default the divergence is exact, at the cost of one derivative for each dimension.
     mollifier, method, rtol, atol, steps
@@ -157,7 +159,7 @@ def log_likelihood(
         lambda end: sde.limit_log_density(sde.folded(end)),
         x0,
         (0.0, 1.0),
-        probes=probes,
+        noise_vectors=noise_vectors,
         generator=generator,
         method=method,
         rtol=rtol,

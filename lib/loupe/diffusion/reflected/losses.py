@@ -40,7 +40,7 @@ def denoising_loss(score, x0, sde, t=None, generator=None, *, weighting="varianc
         ``(x, sigma)`` to scores of the shape of ``x``.
     x0 : torch.Tensor, shape (B, ...)
         Clean points; in [0, 1] for a reflected process.
-    sde : ReflectedSDE or ExplodingSDE
+    sde : ReflectedSDE or VESDE
     t : torch.Tensor, shape (B,), optional
         Times in [0, 1]; stratified over the batch by default.
     generator : torch.Generator, optional
@@ -110,15 +110,15 @@ def likelihood_bound(score, x0, sde, *, times=20, levels=256, batch=256, generat
     most = 1 / (CLOSEST * (levels - 1))
     if sde.sigma_min > most:
         raise ValueError(
-            f"sigma_min = {sde.sigma_min:g} mixes neighbours among {levels} grey levels, so that the loss bounds "
-            f"nothing: take at most {most:.2g}, or dequantise and use log_likelihood"
+            f"sigma_min = {sde.sigma_min:g} mixes neighbors among {levels} gray levels, so that the loss bounds "
+            f"nothing: take at most {most:.2g}, or dequantize and use log_likelihood"
         )
     if sde.sigma_max < ENOUGH:
         raise ValueError(
             f"sigma_max must be at least {ENOUGH:g} for nothing of the data to be left, got {sde.sigma_max:g}"
         )
-    shares = torch.rand(len(x0), times, generator=generator, device=x0.device, dtype=torch.float64)
-    t = ((shares + torch.arange(times, device=x0.device)) / times).flatten()
+    draws = torch.rand(len(x0), times, generator=generator, device=x0.device, dtype=torch.float64)
+    t = ((draws + torch.arange(times, device=x0.device)) / times).flatten()
     rows = torch.arange(len(x0), device=x0.device).repeat_interleave(times)
     parts = []
     with torch.no_grad():

@@ -10,6 +10,7 @@ import math
 import torch
 
 from loupe.checks import of_shape, whole
+from loupe.deprecation import renamed
 from loupe.diffusion.reflected.kernel import fold
 from loupe.diffusion.reflected.sde import ReflectedSDE, checked_data
 
@@ -25,6 +26,7 @@ def reverse_times(steps, device="cpu"):
     return torch.linspace(1, 0, steps + 1, dtype=torch.float64, device=device)
 
 
+@renamed(watch="callback")
 @torch.no_grad()
 def sample(
     score,
@@ -40,7 +42,7 @@ def sample(
     generator=None,
     device="cpu",
     dtype=torch.float32,
-    watch=None,
+    callback=None,
 ):
     r"""Follow the reverse process from noise to data by Euler-Maruyama steps ([1]).
 
@@ -52,7 +54,7 @@ def sample(
     ----------
     score : callable
         ``(x, sigma)`` to scores; see :mod:`loupe.diffusion.reflected.scores` for guidance and thresholds.
-    sde : ReflectedSDE or ExplodingSDE
+    sde : ReflectedSDE or VESDE
         The latter runs without walls.
     shape : tuple of int
         Of the samples, (B, ...).
@@ -73,8 +75,8 @@ def sample(
         On the device.
     device : str or torch.device
     dtype : torch.dtype
-    watch : callable, optional
-        A callback, ``watch(k, x)``, called with the points after k steps; the first call gets the noise.
+    callback : callable, optional
+        ``callback(k, x)`` is called with the points after k steps; the first call gets the noise.
 
     Returns
     -------
@@ -104,10 +106,10 @@ def sample(
     bounded = WALLS[walls] if isinstance(sde, ReflectedSDE) else sde.folded
     options = {"generator": generator, "device": device, "dtype": dtype}
     x = sde.limit(shape, **options) if start is None else start.to(device, dtype)
-    watch = watch or _look_away
-    watch(0, x)
+    callback = callback or _look_away
+    callback(0, x)
 
-    def asked(x, t, k):
+    def checked_score(x, t, k):
         sigma = sde.sigma(t).to(device, dtype).expand(len(x))
         found = of_shape("the score", score(x, sigma), x.shape)
         if not found.isfinite().all():
@@ -122,12 +124,12 @@ def sample(
         times = times[:-1]
     for k, (t, variance) in enumerate(zip(times, added.tolist(), strict=True)):
         noise = torch.randn(shape, **options)
-        x = bounded(x + variance * asked(x, t, k) + math.sqrt(variance) * noise)
+        x = bounded(x + variance * checked_score(x, t, k) + math.sqrt(variance) * noise)
         for _ in range(correct):
-            x = _langevin(lambda x, t=t, k=k: asked(x, t, k), x, bounded, options)
-        watch(k + 1, x)
+            x = _langevin(lambda x, t=t, k=k: checked_score(x, t, k), x, bounded, options)
+        callback(k + 1, x)
     if denoise and compat is None:
-        x = interior_tweedie(lambda x, sigma: asked(x, times.new_zeros(()), steps), x, sde)
+        x = interior_tweedie(lambda x, sigma: checked_score(x, times.new_zeros(()), steps), x, sde)
     return x
 
 

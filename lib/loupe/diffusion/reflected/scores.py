@@ -14,6 +14,7 @@ import math
 import torch
 
 from loupe.checks import of_shape
+from loupe.deprecation import renamed
 from loupe.diffusion.continuous.guidance import (
     THRESHOLDS,
     check_threshold,
@@ -42,7 +43,7 @@ class ScoreNetwork(torch.nn.Module):
     ----------
     network : torch.nn.Module
         ``network(inputs, sigma)`` or ``network(inputs, sigma, labels)``, of the shape of the inputs.
-    sde : ReflectedSDE or ExplodingSDE
+    sde : ReflectedSDE or VESDE
         Its ``sde.inputs`` scales the network's inputs.
     levels : int, optional
         Number of gray levels, for likelihoods of discrete data: the network then also gets the position of each
@@ -76,7 +77,8 @@ def level_features(x, sigma, levels):
     return torch.cat([phase.sin() / spread, phase.cos()], 1)
 
 
-def thresholded(score, how, share=0.995, *, data_range=(0.0, 1.0)):
+@renamed(share="quantile")
+def thresholded(score, how, quantile=0.995, *, data_range=(0.0, 1.0)):
     """The usual threshold for diffusions without walls: keep the predicted clean image in the cube.
 
     The prediction ``x + sigma^2 s`` is clipped and turned back into a score.
@@ -86,7 +88,7 @@ def thresholded(score, how, share=0.995, *, data_range=(0.0, 1.0)):
     score : callable
     how : str
         ``"static"`` clips to the cube, ``"dynamic"`` scales to it: :func:`loupe.diffusion.continuous.threshold`.
-    share : float
+    quantile : float
     data_range : tuple of float
         The least and the largest value of data, for diffusions without walls.
 
@@ -98,13 +100,13 @@ def thresholded(score, how, share=0.995, *, data_range=(0.0, 1.0)):
     Raises
     ------
     ValueError
-        For an unknown threshold, or a share outside (0, 1].
+        For an unknown threshold, or a quantile outside (0, 1].
     """
-    check_threshold(how, share, data_range)
+    check_threshold(how, quantile, data_range)
 
     def bounded(x, sigma):
         variance = per_row(checked_sigma(sigma, x), x) ** 2
         clean = x + variance * of_shape("the score", score(x, sigma), x.shape)
-        return (threshold(clean, how, share, data_range=data_range) - x) / variance
+        return (threshold(clean, how, quantile, data_range=data_range) - x) / variance
 
     return bounded

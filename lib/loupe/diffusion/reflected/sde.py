@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
-from loupe.diffusion.continuous.sde import VESDE, GeometricSchedule
+from loupe.deprecation import renamed
+from loupe.diffusion.continuous import sde as continuous
 from loupe.diffusion.reflected.kernel import (
     check_cube,
     checked_sigma,
@@ -25,7 +26,7 @@ from loupe.diffusion.reflected.kernel import (
 
 
 @dataclass(frozen=True)
-class ReflectedSDE(GeometricSchedule):
+class ReflectedSDE(continuous.GeometricSchedule):
     """Brownian motion in [0, 1]^d with reflecting walls ([1]); its limit is uniform.
 
     It has no drift. Use ``sigma_min = 0.01`` for samples, and 1e-4 for the likelihood bound of gray levels.
@@ -65,21 +66,22 @@ class ReflectedSDE(GeometricSchedule):
         return fold(x)
 
 
+@renamed(centre="center")
 @dataclass(frozen=True)
-class ExplodingSDE(VESDE):
-    """The same noise without walls: the variance-exploding SDE (VESDE), the baseline.
+class VESDE(continuous.VESDE):
+    """The same noise without walls: :class:`loupe.diffusion.continuous.VESDE` with the methods of :class:`ReflectedSDE`.
 
     Parameters
     ----------
     sigma_min, sigma_max : float
-    centre, spread : float
+    center, spread : float
         Approximate mean and standard deviation of the data. They center the final noise and scale the network's inputs.
         The defaults suit the unit interval.
     """
 
-    centre: float = 0.5
+    center: float = 0.5
     spread: float = 0.5
-    limit, limit_log_density = VESDE.prior_sample, VESDE.prior_log_density
+    limit, limit_log_density = continuous.VESDE.prior_sample, continuous.VESDE.prior_log_density
 
     def noised(self, x0, sigma, generator=None):
         """Add noise; shape of ``x0 (B, ...)``, for ``sigma (B,)`` or one for each coordinate."""
@@ -92,7 +94,7 @@ class ExplodingSDE(VESDE):
 
     def inputs(self, x, sigma):
         """Network inputs: ``x`` centered and divided by its standard deviation at this noise."""
-        return (x - self.centre) / (per_row(sigma, x) ** 2 + self.spread**2).sqrt()
+        return (x - self.center) / (per_row(sigma, x) ** 2 + self.spread**2).sqrt()
 
     def chart(self, x):
         """The point itself, and 1: no fold."""

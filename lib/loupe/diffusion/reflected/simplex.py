@@ -11,7 +11,7 @@ MARGIN = 1e-6
 
 
 def to_simplex(u):
-    """Break a stick of length 1: piece i takes the share ``u_i`` of the rest.
+    """Break a stick of length 1: piece i takes the fraction ``u_i`` of the rest.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def to_simplex(u):
 
 
 def from_simplex(x, margin=MARGIN):
-    """The shares of a broken stick, the inverse of :func:`to_simplex`.
+    """The fractions of a broken stick, the inverse of :func:`to_simplex`.
 
     Parameters
     ----------

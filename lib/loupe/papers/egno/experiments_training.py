@@ -26,7 +26,7 @@ EVALUATED = 200  # windows in one pass
 REACH = 100.0  # of a rollout; the clamp of a layer is as long
 END_ONLY = ("EGNN", "RF", "MPNN")
 AGAINST = ("EGNO", "EGNN", "EGNN-R", "EGNN-S")
-MOLECULE_PARTS = {"valid": 2000, "test": 2000}
+MOLECULE_COUNTS = {"valid": 2000, "test": 2000}
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,9 @@ def _charged_plan(config, **changes):
 def _charged_data(config, count):
     """Windows with twice the times of training."""
     counts = {"train": count, "valid": config.valid_systems, "test": config.test_systems}
-    return {part: charged_windows(part, number, slices=2 * config.slices) for part, number in counts.items()}
+    return {
+        split: charged_windows(split, number, slices=2 * config.slices) for split, number in counts.items()
+    }
 
 
 # --- people -------------------------------------------------------------------------------------------------
@@ -146,7 +148,8 @@ def _person(config, motion, starts, seed, device, work):
 def _motion_data(motion, starts, **grid):
     train = motion_windows(motion, starts["train"], limit=200, **grid)
     rest = {
-        part: motion_windows(motion, starts[part], height=train.height, **grid) for part in ("valid", "test")
+        split: motion_windows(motion, starts[split], height=train.height, **grid)
+        for split in ("valid", "test")
     }
     return {"train": train} | rest
 
@@ -169,8 +172,8 @@ def aspirin(config, *, seed, device, work):
 def _molecule(config, name, seed, device, work):
     molecule, P = loupe.data.load(name), config.molecule_slices
     data = {
-        part: molecule_windows(molecule, part, count=count, distance=config.molecule_frames, slices=P)
-        for part, count in ({"train": config.molecule_windows} | MOLECULE_PARTS).items()
+        split: molecule_windows(molecule, split, count=count, distance=config.molecule_frames, slices=P)
+        for split, count in ({"train": config.molecule_windows} | MOLECULE_COUNTS).items()
     }
     plan = Plan(config.molecule_width, config.molecule_layers, P, config.modes, config.molecule_training)
     found = _compare(AGAINST, data, plan, seed, device, work) | _straight(data, P)
@@ -223,7 +226,7 @@ def _resolution(network, test, some, P, device):
 def _trained(name, data, plan, seed, device, work):
     """A network at its best by the end of the window on the validation part, and the course of its training."""
     settings, P = plan.training, plan.slices
-    samples, valid = (_view(name, data[part], P) for part in ("train", "valid"))
+    samples, valid = (_view(name, data[split], P) for split in ("train", "valid"))
     if name == "EGNN-R":
         samples = samples.steps()
     graph = samples.graph(min(settings.batch, len(samples))).to(device)
@@ -303,7 +306,7 @@ def _errors(predicted, windows):
 
 def _straight(data, P):
     """Straight lines, one factor for each time fitted to the training part; and standing still."""
-    train, test = (data[part].thinned(P) for part in ("train", "test"))
+    train, test = (data[split].thinned(P) for split in ("train", "test"))
     way, v = train.targets - train.positions.unsqueeze(1), train.velocities.unsqueeze(1)
     factors = (way * v).sum((0, 2, 3)) / v.square().sum((0, 2, 3))
     line = test.positions.unsqueeze(1) + factors.view(-1, 1, 1) * test.velocities.unsqueeze(1)

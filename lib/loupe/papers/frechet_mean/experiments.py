@@ -286,7 +286,7 @@ def shortcuts(config, *, seed, device):
 
     graph = load_graph(config, config.disease)
     split = link_split(graph, seed=seed)
-    features = node_inputs(graph, "link", split.train, normalise=False)
+    features = node_inputs(graph, "link", split.train, normalize=False)
     pairs = np.concatenate([split.test, split.test_negatives])
     truth = np.repeat([1, 0], [len(split.test), len(split.test_negatives)])
     # An edge is guessed where the values of its ends are near each other.

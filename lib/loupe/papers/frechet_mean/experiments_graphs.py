@@ -141,7 +141,7 @@ def link_task(config, name, seed, device, scale=1.0):
     """Link prediction on a graph, its features multiplied by ``scale``."""
     graph, setting = load_graph(config, name), SETTINGS[name]
     split = link_split(graph, seed=seed)
-    inputs = node_inputs(graph, "link", split.train, normalise=setting.normalise)
+    inputs = node_inputs(graph, "link", split.train, normalize=setting.normalise)
 
     def tensor(array):
         return torch.as_tensor(array, device=device)
@@ -171,7 +171,7 @@ def _table(config, training, rows):
 def _encoder(config, method, task, **options):
     return GraphEncoder(
         [task.features.shape[1], config.width, config.width],
-        rate=task.setting.dropout,
+        dropout=task.setting.dropout,
         learn_curvature=task.setting.learn_curvature,
         seed=task.seed,
         dtype=DTYPE,

@@ -25,7 +25,7 @@ def disk(runs):
 def majorant():
     """Why the solver needs no step size: the sum of tangents is a bound that can be minimized at once."""
     points, now = torch.tensor([-0.9, 0.3, 0.8]).double(), torch.tensor([-0.75]).double()
-    y, color = torch.linspace(-0.93, 0.9, 300).double(), SERIES[0].colour
+    y, color = torch.linspace(-0.93, 0.9, 300).double(), SERIES[0].color
 
     def t(place):
         """The argument of g for each place and point, (places, 3)."""
@@ -65,8 +65,8 @@ def errors(found):
     for k, (solver, label) in enumerate(labels.items()):
         curves = np.maximum(row(run, "errors", space="ball", solver=solver)[:, :61], 1e-14)
         curves = curves[:, np.isfinite(curves).all(axis=0)]  # all have arrived after that
-        axes.plot(curves.T, color=SERIES[k].colour, linewidth=0.5, alpha=0.35)
-        axes.plot(np.median(curves, axis=0), color=SERIES[k].colour, label=label)
+        axes.plot(curves.T, color=SERIES[k].color, linewidth=0.5, alpha=0.35)
+        axes.plot(np.median(curves, axis=0), color=SERIES[k].color, label=label)
     axes.set_yscale("log")
     axes.set_yticks([1e-12, 1e-9, 1e-6, 1e-3, 1], ["10⁻¹²", "10⁻⁹", "10⁻⁶", "10⁻³", "1"])
     axes.set(xlim=(0, 60), xlabel="iterations", ylabel="distance to the mean")
@@ -126,7 +126,7 @@ def thumbnail(chapter, target):
         axes.set_aspect("equal")
         axes.axis("off")
         for point, way in zip(run["points"], np.moveaxis(run["geodesics"], 1, 0), strict=True):
-            axes.plot(*way.T, color=SERIES[0].colour, linewidth=3)
+            axes.plot(*way.T, color=SERIES[0].color, linewidth=3)
             axes.plot(*point, "o", color=BLACK, markersize=13)
         for rank, place in enumerate(run["averages"]):
             axes.plot(*place, linestyle="none", markersize=13, zorder=5, **series(rank))

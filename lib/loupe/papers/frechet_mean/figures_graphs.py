@@ -46,7 +46,7 @@ def curves(found):
     for method in sorted(run["method"], key=RANK.get):
         each = best_so_far(*claims_links.curves(runs, method=method))
         shown = np.unique(np.geomspace(1, each.shape[1], 90).astype(int)) - 1
-        axes.plot(every * (shown + 1), each.mean(0)[shown], color=SERIES[RANK[method]].colour, label=method)
+        axes.plot(every * (shown + 1), each.mean(0)[shown], color=SERIES[RANK[method]].color, label=method)
     for height, words in (
         (trivial, "one feature, untrained"),
         (100 * shortcuts["degree"].mean(), "larger degree"),

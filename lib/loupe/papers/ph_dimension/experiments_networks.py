@@ -161,7 +161,7 @@ def _train(config, case, count, seed, device, work, shuffle=True, random_labels=
     batches = Batches(images.x, images.y, size=settings.batch, seed=seed, shuffle=shuffle)
     trained = train(
         network, _cross_entropy, batches, settings, seed=seed, device=device, work=work / "run", evaluate=evaluate,
-        hooks=[recorder, converged], may_diverge=True,
+        callbacks=[recorder, converged], may_diverge=True,
     )  # fmt: skip
     diverged = trained.outcome == "diverged"
     outcome = {

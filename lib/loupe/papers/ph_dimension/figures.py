@@ -35,10 +35,10 @@ def slopes(found):
         sums, intercept, slope, dimension = (row(run, value, cloud=name) for value in fitted)
         axes.plot(sizes, sums.mean(axis=1), linestyle="none", **series(rank))
         line = np.exp(intercept) * sizes**slope
-        axes.plot(sizes, line, color=SERIES[rank].colour, linewidth=1)
+        axes.plot(sizes, line, color=SERIES[rank].color, linewidth=1)
         label = f"{CLOUDS[name].label}\nslope {slope:.2f}\ndimension {dimension:.2f}"
         place = {"xytext": (8, 0), "textcoords": "offset points", "va": "center"}
-        axes.annotate(label, (sizes[-1], line[-1]), color=SERIES[rank].colour, **place)
+        axes.annotate(label, (sizes[-1], line[-1]), color=SERIES[rank].color, **place)
     axes.set_xlim(sizes[0] * 0.93, sizes[-1] * 1.85)
     axes.margins(y=0.12)
     log_axis(axes, "xy")
@@ -61,7 +61,7 @@ def dimensions(found):
     tick = {"marker": "|", "color": BLACK, "markersize": 11, "markeredgewidth": 1.6, "linestyle": "none"}
     for height, (true, values) in enumerate(zip(truth[order], found.runs["dimension"].T[order], strict=True)):
         axes.plot(true, height, **tick)
-        axes.plot(t_interval(values), [height, height], color=SERIES[0].colour, linewidth=2.5)
+        axes.plot(t_interval(values), [height, height], color=SERIES[0].color, linewidth=2.5)
         axes.plot(values.mean(), height, **series(0))
     axes.set_yticks(range(len(order)), [CLOUDS[name].label for name in found.runs.first["cloud"][order]])
     axes.set_xscale("log", base=2)

@@ -18,9 +18,9 @@ def training(found):
     sheet, (top, bottom) = figure(height=6.6, rows=2, height_ratios=(2, 3))
     window = max(1, len(run["losses"]) // 200)
     smooth = np.convolve(run["losses"], np.ones(window) / window, mode="valid")
-    top.plot(np.arange(len(smooth)) + window, smooth, color=SERIES[0].colour)
+    top.plot(np.arange(len(smooth)) + window, smooth, color=SERIES[0].color)
     log_axis(top, "y")
-    end, kept, colour = run["steps"], len(run["plane"]), SERIES[1].colour
+    end, kept, colour = run["steps"], len(run["plane"]), SERIES[1].color
     top.axvspan(end - kept, end, color=colour, alpha=0.15, linewidth=0)
     top.annotate("kept", (end - kept / 2, smooth.max()), ha="center", va="top", color=colour)
     top.set(xlabel="step", ylabel="training loss", title="A network learns …")

@@ -120,7 +120,7 @@ class _FreeTarget(_OnNodes):
     """A wrong one: its noise is reflected, and what its loss regresses on is the score of noise without walls."""
 
     def kernel_score(self, x, x0, sigma):
-        return reflected.ExplodingSDE().kernel_score(x, x0, sigma)
+        return reflected.VESDE().kernel_score(x, x0, sigma)
 
 
 def _loss_minimiser():

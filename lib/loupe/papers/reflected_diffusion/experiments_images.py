@@ -45,7 +45,7 @@ def images_reflected(config, *, seed, device, work):
 @experiment(seeds="image_seeds")
 def images_exploding(config, *, seed, device, work):
     """R8, R9: the same network without walls; sampled without a threshold, with a static one, and a dynamic one."""
-    sde = reflected.ExplodingSDE(config.sigma_min, config.sigma_max)
+    sde = reflected.VESDE(config.sigma_min, config.sigma_max)
     model = trained(config, sde, seed, device, work / "exploding")
     samplers = {
         "none": model.draw,

@@ -10,7 +10,7 @@ from loupe.diffusion import reflected
 from loupe.experiment import experiment
 from loupe.experiment.results import columns
 from loupe.metrics import energy_distance
-from loupe.networks.perceptron import NoisePerceptron
+from loupe.networks.mlp import NoiseMLP
 from loupe.training import train
 
 SHOWN = 1500  # points that are stored for pictures
@@ -69,7 +69,7 @@ def toys_reflected(config, *, seed, device):
 @experiment
 def toys_exploding(config, *, seed, device):
     """R8: the same network, trained without walls; with no threshold, a static and a dynamic one."""
-    sde = reflected.ExplodingSDE(config.sigma_min, config.sigma_max)
+    sde = reflected.VESDE(config.sigma_min, config.sigma_max)
     draw = partial(run, config, sde, seed)
     samplers = {
         "none": draw,
@@ -83,7 +83,7 @@ def toys_exploding(config, *, seed, device):
 def toys_logit(config, *, seed, device):
     """The same network on logits of the data, which have no walls: they are infinitely far away."""
     # A logit of the margin is 6.9 from the middle: eight times the data's spread of the square, and so is the noise.
-    sde = reflected.ExplodingSDE(8 * config.sigma_min, 8 * config.sigma_max, centre=0.0, spread=4.0)
+    sde = reflected.VESDE(8 * config.sigma_min, 8 * config.sigma_max, center=0.0, spread=4.0)
 
     def logits(x):
         return (LOGIT_MARGIN + (1 - 2 * LOGIT_MARGIN) * x).logit()
@@ -103,7 +103,7 @@ def simplex(config, *, seed, device):
         return reflected.from_simplex(dirichlets(n, generator))
 
     walls = reflected.ReflectedSDE(config.sigma_min, config.sigma_max)
-    free = reflected.ExplodingSDE(config.sigma_min, config.sigma_max, centre=1 / 3, spread=0.3)
+    free = reflected.VESDE(config.sigma_min, config.sigma_max, center=1 / 3, spread=0.3)
     broken, plain = trained(config, sticks, walls, seed), trained(config, dirichlets, free, seed)
     drawn = {
         "reflected": reflected.to_simplex(run(config, walls, seed, broken)),
@@ -142,7 +142,7 @@ def grey_bound(config, *, seed, device):
 def trained(config, draw, sde, seed, levels=None):
     """A network's score after training on fresh points; the moving average, in evaluation mode."""
     sizes = {"outputs": 2, "width": config.toy_width, "layers": config.toy_layers}
-    network = NoisePerceptron(6 if levels else 2, **sizes, seed=seed)
+    network = NoiseMLP(6 if levels else 2, **sizes, seed=seed)
 
     def loss(network, batch, generator):
         x0 = draw(config.toy_training.batch, generator)

@@ -96,8 +96,8 @@ def boundary(found):
     x, reach = run["fit_x"], 1.15 * np.abs(run["implicit_fit"][5:-5]).max()
     sheet, axes = figure(height=3.4)
     axes.plot(x, run["fit_score"], **TRUTH, label="true score")
-    axes.plot(x, run["explicit_fit"], color=SERIES[0].colour, label="denoising")
-    axes.plot(x, run["implicit_fit"], "-.", color=SERIES[1].colour, label="implicit, no boundary term")
+    axes.plot(x, run["explicit_fit"], color=SERIES[0].color, label="denoising")
+    axes.plot(x, run["implicit_fit"], "-.", color=SERIES[1].color, label="implicit, no boundary term")
     axes.set(xlabel="x", ylabel="score", ylim=(-reach, reach))
     axes.set_title("Without the boundary term the fit is wrong everywhere")
     axes.legend(loc="upper center")
@@ -151,9 +151,9 @@ def flows(found):
     paths = run["flow_paths"]
     seen = paths[np.linspace(0, len(paths) - 1, 25).round().astype(int)]
     for path in seen.transpose(1, 0, 2):
-        axes.plot(*path.T, color=SERIES[0].colour, linewidth=0.8, alpha=0.8)
-    axes.plot(*paths[0].T, ".", color=SERIES[3].colour, markersize=4, label="noise")
-    axes.plot(*paths[-1].T, "o", color=SERIES[0].colour, markersize=3.5, label="data")
+        axes.plot(*path.T, color=SERIES[0].color, linewidth=0.8, alpha=0.8)
+    axes.plot(*paths[0].T, ".", color=SERIES[3].color, markersize=4, label="noise")
+    axes.plot(*paths[-1].T, "o", color=SERIES[0].color, markersize=3.5, label="data")
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
     axes.set_title("The true flow slides along walls, never through them")
     sheet.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -172,7 +172,7 @@ def likelihoods(found):
     toys, grey = found["toys_reflected"], found["grey_bound"]
     run = toys.first
     sheet, (above, below) = figure(height=6.2, rows=2)
-    above.plot(run["true_log_density"], run["log_density"], ".", color=SERIES[0].colour, markersize=2.5)
+    above.plot(run["true_log_density"], run["log_density"], ".", color=SERIES[0].color, markersize=2.5)
     ends = np.quantile(run["true_log_density"], [0, 1])
     above.plot(ends, ends, **TRUTH)
     above.set(xlabel="true log-density, nats", ylabel="returned, nats")
@@ -212,8 +212,8 @@ def scatter(found):
     sheet, panels = figure(height=4.1, rows=2, columns=3)
     shown = (
         ("toys_reflected", "data", "data", BLACK),
-        ("toys_reflected", "fold", "reflected", SERIES[RANK["reflected"]].colour),
-        ("toys_exploding", "static", "static threshold", SERIES[RANK["static"]].colour),
+        ("toys_reflected", "fold", "reflected", SERIES[RANK["reflected"]].color),
+        ("toys_exploding", "static", "static threshold", SERIES[RANK["static"]].color),
     )
     for column, (experiment, name, title, colour) in zip(panels.T, shown, strict=True):
         for axes, points in zip(column, found[experiment].first[name], strict=True):

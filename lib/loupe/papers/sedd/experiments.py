@@ -76,7 +76,9 @@ def _identities_of(toy, generator):
     )
     distances = [
         [
-            total_variation(toy.sampler_law(toy, NOISES["geometric"], n, method), toy.law).item()
+            total_variation(
+                toy.sampler_distribution(toy, NOISES["geometric"], n, method), toy.distribution
+            ).item()
             for n in SAMPLER_STEPS
         ]
         for method in ("tweedie", "euler")
@@ -86,8 +88,8 @@ def _identities_of(toy, generator):
         "gradient_control": [(each - explicit).abs().max().item() for each in other],
         "identity_error": gap.abs().max().item(),
         # On average over texts: a single one may be more likely under a wrong model.
-        "excess": (toy.law.flatten() * (wrong - truth)).sum().item(),
-        "nats": -toy.law.flatten().log().numpy(),
+        "excess": (toy.distribution.flatten() * (wrong - truth)).sum().item(),
+        "nats": -toy.distribution.flatten().log().numpy(),
         "bound_true": (truth + toy.divergence_from_marginal(end)).numpy(),
         "bound_wrong": (wrong + toy.divergence_from_marginal(end)).numpy(),
         "marginal_error": max(_marginal_error(toy, *one, "tweedie") for one in steps),

@@ -54,7 +54,10 @@ def samples_absorb(config, *, seed, device, earlier):
     runs = [{"steps": n} for n in config.sample_steps]
     runs += [{"steps": steps, "temperature": t} for t in config.temperatures]
     runs += [{"steps": steps, "top_p": p} for p in config.nuclei]
-    runs += [{"steps": steps, "race": getattr(torch, digits)} for digits in ("float16", "float32", "float64")]
+    runs += [
+        {"steps": steps, "exponential_dtype": getattr(torch, digits)}
+        for digits in ("float16", "float32", "float64")
+    ]
     return _written(config, seed, device, sample, runs, score, *MASKS) | _path(
         config, seed, device, score, *MASKS
     )
@@ -93,7 +96,9 @@ def _written(config, seed, device, sampler, runs, *arguments, **options):
     rows = [_texts(config, seed, device, sampler, *arguments, **options, **run) for run in runs]
     tokens, evaluations, seconds = zip(*rows, strict=True)
     kinds = {"steps": 0, "method": "tweedie", "temperature": 1.0, "top_p": 1.0, "race": "", "cached": False}
-    named = [run | {"race": str(run.get("race", "")).removeprefix("torch.")} for run in runs]
+    named = [
+        run | {"race": str(run.get("exponential_dtype", "")).removeprefix("torch.")} for run in runs
+    ]  # stored under an older name of the option
     return {
         **{name: np.array([run.get(name, usual) for run in named]) for name, usual in kinds.items()},
         "tokens": np.stack(tokens),
@@ -123,7 +128,7 @@ def _path(config, seed, device, score, graph, noise):
     states, generator = [], torch.Generator(device).manual_seed(seed + 1)
     sample(
         score, graph, noise, (3, config.length), steps=config.race_steps, generator=generator, device=device,
-        watch=lambda k, x: states.append(_stored(x)),
+        callback=lambda k, x: states.append(_stored(x)),
     )  # fmt: skip
     return {"path": np.stack(states, axis=1)}
 
@@ -193,13 +198,13 @@ def sides(config, device="cpu"):
     return place < start, (place >= start) & (place < start + config.infill), place >= start + config.infill
 
 
-def _any_order_bits(config, seed, score, x0, middle, hidden):
-    """Bits per character of the true middle: the bound, in the same orders whatever is hidden."""
+def _any_order_bits(config, seed, score, x0, middle, masked):
+    """Bits per character of the true middle: the bound, in the same orders whatever is masked."""
     generator = torch.Generator(x0.device).manual_seed(seed)
     with torch.no_grad():
         draws = [
             torch.cat([
-                any_order_nats(score, part, MASKS[0], middle, hidden, generator=generator)
+                any_order_nats(score, part, MASKS[0], middle, masked, generator=generator)
                 for part in x0.split(config.sample_batch)
             ])
             for _ in range(config.orders)

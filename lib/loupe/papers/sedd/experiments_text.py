@@ -117,7 +117,7 @@ class Method:
 
 def _transformer(config, states, seed, **options):
     return Transformer(
-        states, width=config.width, heads=config.heads, blocks=config.blocks, rate=config.dropout,
+        states, width=config.width, heads=config.heads, blocks=config.blocks, dropout=config.dropout,
         length=config.length, seed=seed, **{"condition": config.condition} | options,
     )  # fmt: skip
 
@@ -162,8 +162,8 @@ def _d3pm_nats(config, tokens, model, x0, generator):
 
 
 def _d3pm_bound(config, tokens, model, x0, times, generator):
-    shares = torch.rand(len(x0), times, generator=generator, device=x0.device, dtype=torch.float64)
-    t = ((shares + torch.arange(times, device=x0.device)) / times).flatten()
+    draws = torch.rand(len(x0), times, generator=generator, device=x0.device, dtype=torch.float64)
+    t = ((draws + torch.arange(times, device=x0.device)) / times).flatten()
     rows = torch.arange(len(x0), device=x0.device).repeat_interleave(times)
     parts = zip(rows.split(config.sample_batch), t.split(config.sample_batch), strict=True)
     chain = Absorbing(tokens)
@@ -244,18 +244,18 @@ def _trained(config, name, seed, device, work, part="writers", steps=None):
         return method.bound(config, tokens, network, x0, times, generator)
 
     def measure(network):
-        few = texts["valid"][: config.curve_sequences]
-        found = nats(network, few, config.curve_times)
+        shown = texts["valid"][: config.curve_sequences]
+        found = nats(network, shown, config.curve_times)
         bits = {
             kind: float(BITS * each.mean()) / config.length for kind, each in zip(KINDS, found, strict=True)
         }
-        return bits | (_excess(network, tokens, few, seed) if name == "SEDD absorb" else {})
+        return bits | (_excess(network, tokens, shown, seed) if name == "SEDD absorb" else {})
 
     curve = _Curve(curve_steps(settings), measure)
     run = fit(
         built, loss, batches, settings.new_optimizer(built.parameters()), steps=settings.steps, seed=seed,
         schedule=settings.schedule_factor(), clip=settings.clip, ema=settings.ema, accumulate=settings.accumulate,
-        precision=settings.precision, device=device, hooks=[curve], checkpoint=work / "run.pt",
+        precision=settings.precision, device=device, callbacks=[curve], checkpoint=work / "run.pt",
     )  # fmt: skip
     weights = parameters_to_vector(run.average.parameters()).half()
     load_weights(run.average, weights)

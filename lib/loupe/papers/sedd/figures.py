@@ -10,7 +10,7 @@ from loupe.papers.drawing import Picture, bench_table, drawn_from
 from loupe.papers.sedd.claims_reported import LM1B, TEXT8, ZERO_SHOT, ZERO_SHOT_SETS
 from loupe.plotting import GRID, GROUND, SERIES, TRUTH, figure, log_axis, shades, show, thumbnail_axes
 
-MASKS, UNIFORM = SERIES[0].colour, SERIES[2].colour
+MASKS, UNIFORM = SERIES[0].color, SERIES[2].color
 STEPS = {"tweedie": ("Tweedie", "-", "o"), "euler": ("Euler", "--", "s")}
 
 
@@ -18,14 +18,14 @@ def barrier():
     """Score entropy and the squared error around a true ratio of 0.2."""
     r, s = 0.2, np.geomspace(2e-4, 3, 400)
     curves = (
-        (s - r * np.log(s) + r * (np.log(r) - 1), 1 - r / s, SERIES[0].colour, "-", "score entropy"),
-        ((s - r) ** 2 / 2, s - r, SERIES[1].colour, "--", "half the squared error"),
+        (s - r * np.log(s) + r * (np.log(r) - 1), 1 - r / s, SERIES[0].color, "-", "score entropy"),
+        ((s - r) ** 2 / 2, s - r, SERIES[1].color, "--", "half the squared error"),
     )
     sheet, panels = figure(height=4.4, rows=2, sharex=True)
-    for loss, slope, colour, line, label in curves:
-        panels[0].plot(s, loss, line, color=colour)
-        panels[1].plot(s, slope, line, color=colour)
-        panels[0].annotate(label, (s[60], loss[60]), xytext=(8, 4), textcoords="offset points", color=colour)
+    for loss, slope, color, line, label in curves:
+        panels[0].plot(s, loss, line, color=color)
+        panels[1].plot(s, slope, line, color=color)
+        panels[0].annotate(label, (s[60], loss[60]), xytext=(8, 4), textcoords="offset points", color=color)
     for axes in panels:
         axes.axvline(r, **TRUTH)
     panels[0].annotate("true ratio 0.2", (r, 1.5), xytext=(-5, 0), textcoords="offset points", ha="right")
@@ -51,10 +51,10 @@ def oracle(found):
     for k, (graph, noise, method) in enumerate(str(name).split(", ") for name in run["samplers"]):
         if noise == "log-linear":  # there both methods are one
             continue
-        axes, colour = (panels[0], MASKS) if graph == "absorbing" else (panels[1], UNIFORM)
+        axes, color = (panels[0], MASKS) if graph == "absorbing" else (panels[1], UNIFORM)
         label, line, marker = STEPS[method]
         axes.errorbar(steps, surplus[k], 1.96 * run["bits_error"][k], capsize=2, linestyle=line, marker=marker,
-                      color=colour, markerfacecolor=GROUND if method == "euler" else colour, label=label)  # fmt: skip
+                      color=color, markerfacecolor=GROUND if method == "euler" else color, label=label)  # fmt: skip
     for axes, title in zip(panels, ("Masks", "Uniform tokens"), strict=True):
         axes.axhline(0, **TRUTH)
         axes.set_yscale("symlog", linthresh=0.05, linscale=0.4)
@@ -94,8 +94,8 @@ def paper_tables():
     return Block("\n\n".join(map(str, blocks)), "".join(block.html for block in blocks))
 
 
-def _percent(share):
-    return f"{_signed(100 * share, 0)}\u00a0%"
+def _percent(fraction):
+    return f"{_signed(100 * fraction, 0)}\u00a0%"
 
 
 def _signed(value, digits=2):
@@ -120,20 +120,20 @@ def loss_table(bench):
 
 
 def thumbnail(chapter, target):
-    """A text coming out of masks, each character in the colour of the step at which it was fixed."""
+    """A text coming out of masks, each character in the color of the step at which it was fixed."""
     path = find(chapter, ["samples_absorb"], partial=True).runs.first["path"][0]
     columns, rows = 24, 13
     path = path[np.linspace(0, len(path) - 1, rows).round().astype(int), :columns]
     fixed = (path < 27).argmax(axis=0)
-    colours = shades(rows)
+    colors = shades(rows)
     with thumbnail_axes(target) as axes:
         for row, column in np.ndindex(path.shape):
             token, new = path[row, column], row == fixed[column]
             if token >= 27 or new:
-                side, colour = (0.84, GRID) if token >= 27 else (0.92, colours[row])
+                side, color = (0.84, GRID) if token >= 27 else (0.92, colors[row])
                 corner = (column - side / 2, row - side / 2)
-                axes.add_patch(Rectangle(corner, side, side, color=colour, linewidth=0))
+                axes.add_patch(Rectangle(corner, side, side, color=color, linewidth=0))
             if token < 27:
                 axes.text(column, row + 0.02, ALPHABET[token], family="DejaVu Sans Mono", fontsize=17, weight="bold",
-                          ha="center", va="center", color=GROUND if new else colours[fixed[column]])  # fmt: skip
+                          ha="center", va="center", color=GROUND if new else colors[fixed[column]])  # fmt: skip
         axes.set(xlim=(-0.6, columns - 0.4), ylim=(rows - 0.4, -0.6))

@@ -14,7 +14,7 @@ from loupe.papers.sedd.figures_text import interval, style
 from loupe.plotting import GROUND, SERIES, TRUTH, figure, log_axis, reverse_path
 
 MONO = "font-family:var(--pst-font-family-monospace,monospace);white-space:pre-wrap;overflow-wrap:anywhere"
-QUIET, COLOURED = "var(--loupe-quiet,#56616f)", "var(--loupe-accent,#0f766e)"
+QUIET, COLORED = "var(--loupe-quiet,#56616f)", "var(--loupe-accent,#0f766e)"
 WRITERS = ("samples_absorb", "samples_uniform", "samples_autoregressive")
 WRITING = {"what": "sampling from trained networks", "partial": True}
 
@@ -102,7 +102,7 @@ def steps_figure(found):
         means, halves = zip(*map(_spread, found_bits.T), strict=True)
         axes.errorbar(steps, means, halves, capsize=2, **style(f"SEDD {name.title()}") | look)
     causal = texts(found, "autoregressive")[1][:, 0].mean()
-    axes.axhline(causal, color=SERIES[1].colour, label="autoregressive")
+    axes.axhline(causal, color=SERIES[1].color, label="autoregressive")
     axes.axhline(found["judged"]["held_out_network"].mean(), **TRUTH, label="held-out text")
     log_axis(axes)
     axes.set_xticks(steps, [str(n) for n in steps])
@@ -179,7 +179,7 @@ def _cost(found, name, **options):
 
 @drawn_from("samples_absorb", "judged", **WRITING)
 def races(found):
-    """Texts drawn by exponential races in fewer digits: better to the judge, and less diverse."""
+    """Texts drawn by exponential sampling in fewer digits: better to the judge, and less diverse."""
     rows = [
         (digits, *(texts(found, "absorb", kind, race=digits)[1][:, 0] for kind in ("network", "entropy")))
         for digits in ("float16", "float32", "float64")
@@ -211,7 +211,7 @@ def infills(found, each=3, margin=24):
             bounds = max(0, start - margin), start, stop, stop + margin
             before, fill, after = (words(tokens[k][a:b]) for a, b in pairwise(bounds))
             lines.append(f"{label:<26} {before}[{fill}]{after}")
-            look = "400" if label == "the novel" else f"600;color:{COLOURED}"
+            look = "400" if label == "the novel" else f"600;color:{COLORED}"
             parts.append(
                 f'<div style="margin:.2rem 0"><div style="color:{QUIET};font-size:.8rem">{label}</div>'
                 f'<div style="{MONO}"><span style="color:{QUIET}">{before}</span><span style="border-bottom:1px solid;'

@@ -17,7 +17,7 @@ CORE = {
     "MDLM": "mdlm",
     "D3PM": "d3pm",
 }
-"""The methods that are compared throughout, in the order of their colours, with their experiments."""
+"""The methods that are compared throughout, in the order of their colors, with their experiments."""
 
 MORE = {"concrete score": "concrete_score", "time-free": "time_free", "constant noise": "constant_noise"}
 """Controls, which may be computed later."""
@@ -37,7 +37,7 @@ def style(name):
     place = [*CORE, *MORE].index(name)
     rank = SERIES[min(place, 5)]
     return {
-        "color": rank.colour,
+        "color": rank.color,
         "marker": rank.marker,
         "linestyle": ("-", ":", "-.", "--")[max(0, place - 4)],
     }

@@ -14,10 +14,10 @@ from loupe.plotting.widgets.fragment import Fragment, assembled, check_words
 SIDE = 360
 """Width and height of the panel in units of its SVG."""
 
-CENTRE, SCALE = 180, 156
-"""Where the disk's centre lies in the panel, and how many units its radius takes."""
+CENTER, SCALE = 180, 156
+"""Where the disk's center lies in the panel, and how many units its radius takes."""
 
-LETTER = 19
+LABEL_DISTANCE = 19
 """How far the letter of a point stands from it."""
 
 AVERAGES = {
@@ -26,7 +26,7 @@ AVERAGES = {
     "Einstein midpoint": ("var(--lw-third)", "M0-7L6.2 4.6H-6.2Z"),
     "Euclidean mean": ("var(--lw-fourth)", "M0-6L6 0L0 6L-6 0Z"),
 }
-"""The averages that can be shown, in order of drawing: colour, and marker around (0, 0).
+"""The averages that can be shown, in order of drawing: color, and marker around (0, 0).
 
 The first markers are the largest, so that all of them can be seen where averages coincide.
 """
@@ -62,9 +62,9 @@ def poincare_disk(points, averages, *, title: str, alt: str) -> Fragment:
     data = {
         "points": points.tolist(),
         "names": list(averages),
-        "centre": CENTRE,
+        "centre": CENTER,
         "scale": SCALE,
-        "letter": LETTER,
+        "letter": LABEL_DISTANCE,
     }
     body = f"""<div class="lp-panels">
 {_disk(points, averages, alt)}
@@ -86,8 +86,8 @@ def _disk(points: np.ndarray, averages: dict[str, np.ndarray], alt: str) -> str:
     rings, numbers = "", ""
     for distance in (1, 2, 3):
         radius = SCALE * math.tanh(distance / 2)
-        rings += f'<circle cx="{CENTRE}" cy="{CENTRE}" r="{radius:.2f}"/>'
-        numbers += f'<text x="{CENTRE}" y="{CENTRE + radius:.2f}" dy=".35em">{distance}</text>'
+        rings += f'<circle cx="{CENTER}" cy="{CENTER}" r="{radius:.2f}"/>'
+        numbers += f'<text x="{CENTER}" y="{CENTER + radius:.2f}" dy=".35em">{distance}</text>'
     mean = averages.get("Fréchet mean")
     arcs = "" if mean is None else "".join(f'<path d="{_geodesic(mean, point)}"/>' for point in points)
     marks = "".join(
@@ -102,8 +102,8 @@ def _disk(points: np.ndarray, averages: dict[str, np.ndarray], alt: str) -> str:
     )
     return (
         f'<svg class="lp-disk" viewBox="0 0 {SIDE} {SIDE}" role="img" aria-label="{escape(alt)}">'
-        f'<circle class="lp-boundary" cx="{CENTRE}" cy="{CENTRE}" r="{SCALE}"/><g class="lp-rings">{rings}'
-        f'<path d="M{CENTRE - 4} {CENTRE}h8M{CENTRE} {CENTRE - 4}v8"/>{numbers}</g>'
+        f'<circle class="lp-boundary" cx="{CENTER}" cy="{CENTER}" r="{SCALE}"/><g class="lp-rings">{rings}'
+        f'<path d="M{CENTER - 4} {CENTER}h8M{CENTER} {CENTER - 4}v8"/>{numbers}</g>'
         f'<g class="lp-arcs">{arcs}</g><g class="lp-marks">{marks}</g>{handles}</svg>'
     )
 
@@ -135,7 +135,7 @@ def _spread(place: np.ndarray, points: np.ndarray) -> float:
 
 def _seen(place) -> tuple[float, float]:
     """Position in the panel, whose second coordinate grows downward."""
-    return CENTRE + SCALE * float(place[0]), CENTRE - SCALE * float(place[1])
+    return CENTER + SCALE * float(place[0]), CENTER - SCALE * float(place[1])
 
 
 def _move(place) -> str:
@@ -172,7 +172,7 @@ def _labels(points: np.ndarray) -> list[tuple[float, float]]:
         away = math.hypot(x - middle[0], y - middle[1])
         angle = math.atan2(y - middle[1], x - middle[0]) if away > 1e-9 else math.pi / 2
         angle += 2 * math.pi / 3 * sum(math.hypot(x - u, y - v) < 0.06 for u, v in points[:k].tolist())
-        places.append((LETTER * math.cos(angle), -LETTER * math.sin(angle)))
+        places.append((LABEL_DISTANCE * math.cos(angle), -LABEL_DISTANCE * math.sin(angle)))
     return places
 
 

@@ -12,12 +12,12 @@ import numpy as np
 from loupe.plotting.widgets.fragment import Fragment, check_words
 from loupe.plotting.widgets.frames import Frame, Strip, frame_player
 
-LETTERS = "_abcdefghijklmnopqrstuvwxyz."
+CHARACTERS = "_abcdefghijklmnopqrstuvwxyz."
 """How the data name the symbols: the space, a to z, and the mask."""
 
 MASK = 27
 
-COLOURS = 16
+COLORS = 16
 """Colours of the scale; the style sheet has them, from dark (fixed early) to light (fixed late)."""
 
 QUARTERS = (1, 2, 3)
@@ -102,25 +102,25 @@ def _fixed(text: np.ndarray) -> np.ndarray:
 def _blocks(text: np.ndarray, fixed: np.ndarray, k: int, before: int | None = None) -> str:
     """The characters of a state as small blocks: colored, or open; those changed on the way are ringed."""
     last = len(text) - 1
-    colours = (2 * (COLOURS - 1) * fixed + last) // (2 * last)
+    colors = (2 * (COLORS - 1) * fixed + last) // (2 * last)
     ringed = text[k] != text[k if before is None or k == last else before]
     return "".join(
-        f'<b class="{f"v{colour}" if when <= k else "o"}{ {MASK: " m", 0: " s"}.get(symbol, "") }{" n" * ring}">'
-        f"{'' if symbol == MASK else LETTERS[symbol].replace('_', ' ')}</b>"
-        for symbol, when, colour, ring in zip(
-            *map(np.ndarray.tolist, (text[k], fixed, colours, ringed)), strict=True
+        f'<b class="{f"v{color}" if when <= k else "o"}{ {MASK: " m", 0: " s"}.get(symbol, "") }{" n" * ring}">'
+        f"{'' if symbol == MASK else CHARACTERS[symbol].replace('_', ' ')}</b>"
+        for symbol, when, color, ring in zip(
+            *map(np.ndarray.tolist, (text[k], fixed, colors, ringed)), strict=True
         )
     )
 
 
 def _said(alt: str, state: np.ndarray) -> str:
     """What a screen reader says of a state: many masks in a row are one ellipsis."""
-    words = "".join(LETTERS[symbol] for symbol in state).replace("_", " ")
+    words = "".join(CHARACTERS[symbol] for symbol in state).replace("_", " ")
     return f"{alt} The text now: {re.sub('[.]+', '…', words)}"
 
 
 def _legend(waiting, first: int, last: int) -> str:
-    scale = "".join(f'<i class="v{k}"></i>' for k in range(COLOURS))
+    scale = "".join(f'<i class="v{k}"></i>' for k in range(COLORS))
     open_ = {"masked": '<b class="o m"></b> masked', "still to change": '<b class="o">a</b> still to change'}
     parts = [
         f'fixed for good: step {first} <span class="lr-scale" aria-hidden="true">{scale}</span> step {last}',

@@ -99,19 +99,19 @@ def _strip(scene: dict, up: str, groups: list[int]) -> Strip:
     true = _upright(np.concatenate([scene["start"][None], scene["truth"]]), up)
     predicted = [_upright(places, up) for places in scene["predictions"].values()]
     low, high = true.min(axis=(0, 1)), true.max(axis=(0, 1))
-    centre = (low + high) / 2
-    radius = np.linalg.norm(true - centre, axis=-1).max()
+    center = (low + high) / 2
+    radius = np.linalg.norm(true - center, axis=-1).max()
     if radius == 0:
         radius = 1.0  # nothing moves and all particles are at one place
-    far = max(_lengths(places - centre).max() for places in predicted)
+    far = max(_lengths(places - center).max() for places in predicted)
     radius = max(radius, min(far, BEYOND * radius))
     spacing = _round_number(radius / 4)
     level = low[2] - 0.04 * radius
     few, kinds = len(scene["start"]) <= FEW, [groups.index(group) for group in scene["groups"].tolist()]
-    floor = _floor(low, high, level, spacing, lambda places: _spots(places, centre, radius))
-    fallen = _spots(np.concatenate([true[..., :2], np.full_like(true[..., :1], level)], -1), centre, radius)
-    spots = _spots(true, centre, radius)
-    ways = [[spots[0], *_spots(places, centre, radius)] for places in predicted]
+    floor = _floor(low, high, level, spacing, lambda places: _spots(places, center, radius))
+    fallen = _spots(np.concatenate([true[..., :2], np.full_like(true[..., :1], level)], -1), center, radius)
+    spots = _spots(true, center, radius)
+    ways = [[spots[0], *_spots(places, center, radius)] for places in predicted]
     edges = scene["edges"].tolist()
     still = floor + f'<g class="lt-start"><path d="{_joined(spots[0], edges)}"/>{_dots(spots[0])}</g>'
 
@@ -154,9 +154,9 @@ def _lengths(offsets: np.ndarray) -> np.ndarray:
     return unit * np.linalg.norm(offsets / unit[..., None], axis=-1)
 
 
-def _spots(places: np.ndarray, centre: np.ndarray, radius: float) -> list:
+def _spots(places: np.ndarray, center: np.ndarray, radius: float) -> list:
     """Places (..., 3) as nested lists of ``x|y|z``, in whole numbers of the scene's radius over STEPS."""
-    offsets = places - centre
+    offsets = places - center
     offsets = offsets / radius / np.maximum(1, _lengths(offsets) / radius / FARTHEST)[..., None]
     whole = np.rint(STEPS * offsets).astype(int)
     flat = np.array([f"{x}|{y}|{z}" for x, y, z in whole.reshape(-1, 3)], dtype=object)

@@ -87,9 +87,9 @@ def _train(seed, device, checkpoint=None, pause=lambda: None):
         pause()
         return torch.nn.functional.cross_entropy(model(batch[0]), batch[1])
 
-    optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
     batches = Batches(x, y, size=32)
-    run = fit(net, loss, batches, optimiser, steps=50, device=device, checkpoint=checkpoint, save_every=20)
+    run = fit(net, loss, batches, optimizer, steps=50, device=device, checkpoint=checkpoint, save_every=20)
     return {"losses": run.losses.numpy(), "weight": net.weight.detach().numpy()}
 
 

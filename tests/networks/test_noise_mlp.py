@@ -1,4 +1,4 @@
-"""The perceptron that is told the noise: its formula, its size, what it starts as, and what it is told."""
+"""The MLP with the noise as input: its formula, its size, its first output, and its inputs."""
 
 import math
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from loupe.networks.noise_embedding import few_noise_features
-from loupe.networks.perceptron import NoisePerceptron
+from loupe.networks.mlp import NoiseMLP
+from loupe.networks.noise_embedding import low_frequency_features
 
 TINY = dict(dim=2, width=6, layers=2, condition=5, classes=3)
 
@@ -18,7 +18,7 @@ def generator(seed=0):
 
 def network(**options):
     """In float64, with noise added to the weights: nothing is 0 any more."""
-    net = NoisePerceptron(**TINY | options).double()
+    net = NoiseMLP(**TINY | options).double()
     with torch.no_grad():
         for k, parameter in enumerate(net.parameters()):
             parameter += 0.3 * torch.randn(parameter.shape, generator=generator(k), dtype=torch.float64)
@@ -40,17 +40,17 @@ def features(sigma):
 
 
 def test_features_by_definition():
-    found = few_noise_features(SIGMA)
+    found = low_frequency_features(SIGMA)
     assert found.dtype == torch.float64
     np.testing.assert_allclose(found, [features(s) for s in SIGMA.tolist()], rtol=0, atol=1e-12)
-    single = few_noise_features(SIGMA.float())
+    single = low_frequency_features(SIGMA.float())
     assert single.dtype == torch.float32
     np.testing.assert_allclose(single, found, rtol=0, atol=1e-5)
 
 
 def test_features_tell_levels_apart():
     """Over fourteen orders of magnitude, the nearer two of 200 levels the closer their features, and none the same."""
-    found = few_noise_features(torch.logspace(-6.9, 6.9, 200, dtype=torch.float64))
+    found = low_frequency_features(torch.logspace(-6.9, 6.9, 200, dtype=torch.float64))
     apart = torch.cdist(found, found) + 10 * torch.eye(200)
     assert apart.min() > 0.1
     assert (apart.argmin(1) - torch.arange(200)).abs().max() == 1
@@ -75,7 +75,7 @@ def test_network_by_definition():
 @pytest.mark.parametrize(("dim", "width", "layers", "condition"), [(2, 6, 1, 3), (5, 4, 3, 8)])
 @pytest.mark.parametrize("classes", [0, 4])
 def test_number_of_parameters_and_shape(dim, width, layers, condition, classes):
-    net = NoisePerceptron(dim, width=width, layers=layers, condition=condition, classes=classes)
+    net = NoiseMLP(dim, width=width, layers=layers, condition=condition, classes=classes)
     wanted = 33 * condition + (condition + 1) * condition + (classes + 1) * condition * (classes > 0)
     wanted += (dim + 1) * width + (layers - 1) * (width + 1) * width + layers * condition * width
     wanted += (width + 1) * dim
@@ -85,14 +85,14 @@ def test_number_of_parameters_and_shape(dim, width, layers, condition, classes):
 
 
 def test_starts_at_zero():
-    assert NoisePerceptron(**TINY).double()(X, SIGMA, LABELS).abs().max() == 0
+    assert NoiseMLP(**TINY).double()(X, SIGMA, LABELS).abs().max() == 0
     assert network()(X, SIGMA, LABELS).abs().max() > 0.1
 
 
 def test_seeds_of_weights():
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    nets = [NoisePerceptron(**TINY, seed=seed) for seed in (0, 0, 1)]
+    nets = [NoiseMLP(**TINY, seed=seed) for seed in (0, 0, 1)]
     assert torch.equal(torch.get_rng_state(), before)
     weights = [torch.nn.utils.parameters_to_vector(net.parameters()) for net in nets]
     assert torch.equal(weights[0], weights[1])
@@ -143,7 +143,7 @@ def test_compiled_whole():
 )
 def test_options_that_make_no_network(options, message):
     with pytest.raises(ValueError, match=message):
-        NoisePerceptron(**TINY | options)
+        NoiseMLP(**TINY | options)
 
 
 def test_input_that_does_not_suit():
@@ -161,7 +161,7 @@ def test_input_that_does_not_suit():
 
 
 def test_as_many_outputs_as_wanted():
-    network = NoisePerceptron(6, outputs=2, width=8, layers=1)
+    network = NoiseMLP(6, outputs=2, width=8, layers=1)
     assert network(torch.zeros(3, 6), torch.ones(3)).shape == (3, 2)
     with pytest.raises(ValueError, match="outputs must be a positive whole number, got 0"):
-        NoisePerceptron(6, outputs=0)
+        NoiseMLP(6, outputs=0)

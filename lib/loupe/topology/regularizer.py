@@ -48,7 +48,7 @@ def differentiable_ph_dimension(points, subsets, alpha=1.0, *, distances=None):
     """
     import torch
 
-    from loupe.topology.tensors import is_hidden, tree_sum, trees_of
+    from loupe.topology.tensors import is_traced, tree_sum, trees_of
 
     if not (is_tensor(points) or is_tensor(distances)):
         raise TypeError("differentiable_ph_dimension needs a torch tensor: for arrays use ph_dimension")
@@ -58,10 +58,10 @@ def differentiable_ph_dimension(points, subsets, alpha=1.0, *, distances=None):
         sums_of.setdefault(len(edges) + 1, []).append(tree_sum(points, distances, edges, alpha))
     sizes = checked_sizes(sorted(sums_of), len(distances if points is None else points))
     means = torch.stack([torch.stack(sums_of[n]).mean() for n in sizes])
-    if not is_hidden() and not means.all():
+    if not is_traced() and not means.all():
         raise ValueError("all lifetimes are zero in one of the subsets: its points are identical")
 
     log_n = torch.as_tensor(np.log(sizes)).to(means)
-    centred = log_n - log_n.mean()
-    slope = centred @ means.log() / (centred @ centred)
+    centered = log_n - log_n.mean()
+    slope = centered @ means.log() / (centered @ centered)
     return alpha / torch.where(slope < 1, 1 - slope, torch.nan)

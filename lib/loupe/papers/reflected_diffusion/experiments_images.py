@@ -168,7 +168,7 @@ class Model:
         generator = torch.Generator(self.device).manual_seed(self.seed)
         level, tolerance = self.test_levels(), self.config.tolerance
         x = (level + torch.rand(level.shape, generator=generator, device=self.device)) / GRAY_LEVELS
-        settings = {"probes": 1, "rtol": tolerance, "atol": tolerance, "generator": generator}
+        settings = {"noise_vectors": 1, "rtol": tolerance, "atol": tolerance, "generator": generator}
         found = partial(reflected.log_likelihood, partial(self.score, labels=None), self.sde, **settings)
         nats = torch.cat([found(part).nats.double().cpu() for part in x.split(self.config.sample_batch)])
         return {"bits": np.log2(GRAY_LEVELS) - reflected.bits_per_dimension(nats, x[0].numel()).numpy()}

@@ -164,7 +164,7 @@ class Config(Preset):
     churns: tuple[float, ...] = (0.0, 0.2, 0.33, 0.5, 0.7, 0.9)
     """churns of the sweep"""
 
-    steps_swept: tuple[int, ...] = (5, 10, 20, 40)
+    steps_swept: tuple[int, ...] = (5, 10, 20, 27, 40)
     """numbers of steps of the sweep"""
 
     guidances: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -197,8 +197,8 @@ GPU = PAPER_SETTINGS.override(
 CPU = GPU.override(
     {
         "seeds": [0], "control_seeds": [], "large_seeds": [],
-        "training": {"steps": 1500, "ema": 0.998}, "judge_epochs": 2, "samples": 400, "swept": 200, "steps_swept": [10, 40],
-        "guidances": [0.0, 1.0], "churns": [0.0, 0.33, 0.7],
+        "training": {"steps": 1500, "ema": 0.998}, "judge_epochs": 2, "samples": 400, "swept": 200,
+        "steps_swept": [10, 27, 40], "guidances": [0.0, 1.0], "churns": [0.0, 0.33, 0.7],
     }
 )  # fmt: skip
 SMOKE = CPU.override(

@@ -13,10 +13,10 @@ def numbers(chapter):
 
 def _exact(found):
     run = found["toys"].first
-    flow, tiny, small, usual = (at_churn(run, churn) for churn in (0.0, 0.001, 0.01, 0.33))
+    small, usual = (at_churn(run, churn) for churn in (0.01, 0.33))
     return {
-        "vp_usual": run["VP variance"][usual], "ve_usual": run["VE variance"][usual], "vp_small": run["VP variance"][small],
-        "vp_tiny": run["VP variance"][tiny], "upper": 100 * run["VP modes"][usual][0], "flow_mode": run["VP modes"][flow][0],
+        "vp_usual": run["VP variance"][usual], "vp_small": run["VP variance"][small],
+        "ve_usual": run["VE variance"][usual], "upper": 100 * run["VP modes"][usual][0],
         "slope": slope(found["identities"].first), "paths": int(run.settings["toy_paths"]), "source": run["source"],
     }  # fmt: skip
 
@@ -24,7 +24,10 @@ def _exact(found):
 def _images(chapter):
     names = ("vp", "ve", "regression", "rectified_flow", "i2sb", "trivial")
     found = find(chapter, names, partial=True)
-    values = {"steps": found.settings.training.steps, "seeds": len(found["vp"].seeds)}
+    values = {
+        "preset": found.preset, "steps": found.settings.training.steps, "seeds": found.seeds,
+        "samples": found.settings.samples, "cpu_steps": chapter.room.PRESETS["cpu"].training.steps,
+    }  # fmt: skip
     for name in names[:-1]:
         runs = found[name]
         k = list(runs.first["samplers"]).index(SAMPLERS[name])

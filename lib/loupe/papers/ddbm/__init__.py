@@ -31,7 +31,7 @@ PAPER = PAPERS["ddbm"]
 
 # What is computed first where time is short; those in brackets take turns seed by seed, the rest follows.
 PRIORITY = (
-    "identities", "toys", "toy_networks", "trivial", ("vp", "regression", "rectified_flow", "i2sb", "ve"), "edges",
+    "identities", "toys", "trivial", ("vp", "regression", "rectified_flow", "i2sb", "ve"), "edges", "toy_networks",
     ("simple", "shuffled", "source_withheld", "edm_with_source"), "unconditional", "large_vp", "large_regression",
     "large_flow",
 )  # fmt: skip

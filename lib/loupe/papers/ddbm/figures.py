@@ -2,10 +2,12 @@
 
 import numpy as np
 
+from loupe.diffusion.bridges import VPBridge, karras_grid
+from loupe.diffusion.bridges.sampler import MARGIN
 from loupe.experiment.render import score_table, table
 from loupe.papers.ddbm.claims import SAMPLERS
 from loupe.papers.drawing import Picture, drawn_from
-from loupe.plotting import BLACK, MUTED, TRUTH, figure, log_axis, series, shades, thumbnail_axes
+from loupe.plotting import BLACK, MUTED, figure, log_axis, series, shades, thumbnail_axes
 from loupe.plotting.widgets import Frame, frame_player
 
 RANK = {"vp": 0, "ve": 2, "regression": 3, "rectified_flow": 1, "i2sb": 4, "edm_with_source": 5}
@@ -43,42 +45,32 @@ on_images = drawn_from(*MAIN, what="image translation", partial=True)
 
 @on_numbers
 def paths(found):
-    """F1: bridges of the two-mode pair, forward and backward."""
+    """F1: the VP bridge of the two-mode pair, forward and backward."""
     run = found.runs.first
-    sheet, panels = figure(height=3.8, rows=2, columns=3, sharey="row")
-    for axes, name in zip(panels, ("VP", "VE"), strict=True):
-        times = run[f"{name} times"] / run[f"{name} times"][-1]
-        grid = _sampler_times(run, name)
-        for one, title, t, x in (
-            (axes[0], f"{name}: forward", times, run[f"{name} forward"]),
-            (axes[1], "reverse, ODE", grid, run[f"{name} flow path"]),
-            (axes[2], "reverse, hybrid", grid, run[f"{name} hybrid path"]),
-        ):
-            # What is far away would hide the ends.
-            one.plot(
-                t,
-                np.tanh(x / 3) * 3,
-                color=TRUTH if one is axes[0] else series(0)["color"],
-                linewidth=0.4,
-                alpha=0.7,
-            )
-            one.set(title=title, xlabel="$t/T$" if name == "VE" else "")
-            one.invert_xaxis() if one is not axes[0] else None
+    sheet, panels = figure(height=2.3, columns=3, sharey=True)
+    rows = (
+        ("forward", run["VP times"], run["VP forward"], BLACK),
+        ("backward, ODE", sampler_times(), run["VP flow path"], series(0)["color"]),
+        ("backward, hybrid", sampler_times(), run["VP hybrid path"], series(0)["color"]),
+    )
+    for axes, (title, times, x, color) in zip(panels, rows, strict=True):
+        axes.plot(times, x, color=color, linewidth=0.5, alpha=0.7)
+        axes.set(title=title, xlabel="$t$", xticks=(0, 0.5, 1))
+    for axes in panels[1:]:
+        axes.invert_xaxis()
     return Picture(
         sheet,
-        "Six panels of paths between a source and two modes. Forward paths start in the modes and meet in the source. "
+        "Three panels of paths between a source and two modes. Forward paths start in the modes and meet in the source. "
         "Backward, the ODE gives one curve; the hybrid sampler fans out into both modes.",
-        "Targets in two modes, one source. Left: the bridge, forward. Middle: the ODE from the source gives one path. "
-        "Right: with stochastic steps, both modes come back. Large values are compressed.",
+        "Targets in two modes, one source, VP. Left: the bridge, forward. Middle: the ODE has one path. Right: with "
+        "stochastic steps, both modes come back. VE looks alike, but its paths reach out to ±40.",
     )
 
 
-def _sampler_times(run, name, steps=80):
-    from loupe.diffusion.bridges import VEBridge, VPBridge, karras_grid
-    from loupe.diffusion.bridges.sampler import MARGIN
-
-    bridge = VPBridge() if name == "VP" else VEBridge(run[f"{name} times"][-1])
-    return (karras_grid(steps, bridge.t_min, bridge.t_max - MARGIN) / bridge.t_max).numpy()
+def sampler_times(steps=80):
+    """Times of the stored backward paths of the VP bridge, from the source on."""
+    bridge = VPBridge()
+    return karras_grid(steps, bridge.t_min, bridge.t_max - MARGIN).numpy()
 
 
 @on_numbers
@@ -106,36 +98,29 @@ def spread(found):
     )
 
 
-@drawn_from("identities", what="the bridge's coefficients", seeds="")
+@drawn_from("identities", what="the coefficients of the bridge", seeds="")
 def coefficients(found):
-    """F2: the kernel's coefficients, and the preconditioning for three covariances."""
+    """F2: the kernel's coefficients, and the preconditioning for three covariances, for VP."""
     run = found.runs.first
-    sheet, panels = figure(height=4.2, rows=2, columns=2, sharex=True)
-    for row, name in zip(panels, ("VP", "VE"), strict=True):
-        a, b, std = run[f"{name} kernel"]
-        scale = std.max() if name == "VE" else 1.0
-        for rank, (label, values) in enumerate(
-            (
-                ("$a_t$", a),
-                ("$b_t$", b),
-                (r"$\sqrt{c_t}$" + (f" / {scale:.0f}" if scale > 1 else ""), std / scale),
-            )
-        ):
-            row[0].plot(run["shares"], values, color=series(rank)["color"], label=label)
-        row[0].legend()
-        row[0].set_title(f"{name}: kernel")
-        for line, (c_in, c_skip, c_out) in zip(("-", "--", ":"), run[f"{name} form"], strict=True):
-            for rank, values in enumerate((c_in if name == "VP" else c_in * scale, c_skip, c_out)):
-                row[1].plot(run["shares"], values, line, color=series(rank)["color"])
-        row[1].set_title(f"{name}: c_in{'' if name == 'VP' else f' × {scale:.0f}'}, c_skip, c_out")
-    for axes in panels[1]:
-        axes.set_xlabel("$t/T$")
+    sheet, (left, right) = figure(height=2.5, columns=2)
+    for rank, (label, values) in enumerate(
+        zip(("$a_t$", "$b_t$", r"$\sqrt{c_t}$"), run["VP kernel"], strict=True)
+    ):
+        left.plot(run["shares"], values, color=series(rank)["color"], label=label)
+    for line, forms in zip(("-", "--", ":"), run["VP form"], strict=True):
+        for rank, (name, values) in enumerate(zip(("in", "skip", "out"), forms, strict=True)):
+            label = rf"$c_{{\mathrm{{{name}}}}}$" if line == "-" else None
+            right.plot(run["shares"], values, line, color=series(rank)["color"], label=label)
+    for axes, title in ((left, "bridge"), (right, "preconditioning")):
+        axes.legend()
+        axes.set(title=title, xlabel="$t$")
+    right.set_ylim(0, 3.4)
     return Picture(
         sheet,
-        "Four panels of smooth curves over time: the factors of source and target cross while the noise rises and falls; "
+        "Two panels of smooth curves over time: the factors of source and target cross while the noise rises and falls; "
         "the preconditioning for three covariances differs only toward the source.",
-        "Left: coefficients of the bridge. Right: preconditioning for data of standard deviation 0.5 on both sides and "
-        "covariance 0 (solid), 0.125 (dashed) and 0.2 (dotted).",
+        "VP. Left: factors of source and target, and the noise. Right: for data of standard deviation 0.5 on both sides "
+        "and covariance 0 (solid), 0.125 (dashed) and 0.2 (dotted).",
     )
 
 
@@ -316,8 +301,7 @@ def later():
 def thumbnail(chapter, target):
     """The picture on the landing page: reverse paths from one source into both modes."""
     run = chapter.stored["toys"].first
-    path = np.tanh(run["VP hybrid path"] / 3) * 3
     with thumbnail_axes(target) as axes:
-        axes.plot(_sampler_times(run, "VP"), path, color=series(0)["color"], linewidth=1.2, alpha=0.7)
-        axes.plot(_sampler_times(run, "VP"), run["VP flow path"][:, 0], color=BLACK, linewidth=3)
+        axes.plot(sampler_times(), run["VP hybrid path"], color=series(0)["color"], linewidth=1.2, alpha=0.7)
+        axes.plot(sampler_times(), run["VP flow path"][:, 0], color=BLACK, linewidth=3)
         axes.invert_xaxis()

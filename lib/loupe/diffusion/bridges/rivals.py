@@ -138,7 +138,7 @@ def rectified_flow_sample(model, x_T, *, steps=40, clamp=None):
 
 def _times(t, x0, generator):
     if t is not None:
-        return t
+        return times_within(t, 1.0)
     return training_times(len(x0), generator, start=FIRST, stratified=False, device=x0.device)
 
 

@@ -8,7 +8,8 @@ A diffusion with transitions :math:`x_t\mid x_0\sim\mathcal N(\alpha_tx_0,\sigma
 .. math:: a_t=\frac{\alpha_t}{\alpha_T}r_t,\qquad b_t=\alpha_t(1-r_t),\qquad c_t=\sigma_t^2(1-r_t).
 
 Coefficients have the dtype of the times, float64 for numbers. Differences that vanish at an end are computed without
-cancellation, so float32 times are good to rounding.
+cancellation, so they are good to rounding in float32 too. But float32 times themselves are coarse next to the end of a
+VE bridge (7e-6 at 80), so pass times in float64: they are cast to the dtype of the points when multiplied with them.
 
 References
 ----------
@@ -54,8 +55,15 @@ def times_within(t, last):
     return t
 
 
+def normal_like(x, generator, noise=None):
+    """The noise, if it is given and has the shape of ``x``; otherwise standard normal, drawn."""
+    if noise is None:
+        return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    return of_shape("the noise", noise, x.shape)
+
+
 class Bridge:
-    """What follows from the scale, the noise and the signal-to-noise ratio of a diffusion that ends at ``t_max``."""
+    """What all bridges have in common: a subclass brings the diffusion, its last time, and ratios between two times."""
 
     def coefficients(self, t):
         """``(a, b, c)``: factors of x_T and x_0 in the mean of q(x_t | x_0, x_T), and its variance ([1], eq. 8).
@@ -99,9 +107,7 @@ class Bridge:
         """
         paired(x0, x_T)
         a, b, c = (per_sample("t", each, x0) for each in self.coefficients(t))
-        if noise is None:
-            noise = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
-        return a * x_T + b * x0 + c.sqrt() * of_shape("the noise", noise, x0.shape)
+        return a * x_T + b * x0 + c.sqrt() * normal_like(x0, generator, noise)
 
     def h(self, x, t, x_T):
         r"""Gradient of :math:`\log p(x_T\mid x_t=x)`: the pull of Doob's transform ([1], eq. 5), shape of ``x``."""

@@ -1,4 +1,4 @@
-r"""Other ways between paired points, for the same networks: I2SB's bridge, and rectified flow on pairs.
+r"""Other methods for pairs, with the same networks: I2SB, and rectified flow between paired points.
 
 References
 ----------
@@ -11,8 +11,7 @@ from itertools import pairwise
 
 import torch
 
-from loupe.checks import of_shape
-from loupe.diffusion.bridges.bridge import of_floats, paired, times_within
+from loupe.diffusion.bridges.bridge import normal_like, of_floats, paired, times_within
 from loupe.diffusion.bridges.sampler import Drawn
 from loupe.diffusion.continuous import heun, per_sample, time_grid, training_times
 from loupe.diffusion.continuous.sde import predicted
@@ -28,8 +27,8 @@ class BrownianBridge:
     Parameters
     ----------
     beta_min, beta_max : float
-        The square root of the rate grows linearly from that of ``beta_min`` at time 0, as if to reach that of
-        ``beta_max`` at time 1, and falls again from the middle on, as in the official code.
+        The square root of the rate grows linearly from that of ``beta_min`` at time 0, toward that of ``beta_max`` at
+        time 1, but only up to the middle; then it falls again, as in the official code.
     """
 
     beta_min: float = 0.1
@@ -76,7 +75,7 @@ def i2sb_loss(model, x0, x_T, bridge, generator=None, *, t=None, noise=None):
     """
     t = _times(t, x0, generator)
     on_xT, on_x0, variance = (per_sample("t", each, x0) for each in bridge.posterior(t, torch.ones_like(t)))
-    x = on_xT * paired(x0, x_T) + on_x0 * x0 + variance.sqrt() * _noise(noise, x0, generator)
+    x = on_xT * paired(x0, x_T) + on_x0 * x0 + variance.sqrt() * normal_like(x0, generator, noise)
     return _squared(model, x, t, (x - x0) / per_sample("t", bridge.variance(t).sqrt(), x0))
 
 
@@ -97,7 +96,7 @@ def i2sb_sample(model, x_T, bridge, *, steps=40, generator=None, clamp=None):
         on_x, on_clean, variance = map(float, bridge.posterior(s, t))
         x = on_x * x + on_clean * clean
         if variance:
-            x = x + variance**0.5 * _noise(None, x, generator)
+            x = x + variance**0.5 * normal_like(x, generator)
     return Drawn(x, steps, None)
 
 
@@ -140,12 +139,6 @@ def _times(t, x0, generator):
     if t is not None:
         return times_within(t, 1.0)
     return training_times(len(x0), generator, start=FIRST, stratified=False, device=x0.device)
-
-
-def _noise(noise, x, generator):
-    if noise is not None:
-        return of_shape("the noise", noise, x.shape)
-    return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
 
 
 def _squared(model, x, t, target):

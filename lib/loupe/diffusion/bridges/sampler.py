@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 
 from loupe.checks import of_shape, whole
-from loupe.diffusion.bridges.bridge import VEBridge, of_floats
+from loupe.diffusion.bridges.bridge import VEBridge, normal_like, of_floats
 from loupe.diffusion.times import time_grid
 
 MARGIN = 1e-4
@@ -56,7 +56,7 @@ def bridge_sample(
 
     Each of the steps first follows the reverse SDE over a fraction ``churn`` of its interval, by Euler-Maruyama, then the
     probability flow over the rest, by Heun; the last, to time 0, ends with an Euler step. Without churn the result is a
-    function of ``x_T``: one average answer. With it, the answers vary.
+    function of ``x_T``: one average answer. With it, the answers vary. No gradients are kept.
 
     Parameters
     ----------
@@ -125,11 +125,7 @@ def bridge_sample(
     for k, (t, end) in enumerate(pairwise(times.tolist())):
         if churn:
             *factors, scale = stochastic[k]
-            z = (
-                noise[k]
-                if noise is not None
-                else torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-            )
+            z = normal_like(x, generator, None if noise is None else noise[k])
             x = _affine(x, x_T, factors, predict(x, t)).add_(z, alpha=scale)
             t = t + churn * (end - t)
         first = predict(x, t)
@@ -137,12 +133,10 @@ def bridge_sample(
         x = ahead if end == 0 else _affine(x, x_T, heun[k], first, predict(ahead, end))
         if path:
             states.append(x)
-    finite = torch.stack(totals).isfinite()
-    if not finite.all():
-        first = int((~finite).nonzero()[0])
-        raise ValueError(
-            f"the denoiser's prediction is not finite in step {first // (2 + bool(churn)) + 1} of {steps}"
-        )
+    wrong = (~torch.stack(totals).isfinite()).nonzero()  # looked at once: each look waits for a GPU
+    if len(wrong):
+        step = int(wrong[0]) // (2 + bool(churn)) + 1
+        raise ValueError(f"the denoiser's prediction is not finite in step {step} of {steps}")
     states[-1] = x = x if clamp is None else x.clamp(*clamp)
     return Drawn(x, len(totals), torch.stack(states) if path else None)
 

@@ -8,7 +8,8 @@ A diffusion with transitions :math:`x_t\mid x_0\sim\mathcal N(\alpha_tx_0,\sigma
 .. math:: a_t=\frac{\alpha_t}{\alpha_T}r_t,\qquad b_t=\alpha_t(1-r_t),\qquad c_t=\sigma_t^2(1-r_t).
 
 Coefficients have the dtype of the times, float64 for numbers. Differences that vanish at an end are computed without
-cancellation, so float32 times are good to rounding.
+cancellation, so they are good to rounding in float32 too. But float32 times themselves are coarse next to the end of a
+VE bridge (7e-6 at 80), so pass times in float64: they are cast to the dtype of the points when multiplied with them.
 
 References
 ----------
@@ -22,12 +23,47 @@ from dataclasses import dataclass
 import torch
 
 from loupe.checks import of_shape
+from loupe.derivatives import readable
 from loupe.diffusion.continuous import EDMSDE, VPSDE, per_sample
 from loupe.diffusion.times import training_times
 
 
+def paired(x, x_T):
+    """The sources, if they are floats of the shape of ``x``; images of bytes would have another scale."""
+    return of_floats("x_T", of_shape("x_T", x_T, x.shape))
+
+
+def of_floats(name, points):
+    """The points; ValueError unless they are floats."""
+    if not points.is_floating_point():
+        raise ValueError(
+            f"{name} must hold floating-point numbers, got {points.dtype}: scale images to [-1, 1] first"
+        )
+    return points
+
+
+def times_within(t, last):
+    """Times as floats, numbers in float64; ValueError outside [0, last], where the check doesn't wait for a GPU."""
+    if not (isinstance(t, torch.Tensor) and t.is_floating_point()):
+        t = torch.as_tensor(t, dtype=torch.float64)
+    if t.device.type == "cpu" and t.numel() and readable(t):
+        low, high = t.detach().aminmax()
+        if low < 0 or high > torch.tensor(last, dtype=t.dtype):
+            raise ValueError(
+                f"times of this bridge lie in [0, {last:g}], got {float(low):g} to {float(high):g}"
+            )
+    return t
+
+
+def normal_like(x, generator, noise=None):
+    """The noise, if it is given and has the shape of ``x``; otherwise standard normal, drawn."""
+    if noise is None:
+        return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
+    return of_shape("the noise", noise, x.shape)
+
+
 class Bridge:
-    """What follows from the scale, the noise and the signal-to-noise ratio of a diffusion that ends at ``t_max``."""
+    """What all bridges have in common: a subclass brings the diffusion, its last time, and ratios between two times."""
 
     def coefficients(self, t):
         """``(a, b, c)``: factors of x_T and x_0 in the mean of q(x_t | x_0, x_T), and its variance ([1], eq. 8).
@@ -49,14 +85,7 @@ class Bridge:
 
     def times(self, t):
         """The times as floats; ValueError outside [0, t_max]."""
-        if not (isinstance(t, torch.Tensor) and t.is_floating_point()):
-            t = torch.as_tensor(t, dtype=torch.float64)
-        if t.device.type == "cpu" and t.numel() and not torch.compiler.is_compiling():
-            low, high = (float(bound) for bound in t.detach().aminmax())
-            if low < 0 or high > self.t_max * (1 + 1e-6):
-                wrong = low if low < 0 else high
-                raise ValueError(f"times of this bridge lie in [0, {self.t_max:g}], got {wrong:g}")
-        return t
+        return times_within(t, self.t_max)
 
     def sample(self, x0, x_T, t, generator=None, *, noise=None):
         """Draw from q(x_t | x_0, x_T).
@@ -76,22 +105,21 @@ class Bridge:
         torch.Tensor
             Shape of ``x0``.
         """
-        of_shape("x_T", x_T, x0.shape)
+        paired(x0, x_T)
         a, b, c = (per_sample("t", each, x0) for each in self.coefficients(t))
-        if noise is None:
-            noise = torch.randn(x0.shape, generator=generator, device=x0.device, dtype=x0.dtype)
-        return a * x_T + b * x0 + c.sqrt() * of_shape("the noise", noise, x0.shape)
+        return a * x_T + b * x0 + c.sqrt() * normal_like(x0, generator, noise)
 
     def h(self, x, t, x_T):
         r"""Gradient of :math:`\log p(x_T\mid x_t=x)`: the pull of Doob's transform ([1], eq. 5), shape of ``x``."""
-        of_shape("x_T", x_T, x.shape)
+        paired(x, x_T)
         t = self.times(t)
-        pull = self.ratio(t)[0] / self.coefficients(t)[2]
+        # r / c, with SNR_T in place of r SNR_t, so that it is finite at time 0.
+        pull = self.snr(self.t_max) / (self.sde.alpha(t) ** 2 * self.ratio(t)[1])
         return per_sample("t", pull, x) * (per_sample("t", self.growth(t), x) * x_T - x)
 
     def score(self, x, t, x_T, denoised):
         """Score of q(x_t | x_0, x_T) at ``x_0 = denoised``; with the posterior mean of x_0, that of q(x_t | x_T)."""
-        of_shape("x_T", x_T, x.shape), of_shape("the denoised points", denoised, x.shape)
+        paired(x, x_T), of_shape("the denoised points", denoised, x.shape)
         a, b, c = (per_sample("t", each, x) for each in self.coefficients(t))
         return (a * x_T + b * denoised - x) / c
 
@@ -191,9 +219,8 @@ class VPBridge(Bridge):
 
     def ratio(self, t):
         """``SNR_T / SNR_t`` and 1 minus it, both exact, shape of ``t``."""
-        whole = math.expm1(self.beta_d / 2 + self.beta_min)
-        here = self._integral(t)
-        return torch.expm1(here) / whole, here.exp() * torch.expm1(self._remaining(t)) / whole
+        whole, left = math.expm1(-self.beta_d / 2 - self.beta_min), -self._remaining(t)
+        return left.exp() * torch.expm1(-self._integral(t)) / whole, torch.expm1(left) / whole
 
     def growth(self, t):
         """``alpha_t / alpha_T``, shape of ``t``."""
@@ -242,7 +269,8 @@ class Preconditioning:
             raise ValueError(
                 f"sigma_0 and sigma_T must be above 0 and finite, got {self.sigma_0} and {self.sigma_T}"
             )
-        if not abs(self.covariance) < self.sigma_0 * self.sigma_T:
+        # Rounding must not let through a target that is a multiple of its source: c_out would be 0 at the end.
+        if not abs(self.covariance) < self.sigma_0 * self.sigma_T * (1 - 1e-12):
             raise ValueError(
                 f"covariance must be smaller than the product of the standard deviations, "
                 f"{self.sigma_0 * self.sigma_T:g}, got {self.covariance:g}"
@@ -251,8 +279,7 @@ class Preconditioning:
     @classmethod
     def of_pairs(cls, bridge, x0, x_T, **options):
         """The preconditioning for these pairs, with their moments over all coordinates."""
-        of_shape("x_T", x_T, x0.shape)
-        target, source = x0.double().flatten(), x_T.double().flatten()
+        target, source = of_floats("x0", x0).double().flatten(), paired(x0, x_T).double().flatten()
         moments = torch.stack([target, source]).cov(correction=0)
         return cls(
             bridge, float(moments[0, 0].sqrt()), float(moments[1, 1].sqrt()), float(moments[0, 1]), **options
@@ -332,12 +359,7 @@ def bridge_loss(model, x0, x_T, preconditioning, generator=None, *, t=None, nois
     bridge = preconditioning.bridge
     if t is None:
         t = training_times(
-            len(x0),
-            generator,
-            start=bridge.t_min,
-            end=bridge.t_max * (1 - 1e-4),
-            stratified=False,
-            device=x0.device,
+            len(x0), generator, start=bridge.t_min, end=bridge.t_max, stratified=False, device=x0.device
         )
     x = bridge.sample(x0, x_T, t, generator, noise=noise)
     c_in, c_skip, c_out = (per_sample("t", each, x) for each in preconditioning._all(t))

@@ -1,11 +1,11 @@
-"""Pairs on a line whose denoisers are known in closed form: sources x_T of any shape, one target for each coordinate."""
+"""Pairs of numbers whose denoisers are known in closed form. Tensors of any shape are many pairs, one per coordinate."""
 
 import math
 from dataclasses import dataclass
 
 import torch
 
-from loupe.checks import of_shape
+from loupe.diffusion.bridges.bridge import paired
 from loupe.diffusion.continuous import per_sample
 
 
@@ -24,7 +24,7 @@ class _Pair:
         """The posterior mean of x_0: a function of ``(x, t, x_T)``, shape of ``x``."""
 
         def denoised(x, t, x_T):
-            of_shape("x_T", x_T, x.shape)
+            paired(x, x_T)
             a, b, c = (per_sample("t", each, x) for each in bridge.coefficients(t))
             means = self._means(x_T)
             total = self._std**2 * b**2 + c

@@ -1,4 +1,4 @@
-r"""Other ways between paired points, for the same networks: I2SB's bridge, and rectified flow on pairs.
+r"""Other methods for pairs, with the same networks: I2SB, and rectified flow between paired points.
 
 References
 ----------
@@ -11,9 +11,10 @@ from itertools import pairwise
 
 import torch
 
-from loupe.checks import of_shape
+from loupe.diffusion.bridges.bridge import normal_like, of_floats, paired, times_within
 from loupe.diffusion.bridges.sampler import Drawn
 from loupe.diffusion.continuous import heun, per_sample, time_grid, training_times
+from loupe.diffusion.continuous.sde import predicted
 
 FIRST = 1e-3
 """First time of training, where I2SB's noise is still above rounding."""
@@ -26,8 +27,8 @@ class BrownianBridge:
     Parameters
     ----------
     beta_min, beta_max : float
-        The square root of the rate grows linearly from that of ``beta_min`` at time 0, as if to reach that of
-        ``beta_max`` at time 1, and falls again from the middle on, as in the official code.
+        The square root of the rate grows linearly from that of ``beta_min`` at time 0, toward that of ``beta_max`` at
+        time 1, but only up to the middle; then it falls again, as in the official code.
     """
 
     beta_min: float = 0.1
@@ -41,7 +42,7 @@ class BrownianBridge:
 
     def variance(self, t):
         """Variance of x_t given x_0, without the pin: the integral of the rate, shape of ``t``, float64."""
-        t = torch.as_tensor(t, dtype=torch.float64)
+        t = times_within(t, 1.0).double()
         low, slope = self.beta_min**0.5, self.beta_max**0.5 - self.beta_min**0.5
 
         def rising(t):
@@ -74,7 +75,7 @@ def i2sb_loss(model, x0, x_T, bridge, generator=None, *, t=None, noise=None):
     """
     t = _times(t, x0, generator)
     on_xT, on_x0, variance = (per_sample("t", each, x0) for each in bridge.posterior(t, torch.ones_like(t)))
-    x = on_xT * of_shape("x_T", x_T, x0.shape) + on_x0 * x0 + variance.sqrt() * _noise(noise, x0, generator)
+    x = on_xT * paired(x0, x_T) + on_x0 * x0 + variance.sqrt() * normal_like(x0, generator, noise)
     return _squared(model, x, t, (x - x0) / per_sample("t", bridge.variance(t).sqrt(), x0))
 
 
@@ -87,15 +88,15 @@ def i2sb_sample(model, x_T, bridge, *, steps=40, generator=None, clamp=None):
     Drawn
         With as many calls of the network as steps.
     """
-    x = x_T
+    x = of_floats("x_T", x_T)
     for t, s in pairwise(time_grid(1.0, 0.0, steps)):
-        found = of_shape("the model's output", model(x, t.expand(len(x)).to(x.dtype)), x.shape)
+        found = predicted("the model's output", model, x, t.expand(len(x)))
         clean = x - float(bridge.variance(t).sqrt()) * found
         clean = clean if clamp is None else clean.clamp(*clamp)
         on_x, on_clean, variance = map(float, bridge.posterior(s, t))
         x = on_x * x + on_clean * clean
         if variance:
-            x = x + variance**0.5 * _noise(None, x, generator)
+            x = x + variance**0.5 * normal_like(x, generator)
     return Drawn(x, steps, None)
 
 
@@ -115,7 +116,7 @@ def rectified_flow_loss(model, x0, x_T, generator=None, *, t=None):
     """
     t = _times(t, x0, generator)
     way = per_sample("t", t, x0)
-    return _squared(model, (1 - way) * x0 + way * of_shape("x_T", x_T, x0.shape), t, x_T - x0)
+    return _squared(model, (1 - way) * x0 + way * paired(x0, x_T), t, x_T - x0)
 
 
 def rectified_flow_sample(model, x_T, *, steps=40, clamp=None):
@@ -126,22 +127,20 @@ def rectified_flow_sample(model, x_T, *, steps=40, clamp=None):
     Drawn
         With ``2 steps - 1`` calls of the network.
     """
-    x = heun(model, x_T, time_grid(1.0, 0.0, steps))
+
+    def velocity(x, t):
+        return predicted("the model's output", model, x, t)
+
+    x = heun(velocity, of_floats("x_T", x_T), time_grid(1.0, 0.0, steps))
     return Drawn(x if clamp is None else x.clamp(*clamp), 2 * steps - 1, None)
 
 
 def _times(t, x0, generator):
     if t is not None:
-        return t
+        return times_within(t, 1.0)
     return training_times(len(x0), generator, start=FIRST, stratified=False, device=x0.device)
 
 
-def _noise(noise, x, generator):
-    if noise is not None:
-        return of_shape("the noise", noise, x.shape)
-    return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-
-
 def _squared(model, x, t, target):
-    found = of_shape("the model's output", model(x, t.to(x.dtype)), x.shape)
-    return (found - target).square().unsqueeze(-1).flatten(1).mean(1)
+    error = predicted("the model's output", model, x, t) - target
+    return error.square().unsqueeze(-1).flatten(1).mean(1)

@@ -11,7 +11,7 @@ PORT ?= 8000
 WITHIN ?= 165m
 PACK ?= results-gpu.zip
 # The chapters of `make long` and `make gpu`.
-LONG ?= sedd egno frechet_mean ph_dimension reflected_diffusion
+LONG ?= sedd ddbm egno frechet_mean ph_dimension reflected_diffusion
 
 # User input reaches the shell only as values of variables, never as part of a command.
 export LOUPE_PYTHON := $(value PYTHON)

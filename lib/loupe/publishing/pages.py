@@ -36,6 +36,7 @@ API = {
     "Topology": {"loupe.topology": ""},
     "Diffusion": {
         "loupe.diffusion.continuous": "",
+        "loupe.diffusion.bridges": "",
         "loupe.diffusion.discrete": "",
         "loupe.diffusion.reflected": "",
     },

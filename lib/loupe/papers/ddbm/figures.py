@@ -1,0 +1,307 @@
+"""The chapter's figures and tables, drawn from stored results only."""
+
+import numpy as np
+
+from loupe.diffusion.bridges import VPBridge, karras_grid
+from loupe.diffusion.bridges.sampler import MARGIN
+from loupe.experiment.render import score_table, table
+from loupe.papers.ddbm.claims import SAMPLERS
+from loupe.papers.drawing import Picture, drawn_from
+from loupe.plotting import BLACK, MUTED, figure, log_axis, series, shades, thumbnail_axes
+from loupe.plotting.widgets import Frame, frame_player
+
+RANK = {"vp": 0, "ve": 2, "regression": 3, "rectified_flow": 1, "i2sb": 4, "edm_with_source": 5}
+WORDS = {
+    "vp": "DDBM (VP)", "ve": "DDBM (VE)", "regression": "L2 regression", "rectified_flow": "rectified flow", "i2sb": "I2SB",
+    "edm_with_source": "EDM with source",
+}  # fmt: skip
+MAIN = ("vp", "ve", "regression", "rectified_flow", "i2sb")
+CONTROLS = {
+    "simple": "VP, no preconditioning",
+    "shuffled": "VP, shuffled pairs",
+    "source_withheld": "VP, source withheld",
+}
+REPORTED = (  # Table 2 of the paper: FID, IS, LPIPS and MSE on Edges to Handbags, then on DIODE
+    ("Pix2Pix", 74.8, "3.24 (4.24 in other reprints)", 0.356, 0.209, 82.4, 4.22, 0.556, 0.133),
+    ("DDIB", 186.84, 2.04, 0.869, 1.05, 242.3, 4.22, 0.798, 0.794),
+    ("SDEdit", 26.5, 3.58, 0.271, 0.510, 31.14, 5.70, 0.714, 0.534),
+    ("Rectified flow", 25.3, 2.80, 0.241, 0.088, 77.18, 5.87, 0.534, 0.157),
+    ("I2SB", 7.43, 3.40, 0.244, 0.191, 9.34, 5.77, 0.373, 0.145),
+    ("DDBM (VE)", 2.93, "3.58 (not confirmed)", 0.131, 0.013, 8.51, "5.96 (not confirmed)", 0.226, 0.0107),
+    ("DDBM (VP)", 1.83, 3.73, 0.142, 0.0402, 4.43, 6.21, 0.244, 0.0839),
+)
+LATER = (  # FID with 5, 10 and 20 calls, then with 50 and 100, of the released VP networks by other samplers
+    ("DDBM's own sampler", "317 / 137 / 46.7", "11.1", "328 / 152 / 41.0", "15.8"),
+    ("DBIM", "3.60 / 2.46 / 1.74", "1.14 / 0.89", "14.25 / 7.98 / 4.99", "3.20 / 2.57"),
+    ("ECSI", "2.36 / 2.25 / 1.53", "–", "10.87 / 6.83 / 4.12", "–"),
+)
+
+on_numbers = drawn_from("toys", what="the bridge between numbers", seeds="first")
+on_images = drawn_from(*MAIN, what="image translation", partial=True)
+
+
+# --- numbers ------------------------------------------------------------------------------------------------
+
+
+@on_numbers
+def paths(found):
+    """F1: the VP bridge of the two-mode pair, forward and backward."""
+    run = found.runs.first
+    sheet, panels = figure(height=2.3, columns=3, sharey=True)
+    rows = (
+        ("forward", run["VP times"], run["VP forward"], BLACK),
+        ("backward, ODE", sampler_times(), run["VP flow path"], series(0)["color"]),
+        ("backward, hybrid", sampler_times(), run["VP hybrid path"], series(0)["color"]),
+    )
+    for axes, (title, times, x, color) in zip(panels, rows, strict=True):
+        axes.plot(times, x, color=color, linewidth=0.5, alpha=0.7)
+        axes.set(title=title, xlabel="$t$", xticks=(0, 0.5, 1))
+    for axes in panels[1:]:
+        axes.invert_xaxis()
+    return Picture(
+        sheet,
+        "Three panels of paths between a source and two modes. Forward paths start in the modes and meet in the source. "
+        "Backward, the ODE gives one curve; the hybrid sampler fans out into both modes.",
+        "Targets in two modes, one source, VP. Left: the bridge, forward. Middle: the ODE has one path. Right: with "
+        "stochastic steps, both modes come back. VE looks alike, but its paths reach out to ±40.",
+    )
+
+
+def sampler_times(steps=80):
+    """Times of the stored backward paths of the VP bridge, from the source on."""
+    bridge = VPBridge()
+    return karras_grid(steps, bridge.t_min, bridge.t_max - MARGIN).numpy()
+
+
+@on_numbers
+def spread(found):
+    """F3: the variance of the answers against the churn, by number of steps."""
+    run = found.runs.first
+    churns = run["churns"][1:]
+    sheet, panels = figure(height=2.7, columns=2, sharey=True)
+    for axes, name in zip(panels, ("VP", "VE"), strict=True):
+        for color, steps, values in zip(
+            shades(len(run["steps"])), run["steps"], run[f"{name} variance"], strict=True
+        ):
+            axes.plot(churns, values[1:], marker="o", markersize=3, color=color, label=f"{steps} steps")
+        axes.axhline(1, color=MUTED, linestyle="--", linewidth=1)
+        log_axis(axes, "xy")
+        axes.set(xlabel="churn $s$", title=name)
+    panels[0].set_ylabel("variance / true variance")
+    panels[1].legend()
+    return Picture(
+        sheet,
+        "Two panels of falling curves: the variance of the answers over the true one, from about a hundred at a churn of "
+        "0.001 to one at 0.3 and above; more steps lower them.",
+        "Spread of the answers to one source, with the exact denoiser. At $s=0$ it is zero (off the axis). A small churn "
+        "is worse than none: the ODE stretches noise that is added next to the pinned end.",
+    )
+
+
+@drawn_from("identities", what="the coefficients of the bridge", seeds="")
+def coefficients(found):
+    """F2: the kernel's coefficients, and the preconditioning for three covariances, for VP."""
+    run = found.runs.first
+    sheet, (left, right) = figure(height=2.5, columns=2)
+    for rank, (label, values) in enumerate(
+        zip(("$a_t$", "$b_t$", r"$\sqrt{c_t}$"), run["VP kernel"], strict=True)
+    ):
+        left.plot(run["shares"], values, color=series(rank)["color"], label=label)
+    for line, forms in zip(("-", "--", ":"), run["VP form"], strict=True):
+        for rank, (name, values) in enumerate(zip(("in", "skip", "out"), forms, strict=True)):
+            label = rf"$c_{{\mathrm{{{name}}}}}$" if line == "-" else None
+            right.plot(run["shares"], values, line, color=series(rank)["color"], label=label)
+    for axes, title in ((left, "bridge"), (right, "preconditioning")):
+        axes.legend()
+        axes.set(title=title, xlabel="$t$")
+    right.set_ylim(0, 3.4)
+    return Picture(
+        sheet,
+        "Two panels of smooth curves over time: the factors of source and target cross while the noise rises and falls; "
+        "the preconditioning for three covariances differs only toward the source.",
+        "VP. Left: factors of source and target, and the noise. Right: for data of standard deviation 0.5 on both sides "
+        "and covariance 0 (solid), 0.125 (dashed) and 0.2 (dotted).",
+    )
+
+
+# --- images -------------------------------------------------------------------------------------------------
+
+
+@drawn_from("edges", "toys", what="coloring in edge maps", seeds="first", partial=True)
+def answers(found):
+    """F5, to slide: eight answers to a few sources, by churn, above the exact distribution of a number's answers."""
+    run, toys = found["edges"].first, found["toys"].first
+    frames = []
+    for churn, images in zip(run["churns"], run["answers"], strict=True):
+        sheet, (top, low) = figure("narrow", height=3.4, rows=2, height_ratios=(2.4, 1))
+        rows = np.concatenate([run["sources"][: len(images), None], images], 1)
+        top.imshow(tiles(rows.reshape(-1, *rows.shape[2:]), rows.shape[1]), cmap="gray", vmin=0, vmax=255)
+        top.set_axis_off()
+        top.set_title("source, and eight answers", loc="left")
+        nearest = toys["churns"][np.abs(toys["churns"] - churn).argmin()]
+        low.stairs(toys[f"VP histogram {nearest:g}"], toys["bins"], fill=True, color=series(0)["color"])
+        low.set(yticks=[], xlabel=f"answers to the number {toys['source']}, exact denoiser")
+        frames.append(Frame(sheet, f"churn s = {churn:g}" + (": the ODE, one answer" if churn == 0 else "")))
+    return frame_player(
+        frames, title=f"One source, many answers (preset {found.preset})", label="churn",
+        alt="Rows of an edge map and eight digits drawn for it, above a histogram of answers in the two-mode toy. Without "
+        "churn, the eight are equal; with it they vary.",
+        at=min(2, len(frames) - 1), text="Eight answers to each of four edge maps, by churn.",
+    )  # fmt: skip
+
+
+def tiles(images, columns, gap=1):
+    """Images (n, H, W) of bytes in rows, with white gaps between them."""
+    images = np.pad(images, ((0, -len(images) % columns), (0, gap), (0, gap)), constant_values=255)
+    _, height, width = images.shape
+    rows = images.reshape(-1, columns, height, width).swapaxes(1, 2).reshape(-1, columns * width)
+    return rows[:-gap, :-gap]
+
+
+@drawn_from(*MAIN, "trivial", what="image translation", seeds="first", partial=True)
+def grid(found):
+    """F4: sources, answers of each method, and targets."""
+    trivial = found["trivial"].first
+    rows = [("source", trivial["sources"]), ("nearest training pair", trivial["shown"][1])]
+    for name in ("regression", "rectified_flow", "i2sb", "ve", "vp"):
+        run = found[name].first
+        if name == "vp":
+            rows.append(("DDBM (VP), ODE", run["shown"][list(run["samplers"]).index("ODE")]))
+        rows.append((WORDS[name] + (", hybrid" if name in ("vp", "ve") else ""), run["shown"][0]))
+    rows.append(("target", trivial["targets"]))
+    sheet, panels = figure(height=0.5 * len(rows), rows=len(rows))
+    for axes, (words, images) in zip(panels, rows, strict=True):
+        axes.imshow(tiles(images, len(images)), cmap="gray", vmin=0, vmax=255)
+        axes.set(xticks=[], yticks=[], frame_on=False)
+        axes.set_ylabel(words, rotation=0, ha="right", va="center")
+    return Picture(
+        sheet,
+        "A grid of small images, a row for each method: coarse blocks, gray averages by regression, sharper digits by "
+        "the bridges, and the true digits.",
+        "The first ten test pairs. Each column is one source.",
+    )
+
+
+@drawn_from(*MAIN, "trivial", what="image translation", partial=True)
+def scores(found):
+    """T1: the main table; trivial rows first."""
+    trivial, rows = found["trivial"].first, []
+    for k, words in enumerate(trivial["rows"][:4]):
+        rows.append((str(words), *(_digits(trivial[key][k]) for key in ("distance", "mse")), None, "–"))
+    for name in MAIN:
+        runs = found[name]
+        for k, sampler in enumerate(runs.first["samplers"]):
+            words = WORDS[name] + (f", {sampler}" if len(runs.first["samplers"]) > 1 else "")
+            distance, mse, spread = (runs[key][:, k] for key in ("distance", "mse", "diversity"))
+            rows.append((words, distance, mse, spread, str(runs.first["calls"][k])))
+    head = (found.label, "distance", "MSE", "spread", "calls")
+    return score_table(head, rows, digits=(2, 3, 3, 0), positive=True)
+
+
+def _digits(value):
+    return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
+
+
+@drawn_from("vp", *CONTROLS, "edm_with_source", what="the controls", partial=True)
+def controls(found):
+    """T2: what preconditioning, pairs and the network's view of the source are worth."""
+    rows = []
+    for name, words in {"vp": WORDS["vp"], **CONTROLS, "edm_with_source": WORDS["edm_with_source"]}.items():
+        runs = found[name]
+        k = list(runs.first["samplers"]).index(SAMPLERS.get(name, "hybrid"))
+        rows.append((words, *(runs[key][:, k] for key in ("distance", "mse", "diversity"))))
+    return score_table((found.label, "distance", "MSE", "spread"), rows, digits=(2, 3, 3), positive=True)
+
+
+@drawn_from("vp", what="the sweep of the sampler", partial=True)
+def sweeps(found):
+    """F7: distance and error against the churn, and against calls of the network."""
+    runs = found.runs
+    sheet, panels = figure(height=2.7, columns=2)
+    churns = runs.first.settings["churns"]
+    panels[0].plot(churns, runs["churn distance"].mean(0), label="distance", **series(0))
+    panels[0].plot(churns, 10 * runs["churn mse"].mean(0), "--", label="10 × MSE", **series(1))
+    panels[0].set(xlabel="churn $s$", ylim=(0, None))
+    panels[0].legend()
+    for rank, (name, label) in enumerate((("hybrid steps", "hybrid"), ("ODE steps", "ODE"))):
+        values = runs[f"{name} distance"]
+        panels[1].plot(runs.first[f"{name} calls"], values.mean(0), label=label, **series(rank))
+    log_axis(panels[1], "xy")
+    panels[1].set(xlabel="calls of the network")
+    panels[1].legend()
+    return Picture(
+        sheet,
+        "Left: distance and squared error against churn. Right: distance against calls of the network, for the hybrid "
+        "sampler and for the ODE.",
+        f"Left: {runs.first.settings['sampler_steps']} steps. Right: at equal calls of the network. Distance in "
+        "classifier features, DDBM (VP).",
+    )
+
+
+@drawn_from("vp", "ve", what="the weight of the pull", partial=True)
+def guidance(found):
+    """F8: distance against the weight of the pull to the source."""
+    sheet, axes = figure("narrow", height=2.7)
+    for name in ("vp", "ve"):
+        runs = found[name]
+        axes.plot(
+            runs.first.settings["guidances"],
+            runs["guidance distance"].mean(0),
+            label=WORDS[name],
+            **series(RANK[name]),
+        )
+    log_axis(axes, "y")
+    axes.set(xlabel="weight $w$ of the pull $h$", ylabel="distance")
+    axes.legend()
+    return Picture(
+        sheet,
+        "Two curves of the distance against the weight of the pull.",
+        "Distance by the weight of the pull; 1 is the bridge.",
+    )
+
+
+@on_images
+def learning(found):
+    """Training losses, each of its own kind, on a log axis."""
+    sheet, axes = figure(height=2.6)
+    for name in MAIN:
+        losses = found[name]["losses"]
+        steps = (
+            found[name].first.settings["training"]["steps"]
+            * (np.arange(losses.shape[1]) + 1)
+            / losses.shape[1]
+        )
+        axes.plot(
+            steps, losses.mean(0) / losses[:, 0].mean(), label=WORDS[name], color=series(RANK[name])["color"]
+        )
+    log_axis(axes, "xy")
+    axes.set(xlabel="step", ylabel="loss / first loss")
+    axes.legend(ncols=2)
+    return Picture(
+        sheet, "Falling curves of the training losses of five methods.",
+        "Training losses, each relative to its start: they measure different things.",
+    )  # fmt: skip
+
+
+def reported():
+    """T3: Table 2 of the paper."""
+    head = (
+        "",
+        *(f"{data} {measure}" for data in ("E2H", "DIODE") for measure in ("FID", "IS", "LPIPS", "MSE")),
+    )
+    return table(head, [[str(cell) for cell in row] for row in REPORTED], numeric=True)
+
+
+def later():
+    """T4: the released networks with later samplers."""
+    head = ("sampler", "E2H, 5 / 10 / 20 calls", "50 / 100", "DIODE, 5 / 10 / 20 calls", "50 / 100")
+    return table(head, LATER, numeric=True)
+
+
+def thumbnail(chapter, target):
+    """The picture on the landing page: reverse paths from one source into both modes."""
+    run = chapter.stored["toys"].first
+    with thumbnail_axes(target) as axes:
+        axes.plot(sampler_times(), run["VP hybrid path"], color=series(0)["color"], linewidth=1.2, alpha=0.7)
+        axes.plot(sampler_times(), run["VP flow path"][:, 0], color=BLACK, linewidth=3)
+        axes.invert_xaxis()

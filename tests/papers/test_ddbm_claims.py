@@ -1,0 +1,129 @@
+"""How the chapter's claims are judged: results computed at smoke, and hand-made ones, right and wrong."""
+
+import numpy as np
+import pytest
+from fakes import FakeResult, FakeStored, computed
+
+from loupe.experiment import claims as judging
+from loupe.experiment.results import Runs
+from loupe.papers import ddbm as room
+from loupe.papers.ddbm.claims import CLAIMS, equal_calls
+
+CLAIM = {claim.id: claim for claim in CLAIMS}
+REPRODUCED, NOT = judging.REPRODUCED, judging.NOT_REPRODUCED
+PARTLY, OPEN, NOT_TESTED = judging.PARTLY, judging.INCONCLUSIVE, judging.NOT_TESTED
+ROWS = np.array(["the source itself", "nearest training pair", "mean of the ten nearest", "targets, blurred"])
+
+
+@pytest.fixture(scope="module")
+def exact(tmp_path_factory):
+    """The experiments without networks, at smoke."""
+    config = room.PRESETS["smoke"]
+    found = computed(room, config, ("identities", "toys"), tmp_path_factory)
+    for runs in found.values():
+        runs.first.settings = config.model_dump()
+    return found
+
+
+@pytest.mark.parametrize("name", ["B1", "B2", "B3", "B4", "B6"])
+def test_exact_claims_hold_and_their_controls_fail(name, exact):
+    found = judging.judge(CLAIM[name], "smoke", exact)
+    assert found.verdict == REPRODUCED
+    controls = [measure for measure in found.measures if measure.control]
+    assert controls or name == "B4"
+    assert all(measure.control.value not in measure.accepts for measure in controls)
+
+
+def test_a_velocity_that_does_not_approach_the_line_fails(exact):
+    run = FakeResult(0, {**exact["identities"].first, "flow deviations": np.array([1.0, 0.5, 0.3, 0.2])})
+    assert judging.judge(CLAIM["B4"], "smoke", {"identities": Runs((run,))}).verdict == NOT
+
+
+def test_learned_denoisers_are_judged_by_their_error_and_against_shuffled_pairs():
+    def of(error, shuffled=2.0):
+        rows = [
+            {"VP normal error": error * (1 + seed / 100), "VP normal shuffled error": shuffled}
+            for seed in range(5)
+        ]
+        return {"toy_networks": Runs(tuple(FakeResult(seed, row) for seed, row in enumerate(rows)))}
+
+    verdicts = [
+        judging.judge(CLAIM["B5"], "cpu", of(*each)).verdict for each in ((0.02,), (0.2,), (0.02, 0.01))
+    ]
+    assert verdicts == [REPRODUCED, NOT, OPEN]
+
+
+# --- images -------------------------------------------------------------------------------------------------
+
+
+def images(bridge=0.51, **changes):
+    """Results of all image experiments with three seeds; ``vp=(hybrid, ODE)`` and so on are distances."""
+    names = {"vp": ("hybrid", "ODE"), "ve": ("hybrid", "ODE"), "simple": ("hybrid", "ODE"), "shuffled": ("hybrid", "ODE"),
+             "regression": ("regression",), "rectified_flow": ("rectified flow",), "i2sb": ("I2SB",)}  # fmt: skip
+    distances = {"vp": (0.3, 0.5), "ve": (0.6, 0.7), "simple": (0.5, 0.6), "shuffled": (0.4, 0.5), "regression": (0.9,),
+                 "rectified_flow": (0.8,), "i2sb": (0.7,)} | {k: v for k, v in changes.items() if k != "mse"}  # fmt: skip
+    errors = {"vp": 0.04, "simple": 0.05, "shuffled": 0.2, "regression": 0.06} | changes.get("mse", {})
+    found = {}
+    for name, samplers in names.items():
+        runs = []
+        for seed, wobble in enumerate((0.99, 1.0, 1.02)):
+            runs.append(FakeResult(seed, {
+                "samplers": np.array(samplers), "distance": wobble * np.array(distances[name]),
+                "mse": wobble * np.full(len(samplers), errors.get(name, 0.1)),
+                "hybrid steps calls": np.array([29, 80, 119]), "ODE steps calls": np.array([19, 53, 79]),
+                "hybrid steps distance": wobble * np.array([0.6, 0.4, 0.3]),
+                "ODE steps distance": wobble * np.array([0.7, 0.6, 0.5]),
+                "guidance distance": wobble**seed * np.array([0.9, 0.3] if name == "vp" else [0.6, 0.5]),
+            }))  # fmt: skip
+            runs[-1].settings = {"guidances": [0.0, 1.0]}
+        found[name] = Runs(tuple(runs))
+    trivial = FakeResult(
+        0, {"rows": ROWS, "distance": np.array([21.0, 0.55, 1.07, 3.5]), "mse": np.full(4, 0.1)}
+    )
+    unconditional = [
+        FakeResult(
+            seed,
+            {
+                "EDM distance": np.array([0.5 * w]),
+                "bridge distance": np.array([changes.get("bridge", 0.51) * w]),
+            },
+        )
+        for seed, w in enumerate((0.99, 1.0, 1.01))
+    ]
+    changes.pop("bridge", None)
+    return found | {"trivial": Runs((trivial,)), "unconditional": Runs(tuple(unconditional))}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "verdict"),
+    [
+        ("B7", {}, REPRODUCED),
+        ("B7", {"vp": (0.5, 0.3)}, NOT),
+        ("B7", {"vp": (2.0, 3.0)}, NOT_TESTED),  # not past the trivial rows
+        ("B8", {}, REPRODUCED),
+        ("B8", {"simple": (0.2, 0.3)}, NOT),
+        ("B8", {"mse": {"simple": 0.03}}, PARTLY),
+        ("B8", {"mse": {"shuffled": 0.01}}, OPEN),  # a control that passes
+        ("B9", {}, REPRODUCED),
+        ("B9", {"i2sb": (0.2,)}, NOT),
+        ("B9", {"mse": {"regression": 0.02}}, NOT),
+        ("B10", {}, REPRODUCED),
+        ("B11", {}, REPRODUCED),
+        ("B11", {"bridge": 0.8}, NOT),
+    ],
+)  # fmt: skip
+def test_images_are_judged(name, changes, verdict):
+    assert judging.judge(CLAIM[name], "gpu", images(**changes)).verdict == verdict
+
+
+def test_equal_calls_are_those_within_five_percent():
+    run = images()["vp"].first
+    assert equal_calls(run) == pytest.approx((0.4 * 0.99, 0.5 * 0.99))
+    assert equal_calls(run | {"ODE steps calls": np.array([10, 20, 30])}) == pytest.approx(
+        (0.6 * 0.99, 0.5 * 0.99)
+    )
+    assert equal_calls(run | {"ODE steps calls": np.array([10, 20, 40])}) is None
+
+
+def test_what_is_not_computed_is_not_tested():
+    assert judging.judge(CLAIM["B7"], "gpu", FakeStored.of({}, "gpu")).verdict == NOT_TESTED

@@ -248,7 +248,7 @@ def test_bad_input():
         ("smaller than the product", partial(P, 0.5, 0.8, -0.5), partial(P, 0.5, 0.8, math.nan)),
         ("smaller than the product", partial(of_pairs, x, x), partial(of_pairs, x, -3 * x)),
         ("x_T must have shape", partial(of_pairs, x, two)),
-        ("must hold floating-point", partial(of_pairs, ref.BYTES, ref.BYTES), partial(of_pairs, x, ref.BYTES)),
+        ("must hold floating-point", partial(of_pairs, ref.BYTES, x), partial(of_pairs, x, ref.BYTES)),
         ("noise must have shape", *[partial(LOSSES[name], ref.bent, x, x, ref.HALF, two) for name in ("bridge", "i2sb")]),
         ("output must have shape", lambda: CASES[1].denoiser(lambda *at: x[:1])(x, ref.HALF, x)),
         ("beta_min above 0", partial(b.BrownianBridge, 0.0), partial(b.BrownianBridge, 0.4, 0.3)),

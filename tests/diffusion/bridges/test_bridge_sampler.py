@@ -52,6 +52,7 @@ def test_the_sampler_is_algorithm_1(bridge, options):
 
 
 def test_the_grid():
+    assert [each.t_min for each in (VE, b.VEBridge(20.0), VP)] == pytest.approx([0.002, 0.0005, 1e-4])
     grid = b.karras_grid(40, 1e-4, 1 - 1e-4)
     assert (len(grid), grid[0], grid[-2], grid[-1]) == (41, 1 - 1e-4, pytest.approx(1e-4, rel=1e-12), 0)
     assert_close(b.karras_grid(3, 1.0, 9.0, rho=2), torch.tensor([9.0, 4, 1, 0], dtype=DOUBLE))

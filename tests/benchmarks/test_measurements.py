@@ -13,6 +13,10 @@ from loupe.experiment.folders import project_root
 
 # What measures, in the order of the file; by task where the benchmark adds the task to the rows.
 MEASURED = {
+    "ddbm": {
+        "sampler_rows": "The sampler",
+        "share_rows": "The loss in a training step",
+    },
     "egno": {
         "network_rows": "Networks",
         "product_rows": "Products in a training step",

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from loupe.diffusion import bridges
 from loupe.diffusion.discrete import Absorbing, Denoiser
 from loupe.diffusion.reflected import ReflectedSDE, ScoreNetwork, denoising_loss, kernel_score
 from loupe.dynamics import EGNO, charged_windows
@@ -108,3 +109,27 @@ def test_reflected_kernel_and_loss():
     )
     loss = denoising_loss(lambda x, s: -x, x0.cuda(), sde, torch.full((64,), 0.5).cuda())
     assert loss.isfinite().all()
+
+
+@pytest.mark.parametrize("bridge", [bridges.VEBridge(), bridges.VPBridge()])
+@pytest.mark.parametrize("guidance", [1.0, torch.tensor([1.0, 0.5, 0.0, 1.0])])
+def test_bridges(bridge, guidance):
+    generator = torch.Generator().manual_seed(0)
+    x0, y, around, *noise = torch.randn(8, 4, 3, generator=generator)
+    brownian, case = bridges.BrownianBridge(), bridges.Preconditioning(bridge)
+
+    def computed(device):
+        here, there, z = (each.to(device) for each in (x0, y, around))
+        known = bridges.TwoModePair().denoiser(bridge)
+        options = {"steps": 5, "noise": torch.stack(noise).to(device), "guidance": guidance}
+        t = torch.tensor([0.1, 0.2, 0.5, 0.9], dtype=torch.float64, device=device)
+        net = lambda x, *other: x.tanh() * other[-1].view(-1, 1)  # noqa: E731
+        return [each.cpu() for each in (
+            bridges.bridge_sample(known, there, bridge, **options).samples,
+            bridges.bridge_loss(net, here, there, case, t=t, noise=z),
+            bridges.i2sb_loss(net, here, there, brownian, t=t, noise=z),
+            bridges.i2sb_sample(lambda x, t: net(x, t) * 0 + x, there, brownian, steps=1).samples,
+            bridges.rectified_flow_sample(net, there, steps=5).samples,
+        )]  # fmt: skip
+
+    torch.testing.assert_close(computed("cuda"), computed("cpu"), rtol=1e-3, atol=1e-4)

@@ -14,7 +14,7 @@ from loupe.experiment import claims as judging
 from loupe.experiment import folders, provenance, render
 from loupe.experiment.folders import MissingResultError
 from loupe.experiment.store import Result, Store, compute_command
-from loupe.experiment.units import Preset, Unit, experiments_of, units_of
+from loupe.experiment.units import Preset, Unit, units_of
 
 if TYPE_CHECKING:
     from loupe.experiment.chapter import Chapter
@@ -50,7 +50,7 @@ class Runs:
 
 
 @dataclass(frozen=True)
-class Stored(Mapping):
+class Stored:
     """The stored runs of a chapter at one configuration, by experiment; read on demand, never computed."""
 
     room: ModuleType
@@ -81,12 +81,6 @@ class Stored(Mapping):
         """The runs at the seeds computed so far; ``None`` if there are none."""
         found = [self.store.find(unit) for unit in self.units(experiment)]
         return Runs(tuple(one for one in found if one)) if any(found) else None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(experiments_of(self.room))
-
-    def __len__(self) -> int:
-        return len(experiments_of(self.room))
 
 
 @dataclass(frozen=True)

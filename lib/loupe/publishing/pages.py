@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html import escape
 from importlib import import_module
@@ -100,7 +99,7 @@ def shown_preset(slug: str) -> str:
 
 
 @dataclass(frozen=True)
-class Opened(Mapping):
+class Opened:
     """The stored runs of a chapter for a judge; records which of them the judge opens."""
 
     stored: Stored
@@ -109,12 +108,6 @@ class Opened(Mapping):
     def __getitem__(self, experiment: str) -> Runs:
         self.runs[experiment] = self.stored[experiment]
         return self.runs[experiment]
-
-    def __iter__(self):
-        return iter(self.stored)
-
-    def __len__(self):
-        return len(self.stored)
 
     def origin(self) -> dict[str, str]:
         """The date of the newest opened result, and the machines of all of them; empty if none was opened."""

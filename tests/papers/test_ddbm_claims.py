@@ -85,12 +85,11 @@ def images(bridge=0.51, **changes):
             seed,
             {
                 "EDM distance": np.array([0.5 * w]),
-                "bridge distance": np.array([changes.get("bridge", 0.51) * w]),
+                "bridge distance": np.array([bridge * w]),
             },
         )
         for seed, w in enumerate((0.99, 1.0, 1.01))
     ]
-    changes.pop("bridge", None)
     return found | {"trivial": Runs((trivial,)), "unconditional": Runs(tuple(unconditional))}
 
 

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import numpy as np
 from loupe.errors import LoupeError
 from loupe.experiment import claims as judging
 from loupe.experiment import folders, provenance, render
-from loupe.experiment.folders import MissingResultError
+from loupe.experiment.folders import MissingResultError, StoreError
 from loupe.experiment.store import Result, Store, compute_command
 from loupe.experiment.units import Preset, Unit, units_of
 
@@ -244,11 +243,12 @@ def stored_at(chapter: "Chapter", name: str, preset: str, partial: bool = False)
         chapter.run(getattr(chapter.room, name))
     if preset != chapter.preset:
         source = replace(source, preset=preset, overrides={}, seed=None)
-    if partial or not source.units(name):
-        return source.those_there(name)
-    with suppress(MissingResultError):
-        return source[name]
-    return None
+    try:
+        return source.those_there(name) if partial else source[name]
+    except StoreError:
+        raise  # damaged is not missing
+    except LoupeError:
+        return None
 
 
 def absent(what: str) -> render.Block:

@@ -104,7 +104,7 @@ def test_curves_end_at_the_scores_of_whole_runs(chapter, shown):
     lines = shown.lines()
     assert list(lines) == list(figures_graphs.RANK)
     for method, line in lines.items():
-        assert same_color(line.get_color(), SERIES[figures_graphs.RANK[method]].colour)
+        assert same_color(line.get_color(), SERIES[figures_graphs.RANK[method]].color)
         assert line.get_ydata()[-1] == pytest.approx(scores(runs, patience=False, method=method).mean())
         assert line.get_xdata()[[0, -1]].tolist() == [5, 5000]
     heights = [line.get_ydata()[0] for line in shown.sheet.axes[0].lines if line.get_linestyle() == "--"]

@@ -10,6 +10,7 @@ from loupe import open_chapter
 from loupe.data import load
 from loupe.experiment.claims import t_interval
 from loupe.experiment.results import find, row
+from loupe.experiment.units import experiments_of
 from loupe.geometry.gromov import hop_distances
 from loupe.papers.frechet_mean.claims import areas
 from loupe.papers.frechet_mean.claims_links import both_scores, outcomes, scores
@@ -153,7 +154,7 @@ def test_what_has_not_been_run(chapter, says):
         "airport and PubMed has not been run yet", "node classification, the paper's other task, is not part"
     )
     assert not any(find(chapter, (name,)) for name in ("airport_links", "pubmed_links"))
-    assert not any("node" in name for name in chapter.stored)
+    assert not any("node" in name for name in experiments_of(chapter.room))
 
 
 def test_the_recipe_runs_on_two_text_files(tmp_path, monkeypatch, capsys):

@@ -8,10 +8,10 @@ import math
 
 import torch
 
-from loupe.checks import whole
+from loupe.checks import of_shape, whole
 from loupe.geometry.base import OFF, Manifold, log_normal, normal, spoilt
 from loupe.geometry.manifolds import TURNS, Euclidean, wound
-from loupe.geometry.matrices import adjoint, expm, eye_like, log1p, log_det_sinhc, product, sound_matrix
+from loupe.geometry.matrices import adjoint, expm, eye_like, largest, log1p_unitary, log_det_sinhc, product
 from loupe.geometry.series import angle_ratio, sin_ratio
 
 TURN = 2 * math.pi
@@ -36,7 +36,7 @@ class Torus(Euclidean):
     def project(self, x):
         rest = x.remainder(TURN)
         # The remainder of a small negative number rounds up to a full turn.
-        return torch.where(rest >= TURN, 0 * rest, rest)
+        return torch.where(rest >= TURN, rest - TURN, rest)
 
     def exp(self, x, u):
         return self.project(super().exp(x, u))
@@ -54,11 +54,16 @@ class Torus(Euclidean):
         return self.event_shape[0] * math.log(TURN)
 
     def log_wrapped_normal(self, x, y, scale):
-        """Summed over all turns of each angle separately."""
-        turns = TURN * torch.arange(-TURNS, TURNS + 1, dtype=x.dtype, device=x.device)
-        u = self.log(x, y).unsqueeze(-1) + turns
+        """Summed over all turns of each angle separately, or over waves where the scale is large."""
+        counts = torch.arange(-TURNS, TURNS + 1, dtype=x.dtype, device=x.device)
+        u = self.log(x, y).unsqueeze(-1)
         scale = torch.as_tensor(scale, dtype=u.dtype, device=u.device).unsqueeze(-1)
-        return log_normal(u, scale).logsumexp(-1).sum(-1)
+        by_turns = log_normal(u + TURN * counts, scale).logsumexp(-1)
+        # Poisson's summation: the Fourier series of the same density.
+        large = scale > 2.5
+        damping = (-0.5 * (counts * torch.where(large, scale, 2.5)).square()).exp()
+        by_waves = (damping * (counts * u).cos()).sum(-1).log() - math.log(TURN)
+        return torch.where(large.squeeze(-1), by_waves, by_turns).sum(-1)
 
     def __repr__(self):
         return f"Torus({self.event_shape[0]})"
@@ -88,8 +93,11 @@ class _MatrixGroup(Manifold):
 
     def project(self, x):
         """The nearest unitary matrix, by Newton's method for the polar factor; nan where there is none."""
-        for _ in range(20):
-            x = 0.5 * (x + adjoint(torch.linalg.inv_ex(x)[0]))
+        for _ in range(12):
+            inverse = adjoint(torch.linalg.inv_ex(x)[0])
+            # The limit is the same for every factor; this one brings large and small singular values near 1 at once.
+            pull = (largest(inverse) / largest(x)).sqrt().detach()
+            x = 0.5 * (pull * x + inverse / pull)
         return x
 
     def to_tangent(self, x, u):
@@ -118,9 +126,9 @@ class _MatrixGroup(Manifold):
     def random(self, *shape, generator=None, dtype=None, device=None):
         """Haar-distributed matrices."""
         self.check_shape(shape)
+        dtype = torch.get_default_dtype() if dtype is None else dtype
+        dtype = dtype.to_complex() if self.complex else dtype
         # QR is unique, and Q uniform, only with a positive diagonal of R.
-        if dtype is None and self.complex:
-            dtype = torch.get_default_dtype().to_complex()
         q, r = torch.linalg.qr(normal(shape, generator, dtype, device))
         return self._special(q * torch.sgn(r.diagonal(dim1=-2, dim2=-1)).unsqueeze(-2))
 
@@ -129,6 +137,7 @@ class _MatrixGroup(Manifold):
 
     def from_frame(self, x, a):
         (x,) = self.sound(x)
+        of_shape("coordinates", a, (*a.shape[:-1], self.dimension_like(x)))
         basis = self._basis(x)
         return product(x, (a[..., None, None] * basis).sum(-3))
 
@@ -240,8 +249,8 @@ class SpecialOrthogonal(_MatrixGroup):
 class SpecialUnitary(_MatrixGroup):
     """Complex matrices ``(..., n, n)`` with ``x^dagger x = 1`` and determinant 1, with the Frobenius metric.
 
-    Volumes: ``4 sqrt(2) pi**2`` for n = 2, ``16 sqrt(3) pi**5`` for n = 3. The logarithm is the shortest one; it
-    differs from the principal one where the principal angles do not sum to 0.
+    Volumes: ``4 sqrt(2) pi**2`` for n = 2, ``16 sqrt(3) pi**5`` for n = 3. The logarithm is the shortest one, or
+    one of several; it differs from the principal one where the principal angles do not sum to 0.
 
     Parameters
     ----------
@@ -284,20 +293,7 @@ class SpecialUnitary(_MatrixGroup):
         return basis
 
     def _log(self, z):
-        n, eye = self.event_shape[0], eye_like(z)
-        with torch.no_grad():
-            safe, _ = sound_matrix(z.detach(), torch.zeros_like(z.detach()))
-            angles = torch.linalg.eigvals(eye + safe).angle().sort(-1).values
-            # The angles sum to k full turns: shift the k largest (or the -k smallest) by a turn.
-            turns, index = (angles.sum(-1, keepdim=True) / TURN).round(), torch.arange(n, device=z.device)
-            angles = angles - TURN * (
-                (index >= n - turns).to(angles.dtype) - (index < -turns).to(angles.dtype)
-            )
-            middle = 0.5 * (angles.amax(-1) + angles.amin(-1))[..., None, None]
-        # Rotated by the middle of their arc, the angles are as far from a half turn as possible.
-        less = torch.complex(-2 * (0.5 * middle).sin().square(), -middle.sin())  # exp(-i middle) - 1
-        log = log1p(z + less * (eye + z))
-        return self._algebra(log + torch.complex(torch.zeros_like(middle), middle) * eye)
+        return self._algebra(log1p_unitary(z))
 
     def dimension_like(self, x):
         return self.event_shape[0] ** 2 - 1
@@ -307,14 +303,14 @@ class SpecialUnitary(_MatrixGroup):
         factorials = sum(math.lgamma(k + 1) for k in range(1, n))
         return 0.5 * math.log(n) + (n - 1) * (n + 2) / 2 * math.log(TURN) - factorials
 
-    def log_wrapped_normal(self, x, y, given):
+    def log_wrapped_normal(self, x, y, scale):
         """From the shortest geodesic only, so the scale must make the others negligible."""
-        scale, half = torch.as_tensor(given).detach(), self.dimension_like(x) / 2
+        widest, half = torch.as_tensor(scale).detach().max().double(), self.dimension_like(x) / 2
         # Vectors shorter than half of the shortest loop, of length 2 sqrt(2) pi, lead to different points.
-        outside = torch.special.gammaincc(torch.tensor(half).double(), (math.pi / scale.max().double()) ** 2)
+        outside = torch.special.gammaincc(torch.tensor(half).double(), (math.pi / widest) ** 2)
         if outside > 1e-6:
             raise ValueError(
-                f"a wrapped normal of {self!r} with a scale of {scale.max().item():g} leads round the group with "
+                f"a wrapped normal of {self!r} with a scale of {widest.item():g} leads round the group with "
                 f"probability {outside.item():.2g}, which its density does not count: take a smaller scale"
             )
-        return super().log_wrapped_normal(x, y, given)
+        return super().log_wrapped_normal(x, y, scale)

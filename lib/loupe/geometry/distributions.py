@@ -16,9 +16,10 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(200)
 class WrappedNormal:
     """``exp_mean(u)`` of a normal tangent vector ``u``, whose coordinates in the frame at the mean are independent.
 
-    The density counts every geodesic that leads to a point on the sphere, the torus and SO(3); on the sphere and SO(3) it
-    is infinite where they meet, at the mean's antipode. On SU(n) it counts the shortest one only, and raises for scales
-    where others matter.
+    On the torus the density counts every geodesic that leads to a point, on the sphere and SO(3) those of up to four turns
+    each way, enough for scales to 4. It grows without bound where many meet: near the sphere's antipode of the mean, and,
+    after a full turn, near the mean on the sphere and SO(3). On SU(n) it counts the shortest one only, and raises for
+    scales where others matter.
 
     Parameters
     ----------

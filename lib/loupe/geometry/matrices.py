@@ -5,13 +5,14 @@ and products (inverse scaling and squaring) and exponentials are torch's. Eigenv
 the first derivative, when nothing records the backward pass.
 """
 
+import math
 from functools import reduce
 
 import numpy as np
 import torch
 
 from loupe.derivatives import full_precision, transformed
-from loupe.geometry.series import artanh_ratio
+from loupe.geometry.series import artanh_ratio, sin_ratio
 
 _ITERATIONS = (16, 11, 9)
 """Newton iterations for each of three successive square roots: enough for condition numbers up to 1e12."""
@@ -48,6 +49,11 @@ def eye_like(x):
     return torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
 
 
+def largest(x):
+    """The largest absolute value of each matrix, shape (..., 1, 1)."""
+    return x.abs().amax((-2, -1), keepdim=True)
+
+
 def sound_matrix(x, instead):
     """The matrices, with nan or infinite ones replaced (decompositions would raise), and a mask of those."""
     bad = ~x.isfinite().all((-2, -1), keepdim=True)
@@ -79,7 +85,8 @@ def log1p(z):
     terms = [
         b * product(torch.linalg.inv_ex(eye + s * w)[0], w) for s, b in zip(_NODES, _WEIGHTS, strict=True)
     ]
-    return torch.where(near, 1.0, 2.0 ** len(_ITERATIONS)) * sum(terms) + size * eye
+    times = torch.where(near, 1.0, 2.0 ** len(_ITERATIONS)).to(size.dtype)
+    return times * sum(terms) + size * eye
 
 
 def _root(a, eye, iterations):
@@ -126,6 +133,75 @@ class _SymmetricLog(torch.autograd.Function):
         return vectors @ (slopes * (vectors.mT @ cotangent @ vectors)) @ vectors.mT
 
 
+def log1p_unitary(z):
+    """The shortest logarithm of trace 0 of ``1 + z``, a matrix of SU(n); one of several if that is not unique.
+
+    First derivatives are accurate up to the points without a unique one, higher ones and those of ``torch.func`` up to
+    about 1e-4 of them (1e-1 in single precision).
+    """
+    if torch.compiler.is_compiling() or transformed():
+        return _log1p_unitary(z)
+    return _UnitaryLog.apply(z)[0]
+
+
+def _unitary_spectrum(z):
+    """Logarithm, angles that sum to 0 and have the least sum of squares, and orthonormal eigenvectors; detached."""
+    with torch.no_grad():
+        z = z.detach()
+        safe, bad = sound_matrix(z, torch.zeros_like(z))
+        values, vectors = torch.linalg.eig(safe)
+        # Schur vectors, which are orthonormal even where eigenvalues coincide.
+        vectors = torch.linalg.qr(vectors)[0]
+        angles, order = torch.atan2(values.imag, 1 + values.real).sort(-1)
+        vectors = vectors.gather(-1, order.unsqueeze(-2).expand_as(vectors))
+        # The angles sum to k full turns: shift the k largest (or the -k smallest) by a turn.
+        turns = (angles.sum(-1, keepdim=True) / (2 * math.pi)).round()
+        index = torch.arange(z.shape[-1], device=z.device)
+        shift = (index < -turns).to(angles.dtype) - (index >= z.shape[-1] - turns).to(angles.dtype)
+        angles = angles + 2 * math.pi * shift
+        log = product(vectors * (1j * angles).unsqueeze(-2), adjoint(vectors))
+        return torch.where(bad, torch.nan, log), angles, vectors
+
+
+def _log1p_unitary(z):
+    """:func:`log1p_unitary` with derivatives of any order, by :func:`log1p`; 0 where that is not defined."""
+    log, angles, _ = _unitary_spectrum(z)
+    low, high = (angle[..., None, None] for angle in (angles.amin(-1), angles.amax(-1)))
+    # Rotated by the middle of their arc, the angles are as far from a half turn as possible.
+    middle = 0.5 * (high + low)
+    less = torch.complex(-2 * (0.5 * middle).sin().square(), -middle.sin())  # exp(-i middle) - 1
+    near = high - low > 2 * math.pi - torch.finfo(z.dtype).eps ** (1 / 3)
+    smooth = log1p(torch.where(near, 0.0, z + less * (eye_like(z) + z)))
+    return log + (smooth - smooth.detach())
+
+
+class _UnitaryLog(torch.autograd.Function):
+    """The first derivative by divided differences of the logarithm, higher ones by the explicit formula."""
+
+    @staticmethod
+    def forward(z):
+        return _unitary_spectrum(z)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(*inputs, *output[1:])
+
+    @staticmethod
+    @full_precision
+    def backward(ctx, cotangent, *_):
+        z, angles, vectors = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return torch.func.vjp(_log1p_unitary, z)[1](cotangent)[0]
+        half = 0.5 * (angles.unsqueeze(-1) - angles.unsqueeze(-2))
+        middle = 0.5 * (angles.unsqueeze(-1) + angles.unsqueeze(-2))
+        ratio = sin_ratio(half.square())
+        # Infinite where angles differ by a full turn: there the derivative across is set to 0.
+        turned = ratio.abs() < 4 * torch.finfo(ratio.dtype).eps
+        slopes = torch.polar(torch.where(turned, 0.0, 1 / ratio), middle)
+        return vectors @ (slopes * (adjoint(vectors) @ cotangent @ vectors)) @ adjoint(vectors)
+
+
 def exp_slope(s, v):
     """The derivative of the matrix exponential at ``s`` along ``v``."""
     return _corner(expm(_block(s, v)))
@@ -141,9 +217,8 @@ def log_det_sinhc(square):
     lower = torch.cat([square, torch.zeros_like(square)], -1)
     upper = torch.cat([torch.zeros_like(square), eye_like(square).expand_as(square)], -1)
     found = _corner(expm(torch.cat([upper, lower], -2)))
-    # With a Cholesky factor, for the reason above.
-    factor = torch.linalg.cholesky_ex(product(found.mT, found))[0]
-    return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    # By QR, for the reason above; a Cholesky factor of the Gram matrix would have half the digits.
+    return torch.linalg.qr(found)[1].diagonal(dim1=-2, dim2=-1).abs().log().sum(-1)
 
 
 def _block(a, b):

@@ -4,11 +4,13 @@ import math
 
 import torch
 
+from loupe.checks import of_shape
 from loupe.geometry.base import Manifold, normal, spoilt
 from loupe.geometry.matrices import (
     exp_slope,
     expm,
     eye_like,
+    largest,
     log1p_slope,
     log1p_symmetric,
     log_det_sinhc,
@@ -49,11 +51,12 @@ class SPD(Manifold):
         x = sym(x)
         other = torch.diag(1.0 + torch.arange(x.shape[-1], device=x.device)).to(x)
         room = torch.finfo(x.dtype).eps ** 0.5
-        inside = torch.linalg.cholesky_ex(x.detach() - room * _size(x.detach()) * eye_like(x))[1] == 0
+        inside = torch.linalg.cholesky_ex(x.detach() - room * largest(x.detach()) * eye_like(x))[1] == 0
         # Eigenvalues have poor derivatives where they coincide: use only those of matrices outside.
         safe, bad = sound_matrix(torch.where(inside[..., None, None], other, x), other)
         values = torch.linalg.eigvalsh(safe)
-        lacking = 3 * room * values.abs().amax(-1) - values[..., 0]
+        top = values.abs().amax(-1)
+        lacking = 3 * room * torch.where(top > 0, top, 1.0) - values[..., 0]
         moved = x + lacking[..., None, None] * eye_like(x)
         return spoilt(torch.where(inside[..., None, None], x, moved), bad & ~inside[..., None, None])
 
@@ -66,7 +69,7 @@ class SPD(Manifold):
     def exp(self, x, u):
         (x,) = self.sound(x, vectors=(u,))
         if self.flat:
-            return sym(expm(_log(x) + log1p_slope(x - eye_like(x), sym(u))))
+            return sym(expm(_log(x) + _log_slope(x, sym(u))))
         factor = _factor(x)
         return _moved(factor, expm(_seen(factor, u)))
 
@@ -74,32 +77,31 @@ class SPD(Manifold):
         x, y = self.sound(x, y)
         if self.flat:
             return sym(exp_slope(_log(x), _log(y) - _log(x)))
-        factor = _factor(x)
-        return _moved(factor, log1p_symmetric(_seen(factor, y - x)))
+        return _moved(*_step(x, y))
 
     def squared_dist(self, x, y):
         x, y = self.sound(x, y)
-        step = _log(y) - _log(x) if self.flat else log1p_symmetric(_seen(_factor(x), y - x))
+        step = _log(y) - _log(x) if self.flat else _step(x, y)[1]
         return step.square().sum((-2, -1))
 
     def inner(self, x, u, v):
         (x,) = self.sound(x, vectors=(u, v))
         if self.flat:
-            z = x - eye_like(x)
-            return (log1p_slope(z, u) * log1p_slope(z, v)).sum((-2, -1))
+            return (_log_slope(x, u) * _log_slope(x, v)).sum((-2, -1))
         factor = _factor(x)
         return (_seen(factor, u) * _seen(factor, v)).sum((-2, -1))
 
     def transport(self, x, y, u):
         x, y = self.sound(x, y, vectors=(u,))
         if self.flat:
-            return sym(exp_slope(_log(y), log1p_slope(x - eye_like(x), u)))
-        factor = _factor(x)
-        half = expm(0.5 * log1p_symmetric(_seen(factor, y - x)))
+            return sym(exp_slope(_log(y), _log_slope(x, u)))
+        factor, step = _step(x, y)
+        half = expm(0.5 * step)
         return _moved(factor, product(half, _seen(factor, u), half))
 
     def random(self, *shape, generator=None, dtype=None, device=None):
         """The exponential map at the identity of standard normal vectors."""
+        self.check_shape(shape)
         a = normal((*shape[:-2], shape[-1] * (shape[-1] + 1) // 2), generator, dtype, device)
         return sym(expm(_unpacked(a, shape[-1])))
 
@@ -111,12 +113,13 @@ class SPD(Manifold):
 
     def from_frame(self, x, a):
         (x,) = self.sound(x)
+        of_shape("coordinates", a, (*a.shape[:-1], self.dimension_like(x)))
         u = _unpacked(a, x.shape[-1])
         return sym(exp_slope(_log(x), u)) if self.flat else _moved(_factor(x), u)
 
     def coordinates(self, x, u):
         (x,) = self.sound(x, vectors=(u,))
-        return _packed(log1p_slope(x - eye_like(x), u) if self.flat else _seen(_factor(x), u))
+        return _packed(_log_slope(x, u) if self.flat else _seen(_factor(x), u))
 
     def log_volume_density(self, x, u):
         """The affine-invariant metric needs a matrix as large as the dimension: meant for small n."""
@@ -138,39 +141,61 @@ class SPD(Manifold):
         trace = _seen(_factor(x), u).diagonal(dim1=-2, dim2=-1).sum(-1)
         return -0.5 * (x.shape[-1] + 1) * trace
 
-    def _shaped(self, *tensors):
-        super()._shaped(*tensors)
-        if tensors[0].shape[-1] != tensors[0].shape[-2]:
-            raise ValueError(f"points must be square matrices, got shape {tuple(tensors[0].shape)}")
+    def check_shape(self, shape):
+        if len(shape) < 2 or shape[-1] != shape[-2]:
+            raise ValueError(f"points must be square matrices, got shape {tuple(shape)}")
 
     def off(self, x):
-        asymmetric = (x - x.mT).abs().amax((-2, -1)) > 1e-3 * _size(x)[..., 0, 0]
-        return (asymmetric | (torch.linalg.cholesky_ex(x)[1] != 0)) & ~x.isnan().any(-1).any(-1)
+        return ((_asymmetry(x) > 1e-3) | (torch.linalg.cholesky_ex(x)[1] != 0)) & ~x.isnan().any(-1).any(-1)
 
     def check(self, x):
         super().check(x)
-        gap = (x - x.mT).abs().max().item() if x.numel() else 0
+        gap = _asymmetry(x).max().item() if x.numel() else 0
         least = torch.linalg.eigvalsh(sym(x)).min().item() if x.numel() else 1
-        if not (gap <= 1e-6 * _size(x).max().item() and least > 0):
+        if not (gap <= 1e-6 and least > 0):
             raise ValueError(
-                f"points must be symmetric and positive definite, got an asymmetry of {gap:.3g} and an eigenvalue of "
-                f"{least:.6g}: use SPD().project(points)"
+                f"points must be symmetric and positive definite, got a relative asymmetry of {gap:.3g} and an eigenvalue "
+                f"of {least:.6g}: use SPD().project(points)"
             )
 
     def __repr__(self):
         return f"SPD(metric={self.metric!r})"
 
 
-def _size(x):
-    return x.abs().amax((-2, -1), keepdim=True)
+def _asymmetry(x):
+    return (largest(x - x.mT) / largest(x).clamp_min(torch.finfo(x.dtype).tiny))[..., 0, 0]
 
 
 def _factor(x):
     return torch.linalg.cholesky_ex(x)[0]
 
 
+def _from(x, y):
+    """``y / c - x`` and the size c of ``y`` beside ``x``, or 1 where they are about as large.
+
+    A matrix much smaller than ``x`` would lose its digits in the difference.
+    """
+    one, other = (a.detach().diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None] for a in (x, y))
+    c = torch.where((other > 0.5 * one) & (other < 2 * one), 1.0, other / one)
+    return y / c - x, c
+
+
 def _log(x):
-    return log1p_symmetric(x - eye_like(x))
+    z, c = _from(eye_like(x), x)
+    return log1p_symmetric(z) + c.log() * eye_like(x)
+
+
+def _log_slope(x, u):
+    """The derivative of :func:`_log` along ``u``."""
+    z, c = _from(eye_like(x), x)
+    return log1p_slope(z, u / c)
+
+
+def _step(x, y):
+    """A Cholesky factor of ``x``, and the logarithm of ``y`` moved to the identity with it."""
+    factor = _factor(x)
+    z, c = _from(x, y)
+    return factor, log1p_symmetric(_seen(factor, z)) + c.log() * eye_like(x)
 
 
 def _seen(factor, u):

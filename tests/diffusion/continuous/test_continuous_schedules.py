@@ -68,6 +68,22 @@ def test_the_kernels_compose(schedule, shape):
         assert_close(again(noisy, t), target, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize(("schedule", "t"), [(c.EDMSDE(), 0.002), (c.VPSDE(), 1e-3), (ZERO, ZERO.steps - 1)])
+def test_conversions_keep_their_digits(schedule, t):
+    """In single precision at little noise, and where alpha is 0; times that are numbers reach the model as they are."""
+    x, noise = normal(2, 4, 3, dtype=torch.float32)
+    sigma, alpha = (each.float() for each in (schedule.sigma(t), schedule.alpha(t)))
+    score = schedule.convert(lambda x, t: noise, "noise", "score")(x, t)
+    assert_close(score, -noise / sigma, rtol=1e-6, atol=0)
+    assert_close(schedule.convert(lambda x, t: score, "score", "noise")(x, t), noise, rtol=1e-6, atol=0)
+    velocity = alpha * noise - sigma * x
+    found = schedule.convert(lambda x, t: velocity, "velocity", "noise")(alpha * x + sigma * noise, t)
+    assert_close(found, noise, rtol=1e-5, atol=1e-6)
+    seen = []
+    schedule.convert(lambda x, t: seen.append(t) or x, "noise", "noise")(x.double(), t)
+    assert seen[0].item() == t
+
+
 @pytest.mark.parametrize("table", [TABLE, c.DDPMTable.linear(50, 2e-3, 0.4), ZERO])
 def test_the_table(table):
     """By the formulas of the paper, and as a posterior between successive times."""

@@ -51,18 +51,19 @@ def per_sample(name, value, x):
     value = torch.as_tensor(value, dtype=x.dtype, device=x.device)
     if value.shape != x.shape[: value.ndim]:
         raise ValueError(
-            f"{name} must be one number or one per sample, for points of shape {tuple(x.shape)} of shape "
-            f"{tuple(x.shape[:1])}, got {tuple(value.shape)}"
+            f"{name} must be one number or one per sample, of shape {tuple(x.shape[:1])} for points of shape "
+            f"{tuple(x.shape)}, got {tuple(value.shape)}"
         )
     return value.reshape(*value.shape, *(1,) * (x.ndim - value.ndim)) if value.ndim else value
 
 
 def predicted(name, model, x, t):
     """The prediction ``model(x, t)``, checked to have the shape of ``x``; float times are cast to the dtype of ``x``."""
-    t = torch.as_tensor(t, device=x.device)
+    # Not torch's default dtype, which would round a number of float64.
+    t = torch.as_tensor(t, dtype=torch.float64 if isinstance(t, float) else None)
     if t.is_floating_point():
         t = t.to(torch.promote_types(x.dtype, torch.float32))
-    return of_shape(name, model(x, t), x.shape)
+    return of_shape(name, model(x, t.to(x.device)), x.shape)
 
 
 class Schedule:
@@ -103,7 +104,7 @@ class Schedule:
         return mean, per_sample("the times", variance, x0)
 
     def posterior_coefficients(self, s, t):
-        """Those of x_t and x_0 in the mean of :meth:`posterior`, and its variance; shape of the times."""
+        """Coefficients of x_t and x_0 in the mean of :meth:`posterior`, and its variance; shape of the times."""
         scale = self.alpha(t) / self.alpha(s)
         ratio = self.sigma(s) / self.sigma(t)
         rest = (
@@ -142,12 +143,14 @@ class Schedule:
                 return found
             alpha, sigma = self.coefficients(t, x)
             if given == "velocity":
-                found = (alpha * x - sigma * found) / (alpha**2 + sigma**2)
-            elif given != "denoiser":
-                found = (x - sigma * (found if given == "noise" else -sigma * found)) / alpha
-            return (
-                found if wanted == "denoiser" else self.target(wanted, found, (x - alpha * found) / sigma, t)
-            )
+                total = alpha**2 + sigma**2
+                x0, noise = (alpha * x - sigma * found) / total, (sigma * x + alpha * found) / total
+            elif given == "denoiser":
+                x0, noise = found, (x - alpha * found) / sigma
+            else:
+                noise = found if given == "noise" else -sigma * found
+                x0 = (x - sigma * noise) / alpha
+            return self.target(wanted, x0, noise, t)
 
         return converted
 

@@ -129,9 +129,9 @@ def test_mixtures_far_from_every_atom(dtype, sigma):
     mixture = KernelMixture(means, shares)
     x = torch.rand(1500, 2, generator=generator(), dtype=DOUBLE).to(dtype)
     level = torch.full((1500,), sigma, dtype=dtype)
-    mixture = {"means": means.double().numpy(), "shares": shares.double().numpy(), "width": 0.0}
+    atoms = {"means": means.double().numpy(), "shares": shares.double().numpy(), "width": 0.0}
     given = arrays(x, level)
-    wanted = reference.mixture_score(*given, **mixture)
+    wanted = reference.mixture_score(*given, **atoms)
     found = mixture.score(x, level).double().numpy()
     # Between atoms their weights hang on a difference of large logarithms.
     tolerance = 1e-11 if dtype == DOUBLE else 1e-3
@@ -140,7 +140,7 @@ def test_mixtures_far_from_every_atom(dtype, sigma):
     assert np.quantile(error, 0.9) < (1e-14 if dtype == DOUBLE else 1e-5)
     np.testing.assert_allclose(
         mixture.log_density(x, level).double(),
-        reference.mixture_log_density(*given, **mixture),
+        reference.mixture_log_density(*given, **atoms),
         rtol=1e-12 if dtype == DOUBLE else 1e-6,
         atol=1e-12 if dtype == DOUBLE else 1e-5,
     )

@@ -47,7 +47,7 @@ def test_the_sampler_is_algorithm_1(bridge, options):
         if not (clamp or given["compat"]):
             drifts = [make(D, Y, guidance=w) for make in (bridge.reverse_drift, bridge.probability_flow)]
             times = b.karras_grid(n, bridge.t_min, bridge.t_max - 1e-4)
-            ends = hybrid(*drifts, bridge.sde.diffusion, Y, times, share=s, generator=generator(1))
+            ends = hybrid(*drifts, bridge.sde.diffusion, Y, times, fraction=s, generator=generator(1))
             assert_close(ends, found.samples, rtol=1e-9, atol=1e-9)
 
 

@@ -8,7 +8,9 @@ from loupe.papers.ddbm.claims import SAMPLERS, at_churn, equal_calls, slope
 
 def numbers(chapter):
     """Values of stored results: of the largest preset that has them."""
-    return _exact(find(chapter, ("toys", "identities"))) | _images(chapter)
+    learned = find(chapter, ("toy_networks",), partial=True).runs
+    modes = {f"learned_{name.lower()}": learned[f"{name} two modes error"].mean() for name in ("VP", "VE")}
+    return _exact(find(chapter, ("toys", "identities"))) | modes | _images(chapter)
 
 
 def _exact(found):

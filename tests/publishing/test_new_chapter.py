@@ -57,6 +57,10 @@ def test_a_planned_paper_brings_its_own_details(checkout):
     write_chapter("geotdm", root=checkout)
     assert "What would a body in motion do next?" in (checkout / "notebooks" / "geotdm.ipynb").read_text()
     assert "2410.13027" in (checkout / "lib/loupe/papers/geotdm/__init__.py").read_text()
+    lines = (checkout / "_toc.yml").read_text().splitlines()
+    titled = [k for k, line in enumerate(lines) if "title:" in line]
+    assert all("file: notebooks/" in lines[k - 1] for k in titled)
+    assert '        title: "GeoTDM: What would a body in motion do next?"' in lines
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def write_chapter(
     if there := [path for path in files if path.exists()]:
         raise LoupeError(f"{show_path(there[0])} is there already: remove it, or choose another name.")
     contents = root / "_toc.yml"
-    changed = {contents: _with_line(contents.read_text(encoding="utf-8"), slug)}
+    changed = {contents: _with_line(contents.read_text(encoding="utf-8"), paper)}
     if slug not in PAPERS:
         table = root / TABLE
         changed[table] = _with_paper(table.read_text(encoding="utf-8"), paper)
@@ -108,12 +108,15 @@ def _cells(text: str) -> Iterator[tuple[str, str]]:
         yield tag.strip(), source.strip()
 
 
-def _with_line(contents: str, slug: str) -> str:
+def _with_line(contents: str, paper: Paper) -> str:
+    """The table of contents with the chapter, in the order of names; its title in the side bar begins with the method."""
     lines = contents.splitlines(keepends=True)
-    chapters = [number for number, line in enumerate(lines) if "file: notebooks/" in line]
-    after = [number for number in chapters if lines[number].split("/")[1].strip() < slug]
-    place = (after[-1] if after else chapters[0] - 1) + 1
-    return "".join([*lines[:place], f"      - file: notebooks/{slug}\n", *lines[place:]])
+    files = [number for number, line in enumerate(lines) if "file: notebooks/" in line]
+    later = [number for number in files if lines[number].split("/")[1].strip() > paper.slug]
+    end = next((k for k in range(files[-1] + 1, len(lines)) if "title:" not in lines[k]), len(lines))
+    place = later[0] if later else end
+    title = f'        title: "{paper.short}: {paper.question}"\n' if paper.short else ""
+    return "".join([*lines[:place], f"      - file: notebooks/{paper.slug}\n", title, *lines[place:]])
 
 
 def _with_paper(table: str, paper: Paper) -> str:

@@ -359,8 +359,9 @@ def bridge_loss(model, x0, x_T, preconditioning, generator=None, *, t=None, nois
     bridge = preconditioning.bridge
     if t is None:
         t = training_times(
-            len(x0), generator, start=bridge.t_min, end=bridge.t_max, stratified=False, device=x0.device
-        )
+            len(x0), generator, start=bridge.t_min, end=bridge.t_max,
+            stratified=False, device=x0.device,
+        )  # fmt: skip
     x = bridge.sample(x0, x_T, t, generator, noise=noise)
     c_in, c_skip, c_out = (per_sample("t", each, x) for each in preconditioning._all(t))
     wanted = (x0 - c_skip * x) / c_out

@@ -146,7 +146,7 @@ def answers(found):
         frames, title=f"One source, many answers (preset {found.preset})", label="churn",
         alt="Rows of an edge map and eight digits drawn for it, above a histogram of answers in the two-mode toy. Without "
         "churn, the eight are equal; with it they vary.",
-        at=min(2, len(frames) - 1), text="Eight answers to each of four edge maps, by churn.",
+        at=int(np.abs(np.array(run["churns"]) - 0.33).argmin()), text="Eight answers to each of four edge maps, by churn.",
     )  # fmt: skip
 
 

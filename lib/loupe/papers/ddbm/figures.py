@@ -6,7 +6,7 @@ from loupe.diffusion.bridges import VPBridge, karras_grid
 from loupe.diffusion.bridges.sampler import MARGIN
 from loupe.experiment.render import score_table, table
 from loupe.papers.ddbm.claims import SAMPLERS
-from loupe.papers.drawing import Picture, drawn_from
+from loupe.papers.drawing import Picture, draw_images, drawn_from, mosaic
 from loupe.plotting import BLACK, MUTED, figure, log_axis, series, shades, thumbnail_axes
 from loupe.plotting.widgets import Frame, frame_player
 
@@ -135,9 +135,7 @@ def answers(found):
     for churn, images in zip(run["churns"], run["answers"], strict=True):
         sheet, (top, low) = figure("narrow", height=3.4, rows=2, height_ratios=(2.4, 1))
         rows = np.concatenate([run["sources"][: len(images), None], images], 1)
-        top.imshow(tiles(rows.reshape(-1, *rows.shape[2:]), rows.shape[1]), cmap="gray", vmin=0, vmax=255)
-        top.set_axis_off()
-        top.set_title("source, and eight answers", loc="left")
+        draw_images(top, rows.reshape(-1, 1, *rows.shape[2:]), "source, and eight answers", rows.shape[1])
         nearest = toys["churns"][np.abs(toys["churns"] - churn).argmin()]
         low.stairs(toys[f"VP histogram {nearest:g}"], toys["bins"], fill=True, color=series(0)["color"])
         low.set(yticks=[], xlabel=f"answers to the number {toys['source']}, exact denoiser")
@@ -148,14 +146,6 @@ def answers(found):
         "churn, the eight are equal; with it they vary.",
         at=int(np.abs(np.array(run["churns"]) - 0.33).argmin()), text="Eight answers to each of four edge maps, by churn.",
     )  # fmt: skip
-
-
-def tiles(images, columns, gap=1):
-    """Images (n, H, W) of bytes in rows, with white gaps between them."""
-    images = np.pad(images, ((0, -len(images) % columns), (0, gap), (0, gap)), constant_values=255)
-    _, height, width = images.shape
-    rows = images.reshape(-1, columns, height, width).swapaxes(1, 2).reshape(-1, columns * width)
-    return rows[:-gap, :-gap]
 
 
 @drawn_from(*MAIN, "trivial", what="image translation", seeds="first", partial=True)
@@ -171,7 +161,7 @@ def grid(found):
     rows.append(("target", trivial["targets"]))
     sheet, panels = figure(height=0.5 * len(rows), rows=len(rows))
     for axes, (words, images) in zip(panels, rows, strict=True):
-        axes.imshow(tiles(images, len(images)), cmap="gray", vmin=0, vmax=255)
+        axes.imshow(mosaic(images[:, None], len(images)))
         axes.set(xticks=[], yticks=[], frame_on=False)
         axes.set_ylabel(words, rotation=0, ha="right", va="center")
     return Picture(

@@ -33,6 +33,7 @@ from loupe.diffusion.continuous import (
     training_times,
 )
 from loupe.experiment import experiment
+from loupe.experiment.results import columns
 from loupe.networks.unet import make_unet
 from loupe.papers.ddbm.experiments import bridges
 from loupe.papers.judging import ImageJudge
@@ -285,11 +286,6 @@ def measures(pairs, judge, x, count):
         "distance": judge.distance(images), "mse": error, "psnr": float(10 * np.log10(4 / error)),
         "features": judge.apart(images, targets), "agreement": judge.accuracy(images, labels),
     }  # fmt: skip
-
-
-def columns(rows):
-    """Rows of numbers as arrays by name."""
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 def pictures(pairs, x):

@@ -6,6 +6,7 @@ import torch
 from showing import assert_same_thumbnail_each_time, figures_of
 
 from loupe import open_chapter
+from loupe.experiment.results import find
 from loupe.papers import ddbm as room
 from loupe.papers.ddbm import experiments_images as images
 from loupe.papers.ddbm import figures
@@ -83,6 +84,9 @@ def test_a_judge_tells_images_apart():
 
 @pytest.mark.parametrize("draw", figures_of(figures))
 def test_every_figure(draw, check_figure):
+    if draw is figures.controls and not find(open_chapter("ddbm", preset="cpu"), draw.names, partial=True):
+        assert "has not been computed yet" in str(draw(open_chapter("ddbm", preset="cpu")))  # at gpu only
+        return
     check_figure("ddbm", draw)
 
 

@@ -23,7 +23,7 @@ MARGIN = 1e-4
 """How long before the pinned end sampling starts: there, the bridge has no noise and no score."""
 
 SMALL = 0.1
-"""Below this churn, unless it is 0, the noise next to the pinned end is stretched by a long ODE step."""
+"""Below this churn, unless it is 0, one Heun step from next to the pinned end overshoots: answers are too spread out."""
 
 
 class Drawn(NamedTuple):
@@ -56,7 +56,7 @@ def bridge_sample(
 
     Each of the steps first follows the reverse SDE over a fraction ``churn`` of its interval, by Euler-Maruyama, then the
     probability flow over the rest, by Heun; the last, to time 0, ends with an Euler step. Without churn the result is a
-    function of ``x_T``: one average answer. With it, the answers vary. No gradients are kept.
+    function of ``x_T``: one answer. With it, the answers vary. No gradients are kept.
 
     Parameters
     ----------

@@ -15,6 +15,7 @@ WORDS = {
     "vp": "DDBM (VP)", "ve": "DDBM (VE)", "regression": "L2 regression", "rectified_flow": "rectified flow", "i2sb": "I2SB",
     "edm_with_source": "EDM with source",
 }  # fmt: skip
+SHOWN = 24  # paths
 MAIN = ("vp", "ve", "regression", "rectified_flow", "i2sb")
 CONTROLS = {
     "simple": "VP, no preconditioning",
@@ -31,7 +32,7 @@ REPORTED = (  # Table 2 of the paper: FID, IS, LPIPS and MSE on Edges to Handbag
     ("DDBM (VP)", 1.83, 3.73, 0.142, 0.0402, 4.43, 6.21, 0.244, 0.0839),
 )
 LATER = (  # FID with 5, 10 and 20 calls, then with 50 and 100, of the released VP networks by other samplers
-    ("DDBM's own sampler", "317 / 137 / 46.7", "11.1", "328 / 152 / 41.0", "15.8"),
+    ("DDBM's own sampler", "317 / 137 / 46.7", "11.1 (50 calls)", "328 / 152 / 41.0", "15.8 (50 calls)"),
     ("DBIM", "3.60 / 2.46 / 1.74", "1.14 / 0.89", "14.25 / 7.98 / 4.99", "3.20 / 2.57"),
     ("ECSI", "2.36 / 2.25 / 1.53", "–", "10.87 / 6.83 / 4.12", "–"),
 )
@@ -54,7 +55,7 @@ def paths(found):
         ("backward, hybrid", sampler_times(), run["VP hybrid path"], series(0)["color"]),
     )
     for axes, (title, times, x, color) in zip(panels, rows, strict=True):
-        axes.plot(times, x, color=color, linewidth=0.5, alpha=0.7)
+        axes.plot(times, x[:, :SHOWN], color=color, linewidth=0.5, alpha=0.7)
         axes.set(title=title, xlabel="$t$", xticks=(0, 0.5, 1))
     for axes in panels[1:]:
         axes.invert_xaxis()
@@ -63,7 +64,7 @@ def paths(found):
         "Three panels of paths between a source and two modes. Forward paths start in the modes and meet in the source. "
         "Backward, the ODE gives one curve; the hybrid sampler fans out into both modes.",
         "Targets in two modes, one source, VP. Left: the bridge, forward. Middle: the ODE has one path. Right: with "
-        "stochastic steps, both modes come back. VE looks alike, but its paths reach out to ±40.",
+        "stochastic steps, both modes come back. VE looks alike, but its standard deviation is 40 in the middle.",
     )
 
 
@@ -93,8 +94,8 @@ def spread(found):
         sheet,
         "Two panels of falling curves: the variance of the answers over the true one, from about a hundred at a churn of "
         "0.001 to one at 0.3 and above; more steps lower them.",
-        "Spread of the answers to one source, with the exact denoiser. At $s=0$ it is zero (off the axis). A small churn "
-        "is worse than none: the ODE stretches noise that is added next to the pinned end.",
+        "Spread of the answers to one source, with the exact denoiser. At $s=0$ it is zero (off the axis). With a small "
+        "churn it is far too large: one Heun step from next to the pinned end overshoots.",
     )
 
 
@@ -192,7 +193,9 @@ def _digits(value):
     return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
 
 
-@drawn_from("vp", *CONTROLS, "edm_with_source", what="the controls", partial=True)
+@drawn_from(
+    "vp", *CONTROLS, "edm_with_source", what="the comparison with networks that should fail", partial=True
+)
 def controls(found):
     """T2: what preconditioning, pairs and the network's view of the source are worth."""
     rows = []

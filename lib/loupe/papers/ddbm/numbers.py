@@ -10,6 +10,9 @@ def numbers(chapter):
     """Values of stored results: of the largest preset that has them."""
     learned = find(chapter, ("toy_networks",), partial=True).runs
     modes = {f"learned_{name.lower()}": learned[f"{name} two modes error"].mean() for name in ("VP", "VE")}
+    modes["learned_shuffled"] = min(
+        learned[key].mean() for key in learned.first if key.endswith("shuffled error")
+    )
     return _exact(find(chapter, ("toys", "identities"))) | modes | _images(chapter)
 
 
@@ -38,7 +41,14 @@ def _images(chapter):
     flow = list(runs.first["samplers"]).index("ODE")
     rows = list(trivial["rows"])
     pairs = np.array([pair for pair in map(equal_calls, runs) if pair])
+    for name in ("vp", "ve"):
+        distances, weights = found[name]["guidance distance"], list(found.settings.guidances)
+        values[f"{name}_no_pull"] = (
+            distances[:, weights.index(0.0)] / distances[:, weights.index(1.0)]
+        ).mean()
     return values | {
+        "mse_ratio": values["vp_mse"] / values["regression_mse"],
+        "ve_ode_distance": found["ve"]["distance"][:, flow].mean(),
         "parameters": int(runs.first["parameters"]), "vp_ode_distance": runs["distance"][:, flow].mean(),
         "vp_ode_mse": runs["mse"][:, flow].mean(), "vp_ode_diversity": runs["diversity"][:, flow].mean(),
         "equal_calls": (pairs[:, 0] / pairs[:, 1]).mean() if len(pairs) else float("nan"),

@@ -149,7 +149,7 @@ def test_an_exact_claim_that_fails_is_exit_status_1(command, tmp_path):
     ("arguments", "words"),
     [
         (("compute", "ph_dimensions"), "no paper is called 'ph_dimensions': did you mean 'ph_dimension'?"),
-        (("compute", "ddbm"), "is planned and not written yet"),
+        (("compute", "geotdm"), "is planned and not written yet"),
         (("compute", "ph_dimension", "--preset", "cup"), "no preset is called 'cup'"),
         (("compute", *SMOKE, "--experiment", "nope"), "no experiment 'nope'"),
         (("compute", *SMOKE, "--set", "repeats=many"), "repeats='many' is refused"),

@@ -11,7 +11,16 @@ from torch.autograd.functional import hessian, hvp, vhp
 import loupe
 from loupe.diffusion.discrete import Absorbing, Uniform
 from loupe.diffusion.reflected import KernelMixture, classifier_guided
-from loupe.geometry import SPD, Euclidean, Hyperboloid, PoincareBall, Sphere, frechet_mean, graph_frechet_mean
+from loupe.geometry import (
+    SPD,
+    Euclidean,
+    Hyperboloid,
+    PoincareBall,
+    SpecialUnitary,
+    Sphere,
+    frechet_mean,
+    graph_frechet_mean,
+)
 from loupe.networks.egnn import EGNNLayer, Graph
 
 DOUBLE = torch.float64
@@ -79,6 +88,16 @@ def logarithm(p):
     return (SPD("log_euclidean").log(torch.eye(3, dtype=DOUBLE), half @ half.T) * normal(3, 3)).sum()
 
 
+def unitary_logarithm(p):
+    """At a special unitary matrix, of another one."""
+    group, eye = SpecialUnitary(2), torch.eye(2, dtype=torch.complex128)
+    x = torch.tensor([[0.6, 0.8j], [0.8j, 0.6]], dtype=torch.complex128)
+    m = torch.view_as_complex(p.view(2, 2, 2))
+    u = (m - m.mH) / 2
+    y = group.exp(eye, 0.3 * (u - eye * u.diagonal().sum() / 2))
+    return (torch.view_as_real(group.log(x, y)) * normal(2, 2, 2)).sum()
+
+
 def mixture_score(p):
     mixture = KernelMixture(torch.tensor([[0.2, 0.7], [0.6, 0.1]], dtype=DOUBLE), torch.ones(2, dtype=DOUBLE))
     return (mixture.score(p.view(3, 2).sigmoid(), torch.full((3,), 0.3, dtype=DOUBLE)) ** 2).sum()
@@ -101,6 +120,7 @@ CASES = {
     "absorbing": entropy(Absorbing(3)),
     "uniform": entropy(Uniform(3)),
     "logarithm": (logarithm, normal(9, seed=6)),
+    "unitary logarithm": (unitary_logarithm, normal(8, seed=6)),
     "score of a mixture": (mixture_score, normal(6, seed=3)),
     "guided score": (guided, normal(12, seed=3)),
 }
@@ -198,6 +218,7 @@ def test_every_function_with_a_derivative_of_its_own_is_here():
         "_Attached",
         "_FollowPoints",
         "_SymmetricLog",
+        "_UnitaryLog",
         "_ScoreEntropy",
         "Messages",
         "_FirstOrder",

@@ -7,19 +7,23 @@
 from loupe.papers import PAPERS
 from loupe.papers.ddbm.claims import CLAIMS
 from loupe.papers.ddbm.config import PRESETS, Config
-from loupe.papers.ddbm.experiments import identities, toy_networks, toys
+from loupe.papers.ddbm.experiments import affine_networks, identities, toy_networks, toys
 from loupe.papers.ddbm.experiments_images import (
     edges,
     edm_with_source,
+    fewer_calls,
     i2sb,
     large_flow,
     large_regression,
     large_vp,
+    photos_from_blocks,
+    photos_from_edges,
     rectified_flow,
     regression,
     shuffled,
     simple,
     source_withheld,
+    spreads,
     trivial,
     unconditional,
     ve,
@@ -31,13 +35,14 @@ PAPER = PAPERS["ddbm"]
 
 # What is computed first where time is short; those in brackets take turns seed by seed, the rest follows.
 PRIORITY = (
-    "identities", "toys", "trivial", ("vp", "regression", "rectified_flow", "i2sb", "ve"), "edges", "toy_networks",
-    ("simple", "shuffled", "source_withheld", "edm_with_source"), "unconditional", "large_vp", "large_regression",
-    "large_flow",
+    "identities", "toys", "trivial", "spreads", ("vp", "regression", "rectified_flow", "i2sb", "ve"), "edges",
+    "affine_networks", "toy_networks", "fewer_calls", ("simple", "shuffled", "source_withheld", "edm_with_source"),
+    "unconditional", "large_vp", "large_regression", "large_flow", "photos_from_blocks", "photos_from_edges",
 )  # fmt: skip
 
 __all__ = [
-    "CLAIMS", "PAPER", "PRESETS", "PRIORITY", "Config", "edges", "edm_with_source", "i2sb", "identities", "large_flow",
-    "large_regression", "large_vp", "numbers", "rectified_flow", "regression", "shuffled", "simple", "source_withheld",
+    "CLAIMS", "PAPER", "PRESETS", "PRIORITY", "Config", "affine_networks", "edges", "edm_with_source", "fewer_calls",
+    "i2sb", "identities", "large_flow", "large_regression", "large_vp", "numbers", "photos_from_blocks",
+    "photos_from_edges", "rectified_flow", "regression", "shuffled", "simple", "source_withheld", "spreads",
     "toy_networks", "toys", "trivial", "unconditional", "ve", "vp",
 ]  # fmt: skip

@@ -7,37 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from loupe.experiment import Preset
 from loupe.training import Training
 
-
-class ImageTraining(Training):
-    """Training of image networks, as in the paper."""
-
-    steps: int = Field(500_000, ge=1)
-    """steps of the optimizer"""
-    batch: int = Field(192, ge=1)
-    """samples in a step"""
-    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
-    """optimizer; AdamW decays weights apart from the gradient"""
-    learning_rate: float = Field(1e-4, gt=0)
-    """learning rate, which the schedule multiplies"""
-    ema: float | None = Field(0.9999, ge=0, lt=1)
-    """decay of the moving average of the weights that is evaluated and used; null uses the weights themselves"""
-    precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
-    """precision of the forward pass; 32-true is that of the weights"""
-
-
-class ToyTraining(Training):
-    """Training of networks for pairs of numbers."""
-
-    steps: int = Field(3000, ge=1)
-    """steps of the optimizer"""
-    batch: int = Field(512, ge=1)
-    """samples in a step"""
-    learning_rate: float = Field(2e-3, gt=0)
-    """learning rate, which the schedule multiplies"""
-    schedule: Literal["constant", "cosine", "linear", "halved"] = "cosine"
-    """course of the learning rate after the warmup; halved: once, after half of the steps"""
-    ema: float | None = Field(0.998, ge=0, lt=1)
-    """decay of the moving average of the weights that is evaluated and used; null uses the weights themselves"""
+IMAGE_TRAINING = Training(
+    steps=500_000, batch=192, optimizer="adamw", learning_rate=1e-4, ema=0.9999, precision="bf16-mixed"
+)
+TOY_TRAINING = Training(steps=3000, batch=512, learning_rate=2e-3, schedule="cosine", ema=0.998)
 
 
 class Images(BaseModel):
@@ -101,6 +74,9 @@ class Config(Preset):
     large_seeds: tuple[int, ...] = (0,)
     """seeds of networks on larger images"""
 
+    photo_seeds: tuple[int, ...] = (0,)
+    """seeds of networks on photographs"""
+
     sigma_max: float = Field(80.0, gt=0)
     """noise level at the end of the variance-exploding bridge"""
 
@@ -128,7 +104,7 @@ class Config(Preset):
     toy_width: int = Field(64, ge=4)
     """units of the hidden layers of networks for pairs of numbers"""
 
-    toy_training: ToyTraining = ToyTraining()
+    toy_training: Training = TOY_TRAINING
     """training of these networks"""
 
     draws: int = Field(200_000, ge=1000)
@@ -143,11 +119,17 @@ class Config(Preset):
     large: Images = Images()
     """pairs of larger images, and their network"""
 
-    training: ImageTraining = ImageTraining()
+    photos: Images = Images()
+    """pairs of photographs with edge maps or gray blocks, whichever the experiment takes, and their network"""
+
+    training: Training = IMAGE_TRAINING
     """training of image networks"""
 
-    large_training: ImageTraining = ImageTraining()
+    large_training: Training = IMAGE_TRAINING
     """training of networks on larger images"""
+
+    photo_training: Training = IMAGE_TRAINING
+    """training of networks on photographs"""
 
     judge_widths: tuple[int, ...] = Field((32, 64, 128), min_length=1)
     """channels of the classifier whose features samples are compared in"""
@@ -190,13 +172,14 @@ GPU = PAPER_SETTINGS.override(
     {
         "images": MNIST, "edges": MNIST | {"source": "edges"},
         "large": MNIST | {"size": 28, "block": 7, "fold": 2, "width": 32, "multipliers": [1, 2]},
-        "training": TRAINING, "large_training": TRAINING | {"steps": 4000},
+        "photos": {"fold": 2, "width": 32, "multipliers": [1, 2, 2], "blocks": 1, "attention": [], "dropout": 0.0},
+        "training": TRAINING, "large_training": TRAINING | {"steps": 4000}, "photo_training": TRAINING,
         "judge_widths": [16, 32, 64], "judge_epochs": 4, "samples": 1000, "swept": 500, "asked": 32,
     }
 )  # fmt: skip
 CPU = GPU.override(
     {
-        "seeds": [0], "control_seeds": [], "large_seeds": [],
+        "seeds": [0], "control_seeds": [], "large_seeds": [], "photo_seeds": [],
         "training": {"steps": 1500, "ema": 0.998}, "judge_epochs": 2, "samples": 400, "swept": 200,
         "steps_swept": [10, 27, 40], "guidances": [0.0, 1.0], "churns": [0.0, 0.33, 0.7],
     }

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -28,7 +29,7 @@ SOURCE = 0.3  # of the two-mode pair, slightly off the middle
 BINS = np.linspace(-1.2, 1.2, 49)
 
 
-def bridges(config):
+def both_bridges(config):
     """Both bridges of the paper, by the names of its tables."""
     return {"VP": VPBridge(config.beta_d, config.beta_min), "VE": VEBridge(config.sigma_max)}
 
@@ -37,14 +38,14 @@ def bridges(config):
 def identities(config, *, seed, device):
     """B1 to B4: the bridge's kernel, its preconditioning, EDM as a special case, and flow matching as a limit."""
     generator = torch.Generator().manual_seed(seed)
-    each = list(bridges(config).values())
+    each = list(both_bridges(config).values())
     kernel = np.array([_score_errors(bridge, generator) for bridge in each])
     # With the noise of the usual VE bridge, a covariance of the data does not matter.
     mild = [each[0], VEBridge(1.0)]
     moments = np.array([_unit_variances(bridge, config.draws, generator) for bridge in mild])
     reduction = np.array([_edm_errors(sigma_0, config.sigma_max) for sigma_0 in (0.25, 0.5, 1.0)])
     return {
-        "bridges": np.array(list(bridges(config))),
+        "bridges": np.array(list(both_bridges(config))),
         "score errors": kernel[..., 0],  # (bridges, problems)
         "score errors without pull": kernel[..., 1],
         "variances": moments[:, 0],  # (bridges, times, input and target)
@@ -118,7 +119,7 @@ def _curves(config):
     """Coefficients over the bridge: of the kernel, and of the preconditioning for three covariances, beside EDM's."""
     shares = torch.linspace(0.005, 0.995, 100, dtype=torch.float64)
     result = {"shares": shares.numpy()}
-    for name, bridge in bridges(config).items():
+    for name, bridge in both_bridges(config).items():
         t = shares * bridge.t_max
         a, b, c = bridge.coefficients(t)
         result[f"{name} kernel"] = torch.stack([a, b, c.sqrt()]).numpy()
@@ -134,7 +135,7 @@ def toys(config, *, seed, device):
     """B6: what the ODE and the hybrid sampler return for exact denoisers, and how the spread depends on the churn."""
     pairs, result = {"normal": GaussianPair(), "two modes": TwoModePair()}, {}
     source = torch.full((config.toy_paths,), SOURCE, dtype=torch.float64)
-    for name, bridge in bridges(config).items():
+    for name, bridge in both_bridges(config).items():
         variances, modes = [], []
         for steps in config.toy_steps:
             for churn in config.toy_churns:
@@ -211,53 +212,68 @@ class PairNetwork(nn.Module):
 
 @experiment(seeds="toy_seeds")
 def toy_networks(config, *, seed, device, work):
-    """B5: networks that learn the bridge's denoiser from pairs alone, compared with the exact one."""
+    """B5: networks that learn the bridge's denoiser from pairs alone, over one that outputs zero."""
     result = {}
-    for name, bridge in bridges(config).items():
-        for kind, pair in (("normal", GaussianPair()), ("two modes", TwoModePair())):
-            key = f"{name} {kind}"
-            result |= {
-                f"{key} {what}": v
-                for what, v in _learned(config, bridge, pair, seed, device, work / key).items()
-            }
+    for key, form, draw, *points in _problems(config, seed, device):
+        for kind, shuffled in (("error", False), ("shuffled error", True)):
+            network = _learned(config, form, draw, seed, device, work / f"{key} {shuffled}", shuffled)
+            result[f"{key} {kind}"] = _error(network, form, *points) / _error(_zero, form, *points)
     return result
 
 
-def _learned(config, bridge, pair, seed, device, work):
-    """The denoiser's weighted error over that of the best linear one; then of a network that saw shuffled pairs."""
-    generator = torch.Generator(device).manual_seed(seed + 2**20)
-
-    def drawn(count, generator):
-        x_T = 2 * torch.rand(count, generator=generator, device=device) - 1
-        return pair.sample(x_T, generator), x_T
-
-    form = Preconditioning.of_pairs(bridge, *drawn(100_000, generator))
-    x0, x_T = drawn(20_000, generator)
-    t = bridge.t_max * torch.linspace(1e-3, 0.999, len(x_T), device=device)
-    x = bridge.sample(x0, x_T, t, generator)
-    exact, weight = pair.denoiser(bridge)(x, t, x_T), form.weight(t)
-
-    def error(denoised):
-        return float((weight * (denoised - exact) ** 2).mean())
-
-    def trained(shuffled):
-        def loss(network, batch, generator):
-            x0, x_T = drawn(config.toy_training.batch, generator)
-            return bridge_loss(network, x0, x_T.roll(1) if shuffled else x_T, form, generator).mean()
-
-        network, where = PairNetwork(config.toy_width, seed), work.with_name(f"{work.name} {shuffled}")
-        # Pairs are drawn in the loss: the data have no end.
-        run = train(
-            network,
-            loss,
-            lambda step, part, parts: [],
-            config.toy_training,
-            seed=seed,
-            device=device,
-            work=where,
+@experiment(seeds="toy_seeds")
+def affine_networks(config, *, seed, device):
+    """B5: the best network that is affine in ``c_in x`` and the source, over one that outputs zero."""
+    result = {}
+    for key, form, _, *points in _problems(config, seed, device):
+        (x, t, x_T), exact = points
+        inputs = _affine_inputs(form.c_in(t) * x, x_T)
+        weights = torch.linalg.lstsq(inputs, (exact - form.c_skip(t) * x) / form.c_out(t)).solution
+        best = _error(
+            lambda x, x_T, log_time, weights=weights: _affine_inputs(x, x_T) @ weights, form, *points
         )
-        with torch.no_grad():
-            return error(form.denoiser(run.network)(x, t, x_T))
+        result[f"{key} error"] = best / _error(_zero, form, *points)
+    return result
 
-    linear = error(form.c_skip(t) * x)
-    return {"error": trained(False) / linear, "shuffled error": trained(True) / linear}
+
+def _affine_inputs(x, x_T):
+    return torch.stack([torch.ones_like(x), x, x_T], -1)
+
+
+def _zero(x, x_T, log_time):
+    return torch.zeros_like(x)
+
+
+def _problems(config, seed, device):
+    """Each bridge and pair: its name, preconditioning, pairs, points ``(x, t, x_T)``, and the exact denoiser's values."""
+    for name, bridge in both_bridges(config).items():
+        for kind, pair in (("normal", GaussianPair()), ("two modes", TwoModePair())):
+            generator, draw = torch.Generator(device).manual_seed(seed + 2**20), partial(_pairs, pair, device)
+            form = Preconditioning.of_pairs(bridge, *draw(100_000, generator))
+            x0, x_T = draw(20_000, generator)
+            t = bridge.t_max * torch.linspace(1e-3, 0.999, len(x_T), device=device)
+            x = bridge.sample(x0, x_T, t, generator)
+            yield f"{name} {kind}", form, draw, (x, t, x_T), pair.denoiser(bridge)(x, t, x_T)
+
+
+def _pairs(pair, device, count, generator):
+    x_T = 2 * torch.rand(count, generator=generator, device=device) - 1
+    return pair.sample(x_T, generator), x_T
+
+
+@torch.no_grad()
+def _error(network, form, points, exact):
+    """The denoiser's weighted squared error, which is the squared error of the network's output."""
+    return float((form.weight(points[1]) * (form.denoiser(network)(*points) - exact) ** 2).mean())
+
+
+def _learned(config, form, draw, seed, device, work, shuffled):
+    """A network trained on pairs, or on shuffled ones; they are drawn in the loss, since the data have no end."""
+    training = config.toy_training
+
+    def loss(network, batch, generator):
+        x0, x_T = draw(training.batch, generator)
+        return bridge_loss(network, x0, x_T.roll(1) if shuffled else x_T, form, generator).mean()
+
+    network = PairNetwork(config.toy_width, seed)
+    return train(network, loss, lambda *at: [], training, seed=seed, device=device, work=work).network

@@ -13,29 +13,11 @@ from torch.nn.functional import avg_pool2d, pixel_shuffle, pixel_unshuffle
 from loupe.data import load
 from loupe.data.images import unit_interval
 from loupe.data.pairs import block_means, edge_maps
-from loupe.diffusion.bridges import (
-    BrownianBridge,
-    Drawn,
-    Preconditioning,
-    bridge_loss,
-    bridge_sample,
-    i2sb_loss,
-    i2sb_sample,
-    karras_grid,
-    rectified_flow_loss,
-    rectified_flow_sample,
-)
-from loupe.diffusion.continuous import (
-    Preconditioned,
-    edm_preconditioning,
-    heun,
-    lognormal_sigmas,
-    training_times,
-)
+from loupe.diffusion import bridges, continuous
 from loupe.experiment import experiment
 from loupe.experiment.results import columns
 from loupe.networks.unet import make_unet
-from loupe.papers.ddbm.experiments import bridges
+from loupe.papers.ddbm.experiments import both_bridges
 from loupe.papers.judging import ImageJudge
 from loupe.training import train
 
@@ -44,6 +26,8 @@ CLAMP = (-1.0, 1.0)
 EDM_RANGE = (80.0, 0.002)
 SDEDIT = 1.0  # noise level at which SDEdit enters the diffusion
 NEIGHBORS = 10
+PATHS = 2  # sources
+SHARES = (1, 0.9, 0.75, 0.5, 0.25, 0.1, 0.03, 0)  # of the bridge's time, on pictures of a path
 BATCH = 250  # images drawn at once
 
 
@@ -125,16 +109,17 @@ class Method:
 
 def _bridge(config, pairs, name, **options):
     """DDBM on one of the bridges, answered by the ODE and by the hybrid sampler."""
-    form = Preconditioning.of_pairs(bridges(config)[name], pairs.targets, pairs.sources, **options)
+    form = bridges.Preconditioning.of_pairs(
+        both_bridges(config)[name], pairs.targets, pairs.sources, **options
+    )
 
-    def drawn(network, x_T, generator, *, churn, steps=config.sampler_steps, guidance=1.0):
-        return bridge_sample(
-            form.denoiser(network), x_T, form.bridge, steps=steps, churn=churn, guidance=guidance, generator=generator,
-            clamp=CLAMP,
+    def drawn(network, x_T, generator, *, churn, steps=config.sampler_steps, **others):
+        return bridges.bridge_sample(
+            form.denoiser(network), x_T, form.bridge, steps=steps, churn=churn, generator=generator, clamp=CLAMP, **others
         )  # fmt: skip
 
     def loss(network, x0, x_T, generator):
-        return bridge_loss(network, x0, x_T, form, generator)
+        return bridges.bridge_loss(network, x0, x_T, form, generator)
 
     return Method(loss, {"hybrid": partial(drawn, churn=config.churn), "ODE": partial(drawn, churn=0.0)})
 
@@ -146,7 +131,7 @@ def _regression(config, pairs):
         return (network.at(x_T, 1.0) - x0).square().flatten(1).mean(1)
 
     def answer(network, x_T, generator):
-        return Drawn(network.at(x_T, 1.0).clamp(*CLAMP), 1, None)
+        return bridges.Drawn(network.at(x_T, 1.0).clamp(*CLAMP), 1, None)
 
     return Method(loss, {"regression": answer}, sees_source=False)
 
@@ -155,23 +140,23 @@ def _flow(config, pairs):
     """Rectified flow on pairs, whose network sees x_t alone, as published."""
 
     def loss(network, x0, x_T, generator):
-        return rectified_flow_loss(network.at, x0, x_T, generator)
+        return bridges.rectified_flow_loss(network.at, x0, x_T, generator)
 
     def answer(network, x_T, generator):
-        return rectified_flow_sample(network.at, x_T, steps=config.sampler_steps, clamp=CLAMP)
+        return bridges.rectified_flow_sample(network.at, x_T, steps=config.sampler_steps, clamp=CLAMP)
 
     return Method(loss, {"rectified flow": answer}, sees_source=False)
 
 
 def _i2sb(config, pairs):
     """I2SB, whose network sees x_t alone, as published."""
-    bridge = BrownianBridge()
+    bridge = bridges.BrownianBridge()
 
     def loss(network, x0, x_T, generator):
-        return i2sb_loss(network.at, x0, x_T, bridge, generator)
+        return bridges.i2sb_loss(network.at, x0, x_T, bridge, generator)
 
     def answer(network, x_T, generator):
-        return i2sb_sample(
+        return bridges.i2sb_sample(
             network.at, x_T, bridge, steps=config.sampler_steps, generator=generator, clamp=CLAMP
         )
 
@@ -180,19 +165,19 @@ def _i2sb(config, pairs):
 
 def _edm(config, pairs, *, sees_source=True, uniform=False):
     """EDM from noise; with the source as an input, or with none and then SDEdit; times lognormal, or a bridge's."""
-    form = partial(edm_preconditioning, sigma_data=float(pairs.targets.std()))
+    form = partial(continuous.edm_preconditioning, sigma_data=float(pairs.targets.std()))
 
     def denoiser(network):
-        return Preconditioned(lambda x, log_time, x_T: network(x, x_T, log_time.expand(len(x))), form)
+        return continuous.Preconditioned(
+            lambda x, log_time, x_T: network(x, x_T, log_time.expand(len(x))), form
+        )
 
     def loss(network, x0, x_T, generator):
         device = x0.device
-        if uniform:
-            t = training_times(
-                len(x0), generator, start=EDM_RANGE[1], end=EDM_RANGE[0], stratified=False, device=device
-            )
-        else:
-            t = lognormal_sigmas(len(x0), generator, stratified=False, device=device)
+        draw = partial(continuous.training_times, start=EDM_RANGE[1], end=EDM_RANGE[0])
+        t = (draw if uniform else continuous.lognormal_sigmas)(
+            len(x0), generator, stratified=False, device=device
+        )
         noise = torch.randn(x0.shape, generator=generator, device=device)
         x = x0 + t.to(x0.dtype).reshape(-1, 1, 1, 1) * noise
         return denoiser(network).loss(x0, x, t, x_T)
@@ -200,14 +185,13 @@ def _edm(config, pairs, *, sees_source=True, uniform=False):
     def answer(network, x_T, generator, *, start=EDM_RANGE[0], around=0.0):
         denoised = denoiser(network)
         noise = torch.randn(x_T.shape, generator=generator, device=x_T.device)
-        times = karras_grid(config.sampler_steps, EDM_RANGE[1], start)
+        times = bridges.karras_grid(config.sampler_steps, EDM_RANGE[1], start)
 
         def flow(x, t):
             return (x - denoised(x, t, x_T).clamp(*CLAMP)) / t.to(x.dtype).reshape(-1, 1, 1, 1)
 
-        return Drawn(
-            heun(flow, around * x_T + start * noise, times).clamp(*CLAMP), 2 * config.sampler_steps - 1, None
-        )
+        x = continuous.heun(flow, around * x_T + start * noise, times).clamp(*CLAMP)
+        return bridges.Drawn(x, 2 * config.sampler_steps - 1, None)
 
     if sees_source:
         return Method(loss, {"EDM with source": answer})
@@ -245,24 +229,25 @@ class Trained:
                 calls.add(drawn.evaluations)
         return torch.cat(parts), calls.pop()
 
-    def measured(self, x, count):
-        """Measures of answers to the first test sources."""
-        return measures(self.pairs, self.judge, x, count)
+    def measured(self, sampler, count, **options):
+        """Answers to the first test sources, and measures of them."""
+        x, calls = self.answer(sampler, self.pairs.test_sources[:count], **options)
+        return x, measures(self.pairs, self.judge, x, count) | {"calls": calls}
 
     def table(self):
         """Measures of all samplers, in arrays by name, and their first pictures."""
-        n, rows, shown = self.config.samples, [], []
+        rows, shown = [], []
         asked = self.pairs.test_sources[: self.config.asked].repeat_interleave(self.config.answers, 0)
         for name in self.method.samplers:
-            x, calls = self.answer(name, self.pairs.test_sources[:n])
-            many = self.pairs.images(self.answer(name, asked)[0]).unflatten(0, (-1, self.config.answers))
-            rows.append(self.measured(x, n) | {"calls": calls, "diversity": float(many.std(1).mean())})
+            x, found = self.measured(name, self.config.samples)
+            many = self.pairs.images(self.answer(name, asked)[0])
+            rows.append(found | {"diversity": diversity(many, self.config.answers)})
             shown.append(pictures(self.pairs, x[:SHOWN]))
         return {"samplers": np.array(list(self.method.samplers)), "shown": np.stack(shown)} | columns(rows)
 
     def sweeps(self):
         """Measures of the hybrid sampler by churn, by number of steps, and by the weight of the pull."""
-        config, n, result = self.config, self.config.swept, {}
+        config, result = self.config, {}
         sweeps = {
             "churn": [{"churn": churn} for churn in config.churns],
             "ODE steps": [{"churn": 0.0, "steps": steps} for steps in config.steps_swept],
@@ -270,11 +255,8 @@ class Trained:
             "guidance": [{"guidance": weight} for weight in config.guidances],
         }
         for name, options in sweeps.items():
-            rows = []
-            for one in options:
-                x, calls = self.answer("hybrid", self.pairs.test_sources[:n], **one)
-                rows.append(self.measured(x, n) | {"calls": calls})
-            result |= {f"{name} {key}": value for key, value in columns(rows).items()}
+            rows = columns(self.measured("hybrid", config.swept, **one)[1] for one in options)
+            result |= named(name, rows)
         return result
 
 
@@ -286,6 +268,16 @@ def measures(pairs, judge, x, count):
         "distance": judge.distance(images), "mse": error, "psnr": float(10 * np.log10(4 / error)),
         "features": judge.apart(images, targets), "agreement": judge.accuracy(images, labels),
     }  # fmt: skip
+
+
+def diversity(images, answers):
+    """Standard deviation of a pixel, in [0, 1], over each group of answers; its mean over groups."""
+    return float(images.unflatten(0, (-1, answers)).std(1).mean())
+
+
+def named(name, values):
+    """Values of an experiment, with a name before theirs."""
+    return {f"{name} {key}": value for key, value in values.items()}
 
 
 def pictures(pairs, x):
@@ -336,6 +328,13 @@ def judge_of(config, pairs, device):
 def _measured(config, build, seed, device, work, **options):
     one = trained(config, build, seed, device, work, **options)
     return one.result | one.table()
+
+
+def _several(config, builds, seed, device, work, **options):
+    result = {}
+    for name, build in builds.items():
+        result |= named(name, _measured(config, build, seed, device, work / name, **options))
+    return result
 
 
 @experiment(seeds="seeds")
@@ -397,12 +396,9 @@ def source_withheld(config, *, seed, device, work):
 @experiment(seeds="control_seeds")
 def unconditional(config, *, seed, device, work):
     """B11: EDM on targets alone, and SDEdit with it; then the unconditional bridge, which has other training times."""
-    rows = {}
-    for name, uniform in (("EDM", False), ("bridge", True)):
-        build = partial(_edm, sees_source=False, uniform=uniform)
-        one = trained(config, build, seed, device, work / name)
-        rows |= {f"{name} {key}": value for key, value in (one.result | one.table()).items()}
-    return rows
+    builds = {"EDM": False, "bridge": True}
+    builds = {name: partial(_edm, sees_source=False, uniform=uniform) for name, uniform in builds.items()}
+    return _several(config, builds, seed, device, work)
 
 
 @experiment(seeds="edge_seeds")
@@ -420,34 +416,110 @@ def edges(config, *, seed, device, work):
     }  # fmt: skip
 
 
+@experiment(seeds="seeds")
+def fewer_calls(config, *, seed, device, work):
+    """B9: DDBM with as many calls of its network as I2SB and rectified flow make, and paths from a few sources."""
+    one = trained(config, partial(_bridge, name="VP"), seed, device, work)
+    sources, rows = one.pairs.test_sources[:PATHS].to(device), []
+    result = {
+        "sources": pictures(one.pairs, sources.cpu()),
+        "targets": pictures(one.pairs, one.pairs.test_targets[:PATHS]),
+    }
+    for sampler, per_step in (("hybrid", 3), ("ODE", 2)):
+        for calls in (config.sampler_steps, 2 * config.sampler_steps - 1):
+            steps = max(2, round((calls + 1) / per_step))
+            rows.append(
+                {"samplers": sampler, "budget": calls} | one.measured(sampler, config.samples, steps=steps)[1]
+            )
+        generator = torch.Generator(device).manual_seed(seed)
+        with torch.no_grad():
+            path = one.method.samplers[sampler](one.network, sources, generator, path=True).path
+        result[f"{sampler} path"] = np.stack([pictures(one.pairs, x.cpu()) for x in path[path_steps(config)]])
+    return result | columns(rows)
+
+
+def path_steps(config):
+    """The states of a path, by their numbers, whose times are next to :data:`SHARES` of the bridge's."""
+    bridge = both_bridges(config)["VP"]
+    times = bridges.karras_grid(config.sampler_steps, bridge.t_min, bridge.t_max)
+    return [int((times - share * bridge.t_max).abs().argmin()) for share in SHARES]
+
+
 @experiment(seeds="large_seeds")
 def large_vp(config, *, seed, device, work):
     """DDBM on larger images."""
-    return _measured(config, partial(_bridge, name="VP"), seed, device, work, **_large(config))
+    return _large(config, partial(_bridge, name="VP"), seed, device, work)
 
 
 @experiment(seeds="large_seeds")
 def large_regression(config, *, seed, device, work):
     """L2 regression on larger images."""
-    return _measured(config, _regression, seed, device, work, **_large(config))
+    return _large(config, _regression, seed, device, work)
 
 
 @experiment(seeds="large_seeds")
 def large_flow(config, *, seed, device, work):
     """Rectified flow on larger images."""
-    return _measured(config, _flow, seed, device, work, **_large(config))
+    return _large(config, _flow, seed, device, work)
 
 
-def _large(config):
-    return {"settings": config.large, "training": config.large_training}
+def _large(config, *others):
+    return _measured(config, *others, settings=config.large, training=config.large_training)
+
+
+@experiment(seeds="photo_seeds")
+def photos_from_edges(config, *, seed, device, work):
+    """Edge maps to photographs, by DDBM, regression and I2SB; and what is known without training."""
+    return _photos(config, "edges", seed, device, work)
+
+
+@experiment(seeds="photo_seeds")
+def photos_from_blocks(config, *, seed, device, work):
+    """Blocks of gray to photographs in color, by the same methods."""
+    return _photos(config, "blocks", seed, device, work)
+
+
+def _photos(config, source, seed, device, work):
+    settings = config.photos.model_copy(update={"source": source})
+    builds = {"DDBM": partial(_bridge, name="VP"), "L2 regression": _regression, "I2SB": _i2sb}
+    return named("trivial", _known(config, settings, seed, device)) | _several(
+        config, builds, seed, device, work, settings=settings, training=config.photo_training
+    )
 
 
 @experiment(seeds="one_seed")
 def trivial(config, *, seed, device):
     """What is known without training: sources themselves, nearest training pairs, and anchors of the distance."""
-    pairs, n = Pairs.of(config.images), config.samples
+    return _known(config, config.images, seed, device)
+
+
+@experiment(seeds="one_seed")
+def spreads(config, *, seed, device):
+    """Anchors of the spread: as many images as there are answers, of one class, of near sources, or any."""
+    pairs, n, groups = Pairs.of(config.images), config.answers, config.asked
+    near = _nearest(pairs, pairs.test_sources[:groups], n)
+    order = torch.randperm(len(pairs.targets), generator=torch.Generator().manual_seed(seed))
+    labels = pairs.labels[order]
+    one_class = torch.cat(
+        [order[labels == k][: groups // pairs.classes * n + n] for k in range(pairs.classes)]
+    )
+    chosen = {
+        "real images of one class": one_class,
+        "nearest training pairs": near.flatten(),
+        "any real images": order[: groups * n],
+    }
+    found = [diversity(pairs.images(pairs.targets[which]), n) for which in chosen.values()]
+    return {"rows": np.array(list(chosen)), "diversity": np.array(found)}
+
+
+def _nearest(pairs, sources, count):
+    return torch.cdist(sources.flatten(1), pairs.sources.flatten(1)).topk(count, largest=False).indices
+
+
+def _known(config, settings, seed, device):
+    pairs, n = Pairs.of(settings), config.samples
     judge, sources = judge_of(config, pairs, device), pairs.test_sources[:n]
-    near = torch.cdist(sources.flatten(1), pairs.sources.flatten(1)).topk(NEIGHBORS, largest=False).indices
+    near = _nearest(pairs, sources, NEIGHBORS)
     generator, truth = torch.Generator().manual_seed(seed), pairs.test_targets[:n]
     blurred = avg_pool2d(truth, 3, stride=1, padding=1, count_include_pad=False)
     rows = {
@@ -458,7 +530,7 @@ def trivial(config, *, seed, device):
         "targets, blurred": blurred,
         "noise": 2 * torch.rand(truth.shape, generator=generator) - 1,
     }
-    return columns([measures(pairs, judge, x, n) for x in rows.values()]) | {
+    return columns(measures(pairs, judge, x, n) for x in rows.values()) | {
         "rows": np.array(list(rows)), "shown": np.stack([pictures(pairs, x[:SHOWN]) for x in rows.values()]),
         "sources": pictures(pairs, sources[:SHOWN]), "targets": pictures(pairs, truth[:SHOWN]),
         "judge accuracy": judge.accuracy(pairs.images(pairs.test_targets), pairs.test_labels),

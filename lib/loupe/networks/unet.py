@@ -319,6 +319,30 @@ def make_unet(*, backbone="loupe", **options):
     return (UNet if backbone == "loupe" else DiffusersUNet)(**options)
 
 
+class TranslationUNet(nn.Module):
+    """A U-Net that sees a source beside the image, called ``(x, x_T, ln(t) / 4)`` as diffusion bridges call networks.
+
+    Parameters
+    ----------
+    unet : torch.nn.Module
+        As of :func:`make_unet`. With as many channels as ``x`` and ``x_T`` have together, both are its input; with those of
+        ``x`` alone, it ignores the sources.
+    """
+
+    def __init__(self, unet):
+        super().__init__()
+        self.unet = unet
+
+    def forward(self, x, x_T, log_time):
+        """Outputs of the shape of ``x``."""
+        seen = x if self.unet.channels == x.shape[1] else torch.cat([x, x_T], 1)
+        return self.unet(seen, (4 * log_time).exp())
+
+    def at(self, x, t, x_T=None):
+        """Outputs at times, one for all or one per sample."""
+        return self(x, x_T, (torch.as_tensor(t, dtype=x.dtype, device=x.device).log() / 4).expand(len(x)))
+
+
 def whole_options(channels, out_channels, width, blocks, size, classes, multipliers):
     """The options as int and tuples of int, from any kind of integers."""
     sizes = {

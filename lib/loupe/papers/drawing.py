@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from loupe.experiment.claims import t_interval
 from loupe.experiment.render import Block, table
 from loupe.experiment.results import absent, find
-from loupe.plotting import SERIES, show
+from loupe.plotting import SERIES, figure, show
 
 
 class Picture(NamedTuple):
@@ -109,6 +109,17 @@ def draw_images(axes: Axes, images: np.ndarray, title: str, columns: int = 10) -
     axes.set_axis_off()
     axes.set_anchor("W")
     axes.set_title(title)
+
+
+def image_rows(rows: Mapping[str, np.ndarray]) -> Figure:
+    """A figure with a row of images ``(n, height, width[, 3])`` for each label, which stands at its left."""
+    sheet, panels = figure(height=0.5 * len(rows), rows=len(rows))
+    for axes, (label, images) in zip(panels, rows.items(), strict=True):
+        images = images[:, None] if images.ndim == 3 else np.moveaxis(images, -1, 1)
+        axes.imshow(mosaic(images, len(images)))
+        axes.set(xticks=[], yticks=[], frame_on=False)
+        axes.set_ylabel(label, rotation=0, ha="right", va="center")
+    return sheet
 
 
 def bench_table(bench: Mapping[str, Any], task: str, columns: Mapping[str, str]) -> Block:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
@@ -89,3 +90,13 @@ class ImageJudge:
 def _squares(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """Squared distances of features, averaged over positions and summed over images."""
     return (a - b).square().sum(1).mean((1, 2)).sum()
+
+
+def spread(images: torch.Tensor, answers: int) -> float:
+    """Standard deviation of a pixel over each group of ``answers`` images, shape (groups * answers, C, H, W); its mean."""
+    return float(images.unflatten(0, (-1, answers)).std(1).mean())
+
+
+def as_bytes(images: torch.Tensor) -> np.ndarray:
+    """Images (n, C, H, W) in [0, 1] as uint8, shape (n, H, W) if gray or (n, H, W, 3)."""
+    return (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).squeeze(-1).numpy()

@@ -52,7 +52,7 @@ API = {
         "loupe.training": "",
         "loupe.networks": "",
         "loupe.networks.transformer": "Transformer",
-        "loupe.networks.unet": "UNet, DiffusersUNet, make_unet",
+        "loupe.networks.unet": "UNet, DiffusersUNet, TranslationUNet, make_unet",
         "loupe.networks.egnn": "Graph, EGNNLayer",
         "loupe.networks.mlp": "NoiseMLP",
         "loupe.networks.feature_classifier": "FeatureClassifier, WideResNet",

@@ -18,6 +18,7 @@ CASES = [b.Preconditioning(VE, *MOMENTS), b.Preconditioning(VP, *MOMENTS), b.Pre
          b.Preconditioning(VP, 0.5, 0.5, -0.2), b.Preconditioning(VE, *MOMENTS, simple=True)]  # fmt: skip
 NAMES = ("c_in", "c_skip", "c_out", "weight")
 I2SB = b.BrownianBridge()
+PARTS = ([0.0, 0.5], [0.5, 1.0], [0.0, 0.6, 0.4, 1.0])  # times of no whole path
 cases = pytest.mark.parametrize("case", CASES, ids=range(len(CASES)))
 
 
@@ -58,6 +59,29 @@ def test_chapman_kolmogorov(bridge):
     on_xt, on_x0, variance = bridge.sde.posterior_coefficients(s, t)
     composed = on_xt * a, on_xt * b_ + on_x0, on_xt**2 * c + variance
     assert_close(bridge.coefficients(s), composed, rtol=1e-11, atol=0)
+
+
+@every
+def test_whole_paths_have_the_moments_of_the_kernel(bridge):
+    """At every time, and between two times those of the posterior of the diffusion without the pin."""
+    times = bridge.t_max * torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0], dtype=DOUBLE)
+    x0, x_T, n = (
+        torch.full((2, 20_000), 0.3, dtype=DOUBLE),
+        torch.full((2, 20_000), -0.8, dtype=DOUBLE),
+        20_000,
+    )
+    path = bridge.path(x0, x_T, times, generator())
+    assert path.shape == (5, 2, n)
+    assert_close(path[[0, -1]], torch.stack([x0, x_T]), rtol=0, atol=1e-12 * bridge.t_max)
+    a, b_, c = bridge.coefficients(times[1:-1])
+    z = (path[1:-1] - (a * -0.8 + b_ * 0.3)[:, None, None]) / c.sqrt()[:, None, None]
+    assert (z.mean(-1).abs() < 5 / n**0.5).all()
+    assert ((z.var(-1) - 1).abs() < 5 * (2 / n) ** 0.5).all()
+    on_later = bridge.sde.posterior_coefficients(times[1:-2], times[2:-1])[0]
+    together = on_later * (c[1:] / c[:-1]).sqrt()  # correlation of neighbors
+    assert_close((z[:-1] * z[1:]).mean((1, 2)), together, rtol=0, atol=0.03)
+    single = bridge.path(x0[:, :3].float(), x_T[:, :3].float(), times, generator())
+    assert single.dtype == torch.float32
 
 
 @every
@@ -251,6 +275,8 @@ def test_bad_input():
         ("must hold floating-point", partial(of_pairs, ref.BYTES, x), partial(of_pairs, x, ref.BYTES)),
         ("noise must have shape", *[partial(LOSSES[name], ref.bent, x, x, ref.HALF, two) for name in ("bridge", "i2sb")]),
         ("output must have shape", lambda: CASES[1].denoiser(lambda *at: x[:1])(x, ref.HALF, x)),
+        ("increase from 0 to 1, got", *[partial(VP.path, x, x, ref.HALF.new_tensor(each)) for each in PARTS]),
+        ("x_T must have shape", partial(VP.path, x, two, ref.HALF.new_tensor([0.0, 1.0]))),
         ("beta_min above 0", partial(b.BrownianBridge, 0.0), partial(b.BrownianBridge, 0.4, 0.3)),
     ])  # fmt: skip
     tenth = b.VEBridge(0.1)  # above its float32, so rounded times are not above the end

@@ -19,6 +19,7 @@ References
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -108,6 +109,37 @@ class Bridge:
         paired(x0, x_T)
         a, b, c = (per_sample("t", each, x0) for each in self.coefficients(t))
         return a * x_T + b * x0 + c.sqrt() * normal_like(x0, generator, noise)
+
+    def path(self, x0, x_T, times, generator=None):
+        """Draw whole bridges: free paths from ``x0``, each shifted so that it ends in ``x_T``.
+
+        Parameters
+        ----------
+        x0, x_T : torch.Tensor, shape (B, ...)
+        times : torch.Tensor, shape (n,)
+            Increasing, from 0 to t_max.
+        generator : torch.Generator, optional
+            On the device of ``x0``.
+
+        Returns
+        -------
+        torch.Tensor, shape (n, B, ...)
+
+        Raises
+        ------
+        ValueError
+            If shapes differ, or the times do not run from 0 to t_max.
+        """
+        if not (times[0] == 0 and times[-1] == self.t_max and times.diff().gt(0).all()):
+            raise ValueError(f"times of a path must increase from 0 to {self.t_max:g}, got {times.tolist()}")
+        paired(x0, x_T)
+        free = [x0]
+        for s, t in pairwise(times):
+            scale, variance = self.sde.transition(s, t)
+            free.append(scale * free[-1] + variance.sqrt() * normal_like(x0, generator))
+        # a_t is also the regression of x_t on x_T, given x_0.
+        gains = self.coefficients(times)[0].to(x0).reshape(-1, *(1,) * x0.ndim)
+        return torch.stack(free) + gains * (x_T - free[-1])
 
     def h(self, x, t, x_T):
         r"""Gradient of :math:`\log p(x_T\mid x_t=x)`: the pull of Doob's transform ([1], eq. 5), shape of ``x``."""
@@ -358,10 +390,8 @@ def bridge_loss(model, x0, x_T, preconditioning, generator=None, *, t=None, nois
     """
     bridge = preconditioning.bridge
     if t is None:
-        t = training_times(
-            len(x0), generator, start=bridge.t_min, end=bridge.t_max,
-            stratified=False, device=x0.device,
-        )  # fmt: skip
+        ends = {"start": bridge.t_min, "end": bridge.t_max}
+        t = training_times(len(x0), generator, **ends, stratified=False, device=x0.device)
     x = bridge.sample(x0, x_T, t, generator, noise=noise)
     c_in, c_skip, c_out = (per_sample("t", each, x) for each in preconditioning._all(t))
     wanted = (x0 - c_skip * x) / c_out

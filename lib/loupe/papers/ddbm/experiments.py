@@ -3,7 +3,6 @@
 import math
 import warnings
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -172,19 +171,9 @@ def _paths(bridge, seed, count=40, points=101):
     """Forward paths of the two-mode pair's bridge, and backward paths of the sampler from one source."""
     generator, pair = torch.Generator().manual_seed(seed), TwoModePair()
     source = torch.full((count,), SOURCE, dtype=torch.float64)
-    times, free = (
-        torch.linspace(0, bridge.t_max, points, dtype=torch.float64),
-        [pair.sample(source, generator)],
-    )
-    for s, t in pairwise(times):
-        scale, variance = bridge.sde.transition(s, t)
-        free.append(
-            scale * free[-1] + variance.sqrt() * torch.randn(count, generator=generator, dtype=torch.float64)
-        )
-    # Pinned afterwards: a_t is also the regression of x_t on x_T, given x_0.
-    gains = bridge.coefficients(times)[0]
-    pinned = torch.stack(free) + gains[:, None] * (source - free[-1])
-    result = {"times": times.numpy(), "forward": pinned.numpy()}
+    times = torch.linspace(0, bridge.t_max, points, dtype=torch.float64)
+    forward = bridge.path(pair.sample(source, generator), source, times, generator)
+    result = {"times": times.numpy(), "forward": forward.numpy()}
     for name, churn in (("flow", 0.0), ("hybrid", 0.33)):
         path = bridge_sample(
             pair.denoiser(bridge), source, bridge, steps=80, churn=churn, generator=generator, path=True

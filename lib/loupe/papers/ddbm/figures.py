@@ -5,23 +5,27 @@ import numpy as np
 from loupe.diffusion.bridges import VPBridge, karras_grid
 from loupe.diffusion.bridges.sampler import MARGIN
 from loupe.experiment.render import score_table, table
+from loupe.experiment.results import absent, row, stored_at
 from loupe.papers.ddbm.claims import SAMPLERS
-from loupe.papers.drawing import Picture, draw_images, drawn_from, mosaic
+from loupe.papers.ddbm.experiments_images import SHARES
+from loupe.papers.drawing import Picture, draw_images, drawn_from, image_rows
 from loupe.plotting import BLACK, MUTED, figure, log_axis, series, shades, thumbnail_axes
 from loupe.plotting.widgets import Frame, frame_player
 
-RANK = {"vp": 0, "ve": 2, "regression": 3, "rectified_flow": 1, "i2sb": 4, "edm_with_source": 5}
+RANK = {"vp": 0, "ve": 2, "regression": 3, "rectified_flow": 1, "i2sb": 4}
 WORDS = {
     "vp": "DDBM (VP)", "ve": "DDBM (VE)", "regression": "L2 regression", "rectified_flow": "rectified flow", "i2sb": "I2SB",
-    "edm_with_source": "EDM with source",
 }  # fmt: skip
 SHOWN = 24  # paths
 MAIN = ("vp", "ve", "regression", "rectified_flow", "i2sb")
-CONTROLS = {
-    "simple": "VP, no preconditioning",
-    "shuffled": "VP, shuffled pairs",
-    "source_withheld": "VP, source withheld",
-}
+MEASURES = ("distance", "mse", "diversity")
+CONTROLS = {  # their experiment, its sampler, and what stands before its values
+    "VP, no preconditioning": ("simple", "hybrid", ""), "VP, shuffled pairs": ("shuffled", "hybrid", ""),
+    "VP, source withheld": ("source_withheld", "hybrid", ""),
+    "EDM with source": ("edm_with_source", "EDM with source", ""), "SDEdit": ("unconditional", "SDEdit", "EDM "),
+    "EDM without source": ("unconditional", "unconditional", "EDM "),
+}  # fmt: skip
+NAMES = {"hybrid": "DDBM (VP), hybrid", "ODE": "DDBM (VP), ODE", "regression": "L2 regression"}
 REPORTED = (  # Table 2 of the paper: FID, IS, LPIPS and MSE on Edges to Handbags, then on DIODE
     ("Pix2Pix", 74.8, "3.24 (4.24 in other reprints)", 0.356, 0.209, 82.4, 4.22, 0.556, 0.133),
     ("DDIB", 186.84, 2.04, 0.869, 1.05, 242.3, 4.22, 0.798, 0.794),
@@ -38,7 +42,6 @@ LATER = (  # FID with 5, 10 and 20 calls, then with 50 and 100, of the released 
 )
 
 on_numbers = drawn_from("toys", what="the bridge between numbers", seeds="first")
-on_images = drawn_from(*MAIN, what="image translation", partial=True)
 
 
 # --- numbers ------------------------------------------------------------------------------------------------
@@ -81,10 +84,9 @@ def spread(found):
     churns = run["churns"][1:]
     sheet, panels = figure(height=2.7, columns=2, sharey=True)
     for axes, name in zip(panels, ("VP", "VE"), strict=True):
-        for color, steps, values in zip(
-            shades(len(run["steps"])), run["steps"], run[f"{name} variance"], strict=True
-        ):
-            axes.plot(churns, values[1:], marker="o", markersize=3, color=color, label=f"{steps} steps")
+        curves = zip(shades(len(run["steps"])), run["steps"], run[f"{name} variance"], strict=True)
+        for color, steps, curve in curves:
+            axes.plot(churns, curve[1:], marker="o", markersize=3, color=color, label=f"{steps} steps")
         axes.axhline(1, color=MUTED, linestyle="--", linewidth=1)
         log_axis(axes, "xy")
         axes.set(xlabel="churn $s$", title=name)
@@ -104,14 +106,12 @@ def coefficients(found):
     """F2: the kernel's coefficients, and the preconditioning for three covariances, for VP."""
     run = found.runs.first
     sheet, (left, right) = figure(height=2.5, columns=2)
-    for rank, (label, values) in enumerate(
-        zip(("$a_t$", "$b_t$", r"$\sqrt{c_t}$"), run["VP kernel"], strict=True)
-    ):
-        left.plot(run["shares"], values, color=series(rank)["color"], label=label)
-    for line, forms in zip(("-", "--", ":"), run["VP form"], strict=True):
-        for rank, (name, values) in enumerate(zip(("in", "skip", "out"), forms, strict=True)):
-            label = rf"$c_{{\mathrm{{{name}}}}}$" if line == "-" else None
-            right.plot(run["shares"], values, line, color=series(rank)["color"], label=label)
+    for rank, label in enumerate(("$a_t$", "$b_t$", r"$\sqrt{c_t}$")):
+        left.plot(run["shares"], run["VP kernel"][rank], color=series(rank)["color"], label=label)
+    for k, line in enumerate(("-", "--", ":")):
+        for rank, name in enumerate(("in", "skip", "out")):
+            label = None if k else rf"$c_{{\mathrm{{{name}}}}}$"
+            right.plot(run["shares"], run["VP form"][k, rank], line, color=series(rank)["color"], label=label)
     for axes, title in ((left, "bridge"), (right, "preconditioning")):
         axes.legend()
         axes.set(title=title, xlabel="$t$")
@@ -152,82 +152,133 @@ def answers(found):
 @drawn_from(*MAIN, "trivial", what="image translation", seeds="first", partial=True)
 def grid(found):
     """F4: sources, answers of each method, and targets."""
-    trivial = found["trivial"].first
-    rows = [("source", trivial["sources"]), ("nearest training pair", trivial["shown"][1])]
-    for name in ("regression", "rectified_flow", "i2sb", "ve", "vp"):
-        run = found[name].first
-        if name == "vp":
-            rows.append(("DDBM (VP), ODE", run["shown"][list(run["samplers"]).index("ODE")]))
-        rows.append((WORDS[name] + (", hybrid" if name in ("vp", "ve") else ""), run["shown"][0]))
-    rows.append(("target", trivial["targets"]))
-    sheet, panels = figure(height=0.5 * len(rows), rows=len(rows))
-    for axes, (words, images) in zip(panels, rows, strict=True):
-        axes.imshow(mosaic(images[:, None], len(images)))
-        axes.set(xticks=[], yticks=[], frame_on=False)
-        axes.set_ylabel(words, rotation=0, ha="right", va="center")
+    trivial, vp = found["trivial"].first, found["vp"].first
+    rows = {"source": trivial["sources"], "nearest training pair": trivial["shown"][1]}
+    for name in ("regression", "rectified_flow", "i2sb", "ve"):
+        rows[WORDS[name] + ", hybrid" * (name == "ve")] = found[name].first["shown"][0]
+    rows |= {f"DDBM (VP), {sampler}": row(vp, "shown", samplers=sampler) for sampler in ("ODE", "hybrid")}
     return Picture(
-        sheet,
+        image_rows(rows | {"target": trivial["targets"]}),
         "A grid of small images, a row for each method: coarse blocks, gray averages by regression, sharper digits by "
         "the bridges, and the true digits.",
         "The first ten test pairs. Each column is one source.",
     )
 
 
-@drawn_from(*MAIN, "trivial", what="image translation", partial=True)
+@drawn_from("fewer_calls", what="the path of a bridge", seeds="first", partial=True)
+def strip(found):
+    """F6: states on the way from a source to a target, by both samplers."""
+    run, rows = found.runs.first, {}
+    for k, which in enumerate(("one source", "another")):
+        for sampler in ("hybrid", "ODE"):
+            rows[f"{which}, {sampler}"] = np.concatenate(
+                [run[f"{sampler} path"][:, k], run["targets"][k : k + 1]]
+            )
+    return Picture(
+        image_rows(rows),
+        "Four rows of small images, each from a coarse image to a digit. In between, those of the hybrid sampler are noisy "
+        "and those of the ODE not.",
+        "From left to right: the source, states on the way at the times "
+        f"{', '.join(f'{share:g}' for share in SHARES[1:-1])}, the answer, and last the true target. DDBM (VP).",
+    )
+
+
+def trivial_rows(found, names):
+    """Rows of a table for what needs no training, and gives one answer: without a spread."""
+    trivial = found["trivial"].first
+    return [(name, *([row(trivial, key, rows=name)] for key in ("distance", "mse")), [0.0]) for name in names]
+
+
+def values(runs, sampler, keys=MEASURES):
+    """Cells of a table: measures of a sampler, of all seeds."""
+    return [row(runs, key, samplers=sampler) for key in keys]
+
+
+@drawn_from(*MAIN, "trivial", "spreads", what="image translation", partial=True)
 def scores(found):
-    """T1: the main table; trivial rows first."""
-    trivial, rows = found["trivial"].first, []
-    for k, words in enumerate(trivial["rows"][:4]):
-        rows.append((str(words), *(_digits(trivial[key][k]) for key in ("distance", "mse")), None, "–"))
+    """T1: the main table; trivial rows first, then anchors of the spread."""
+    rows = [(*cells, "–") for cells in trivial_rows(found, found["trivial"].first["rows"][:4])]
+    one_class, near, real = ([each] for each in found["spreads"].first["diversity"])
+    rows[-1] = (*rows[-1][:3], real, "–")
+    rows += [
+        ("as many of one class", None, None, one_class, "–"),
+        ("as many nearest pairs", None, None, near, "–"),
+    ]
     for name in MAIN:
         runs = found[name]
-        for k, sampler in enumerate(runs.first["samplers"]):
+        for sampler, calls in zip(runs.first["samplers"], runs.first["calls"], strict=True):
             words = WORDS[name] + (f", {sampler}" if len(runs.first["samplers"]) > 1 else "")
-            distance, mse, spread = (runs[key][:, k] for key in ("distance", "mse", "diversity"))
-            rows.append((words, distance, mse, spread, str(runs.first["calls"][k])))
+            rows.append((words, *values(runs, sampler), str(calls)))
     head = (found.label, "distance", "MSE", "spread", "calls")
     return score_table(head, rows, digits=(2, 3, 3, 0), positive=True)
 
 
-def _digits(value):
-    return f"{value:.2f}" if value >= 1 else f"{value:.3f}"
-
-
-@drawn_from(
-    "vp", *CONTROLS, "edm_with_source", what="the comparison with networks that should fail", partial=True
-)
-def controls(found):
-    """T2: what preconditioning, pairs and the network's view of the source are worth."""
+@drawn_from("fewer_calls", "vp", "i2sb", "rectified_flow", what="the comparison at equal calls", partial=True)
+def equal_calls(found):
+    """T2: methods with as many calls of the network as I2SB makes, then as rectified flow, then as DDBM."""
+    few, keys = found["fewer_calls"], ("distance", "mse")
     rows = []
-    for name, words in {"vp": WORDS["vp"], **CONTROLS, "edm_with_source": WORDS["edm_with_source"]}.items():
-        runs = found[name]
-        k = list(runs.first["samplers"]).index(SAMPLERS.get(name, "hybrid"))
-        rows.append((words, *(runs[key][:, k] for key in ("distance", "mse", "diversity"))))
+    for name, budget in zip(("i2sb", "rectified_flow"), np.unique(few.first["budget"]), strict=True):
+        rows.append(
+            (WORDS[name], str(found[name].first["calls"][0]), *values(found[name], SAMPLERS[name], keys))
+        )
+        for sampler in ("hybrid", "ODE"):
+            calls, *cells = (row(few, key, samplers=sampler, budget=budget) for key in ("calls", *keys))
+            rows.append((f"DDBM (VP), {sampler}", str(calls[0]), *cells))
+    rows.append(
+        ("DDBM (VP), hybrid", str(found["vp"].first["calls"][0]), *values(found["vp"], "hybrid", keys))
+    )
+    return score_table((found.label, "calls", "distance", "MSE"), rows, digits=(0, 2, 3), positive=True)
+
+
+@drawn_from("vp", "trivial", what="the comparison with networks that should fail", partial=True)
+def controls(found):
+    """T3: what preconditioning, pairs and the network's view of the source are worth; and SDEdit, which needs no pairs."""
+    rows = []
+    for words, (name, sampler, of) in CONTROLS.items():
+        runs = stored_at(found.chapter, name, found.preset, partial=True)
+        label = {f"{of}samplers": sampler}
+        rows += [(words, *(row(runs, of + key, **label) for key in MEASURES))] if runs else []
+    if not rows:
+        return absent("the comparison with networks that should fail")
+    ours = (WORDS["vp"], *values(found["vp"], "hybrid"))
+    rows = [*trivial_rows(found, ("the source itself", "nearest training pair")), ours, *rows]
     return score_table((found.label, "distance", "MSE", "spread"), rows, digits=(2, 3, 3), positive=True)
+
+
+@drawn_from("photos_from_blocks", "photos_from_edges", what="translation to photographs", partial=True)
+def photographs(found):
+    """T4: CIFAR-10, with sources of two kinds."""
+    rows = []
+    for words, runs in zip(("gray blocks", "edge maps"), found.runs.values(), strict=True):
+        for k, name in enumerate(runs.first["rows"]):
+            cells = (runs[key][:, k] for key in ("distance", "mse", "agreement"))
+            rows.append(((words, NAMES.get(str(name), str(name))), *cells, str(runs.first["calls"][k])))
+    head = (found.label, "distance", "MSE", "class", "calls")
+    return score_table(head, rows, digits=(2, 3, 2, 0), positive=True)
 
 
 @drawn_from("vp", what="the sweep of the sampler", partial=True)
 def sweeps(found):
     """F7: distance and error against the churn, and against calls of the network."""
-    runs = found.runs
+    runs, settings = found.runs, found.runs.first.settings
     sheet, panels = figure(height=2.7, columns=2)
-    churns = runs.first.settings["churns"]
-    panels[0].plot(churns, runs["churn distance"].mean(0), label="distance", **series(0))
-    panels[0].plot(churns, 10 * runs["churn mse"].mean(0), "--", label="10 × MSE", **series(1))
+    panels[0].plot(settings["churns"], runs["churn distance"].mean(0), label="distance", **series(0))
+    panels[0].plot(settings["churns"], 10 * runs["churn mse"].mean(0), "--", label="10 × MSE", **series(1))
     panels[0].set(xlabel="churn $s$", ylim=(0, None))
-    panels[0].legend()
-    for rank, (name, label) in enumerate((("hybrid steps", "hybrid"), ("ODE steps", "ODE"))):
-        values = runs[f"{name} distance"]
-        panels[1].plot(runs.first[f"{name} calls"], values.mean(0), label=label, **series(rank))
+    for rank, sampler in enumerate(("hybrid", "ODE")):
+        calls, distances = (runs[f"{sampler} steps {key}"].mean(0) for key in ("calls", "distance"))
+        panels[1].plot(calls, distances, label=sampler, **series(rank))
     log_axis(panels[1], "xy")
     panels[1].set(xlabel="calls of the network")
-    panels[1].legend()
+    for axes in panels:
+        axes.legend()
     return Picture(
         sheet,
         "Left: distance and squared error against churn. Right: distance against calls of the network, for the hybrid "
         "sampler and for the ODE.",
-        f"Left: {runs.first.settings['sampler_steps']} steps. Right: at equal calls of the network. Distance in "
-        "classifier features, DDBM (VP).",
+        f"Left: {settings['sampler_steps']} steps. Right: at equal calls of the network. Distance in classifier features, "
+        "DDBM (VP).",
     )
 
 
@@ -236,57 +287,38 @@ def guidance(found):
     """F8: distance against the weight of the pull to the source."""
     sheet, axes = figure("narrow", height=2.7)
     for name in ("vp", "ve"):
-        runs = found[name]
-        axes.plot(
-            runs.first.settings["guidances"],
-            runs["guidance distance"].mean(0),
-            label=WORDS[name],
-            **series(RANK[name]),
-        )
+        distances = found[name]["guidance distance"].mean(0)
+        axes.plot(found.settings.guidances, distances, label=WORDS[name], **series(RANK[name]))
     log_axis(axes, "y")
     axes.set(xlabel="weight $w$ of the pull $h$", ylabel="distance")
     axes.legend()
-    return Picture(
-        sheet,
-        "Two curves of the distance against the weight of the pull.",
-        "Distance by the weight of the pull; 1 is the bridge.",
-    )
+    caption = "Distance by the weight of the pull; 1 is the bridge."
+    return Picture(sheet, "Two curves of the distance against the weight of the pull.", caption)
 
 
-@on_images
+@drawn_from(*MAIN, what="image translation", partial=True)
 def learning(found):
     """Training losses, each of its own kind, on a log axis."""
     sheet, axes = figure(height=2.6)
     for name in MAIN:
-        losses = found[name]["losses"]
-        steps = (
-            found[name].first.settings["training"]["steps"]
-            * (np.arange(losses.shape[1]) + 1)
-            / losses.shape[1]
-        )
-        axes.plot(
-            steps, losses.mean(0) / losses[:, 0].mean(), label=WORDS[name], color=series(RANK[name])["color"]
-        )
+        losses, color = found[name]["losses"], series(RANK[name])["color"]
+        steps = found.settings.training.steps * (np.arange(losses.shape[1]) + 1) / losses.shape[1]
+        axes.plot(steps, losses.mean(0) / losses[:, 0].mean(), label=WORDS[name], color=color)
     log_axis(axes, "xy")
     axes.set(xlabel="step", ylabel="loss / first loss")
     axes.legend(ncols=2)
-    return Picture(
-        sheet, "Falling curves of the training losses of five methods.",
-        "Training losses, each relative to its start: they measure different things.",
-    )  # fmt: skip
+    caption = "Training losses, each relative to its start: they measure different things."
+    return Picture(sheet, "Falling curves of the training losses of five methods.", caption)
 
 
 def reported():
-    """T3: Table 2 of the paper."""
-    head = (
-        "",
-        *(f"{data} {measure}" for data in ("E2H", "DIODE") for measure in ("FID", "IS", "LPIPS", "MSE")),
-    )
-    return table(head, [[str(cell) for cell in row] for row in REPORTED], numeric=True)
+    """T5: Table 2 of the paper."""
+    head = [f"{data} {measure}" for data in ("E2H", "DIODE") for measure in ("FID", "IS", "LPIPS", "MSE")]
+    return table(("", *head), [[str(cell) for cell in cells] for cells in REPORTED], numeric=True)
 
 
 def later():
-    """T4: the released networks with later samplers."""
+    """T6: the released networks with later samplers."""
     head = ("sampler", "E2H, 5 / 10 / 20 calls", "50 / 100", "DIODE, 5 / 10 / 20 calls", "50 / 100")
     return table(head, LATER, numeric=True)
 

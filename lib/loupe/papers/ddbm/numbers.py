@@ -2,18 +2,20 @@
 
 import numpy as np
 
-from loupe.experiment.results import find
-from loupe.papers.ddbm.claims import SAMPLERS, at_churn, equal_calls, slope
+from loupe.experiment.results import find, row
+from loupe.papers.ddbm.claims import SAMPLERS, at_churn, equal_calls, learned, slope, without_pull
 
 
 def numbers(chapter):
     """Values of stored results: of the largest preset that has them."""
-    learned = find(chapter, ("toy_networks",), partial=True).runs
-    modes = {f"learned_{name.lower()}": learned[f"{name} two modes error"].mean() for name in ("VP", "VE")}
-    modes["learned_shuffled"] = min(
-        learned[key].mean() for key in learned.first if key.endswith("shuffled error")
-    )
-    return _exact(find(chapter, ("toys", "identities"))) | modes | _images(chapter)
+    found = find(chapter, ("toy_networks", "affine_networks"), partial=True)
+    errors = {name: learned(found, f"{name} two modes")[0].mean() for name in ("VP", "VE")}
+    shuffled = [values.mean() for values in (learned(found, f"{name} two modes")[1] for name in errors)]
+    spreads = find(chapter, ("spreads",)).runs.first["diversity"]
+    return _exact(find(chapter, ("toys", "identities"))) | _images(chapter) | _fewer_calls(chapter) | {
+        "learned_vp": errors["VP"], "learned_ve": errors["VE"], "learned_shuffled": min(shuffled),
+        "spread_class": spreads[0], "spread_near": spreads[1],
+    }  # fmt: skip
 
 
 def _exact(found):
@@ -32,31 +34,31 @@ def _images(chapter):
     values = {
         "preset": found.preset, "steps": found.settings.training.steps, "seeds": found.seeds,
         "samples": found.settings.samples, "cpu_steps": chapter.room.PRESETS["cpu"].training.steps,
+        "parameters": int(found["vp"].first["parameters"]),
     }  # fmt: skip
     for name in names[:-1]:
-        runs = found[name]
-        k = list(runs.first["samplers"]).index(SAMPLERS[name])
-        values |= {f"{name}_{key}": runs[key][:, k].mean() for key in ("distance", "mse", "diversity")}
-    runs, trivial = found["vp"], found["trivial"].first
-    flow = list(runs.first["samplers"]).index("ODE")
-    rows = list(trivial["rows"])
-    pairs = np.array([pair for pair in map(equal_calls, runs) if pair])
+        for key in ("distance", "mse", "diversity"):
+            values[f"{name}_{key}"] = row(found[name], key, samplers=SAMPLERS[name]).mean()
     for name in ("vp", "ve"):
-        distances, weights = found[name]["guidance distance"], list(found.settings.guidances)
-        values[f"{name}_no_pull"] = (
-            distances[:, weights.index(0.0)] / distances[:, weights.index(1.0)]
-        ).mean()
-    return values | {
+        values[f"{name}_ode_distance"] = row(found[name], "distance", samplers="ODE").mean()
+        values[f"{name}_no_pull"] = np.mean(list(without_pull(found[name]).values()))
+    trivial = found["trivial"].first
+    pairs = np.array([pair for pair in map(equal_calls, found["vp"]) if pair])
+    return values | dict(zip(("sigma_0", "sigma_T", "covariance"), trivial["moments"], strict=True)) | {
         "mse_ratio": values["vp_mse"] / values["regression_mse"],
-        "ve_ode_distance": found["ve"]["distance"][:, flow].mean(),
-        "parameters": int(runs.first["parameters"]), "vp_ode_distance": runs["distance"][:, flow].mean(),
-        "vp_ode_mse": runs["mse"][:, flow].mean(), "vp_ode_diversity": runs["diversity"][:, flow].mean(),
         "equal_calls": (pairs[:, 0] / pairs[:, 1]).mean() if len(pairs) else float("nan"),
-        "nearest": trivial["distance"][rows.index("nearest training pair")],
-        "nearest_mse": trivial["mse"][rows.index("nearest training pair")],
-        "ten": trivial["distance"][rows.index("mean of the ten nearest")],
-        "ten_mse": trivial["mse"][rows.index("mean of the ten nearest")],
-        "real": trivial["distance"][rows.index("other real images")],
-        "judge": 100 * trivial["judge accuracy"], "sigma_0": trivial["moments"][0], "sigma_T": trivial["moments"][1],
-        "covariance": trivial["moments"][2],
+        "nearest": row(trivial, "distance", rows="nearest training pair"),
+        "nearest_mse": row(trivial, "mse", rows="nearest training pair"),
+        "real": row(trivial, "distance", rows="other real images"), "judge": 100 * trivial["judge accuracy"],
     }  # fmt: skip
+
+
+def _fewer_calls(chapter):
+    """DDBM with about as many calls as I2SB, beside it, at one preset."""
+    found = find(chapter, ("fewer_calls", "i2sb"), partial=True)
+    budget, values = found["fewer_calls"].first["budget"].min(), {}
+    for sampler in ("hybrid", "ODE"):
+        for key in ("distance", "calls"):
+            value = row(found["fewer_calls"], key, samplers=sampler, budget=budget).mean()
+            values[f"few_{sampler.lower()}_{key}"] = value
+    return values | {"few_i2sb_distance": row(found["i2sb"], "distance", samplers="I2SB").mean()}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from loupe.networks.mlp import NoiseMLP
+from loupe.networks.mlp import NoiseMLP, TranslationMLP
 from loupe.networks.noise_embedding import low_frequency_features
 
 TINY = dict(dim=2, width=6, layers=2, condition=5, classes=3)
@@ -165,3 +165,20 @@ def test_as_many_outputs_as_wanted():
     assert network(torch.zeros(3, 6), torch.ones(3)).shape == (3, 2)
     with pytest.raises(ValueError, match="outputs must be a positive whole number, got 0"):
         NoiseMLP(6, outputs=0)
+
+
+def test_a_network_for_pairs_sees_both_and_the_time():
+    net = TranslationMLP(2, width=6, seed=1).double()
+    x, x_T, log_time = X, X.flip(0) - 1, torch.tensor([-1.0, 0.0, 0.5], dtype=torch.float64)
+    values = torch.cat([x, x_T, log_time[:, None]], 1).numpy()
+    for layer in (one for one in net.body if isinstance(one, torch.nn.Linear)):
+        values = values @ layer.weight.detach().numpy().T + layer.bias.detach().numpy()
+        values = silu(values) if layer is not net.body[-1] else values
+    np.testing.assert_allclose(net(x, x_T, log_time).detach().numpy(), values, rtol=1e-12)
+    single = TranslationMLP(1, width=6).double()
+    numbers = single(x[:, 0], x_T[:, 0], log_time)
+    assert numbers.shape == (3,)
+    assert torch.equal(numbers, single(x[:, :1], x_T[:, :1], log_time)[:, 0])
+    for wrong, network in ((x[:, :1], net), (x[:, 0], net), (x, single)):
+        with pytest.raises(ValueError, match="vectors must be of shape"):
+            network(wrong, wrong, log_time)

@@ -1,4 +1,6 @@
-"""A small MLP for diffusion on vectors, such as densities in the plane."""
+"""Small MLPs for diffusion on vectors, such as densities in the plane, and for bridges between them."""
+
+from itertools import pairwise
 
 import torch
 from torch import nn
@@ -80,3 +82,36 @@ class NoiseMLP(nn.Module):
         for hidden, condition in zip(self.hidden, self.condition, strict=True):
             x = silu(hidden(x) + condition(vector))
         return self.head(x)
+
+
+class TranslationMLP(nn.Module):
+    """An MLP that sees a source beside a vector, called ``(x, x_T, ln(t) / 4)`` as diffusion bridges call networks.
+
+    Parameters
+    ----------
+    dim : int
+        Dimension of a vector. With 1, a batch may also be numbers, of shape (B,).
+    width : int
+        Width of each of the three hidden layers.
+    seed : int
+        Of the initial weights.
+    """
+
+    def __init__(self, dim, *, width=64, seed=0):
+        super().__init__()
+        self.dim, width = whole("dim", dim), whole("width", width)
+        sizes = (2 * self.dim + 1, width, width, width)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            hidden = [layer for pair in pairwise(sizes) for layer in (nn.Linear(*pair), nn.SiLU())]
+            self.body = nn.Sequential(*hidden, nn.Linear(width, self.dim))
+
+    def forward(self, x, x_T, log_time):
+        """Outputs of the shape of ``x``."""
+        numbers = x.ndim == 1 and self.dim == 1
+        if not numbers and (x.ndim != 2 or x.shape[1] != self.dim):
+            raise ValueError(
+                f"vectors must be of shape (B, {self.dim}) for this network, got {tuple(x.shape)}: make it with another dim"
+            )
+        seen = [each.reshape(len(x), -1) for each in (x, x_T, log_time)]
+        return self.body(torch.cat(seen, -1)).reshape(x.shape)

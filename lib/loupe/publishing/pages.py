@@ -54,7 +54,7 @@ API = {
         "loupe.networks.transformer": "Transformer",
         "loupe.networks.unet": "UNet, DiffusersUNet, TranslationUNet, make_unet",
         "loupe.networks.egnn": "Graph, EGNNLayer",
-        "loupe.networks.mlp": "NoiseMLP",
+        "loupe.networks.mlp": "NoiseMLP, TranslationMLP",
         "loupe.networks.feature_classifier": "FeatureClassifier, WideResNet",
     },
     "Presets and experiments": {

@@ -3,10 +3,10 @@
 import math
 import warnings
 from functools import partial
+from itertools import product
 
 import numpy as np
 import torch
-from torch import nn
 
 from loupe.diffusion.bridges import (
     GaussianPair,
@@ -19,6 +19,7 @@ from loupe.diffusion.bridges import (
 )
 from loupe.diffusion.continuous import edm_preconditioning
 from loupe.experiment import experiment
+from loupe.networks.mlp import TranslationMLP
 from loupe.training import train
 
 PROBLEMS = 200
@@ -121,33 +122,29 @@ def _curves(config):
     for name, bridge in both_bridges(config).items():
         t = shares * bridge.t_max
         a, b, c = bridge.coefficients(t)
-        result[f"{name} kernel"] = torch.stack([a, b, c.sqrt()]).numpy()
         forms = [Preconditioning(bridge, 0.5, 0.5, kappa) for kappa in (0.0, 0.125, 0.2)]
-        result[f"{name} form"] = torch.stack(
-            [torch.stack([f.c_in(t), f.c_skip(t), f.c_out(t)]) for f in forms]
-        ).numpy()
+        forms = [torch.stack([form.c_in(t), form.c_skip(t), form.c_out(t)]) for form in forms]
+        result[f"{name} kernel"] = torch.stack([a, b, c.sqrt()]).numpy()
+        result[f"{name} form"] = torch.stack(forms).numpy()
     return result
 
 
 @experiment(seeds="one_seed")
 def toys(config, *, seed, device):
     """B6: what the ODE and the hybrid sampler return for exact denoisers, and how the spread depends on the churn."""
-    pairs, result = {"normal": GaussianPair(), "two modes": TwoModePair()}, {}
+    one_mode, two_modes, result = GaussianPair(), TwoModePair(), {}
     source = torch.full((config.toy_paths,), SOURCE, dtype=torch.float64)
     for name, bridge in both_bridges(config).items():
         variances, modes = [], []
-        for steps in config.toy_steps:
-            for churn in config.toy_churns:
-                normal, two = (
-                    _drawn(pair, source, bridge, steps, churn, seed, device) for pair in pairs.values()
-                )
-                variances.append(float(normal.var()) / pairs["normal"].v)
-                apart = np.abs(two - pairs["two modes"].slope * SOURCE) - pairs["two modes"].mode
-                modes.append(
-                    [float((two > 0).mean()), float((np.abs(apart) < 0.2).mean()), float(np.ptp(two))]
-                )
-                if steps == 40:
-                    result[f"{name} histogram {churn:g}"] = np.histogram(two, BINS, density=True)[0]
+        for steps, churn in product(config.toy_steps, config.toy_churns):
+            normal, two = (
+                _drawn(pair, source, bridge, steps, churn, seed, device) for pair in (one_mode, two_modes)
+            )
+            variances.append(float(normal.var()) / one_mode.v)
+            near = np.abs(np.abs(two - two_modes.slope * SOURCE) - two_modes.mode) < 0.2
+            modes.append([float((two > 0).mean()), float(near.mean()), float(np.ptp(two))])
+            if steps == 40:
+                result[f"{name} histogram {churn:g}"] = np.histogram(two, BINS, density=True)[0]
         shape = len(config.toy_steps), len(config.toy_churns)
         result[f"{name} variance"] = np.reshape(variances, shape)
         result[f"{name} modes"] = np.reshape(modes, (*shape, 3))  # upper mode, near a mode, range
@@ -161,10 +158,10 @@ def _drawn(pair, source, bridge, steps, churn, seed, device):
     generator = torch.Generator(device).manual_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # small churns are what is studied
-        drawn = bridge_sample(
-            pair.denoiser(bridge), source.to(device), bridge, steps=steps, churn=churn, generator=generator
+        options = {"steps": steps, "churn": churn, "generator": generator}
+        return (
+            bridge_sample(pair.denoiser(bridge), source.to(device), bridge, **options).samples.cpu().numpy()
         )
-    return drawn.samples.cpu().numpy()
 
 
 def _paths(bridge, seed, count=40, points=101):
@@ -175,28 +172,9 @@ def _paths(bridge, seed, count=40, points=101):
     forward = bridge.path(pair.sample(source, generator), source, times, generator)
     result = {"times": times.numpy(), "forward": forward.numpy()}
     for name, churn in (("flow", 0.0), ("hybrid", 0.33)):
-        path = bridge_sample(
-            pair.denoiser(bridge), source, bridge, steps=80, churn=churn, generator=generator, path=True
-        ).path
-        result[f"{name} path"] = path.numpy()
+        options = {"steps": 80, "churn": churn, "generator": generator, "path": True}
+        result[f"{name} path"] = bridge_sample(pair.denoiser(bridge), source, bridge, **options).path.numpy()
     return result
-
-
-class PairNetwork(nn.Module):
-    """An MLP for pairs of numbers, called ``(c_in x, x_T, ln(t) / 4)``; the source is an input."""
-
-    def __init__(self, width, seed):
-        super().__init__()
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            self.body = nn.Sequential(
-                nn.Linear(3, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(),
-                nn.Linear(width, 1),
-            )  # fmt: skip
-
-    def forward(self, x, x_T, log_time):
-        """Outputs of shape (B,)."""
-        return self.body(torch.stack([x, x_T, log_time], -1)).squeeze(-1)
 
 
 @experiment(seeds="toy_seeds")
@@ -214,19 +192,12 @@ def toy_networks(config, *, seed, device, work):
 def affine_networks(config, *, seed, device):
     """B5: the best network that is affine in ``c_in x`` and the source, over one that outputs zero."""
     result = {}
-    for key, form, _, *points in _problems(config, seed, device):
-        (x, t, x_T), exact = points
-        inputs = _affine_inputs(form.c_in(t) * x, x_T)
-        weights = torch.linalg.lstsq(inputs, (exact - form.c_skip(t) * x) / form.c_out(t)).solution
-        best = _error(
-            lambda x, x_T, log_time, weights=weights: _affine_inputs(x, x_T) @ weights, form, *points
-        )
-        result[f"{key} error"] = best / _error(_zero, form, *points)
+    for key, form, _, (x, t, x_T), exact in _problems(config, seed, device):
+        wanted = (exact - form.c_skip(t) * x) / form.c_out(t)
+        inputs = torch.stack([torch.ones_like(x), form.c_in(t) * x, x_T], -1)
+        left = wanted - inputs @ torch.linalg.lstsq(inputs, wanted).solution
+        result[f"{key} error"] = float(left.square().mean() / wanted.square().mean())
     return result
-
-
-def _affine_inputs(x, x_T):
-    return torch.stack([torch.ones_like(x), x, x_T], -1)
 
 
 def _zero(x, x_T, log_time):
@@ -264,5 +235,5 @@ def _learned(config, form, draw, seed, device, work, shuffled):
         x0, x_T = draw(training.batch, generator)
         return bridge_loss(network, x0, x_T.roll(1) if shuffled else x_T, form, generator).mean()
 
-    network = PairNetwork(config.toy_width, seed)
+    network = TranslationMLP(1, width=config.toy_width, seed=seed)
     return train(network, loss, lambda *at: [], training, seed=seed, device=device, work=work).network

@@ -116,10 +116,9 @@ def _noise_is_needed(results):
             (f"two modes: {upper}", between(0.45, 0.55), modes[..., 0], hybrid, "the ODE", flow),
             (f"two modes: {near}", at_least(0.98), modes[..., 1], hybrid, "s = 0.01", small),
         )  # fmt: skip
-        measures += [
-            Measure(f"{name}, {label}", float(of[at]), accepts, basis=basis).against(wrong, float(of[other]))
-            for label, accepts, of, at, wrong, other in rows
-        ]
+        for label, accepts, of, at, wrong, other in rows:
+            measure = Measure(f"{name}, {label}", float(of[at]), accepts, basis=basis)
+            measures.append(measure.against(wrong, float(of[other])))
     return measures
 
 
@@ -163,13 +162,12 @@ def _passed(results, ours):
 def _hybrid_beats_ode(results):
     ours, theirs = shared(*(of_seeds(results, "vp", sampler) for sampler in ("hybrid", "ODE")))
     _passed(results, ours)
-    measures = [lower(results, "distance, hybrid over ODE, at 40 steps", ours, theirs, ours).as_primary()]
+    label = "distance, hybrid over ODE, at {}"
+    measures = [lower(results, label.format("40 steps"), ours, theirs, ours).as_primary()]
     pairs = [equal_calls(run) for run in results["vp"]]
     if all(pairs):
         ours, theirs = np.transpose(pairs)
-        measures.append(
-            lower(results, "distance, hybrid over ODE, at equal calls of the network", ours, theirs, ours)
-        )
+        measures.append(lower(results, label.format("equal calls of the network"), ours, theirs, ours))
     return measures
 
 
@@ -204,9 +202,8 @@ def _beats_others(results):
     for name in ("regression", "rectified_flow", "i2sb"):
         ours, theirs = shared(vp, of_seeds(results, name, SAMPLERS[name]))
         _passed(results, ours)
-        measures.append(
-            lower(results, f"distance, DDBM (VP) over {SAMPLERS[name]}", ours, theirs, list(vp.values()))
-        )
+        label = f"distance, DDBM (VP) over {SAMPLERS[name]}"
+        measures.append(lower(results, label, ours, theirs, list(vp.values())))
     return measures
 
 
@@ -232,9 +229,8 @@ def _unconditional(results):
     ours, theirs = (runs[f"{name} distance"][:, 0] for name in ("bridge", "EDM"))
     accepts = between(math.exp(-SAME), math.exp(SAME))
     blurred = known(results, "targets, blurred") / theirs.mean()
-    return [
-        Measure.ratio("distance, bridge over EDM", ours, theirs, accepts).against("blurred images", blurred)
-    ]
+    measure = Measure.ratio("distance, bridge over EDM", ours, theirs, accepts)
+    return [measure.against("blurred images", blurred)]
 
 
 CLAIMS = (

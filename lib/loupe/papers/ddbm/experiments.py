@@ -8,15 +8,7 @@ from itertools import product
 import numpy as np
 import torch
 
-from loupe.diffusion.bridges import (
-    GaussianPair,
-    Preconditioning,
-    TwoModePair,
-    VEBridge,
-    VPBridge,
-    bridge_loss,
-    bridge_sample,
-)
+from loupe.diffusion import bridges
 from loupe.diffusion.continuous import edm_preconditioning
 from loupe.experiment import experiment
 from loupe.networks.mlp import TranslationMLP
@@ -31,7 +23,7 @@ BINS = np.linspace(-1.2, 1.2, 49)
 
 def both_bridges(config):
     """Both bridges of the paper, by the names of its tables."""
-    return {"VP": VPBridge(config.beta_d, config.beta_min), "VE": VEBridge(config.sigma_max)}
+    return {"VP": bridges.VPBridge(config.beta_d, config.beta_min), "VE": bridges.VEBridge(config.sigma_max)}
 
 
 @experiment(seeds="one_seed")
@@ -41,7 +33,7 @@ def identities(config, *, seed, device):
     each = list(both_bridges(config).values())
     kernel = np.array([_score_errors(bridge, generator) for bridge in each])
     # With the noise of the usual VE bridge, a covariance of the data does not matter.
-    mild = [each[0], VEBridge(1.0)]
+    mild = [each[0], bridges.VEBridge(1.0)]
     moments = np.array([_unit_variances(bridge, config.draws, generator) for bridge in mild])
     reduction = np.array([_edm_errors(sigma_0, config.sigma_max) for sigma_0 in (0.25, 0.5, 1.0)])
     return {
@@ -76,7 +68,7 @@ def _unit_variances(bridge, draws, generator, sigma_0=0.5, sigma_T=0.8, covarian
     x_T = slope * x0 + math.sqrt(sigma_T**2 - slope * covariance) * other
     rows = []
     for kappa in (covariance, 0.0):
-        form = Preconditioning(bridge, sigma_0, sigma_T, kappa)
+        form = bridges.Preconditioning(bridge, sigma_0, sigma_T, kappa)
         rows.append([])
         for share in TIMES:
             t = torch.tensor(share * bridge.t_max, dtype=torch.float64)
@@ -88,11 +80,11 @@ def _unit_variances(bridge, draws, generator, sigma_0=0.5, sigma_T=0.8, covarian
 
 def _edm_errors(sigma_0, sigma_max):
     """Largest relative difference from EDM's coefficients where the source is the target plus noise."""
-    bridge, t = VEBridge(sigma_max), sigma_max * torch.tensor(TIMES, dtype=torch.float64)
+    bridge, t = bridges.VEBridge(sigma_max), sigma_max * torch.tensor(TIMES, dtype=torch.float64)
     edm, source = edm_preconditioning(t, sigma_0), math.hypot(sigma_0, sigma_max)
     errors = []
     for covariance in (sigma_0**2, 0.0):
-        form = Preconditioning(bridge, sigma_0, source, covariance)
+        form = bridges.Preconditioning(bridge, sigma_0, source, covariance)
         pairs = ((form.c_in(t), edm.c_in), (form.c_skip(t), edm.c_skip), (form.c_out(t), edm.c_out))
         errors.append(max(float((ours / theirs - 1).abs().max()) for ours, theirs in pairs))
     return errors
@@ -108,7 +100,7 @@ def _flow_deviations(generator):
     t = torch.rand(PROBLEMS, generator=generator, dtype=torch.float64).clamp(0.05, 0.95)
     deviations = []
     for c in NOISES:
-        bridge, own = VEBridge(c), c * t.sqrt()
+        bridge, own = bridges.VEBridge(c), c * t.sqrt()
         x = bridge.sample(x0, x1, own, noise=noise)
         velocity = bridge.probability_flow(lambda x, s, y: x0, x1)(x, own) * c / (2 * t.sqrt())
         deviations.append(float((velocity - (x1 - x0)).abs().mean()))
@@ -122,7 +114,7 @@ def _curves(config):
     for name, bridge in both_bridges(config).items():
         t = shares * bridge.t_max
         a, b, c = bridge.coefficients(t)
-        forms = [Preconditioning(bridge, 0.5, 0.5, kappa) for kappa in (0.0, 0.125, 0.2)]
+        forms = [bridges.Preconditioning(bridge, 0.5, 0.5, kappa) for kappa in (0.0, 0.125, 0.2)]
         forms = [torch.stack([form.c_in(t), form.c_skip(t), form.c_out(t)]) for form in forms]
         result[f"{name} kernel"] = torch.stack([a, b, c.sqrt()]).numpy()
         result[f"{name} form"] = torch.stack(forms).numpy()
@@ -132,14 +124,13 @@ def _curves(config):
 @experiment(seeds="one_seed")
 def toys(config, *, seed, device):
     """B6: what the ODE and the hybrid sampler return for exact denoisers, and how the spread depends on the churn."""
-    one_mode, two_modes, result = GaussianPair(), TwoModePair(), {}
+    one_mode, two_modes, result = bridges.GaussianPair(), bridges.TwoModePair(), {}
     source = torch.full((config.toy_paths,), SOURCE, dtype=torch.float64)
     for name, bridge in both_bridges(config).items():
         variances, modes = [], []
         for steps, churn in product(config.toy_steps, config.toy_churns):
-            normal, two = (
-                _drawn(pair, source, bridge, steps, churn, seed, device) for pair in (one_mode, two_modes)
-            )
+            drawn = partial(_drawn, source, bridge, steps, churn, seed, device)
+            normal, two = drawn(one_mode), drawn(two_modes)
             variances.append(float(normal.var()) / one_mode.v)
             near = np.abs(np.abs(two - two_modes.slope * SOURCE) - two_modes.mode) < 0.2
             modes.append([float((two > 0).mean()), float(near.mean()), float(np.ptp(two))])
@@ -154,26 +145,27 @@ def toys(config, *, seed, device):
     }  # fmt: skip
 
 
-def _drawn(pair, source, bridge, steps, churn, seed, device):
+def _drawn(source, bridge, steps, churn, seed, device, pair):
     generator = torch.Generator(device).manual_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # small churns are what is studied
         options = {"steps": steps, "churn": churn, "generator": generator}
-        return (
-            bridge_sample(pair.denoiser(bridge), source.to(device), bridge, **options).samples.cpu().numpy()
-        )
+        drawn = bridges.bridge_sample(pair.denoiser(bridge), source.to(device), bridge, **options)
+    return drawn.samples.cpu().numpy()
 
 
 def _paths(bridge, seed, count=40, points=101):
     """Forward paths of the two-mode pair's bridge, and backward paths of the sampler from one source."""
-    generator, pair = torch.Generator().manual_seed(seed), TwoModePair()
+    generator, pair = torch.Generator().manual_seed(seed), bridges.TwoModePair()
     source = torch.full((count,), SOURCE, dtype=torch.float64)
     times = torch.linspace(0, bridge.t_max, points, dtype=torch.float64)
     forward = bridge.path(pair.sample(source, generator), source, times, generator)
     result = {"times": times.numpy(), "forward": forward.numpy()}
     for name, churn in (("flow", 0.0), ("hybrid", 0.33)):
         options = {"steps": 80, "churn": churn, "generator": generator, "path": True}
-        result[f"{name} path"] = bridge_sample(pair.denoiser(bridge), source, bridge, **options).path.numpy()
+        result[f"{name} path"] = bridges.bridge_sample(
+            pair.denoiser(bridge), source, bridge, **options
+        ).path.numpy()
     return result
 
 
@@ -207,9 +199,9 @@ def _zero(x, x_T, log_time):
 def _problems(config, seed, device):
     """Each bridge and pair: its name, preconditioning, pairs, points ``(x, t, x_T)``, and the exact denoiser's values."""
     for name, bridge in both_bridges(config).items():
-        for kind, pair in (("normal", GaussianPair()), ("two modes", TwoModePair())):
+        for kind, pair in (("normal", bridges.GaussianPair()), ("two modes", bridges.TwoModePair())):
             generator, draw = torch.Generator(device).manual_seed(seed + 2**20), partial(_pairs, pair, device)
-            form = Preconditioning.of_pairs(bridge, *draw(100_000, generator))
+            form = bridges.Preconditioning.of_pairs(bridge, *draw(100_000, generator))
             x0, x_T = draw(20_000, generator)
             t = bridge.t_max * torch.linspace(1e-3, 0.999, len(x_T), device=device)
             x = bridge.sample(x0, x_T, t, generator)
@@ -233,7 +225,7 @@ def _learned(config, form, draw, seed, device, work, shuffled):
 
     def loss(network, batch, generator):
         x0, x_T = draw(training.batch, generator)
-        return bridge_loss(network, x0, x_T.roll(1) if shuffled else x_T, form, generator).mean()
+        return bridges.bridge_loss(network, x0, x_T.roll(1) if shuffled else x_T, form, generator).mean()
 
     network = TranslationMLP(1, width=config.toy_width, seed=seed)
     return train(network, loss, lambda *at: [], training, seed=seed, device=device, work=work).network

@@ -365,11 +365,8 @@ def edges(config, *, seed, device, work):
 def fewer_calls(config, *, seed, device, work):
     """B9: DDBM with as many calls of its network as I2SB and rectified flow make, and paths from a few sources."""
     one = trained(config, VP, seed, device, work)
-    sources, rows = one.pairs.test_sources[:PATHS].to(device), []
-    result = {
-        "sources": one.pairs.pictures(sources.cpu()),
-        "targets": one.pairs.pictures(one.pairs.test_targets[:PATHS]),
-    }
+    sources, rows, pictures = one.pairs.test_sources[:PATHS], [], one.pairs.pictures
+    result = {"sources": pictures(sources), "targets": pictures(one.pairs.test_targets[:PATHS])}
     for sampler, per_step in (("hybrid", 3), ("ODE", 2)):
         for calls in (config.sampler_steps, 2 * config.sampler_steps - 1):
             steps = max(2, round((calls + 1) / per_step))
@@ -377,8 +374,8 @@ def fewer_calls(config, *, seed, device, work):
             rows.append({"samplers": sampler, "budget": calls} | found)
         generator = torch.Generator(device).manual_seed(seed)
         with torch.no_grad():
-            path = one.method.samplers[sampler](one.network, sources, generator, path=True).path
-        result[f"{sampler} path"] = np.stack([one.pairs.pictures(x.cpu()) for x in path[path_steps(config)]])
+            drawn = one.method.samplers[sampler](one.network, sources.to(device), generator, path=True)
+        result[f"{sampler} path"] = np.stack([pictures(x.cpu()) for x in drawn.path[path_steps(config)]])
     return result | columns(rows)
 
 

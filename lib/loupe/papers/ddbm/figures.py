@@ -171,9 +171,7 @@ def strip(found):
     run, rows = found.runs.first, {}
     for k, which in enumerate(("one source", "another")):
         for sampler in ("hybrid", "ODE"):
-            rows[f"{which}, {sampler}"] = np.concatenate(
-                [run[f"{sampler} path"][:, k], run["targets"][k : k + 1]]
-            )
+            rows[f"{which}, {sampler}"] = np.stack([*run[f"{sampler} path"][:, k], run["targets"][k]])
     return Picture(
         image_rows(rows),
         "Four rows of small images, each from a coarse image to a digit. In between, those of the hybrid sampler are noisy "
@@ -200,10 +198,8 @@ def scores(found):
     rows = [(*cells, "–") for cells in trivial_rows(found, found["trivial"].first["rows"][:4])]
     one_class, near, real = ([each] for each in found["spreads"].first["diversity"])
     rows[-1] = (*rows[-1][:3], real, "–")
-    rows += [
-        ("as many of one class", None, None, one_class, "–"),
-        ("as many nearest pairs", None, None, near, "–"),
-    ]
+    for words, anchor in (("as many of one class", one_class), ("as many nearest pairs", near)):
+        rows.append((words, None, None, anchor, "–"))
     for name in MAIN:
         runs = found[name]
         for sampler, calls in zip(runs.first["samplers"], runs.first["calls"], strict=True):
@@ -216,18 +212,15 @@ def scores(found):
 @drawn_from("fewer_calls", "vp", "i2sb", "rectified_flow", what="the comparison at equal calls", partial=True)
 def equal_calls(found):
     """T2: methods with as many calls of the network as I2SB makes, then as rectified flow, then as DDBM."""
-    few, keys = found["fewer_calls"], ("distance", "mse")
-    rows = []
-    for name, budget in zip(("i2sb", "rectified_flow"), np.unique(few.first["budget"]), strict=True):
-        rows.append(
-            (WORDS[name], str(found[name].first["calls"][0]), *values(found[name], SAMPLERS[name], keys))
-        )
-        for sampler in ("hybrid", "ODE"):
-            calls, *cells = (row(few, key, samplers=sampler, budget=budget) for key in ("calls", *keys))
+    few, keys, rows = found["fewer_calls"], ("distance", "mse"), []
+    budgets = dict(zip(("i2sb", "rectified_flow"), np.unique(few.first["budget"]), strict=True))
+    for name in (*budgets, "vp"):
+        words, runs = WORDS[name] + ", hybrid" * (name == "vp"), found[name]
+        rows.append((words, str(runs.first["calls"][0]), *values(runs, SAMPLERS[name], keys)))
+        for sampler in ("hybrid", "ODE") if name in budgets else ():
+            labels = {"samplers": sampler, "budget": budgets[name]}
+            calls, *cells = (row(few, key, **labels) for key in ("calls", *keys))
             rows.append((f"DDBM (VP), {sampler}", str(calls[0]), *cells))
-    rows.append(
-        ("DDBM (VP), hybrid", str(found["vp"].first["calls"][0]), *values(found["vp"], "hybrid", keys))
-    )
     return score_table((found.label, "calls", "distance", "MSE"), rows, digits=(0, 2, 3), positive=True)
 
 

@@ -83,7 +83,10 @@ def parse(name: str, text: str, is_package: bool) -> Module:
             strings = _strings_of(node.value)
             module.homes.update(strings)
             if strings and all(map(_FUNCTION.fullmatch, strings.values())):
-                module.pieces[names[0]], module.members[names[0]] = [], _entries(names[0], node.value, foreign)
+                module.pieces[names[0]], module.members[names[0]] = (
+                    [],
+                    _entries(names[0], node.value, foreign),
+                )
                 continue
             piece = _piece(names[0], node, foreign)
             for one in names:

@@ -124,7 +124,6 @@ def test_source_is_the_code_that_runs(store):
     block = chapter(store).source(ROOM.walk)
     assert "cumsum" in str(block)
     assert '"""A random walk."""' not in str(block)
-    assert '"""A random walk."""' in str(chapter(store).source(ROOM.walk, docstring=True))
     assert block.markdown.startswith("```python\n")
 
 

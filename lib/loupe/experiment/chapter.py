@@ -63,9 +63,9 @@ class Chapter:
             self._computed.add(name)
         return self.stored[name]
 
-    def source(self, *functions: Callable, docstring: bool = False) -> render.Block:
-        """The source of functions as they ran, for the page; by default without docstrings."""
-        return render.source(functions, docstring=docstring)
+    def source(self, *functions: Callable) -> render.Block:
+        """The source of functions as they ran, for the page, without docstrings."""
+        return render.source(functions)
 
     def card(self) -> render.Block:
         """The card under the title: paper, preset, cost, hardware, versions, source."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
+from statistics import fmean
 from textwrap import dedent, fill
 from typing import Any
 
@@ -55,17 +56,18 @@ def card(items: Mapping[str, str], link: str, warn: str = "") -> Block:
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, numeric: bool = False) -> Block:
     """A plain table; cells are shown as :func:`setting` shows them."""
     rows = [[setting(cell) for cell in row] for row in rows]
-    cells = "".join(_row(zip(head, map(_content, row), strict=True)) for row in rows)
-    rows = [[f"{cell} *" if isinstance(cell, Strong) else cell for cell in row] for row in rows]
-    heads = "".join(f"<th>{escape(label)}</th>" for label in head)
+    cells = [_row(zip(head, map(_content, row), strict=True)) for row in rows]
+    texts = [head, *([f"{cell} *" if isinstance(cell, Strong) else cell for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in texts]
     kind = "loupe-table numeric" if numeric else "loupe-table"
-    html = f'<table class="{kind}"><thead><tr>{heads}</tr></thead><tbody>{cells}</tbody></table>'
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [head, *rows]
-    ]
-    return Block("\n".join(lines), html)
+    return Block("\n".join(lines), html_table(kind, head, cells))
+
+
+def html_table(kind: str, head: Iterable[str], rows: Iterable[str]) -> str:
+    """A table of this style from its labels and its rows in HTML."""
+    heads = "".join(f"<th>{escape(label)}</th>" for label in head)
+    return f'<table class="{kind}"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
 class Strong(str):
@@ -111,28 +113,22 @@ def score_table(
     means = [[_mean(cell) for cell in row[1:]] for row in rows]
 
     def shown(r: int, column: int) -> str:
-        cell, mean = rows[r][1 + column], means[r][column]
+        cell, mean, places = rows[r][1 + column], means[r][column], digits[column]
         if mean is None:
             return "–" if cell is None else cell
-        text = over_seeds(cell, digits[column], positive=positive)
+        text = over_seeds(cell, places, positive=positive)
         peers = [means[k][column] for k, row in enumerate(rows) if row[0][:-1] == rows[r][0][:-1]]
         peers = [each for each in peers if each is not None and math.isfinite(each)]
         goal = {"min": min, "max": max}.get(best[column])
-        marked = (
-            goal and len(peers) > 1 and rounded(mean, digits[column]) == rounded(goal(peers), digits[column])
-        )
+        marked = goal and len(peers) > 1 and rounded(mean, places) == rounded(goal(peers), places)
         return Strong(text) if marked else text
 
-    cells = [
-        (", ".join(row[0]), *(shown(r, column) for column in range(columns))) for r, row in enumerate(rows)
-    ]
+    cells = [(", ".join(row[0]), *(shown(r, k) for k in range(columns))) for r, row in enumerate(rows)]
     return table(head, cells, numeric=True)
 
 
 def _mean(cell: Any) -> float | None:
-    if cell is None or isinstance(cell, str):
-        return None
-    return math.fsum(values := [float(value) for value in cell]) / len(values)
+    return None if cell is None or isinstance(cell, str) else fmean(map(float, cell))
 
 
 def _content(cell: str) -> str:
@@ -217,10 +213,8 @@ def ledger(columns: dict[str, list[dict[str, Any]]], here: str) -> Block:
         ours = {preset: claims[claim["id"]] for preset, claims in by_id.items() if claim["id"] in claims}
         rows.append(_ledger_row(claim, ours, list(columns)))
         texts.append(_ledger_text(claim, ours))
-    heads = ["claim", "paper", *(f"ours · {preset}" for preset in columns), "criterion", "verdict"]
-    head = "".join(f"<th>{label}</th>" for label in heads)
-    html = f'<table class="loupe-ledger"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-    return Block("\n\n".join(texts), html)
+    head = ["claim", "paper", *(f"ours · {preset}" for preset in columns), "criterion", "verdict"]
+    return Block("\n\n".join(texts), html_table("loupe-ledger", head, rows))
 
 
 def verdict_html(verdict: str, href: str = "") -> str:
@@ -318,18 +312,18 @@ def _ledger_text(claim: dict[str, Any], ours: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def source(functions: Iterable[Callable], docstring: bool = False) -> Block:
-    """The source of functions of one module as they run; by default without docstrings."""
+def source(functions: Iterable[Callable]) -> Block:
+    """The source of functions of one module as they run, without docstrings."""
     functions = list(functions)
-    parts = [_source(function, docstring) for function in functions]
+    parts = [_source(function) for function in functions]
     owner = functions[0].__qualname__.rpartition(".")[0]  # the class of a method
     place = f"*from* `{functions[0].__module__}`" + f", class `{owner}`" * bool(owner)
     return Block(text="\n".join(parts), markdown="\n".join(["```python", *parts]) + f"```\n\n{place}")
 
 
-def _source(function: Callable, docstring: bool) -> str:
+def _source(function: Callable) -> str:
     text = re.sub(r"^@renamed\(.*\)\n", "", dedent(inspect.getsource(function)))
-    if docstring or not function.__doc__:
+    if not function.__doc__:
         return text
     first = ast.parse(text).body[0].body[0]
     lines = text.splitlines(keepends=True)

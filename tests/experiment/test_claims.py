@@ -235,8 +235,8 @@ def test_the_ledger_shows_mark_word_and_colour_and_escapes():
     claim = Claim(
         "X1", "a < b", "Sec. 1", "p & q", "exact", "c", lambda r: [Measure("m", 1, at_most(1))], ("cpu",)
     )
-    one = [c.judge(claim, "cpu", {}).to_json()]
-    block = render.ledger({"gpu": one, "cpu": one}, "cpu")
+    one = [c.judge(claim, "cpu", {})]
+    block = render.ledger({"gpu": one, "cpu": one})
     assert 'class="verdict reproduced" href="#claim-x1"' in block.html
     assert '<span class="mark" aria-hidden="true">●</span> reproduced' in block.html
     assert "a &lt; b" in block.html
@@ -249,7 +249,7 @@ def test_the_ledger_shows_mark_word_and_colour_and_escapes():
 def test_the_ledger_shows_controls_and_what_is_open():
     measure = Measure.of_seeds("m", [0.5], at_most(1)).against("the <score> 0", 3)
     claim = Claim("X1", "s", "Sec. 1", "p", "statistical", "c", lambda r: [measure], ("cpu",))
-    block = render.ledger({"cpu": [c.judge(claim, "cpu", {}).to_json()]}, "cpu")
+    block = render.ledger({"cpu": [c.judge(claim, "cpu", {})]})
     assert "control: the &lt;score&gt; 0 3" in block.html
     for shown in ("control: the <score> 0 3", "open: 3 independent runs are needed, and this rests on 1"):
         assert shown in str(block)

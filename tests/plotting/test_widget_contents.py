@@ -414,7 +414,7 @@ FEWER = np.zeros((4, 5, 3))
         *((None, *bad) for bad in BAD_WORDS),
         (None, {"up": "x"}, "up must be 'z' or 'y', got 'x'"),
         (None, {"view": (0, 91)}, r"view must be .*from -90 to 90 degrees, got \(0, 91\)"),
-        (None, {"group_names": {7: "a"}}, r"group_names must be of groups that there are \(\[-1, 0, 1\]\), got 7"),
+        (None, {"group_names": {7: ""}}, "the name of a group must be a text"),
         (None, {"edges": [[0, 5]]}, "edges of scene 'first system' must name nodes from 0 to 4, got 0 to 5"),
         (None, {"edges": [0, 1]}, r"edges of .* must be integers of shape \(E, 2\), got shape \(2,\)"),
         (None, {"edges": [[0.0, 1.0]]}, r"edges of .* must be integers .*got float64"),

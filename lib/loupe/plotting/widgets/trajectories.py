@@ -68,7 +68,7 @@ def trajectory_view(
     alt : str
         What the picture shows, for someone who cannot see it.
     group_names : dict of int to str, optional
-        What the groups are called; by default "group 1" and so on.
+        What the groups are called, also some that no scene has; by default "group 1" and so on.
     view : pair of float
         Degrees by which the scene is turned at first, and degrees from above, from -90 to 90.
 
@@ -314,9 +314,7 @@ def _checked_names(scenes: dict[str, dict], names) -> dict[int, str]:
         raise ValueError(
             f"groups must be at most {len(SHAPES)} different ones, got {found}: merge some of them"
         )
-    names = {} if names is None else dict(names)
-    for group, name in names.items():
+    names = {group: f"group {group}" for group in found} | dict(names or {})
+    for name in names.values():
         check_words(**{"the name of a group": name})
-        if group not in found:
-            raise ValueError(f"group_names must be of groups that there are ({found}), got {group!r}")
-    return {group: names.get(group, f"group {group}") for group in found}
+    return {group: names[group] for group in found}

@@ -8,19 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from scipy.cluster.hierarchy import linkage
-from widget_examples import (
-    MASK,
-    MODELS,
-    SIGMAS,
-    STARTS,
-    X,
-    cloud,
-    masks,
-    reflected,
-    system,
-    times,
-    uniform,
-)
+from widget_examples import MASK, MODELS, SIGMAS, STARTS, X, cloud, masks, reflected, system, times, uniform
 from widget_pages import contrast, strips_of
 
 from loupe.plotting import DARK, SERIES, filtration_slider, folding_kernel, reverse_path, trajectory_view

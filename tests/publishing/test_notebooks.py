@@ -13,12 +13,7 @@ from loupe.papers import PAPERS
 from loupe.publishing import notebooks as nb
 
 PUBLISHED = sorted((project_root() / "notebooks").glob("*.ipynb"))
-ORDER = (
-    "## The ledger",
-    "## Limitations",
-    "## Exercises",
-    "## References",
-)
+ORDER = ("## The ledger", "## Limitations", "## Exercises", "## References")
 
 
 @pytest.fixture(params=PUBLISHED, ids=lambda path: path.stem)

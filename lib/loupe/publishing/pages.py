@@ -58,9 +58,7 @@ API = {
         "loupe.networks.mlp": "NoiseMLP",
         "loupe.networks.feature_classifier": "FeatureClassifier, WideResNet",
     },
-    "Presets and experiments": {
-        "loupe.experiment.units": "Preset, experiment, Unit, units_of",
-    },
+    "Presets and experiments": {"loupe.experiment.units": "Preset, experiment, Unit, units_of"},
     "Claims": {
         "loupe.experiment.claims": "Claim, Measure, Band, at_most, at_least, between, Judgement, judge, combine"
     },

@@ -77,13 +77,11 @@ def generate(folder: Path) -> None:
     for paper in PAPERS.values():
         if not paper.planned:
             _thumbnail(paper, folder)
-    (folder / "cards.md").write_text(cards(), encoding="utf-8")
-    (folder / "scoreboard.md").write_text(scoreboard(), encoding="utf-8")
-    (folder / "status.md").write_text(status(), encoding="utf-8")
-    (folder / "data.md").write_text(data_table(), encoding="utf-8")
-    (folder / "api.md").write_text(api(), encoding="utf-8")
-    for name, text in training().items():
-        (folder / f"training_{name}.md").write_text(text, encoding="utf-8")
+    pages = {
+        "cards": cards(), "scoreboard": scoreboard(), "status": status(), "data": data_table(), "api": api(),
+    } | {f"training_{name}": text for name, text in training().items()}  # fmt: skip
+    for name, text in pages.items():
+        (folder / f"{name}.md").write_text(text, encoding="utf-8")
 
 
 def shown_preset(slug: str) -> str:

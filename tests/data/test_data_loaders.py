@@ -214,8 +214,7 @@ def test_novels(box):
 
 
 @pytest.mark.parametrize(
-    ("name", "length"),
-    [("zs_wikitext2", 599_993), ("zs_shakespeare", 599_998), ("zs_state_union", 599_997)],
+    ("name", "length"), [("zs_wikitext2", 599_993), ("zs_shakespeare", 599_998), ("zs_state_union", 599_997)]
 )
 def test_zero_shot_texts(name, length, box):
     text = load(name)

@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from loupe.diffusion.reflected import (
-    fold,
-    kernel_log_density,
-    kernel_score,
-)
+from loupe.diffusion.reflected import fold, kernel_log_density, kernel_score
 
 DOUBLE = torch.float64
 LEVELS = [1e-3, 0.02, 0.1, 0.149999, 0.15, 0.3, 0.5641, 0.5642, 0.9, 2.0, 5.0]

@@ -4,10 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import one_hot
 
-from loupe.diffusion.discrete import (
-    Absorbing,
-    Uniform,
-)
+from loupe.diffusion.discrete import Absorbing, Uniform
 from loupe.networks.transformer import Transformer
 
 letters = pytest.mark.parametrize("graph", [Absorbing(27), Uniform(27)], ids=repr)

@@ -33,15 +33,11 @@ from loupe.experiment.folders import MissingResultError, StoreError
         (Measure.of_seeds("x", [0.5, math.nan], at_most(1.0), every=True), c.INCONCLUSIVE),
         (Measure.of_seeds("x", [0.5], at_most(1.0)), c.INCONCLUSIVE),
         (Measure.of_seeds("x", [0.9, 1.0, 1.2], at_most(1.1), every=True), c.NOT_REPRODUCED),
-        (
-            Measure.of_seeds("x", [0.9, 1.0, 1.05, 1.0], at_most(1.5), every=True),
-            c.INCONCLUSIVE,
-        ),  # by chance 1 in 16
+        # By chance 1 in 16.
+        (Measure.of_seeds("x", [0.9, 1.0, 1.05, 1.0], at_most(1.5), every=True), c.INCONCLUSIVE),
         (Measure.of_seeds("x", [0.9, 1.0, 1.05, 1.0, 0.98], at_most(1.5), every=True), c.REPRODUCED),
-        (
-            Measure.of_seeds("x", [0.0, 1.0, 1.0, 1.0, 1.0], at_most(1.0), every=True),
-            c.INCONCLUSIVE,
-        ),  # interval
+        # The interval leaves the band.
+        (Measure.of_seeds("x", [0.0, 1.0, 1.0, 1.0, 1.0], at_most(1.0), every=True), c.INCONCLUSIVE),
         (Measure.of_seeds("x", [0.9, 1.0, 1.05], at_most(1.2)), c.REPRODUCED),
     ],
 )
@@ -83,9 +79,13 @@ def test_pairs_are_compared_pair_by_pair():
         Measure.ratio("m", [0.0, 1.0], [1.0, 1.0], at_most(0))
 
 
-def verdict_of(measure, kind="statistical"):
+def judged_as(kind, measure):
     claim = Claim("X1", "s", "Sec.", "p", kind, "c", lambda results: [measure], ("cpu",))
-    judged = c.judge(claim, "cpu", {})
+    return c.judge(claim, "cpu", {})
+
+
+def verdict_of(measure, kind="statistical"):
+    judged = judged_as(kind, measure)
     return judged.verdict, judged.measures[0].open
 
 
@@ -137,10 +137,8 @@ def test_what_is_too_small_says_both_sides():
         raise c.too_small("the criterion asks for 1.5", "knowing nothing gives 1.41")
 
     judged = c.judge(Claim("X", "s", "Sec.", "p", "statistical", "c", small, ("cpu",)), "cpu", {})
-    assert judged.verdict == c.NOT_TESTED
-    assert (
-        judged.reason == "not tested at this size: the criterion asks for 1.5, and knowing nothing gives 1.41"
-    )
+    why = "not tested at this size: the criterion asks for 1.5, and knowing nothing gives 1.41"
+    assert (judged.verdict, judged.reason) == (c.NOT_TESTED, why)
 
 
 def test_a_judge_without_measures_is_our_mistake():
@@ -161,7 +159,7 @@ def test_judging_at_other_presets_says_why():
 
 
 def test_reported_claims_are_never_judged():
-    assert judgement("reported", 0).verdict == c.NOT_TESTED
+    assert judged_as("reported", HOLDS).verdict == c.NOT_TESTED
 
 
 def test_a_damaged_result_is_not_excused():
@@ -188,20 +186,13 @@ def test_what_cannot_be_judged_is_not_a_verdict_on_the_paper(error, reason):
     assert (judged.verdict, judged.reason) == (c.NOT_TESTED, reason)
 
 
-def judgement(kind, value):
-    claim = Claim(
-        "X1", "s", "Sec.", "p", kind, "c", lambda results: [Measure("m", value, at_most(1))], ("cpu",)
-    )
-    return c.judge(claim, "cpu", {})
-
-
 def test_only_exact_claims_break_a_build():
-    judged = [judgement("exact", 0), judgement("exact", 2), judgement("statistical", 2)]
+    judged = [judged_as("exact", HOLDS), judged_as("exact", FAILS), judged_as("statistical", FAILS)]
     assert c.failed_exact(judged) == [judged[1]]
 
 
 def test_ledger_json_is_strict_and_complete():
-    content = json.loads(c.ledger_json("slug", "cpu", [judgement("exact", math.nan)]))
+    content = json.loads(c.ledger_json("slug", "cpu", [judged_as("exact", OPEN)]))
     (claim,) = content["claims"]
     assert claim["verdict"] == c.INCONCLUSIVE
     assert claim["measures"][0]["value"] is None
@@ -235,8 +226,8 @@ def test_the_ledger_shows_mark_word_and_colour_and_escapes():
     claim = Claim(
         "X1", "a < b", "Sec. 1", "p & q", "exact", "c", lambda r: [Measure("m", 1, at_most(1))], ("cpu",)
     )
-    one = [c.judge(claim, "cpu", {}).to_json()]
-    block = render.ledger({"gpu": one, "cpu": one}, "cpu")
+    one = [c.judge(claim, "cpu", {})]
+    block = render.ledger({"gpu": one, "cpu": one})
     assert 'class="verdict reproduced" href="#claim-x1"' in block.html
     assert '<span class="mark" aria-hidden="true">●</span> reproduced' in block.html
     assert "a &lt; b" in block.html
@@ -249,7 +240,7 @@ def test_the_ledger_shows_mark_word_and_colour_and_escapes():
 def test_the_ledger_shows_controls_and_what_is_open():
     measure = Measure.of_seeds("m", [0.5], at_most(1)).against("the <score> 0", 3)
     claim = Claim("X1", "s", "Sec. 1", "p", "statistical", "c", lambda r: [measure], ("cpu",))
-    block = render.ledger({"cpu": [c.judge(claim, "cpu", {}).to_json()]}, "cpu")
+    block = render.ledger({"cpu": [c.judge(claim, "cpu", {})]})
     assert "control: the &lt;score&gt; 0 3" in block.html
     for shown in ("control: the <score> 0 3", "open: 3 independent runs are needed, and this rests on 1"):
         assert shown in str(block)

@@ -206,9 +206,8 @@ def test_ended_and_gone_on_with_to_the_same_bits(environment, tmp_path_factory, 
     patient(whole).communicate(timeout=60)
     log = Path(environment["SLOW_LOG"])
     log.unlink()
-    pause, time_given = (
-        (1.0, ["--within", "20s"]) if how == "--within" else (0.1, [])
-    )  # it is ended in the midst
+    # It is stopped while it computes.
+    pause, time_given = (1.0, ["--within", "20s"]) if how == "--within" else (0.1, [])
     first = patient(environment, *time_given, pause=pause)
     until(lambda: log.exists() and log.read_text())
     if how == signal.SIGKILL:

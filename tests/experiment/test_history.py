@@ -29,11 +29,8 @@ def add(store, verdict, *, preset="cpu", slug="egno", missing=False):
     record(store, slug, preset, [Judgement(CLAIM, preset, verdict, missing=missing)])
 
 
-def test_nothing_is_recorded_at_first(store):
-    assert read_history(store) == []
-
-
 def test_an_entry_is_added_only_when_a_verdict_changes(store):
+    assert read_history(store) == []
     for verdict in ("reproduced", "reproduced", "inconclusive", "inconclusive", "reproduced"):
         add(store, verdict)
     assert [one["verdict"] for one in read_history(store)] == ["reproduced", "inconclusive", "reproduced"]
@@ -72,16 +69,9 @@ def test_results_that_are_missing_change_no_verdict(store):
 
 
 def entries(*pairs):
+    one = {"slug": "egno", "preset": "cpu", "claim": "T1"}
     return [
-        {
-            "slug": "egno",
-            "preset": "cpu",
-            "claim": "T1",
-            "verdict": verdict,
-            "date": "2026-01-01",
-            "version": version,
-        }
-        for version, verdict in pairs
+        one | {"verdict": verdict, "date": "2026-01-01", "version": version} for version, verdict in pairs
     ]
 
 
@@ -108,26 +98,19 @@ GOOD = entries(("1", "partly"))[0]
     "content",
     [
         "{", "", "{}", "null", "[1]", "[[]]", json.dumps([GOOD | {"verdict": "proved"}]), json.dumps([GOOD | {"date": 3}]),
-        json.dumps([{"slug": "egno"}]), json.dumps([GOOD, GOOD | {"more": "x"}]), b"\xff\xfe".decode("latin-1") + "[",
+        json.dumps([{"slug": "egno"}]), json.dumps([GOOD, GOOD | {"more": "x"}]), "[\udcff]",
     ],
 )  # fmt: skip
 def test_a_damaged_history_is_one_sentence_and_is_left_alone(content, store):
     history_file(store).parent.mkdir(parents=True)
-    history_file(store).write_text(content)
+    history_file(store).write_text(content, errors="surrogateescape")
     for ask in (lambda: read_history(store), lambda: add(store, "partly")):
         with pytest.raises(
             StoreError, match=r"history.json is damaged \(.*\): restore it from git.$"
         ) as caught:
             ask()
         assert "\n" not in str(caught.value)
-    assert history_file(store).read_text() == content
-
-
-def test_bytes_that_are_no_text_are_damage(store):
-    history_file(store).parent.mkdir(parents=True)
-    history_file(store).write_bytes(b"\xff\xfe[")
-    with pytest.raises(StoreError, match="is damaged"):
-        read_history(store)
+    assert history_file(store).read_text(errors="surrogateescape") == content
 
 
 def test_every_verdict_can_be_recorded(store):

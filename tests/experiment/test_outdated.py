@@ -26,9 +26,8 @@ def units():
 
 
 def write(store, unit, code=True, data=None):
-    today = provenance.code_digests(
-        "ph_dimension", "walk", ()
-    )  # of a toy, which is in no module of the package
+    # Of a toy, which is in no module of the package.
+    today = provenance.code_digests("ph_dimension", "walk", ())
     values = ROOM.walk(unit.config, seed=unit.seed, device="cpu")
     made_by = COST | {"code": today if code else today | {"loupe.errors": "0" * 16}, "data": data or {}}
     return store.write(unit, values, settings={"steps": unit.config.steps}, provenance=made_by)
@@ -86,12 +85,8 @@ def test_sources_are_the_package_without_other_papers_and_the_cells(tmp_path, mo
     (tmp_path / "notebooks").mkdir()
 
     def digest(door="a", cell="b", output="c", **changed):
-        files = {
-            "experiment/store": "1",
-            "papers/mine/claims": "1",
-            "papers/other/claims": "1",
-            "papers/__init__": "1",
-        }
+        names = ("experiment/store", "papers/mine/claims", "papers/other/claims", "papers/__init__")
+        files = dict.fromkeys(names, "1")
         for name, text in (files | changed).items():
             path = package / f"{name}.py"
             path.parent.mkdir(parents=True, exist_ok=True)

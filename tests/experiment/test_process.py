@@ -46,9 +46,8 @@ def test_the_settings_that_were_read_are_stored_and_no_others(stored):
 
 def test_a_changed_setting_is_another_result(stored):
     unit, changed = unit_of(), unit_of(repeats=2)
-    stored.path(changed).write_bytes(
-        stored.path(unit).read_bytes()
-    )  # under the name of the other configuration
+    # Under the name of the other configuration.
+    stored.path(changed).write_bytes(stored.path(unit).read_bytes())
     assert stored.find(unit) is not None
     assert stored.find(changed) is None
 

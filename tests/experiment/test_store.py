@@ -242,9 +242,8 @@ def test_a_kill_between_the_moves_leaves_the_old_result_or_the_new(store, monkey
         os.replace(self, target)
 
     monkeypatch.setattr(store_module.Path, "replace", replace)
-    monkeypatch.setattr(
-        store_module.Path, "unlink", lambda self, missing_ok=False: None
-    )  # nothing is tidied up
+    # Nothing is tidied up.
+    monkeypatch.setattr(store_module.Path, "unlink", lambda self, missing_ok=False: None)
     with pytest.raises(Killed) if moves < 3 else nullcontext():
         write(store, unit_of(), {"end": 2.0, "path": np.ones(3)})
     monkeypatch.undo()

@@ -137,10 +137,7 @@ def test_manifolds_without_a_mean_are_refused():
         (torch.tensor([[0, 1], [1, 3]]), r"nodes from 0 to 2, got 0 to 3"),
         (torch.tensor([[0, -1], [1, 2]]), r"nodes from 0 to 2, got -1 to 2"),
         (torch.tensor([[0.0], [1.0]]), r"integers of shape \(2, E\), got float32"),
-        (
-            torch.tensor([[0, 1, 2]]),
-            r"integers of shape \(2, E\), got shape \(1, 3\)",
-        ),
+        (torch.tensor([[0, 1, 2]]), r"integers of shape \(2, E\), got shape \(1, 3\)"),
     ],
 )
 def test_bad_edges_are_named(edges, message):

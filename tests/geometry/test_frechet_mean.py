@@ -213,9 +213,8 @@ def test_few_points_at_the_rim_where_the_majorisation_crawls(n, room, decades, s
     """The plain iteration needs more than a hundred steps here, so Newton's method ends the search."""
     ball = PoincareBall()
     x, w = problem(-1.0, seed, (100, n, 2))
-    w = (
-        w**decades
-    )  # unequal weights part the mean from the midpoint where the search begins, by up to twenty radii
+    # Unequal weights part the mean from the midpoint where the search begins, by up to twenty radii.
+    w = w**decades
     x = (1 - room) * x / x.norm(dim=-1, keepdim=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -39,9 +39,8 @@ SPACES = {
     "product": (Product(*PARTS), (17,)),
 }
 names = pytest.mark.parametrize("name", SPACES)
-alone = pytest.mark.parametrize(
-    "name", [name for name in SPACES if name != "product"]
-)  # slow, and of its factors
+# The product is slow, and its factors are tested.
+alone = pytest.mark.parametrize("name", [name for name in SPACES if name != "product"])
 dtypes = pytest.mark.parametrize("dtype", [DOUBLE, SINGLE], ids=str)
 VERBS = {
     "exp": "xu", "log": "xy", "squared_dist": "xy", "dist": "xy", "inner": "xuv", "norm": "xu", "transport": "xyu",

@@ -220,10 +220,7 @@ def test_charts_draw_the_same_points_and_vectors():
     x = ball.random(4000, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     y = sheet.random(4000, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     # Both squared distances to the origin follow chi-square with three degrees of freedom.
-    for squares in (
-        ball.squared_dist(x, ball.origin_like(x)),
-        sheet.squared_dist(y, sheet.origin_like(y)),
-    ):
+    for squares in (ball.squared_dist(x, ball.origin_like(x)), sheet.squared_dist(y, sheet.origin_like(y))):
         assert squares.mean().item() == pytest.approx(3, rel=0.06)
         assert squares.var().item() == pytest.approx(6, rel=0.2)
 

@@ -71,9 +71,8 @@ def test_unitary_logarithms_under_transforms_agree():
     x, y = (space.random(9, 3, 3, dtype=COMPLEX, generator=generator(k)) for k in range(2))
     near(torch.func.vmap(space.log)(x, y), space.log(x, y), slack=10)
     at = space.origin_like(x[0])
-    assert (
-        space.dist(at, at * torch.exp(torch.tensor(2j * math.pi / 3))) > 5
-    )  # the centre is at 2 pi sqrt(2 / 3)
+    # The centre is at 2 pi sqrt(2 / 3).
+    assert space.dist(at, at * torch.exp(torch.tensor(2j * math.pi / 3))) > 5
 
     def value(a, b):
         p, q = (space.exp(x[0], space.from_frame(x[0], c)) for c in (a, b))

@@ -8,13 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loupe.metrics import (
-    bootstrap_kendall,
-    granulated_kendall,
-    kendall,
-    partial_kendall,
-    permutation_test,
-)
+from loupe.metrics import bootstrap_kendall, granulated_kendall, kendall, partial_kendall, permutation_test
 from loupe.metrics.rank_correlation import concordance, shuffles_within
 
 # Few different values, so that ties are common.

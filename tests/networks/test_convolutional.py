@@ -94,9 +94,8 @@ def test_vgg_starts_with_the_variance_of_its_fan_out():
     for layer in convolutions:
         assert not layer.bias.any()
         spread = layer.weight.var().item() * 9 * layer.out_channels / 2
-        assert spread == pytest.approx(
-            1, abs=5 * (2 / layer.weight.numel()) ** 0.5
-        )  # standard errors of a variance
+        # Standard errors of a variance.
+        assert spread == pytest.approx(1, abs=5 * (2 / layer.weight.numel()) ** 0.5)
 
 
 def test_dropout_acts_in_training_only():

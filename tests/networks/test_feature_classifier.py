@@ -189,10 +189,7 @@ def test_it_learns_where_a_square_is(build):
         (lambda: FeatureClassifier(0), "channels must be a positive whole number, got 0"),
         (lambda: FeatureClassifier(classes=2.5), "classes must be a positive whole number, got 2.5"),
         (lambda: FeatureClassifier(widths=()), "widths must be one or more positive whole numbers, got none"),
-        (
-            lambda: FeatureClassifier(widths=(8, 0)),
-            "each of widths must be a positive whole number, got 0",
-        ),
+        (lambda: FeatureClassifier(widths=(8, 0)), "each of widths must be a positive whole number, got 0"),
         (lambda: WideResNet(depth=18), "depth must be 6 n + 4: 10, 16, 22, 28, ..., got 18"),
         (lambda: WideResNet(depth=4), "depth must be a whole number of at least 10, got 4"),
         (lambda: WideResNet(widen=0), "widen must be a positive whole number, got 0"),
@@ -201,10 +198,7 @@ def test_it_learns_where_a_square_is(build):
             lambda: FeatureClassifier()(torch.zeros(2, 1, 8, 8, dtype=torch.uint8)),
             "images must be floating point numbers in [0, 1], got torch.uint8: divide uint8 by 255",
         ),
-        (
-            lambda: FeatureClassifier(3)(pictures()),
-            "images must have shape (B, 3, H, W), got (4, 1, 16, 16)",
-        ),
+        (lambda: FeatureClassifier(3)(pictures()), "images must have shape (B, 3, H, W), got (4, 1, 16, 16)"),
         (
             lambda: WideResNet()(torch.zeros(3, 32, 32)),
             "images must have shape (B, 3, H, W), got (3, 32, 32)",

@@ -302,9 +302,8 @@ def test_functional_gradients():
         torch.testing.assert_close(found[name], parameter.grad, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore:Guards may run slower"
-)  # of torch's compiler
+# Warnings of torch's compiler.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Guards may run slower")
 def test_compiled_over_several_sizes():
     """By the compiler that chapters use: once sizes vary it makes other code than for the first one."""
     net = network(dtype=torch.float32, blocks=1, width=16, heads=2).eval()

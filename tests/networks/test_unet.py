@@ -12,9 +12,8 @@ from loupe.errors import LoupeError
 from loupe.networks.noise_embedding import NoiseEmbedding
 from loupe.networks.unet import Attention, DiffusersUNet, ResidualBlock, UNet, group_norm, make_unet
 
-TINY = dict(
-    channels=2, width=8, multipliers=(1, 2), blocks=1, attention=(4,), size=8, classes=3
-)  # 4 and 8 pixels
+# Levels of 4 and 8 pixels.
+TINY = dict(channels=2, width=8, multipliers=(1, 2), blocks=1, attention=(4,), size=8, classes=3)
 
 
 def network(**options):

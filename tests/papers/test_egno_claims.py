@@ -314,8 +314,7 @@ def test_handicapped_baselines_are_withdrawn():
 
 
 @pytest.mark.parametrize(
-    ("times", "expected"),
-    [((2.5, 1.9, 1.6), REPRODUCED), ((2.5, 1.9, 1.1), NOT), ((1.1, 1.9, 1.6), PARTLY)],
+    ("times", "expected"), [((2.5, 1.9, 1.6), REPRODUCED), ((2.5, 1.9, 1.1), NOT), ((1.1, 1.9, 1.6), PARTLY)]
 )
 def test_one_pass_is_judged_by_the_benchmark(times, expected, monkeypatch):
     task = {"task": "One forward, or a rollout", "times decoded": 5}

@@ -248,11 +248,8 @@ def test_a_penalty_has_to_beat_stopping_early(early, penalised, dimension, expec
     ("rises", "gaps", "expected"),
     [
         ((-0.1, -0.11, -0.12), (0.02, 0.03, 0.02), "reproduced"),
-        (
-            (-0.1, 0.1, 0.05),
-            (0.02, 0.03, 0.02),
-            "inconclusive",
-        ),  # few pairs do not show that it does not rise
+        # Few pairs do not show that it does not rise.
+        ((-0.1, 0.1, 0.05), (0.02, 0.03, 0.02), "inconclusive"),
         ((0.1, 0.11, 0.12), (0.02, 0.03, 0.02), "partly"),
         ((-0.1, -0.11, -0.12), (-0.02, -0.03, -0.02), "not reproduced"),
     ],
@@ -282,11 +279,8 @@ def identities(**changes):
     [
         ("PH1", {}, "reproduced"),
         ("PH1", {"route_gaps": np.array([[0, 0], [0, 1e-6]])}, "not reproduced"),
-        (
-            "PH1",
-            {"nearest_gaps": np.zeros(2)},
-            "inconclusive",
-        ),  # clouds on which anything is right show nothing
+        # Clouds on which anything is right show nothing.
+        ("PH1", {"nearest_gaps": np.zeros(2)}, "inconclusive"),
         ("PH2", {}, "reproduced"),
         ("PH2", {"closed_form_errors": np.array([[0, 0, 0], [0, 0, 1e-6]])}, "not reproduced"),
         ("PH2", {"nearest_sum_errors": np.zeros((2, 3))}, "inconclusive"),

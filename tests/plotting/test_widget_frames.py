@@ -263,10 +263,7 @@ def test_controls_are_not_printed(browser):
     assert all(each(browser, "root.querySelector('svg, img, .lr-text').getBoundingClientRect().height > 2"))
 
 
-LIGHT, DARK = (
-    ["rgb(255, 255, 255)", "rgb(31, 41, 51)"],
-    ["rgb(29, 34, 39)", "rgb(219, 226, 232)"],
-)
+LIGHT, DARK = (["rgb(255, 255, 255)", "rgb(31, 41, 51)"], ["rgb(29, 34, 39)", "rgb(219, 226, 232)"])
 
 
 @needs_browser

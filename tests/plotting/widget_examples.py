@@ -100,12 +100,7 @@ def chooser(**words):
                            choose=("noise level", "method"), **words)  # fmt: skip
 
 
-PLAYED = {
-    "filtration": filtration,
-    "folding": folding,
-    "reverse-path": reverse,
-    "trajectories": trajectories,
-}
+PLAYED = {"filtration": filtration, "folding": folding, "reverse-path": reverse, "trajectories": trajectories}
 """Pictures with Play, a button for the next step and a slider, by what their class ends with."""
 
 EXAMPLES = PLAYED | {"poincare": poincare, "frames": chooser}

@@ -1,5 +1,6 @@
 """The scoreboard: where each verdict comes from, and whether it changed since the last release."""
 
+import re
 import types
 
 import pytest
@@ -9,9 +10,9 @@ from loupe.experiment.claims import Claim, Measure, at_most
 from loupe.experiment.folders import MissingResultError, project_root, read_history
 from loupe.experiment.results import Runs
 from loupe.experiment.store import Store
-from loupe.papers import PAPERS
+from loupe.papers import PAPERS, load_room
 from loupe.publishing import pages
-from loupe.publishing.pages import Opened, ledgers_today
+from loupe.publishing.pages import Opened
 
 
 def made(day, hardware):
@@ -26,12 +27,12 @@ STORED = {
 
 def test_a_verdict_comes_from_the_results_that_its_judge_opens():
     opened = Opened(STORED)
-    assert opened.origin() == {"date": "", "hardware": ""}
+    assert opened.origin() == ""
     assert opened["walk"] is STORED["walk"]
     assert opened["walk"] is STORED["walk"]
-    assert opened.origin() == {"date": "2026-01-05", "hardware": "a laptop; a server"}
+    assert opened.origin() == "2026-01-05 · a laptop; a server"
     assert opened["ruler"] is STORED["ruler"]
-    assert opened.origin()["date"] == "2026-01-09"
+    assert opened.origin() == "2026-01-09 · a laptop; a server; a phone"
 
 
 def test_what_is_missing_is_not_opened():
@@ -42,7 +43,7 @@ def test_what_is_missing_is_not_opened():
     opened = Opened(Empty())
     with pytest.raises(MissingResultError):
         opened["walk"]
-    assert opened.origin()["date"] == ""
+    assert opened.origin() == ""
 
 
 @pytest.mark.parametrize(
@@ -50,42 +51,32 @@ def test_what_is_missing_is_not_opened():
     [(None, ""), ("reproduced", ""), ("inconclusive", f"changed since {__version__}: was inconclusive")],
 )
 def test_a_score_says_what_the_verdict_was(release, said):
-    claim = {"verdict": "reproduced", "date": "2026-01-05", "hardware": "a <laptop>", "release": release}
-    shown = pages._score(claim, "x.html#claim-t1")
+    shown = pages._score("reproduced", "2026-01-05 · a <laptop>", release, "x.html#claim-t1")
     assert "2026-01-05 · a &lt;laptop&gt;" in shown
     assert ("changed since" in shown) == bool(said)
     assert said in shown
 
 
 def test_a_score_without_results_has_no_origin():
-    claim = {"verdict": "not tested here", "date": "", "hardware": "", "release": None}
     assert (
-        pages._score(claim, "")
+        pages._score("not tested here", "", None, "")
         == '<span class="verdict not-tested"><span class="mark" aria-hidden="true">○</span> not tested here</span>'
     )
 
 
-def test_every_judged_claim_has_its_day(monkeypatch):
+def test_every_judged_claim_has_its_day_and_its_verdict_at_the_release(monkeypatch):
     """On a chapter that is stored: a claim with measures rests on results, and has their day and machine."""
-    for claims in ledgers_today("reflected_diffusion", Store.default()).values():
-        for claim in claims:
-            assert bool(claim["measures"]) <= bool(claim["date"] and claim["hardware"]), claim["id"]
-
-
-def test_ledgers_are_judged_anew_and_name_what_was_read(monkeypatch):
     reader = Claim("T1", "Reads one.", "", "", "exact", "", lambda results: [
         Measure("paths", len(results["thresholding"].first["path_steps"]), at_most(1e9))
     ], ("cpu",))  # fmt: skip
-    room = pages.load_room("reflected_diffusion")
-    monkeypatch.setattr(
-        pages, "load_room", lambda slug: types.SimpleNamespace(**vars(room) | {"CLAIMS": (reader,)})
-    )
-    (claim,) = ledgers_today("reflected_diffusion", Store.default())["cpu"]
-    assert claim["verdict"] == "reproduced"
-    assert claim["release"] is None
-    result = Store.default().published / "cpu" / "reflected_diffusion"
-    assert result.is_dir()
-    assert claim["date"]
+    idle = Claim("T2", "Reads none.", "", "", "reported", "")
+    room = types.SimpleNamespace(**vars(load_room("reflected_diffusion")) | {"CLAIMS": (reader, idle)})
+    monkeypatch.setattr(pages, "at_release", lambda entries, *key: "partly" if key[2] == "T1" else None)
+    head, first, second = pages._scores(room, ["cpu"], Store.default()).split("<tr>")[1:]
+    assert head.count("<th>") == 3
+    assert re.search(r"reproduced</a>.*20\d\d-\d\d-\d\d · .*changed since .*: was partly", first)
+    assert 'href="../notebooks/reflected_diffusion.html#claim-t1"' in first
+    assert "not tested here</a></td>" in second
 
 
 def test_the_history_of_the_book_knows_every_published_chapter():

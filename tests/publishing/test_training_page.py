@@ -74,6 +74,6 @@ def test_sentences_follow_from_the_numbers():
         "rows": [
             {"case": "small", "method": "bare loop", "milliseconds": 2.0},
             {"case": "small", "method": "fit", "milliseconds": 2.5},
-        ],
+        ]
     }
     assert "takes 25% more for small" in pages._loop_costs(measured)

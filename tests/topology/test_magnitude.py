@@ -53,9 +53,8 @@ def test_weights_solve_their_equation_and_units_do_not_matter(rng):
 
 def test_positive_magnitude_leaves_negative_weights_out():
     ring = np.exp(2j * np.pi * np.arange(12) / 12)
-    points = np.append(
-        ring, [0, 0.02]
-    )  # two points near the center of a circle: the shadow of one falls on the other
+    # Two points near the center of a circle: the shadow of one falls on the other.
+    points = np.append(ring, [0, 0.02])
     distances = np.abs(points[:, None] - points)
     weights = magnitude_weights(distances, 1.0)
     assert (weights < 0).any()

@@ -20,12 +20,7 @@ from loupe.topology import (
     stable_ou_path,
     trees,
 )
-from loupe.topology.dimension import (
-    bootstrap_error,
-    dimension_from_slope,
-    estimate_from_sums,
-    fit_power_law,
-)
+from loupe.topology.dimension import bootstrap_error, dimension_from_slope, estimate_from_sums, fit_power_law
 
 SIZES = range(40, 200, 20)
 

@@ -21,10 +21,7 @@ from loupe.experiment.units import Reading, experiments_of
 from loupe.papers import PAPERS, load_room
 
 # The wrapper that notes which settings are read: it hands values on as they are.
-ASIDE = {
-    ("loupe.experiment.units", "Reading.__init__"),
-    ("loupe.experiment.units", "Reading.__getattr__"),
-}
+ASIDE = {("loupe.experiment.units", "Reading.__init__"), ("loupe.experiment.units", "Reading.__getattr__")}
 VALUES = ast.Constant | ast.BinOp | ast.Assign | ast.AnnAssign
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -123,9 +123,8 @@ def test_the_caller_sets_the_optimizer_and_its_state_is_restored(tmp_path, make,
     file = tmp_path / "c.pt"
     begun = run(file, steps=5, optimizer=lambda parameters: make(parameters, **first))
     kept = begun.optimizer.state_dict()["state"]
-    same = run(
-        file, steps=5, optimizer=lambda parameters: make(parameters, **now)
-    )  # no step: all is as restored
+    # No step: all is as restored.
+    same = run(file, steps=5, optimizer=lambda parameters: make(parameters, **now))
     torch.testing.assert_close(same.optimizer.state_dict()["state"], kept)
     net = torch.nn.Linear(4, 1)
     net.load_state_dict(begun.network.state_dict())

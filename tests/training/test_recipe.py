@@ -107,9 +107,8 @@ def test_a_killed_run_goes_on_to_the_same_end(tmp_path):
     again = train(network(), loss, (X, Y), asked, evaluate=error, best="error", work=tmp_path / "cut")
     for one, other in zip(whole.network.parameters(), again.network.parameters(), strict=True):
         assert torch.equal(one, other)
-    once_more = train(
-        network(), loss, (X, Y), asked, evaluate=error, best="error", work=tmp_path / "cut"
-    )  # takes no step
+    # Takes no step.
+    once_more = train(network(), loss, (X, Y), asked, evaluate=error, best="error", work=tmp_path / "cut")
     for name in set(whole.history) - {"seconds"}:
         assert np.array_equal(whole.history[name], once_more.history[name])
     rows = [json.loads(line) for line in (tmp_path / "whole.jsonl").read_text().splitlines()]

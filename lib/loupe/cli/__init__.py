@@ -305,7 +305,7 @@ def claims(
             one = [judgement.to_json() for judgement in judgements]
             output.append({"slug": slug, "preset": name, "claims": one})
             if not as_json:
-                typer.echo(f"{slug} at {name}\n\n{ledger({name: one}, name)}\n")
+                typer.echo(f"{slug} at {name}\n\n{ledger({name: judgements})}\n")
     if as_json:
         typer.echo(json.dumps(output, indent=1, ensure_ascii=False))
     elif not output:

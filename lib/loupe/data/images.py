@@ -230,9 +230,8 @@ def unit_interval(images, size=None, *, brightest=255):
         for column in range(wide):
             sums += images[:, :, row::high, column::wide]
     means = np.empty(sums.shape, dtype=np.float32)
-    return np.divide(
-        sums, high * wide * brightest, out=means, casting="same_kind"
-    )  # in float64, piece by piece
+    # In float64, piece by piece.
+    return np.divide(sums, high * wide * brightest, out=means, casting="same_kind")
 
 
 def standardized(train, test):

@@ -12,7 +12,7 @@ from loupe.experiment import claims as judging
 from loupe.experiment import render
 from loupe.experiment.compute import compute
 from loupe.experiment.folders import PRESET_NAMES, project_root, show_path
-from loupe.experiment.results import Runs, State, Stored, distinct, judge_all, ledgers_today
+from loupe.experiment.results import Runs, State, Stored, distinct, judge_all
 from loupe.experiment.store import Store
 from loupe.experiment.units import Preset, experiments_of, resolve_config, units_of
 
@@ -63,9 +63,9 @@ class Chapter:
             self._computed.add(name)
         return self.stored[name]
 
-    def source(self, *functions: Callable, docstring: bool = False) -> render.Block:
-        """The source of functions as they ran, for the page; by default without docstrings."""
-        return render.source(functions, docstring=docstring)
+    def source(self, *functions: Callable) -> render.Block:
+        """The source of functions as they ran, for the page, without docstrings."""
+        return render.source(functions)
 
     def card(self) -> render.Block:
         """The card under the title: paper, preset, cost, hardware, versions, source."""
@@ -113,11 +113,11 @@ class Chapter:
 
         There is one column for this preset and one for every other committed preset that has been judged.
         """
-        columns = {self.preset: [one.to_json() for one in self.judge(claims)]}
-        if not self.stored.overrides:
-            columns = ledgers_today(self.room, self.stored.store) | columns
-        order = [name for name in reversed(PRESET_NAMES) if name in columns]
-        return render.ledger({name: columns[name] for name in order}, self.preset)
+        store, overrides = self.stored.store, self.stored.overrides
+        others = [] if overrides else store.judged_presets(self.room.PAPER.slug)
+        columns = {name: judge_all(Stored(self.room, name, store), claims) for name in others}
+        columns[self.preset] = self.judge(claims)
+        return render.ledger({name: columns[name] for name in reversed(PRESET_NAMES) if name in columns})
 
     def benchmark(self) -> dict[str, Any]:
         """The stored measurements of ``benchmarks/SLUG.py``, as ``make bench`` wrote them."""

@@ -188,11 +188,15 @@ class Measure:
         why = f"{self.needs} independent runs are needed, and this rests on {self.units}"
         return replace(self, open=why) if self.units < self.needs else self
 
+    @property
+    def interval(self) -> list[float] | None:
+        """The ends of the interval, if there is one."""
+        return None if self.low is None or math.isnan(self.low) else [self.low, self.high]
+
     def to_json(self) -> dict[str, Any]:
-        """The measure as stored in a ledger, with an interval if there is one."""
-        interval = None if self.low is None or math.isnan(self.low) else [self.low, self.high]
+        """The measure as stored in a ledger."""
         return {
-            "label": self.label, "value": self.value, "interval": interval,
+            "label": self.label, "value": self.value, "interval": self.interval,
             "accepts": [self.accepts.low, self.accepts.high], "basis": self.basis, "units": self.units,
             "each": list(self.each), "control": self.control and asdict(self.control), "primary": self.primary,
             "open": self.open, "outcome": self.outcome,

@@ -56,9 +56,7 @@ class Module:
 
     name: str
     pieces: dict[str, list[Piece]]
-    members: dict[str, list[tuple[Piece, bool]]]  # of classes; whether it always counts
-    fields: dict[str, list[Piece]]  # assignments in a class's body
-    tables: dict[str, list[Piece]]  # entries of dictionaries whose values are all "module:function"
+    members: dict[str, list[tuple[Piece, str]]]  # of classes and tables of functions, with kinds as in _reach
     bases: dict[str, list[str]]
     imports: dict[str, tuple[str, str]]  # name -> (module, attribute or "")
     acting: list[Piece]
@@ -68,7 +66,7 @@ class Module:
 @cache
 def parse(name: str, text: str, is_package: bool) -> Module:
     """Split a module into its pieces."""
-    module = Module(name, defaultdict(list), defaultdict(list), defaultdict(list), {}, {}, {}, [], {})
+    module = Module(name, defaultdict(list), defaultdict(list), {}, {}, [], {})
     tree = ast.parse(text)
     for node in ast.walk(tree):
         module.imports.update(_imported(node, name if is_package else name.rpartition(".")[0]))
@@ -85,7 +83,10 @@ def parse(name: str, text: str, is_package: bool) -> Module:
             strings = _strings_of(node.value)
             module.homes.update(strings)
             if strings and all(map(_FUNCTION.fullmatch, strings.values())):
-                module.pieces[names[0]], module.tables[names[0]] = [], _entries(names[0], node.value, foreign)
+                module.pieces[names[0]], module.members[names[0]] = (
+                    [],
+                    _entries(names[0], node.value, foreign),
+                )
                 continue
             piece = _piece(names[0], node, foreign)
             for one in names:
@@ -102,11 +103,11 @@ def _take_class(module: Module, node: ast.ClassDef, foreign: set[str]) -> None:
     module.pieces[node.name].append(_piece(node.name, ast.copy_location(head, node), foreign))
     module.bases[node.name] = [ast.unparse(base).partition("[")[0] for base in node.bases]
     for one in body:
-        if isinstance(one, _FUNCTIONS):
-            always = bool(one.decorator_list) or one.name.startswith("__")
-            module.members[node.name].append((_piece(f"{node.name}.{one.name}", one, foreign), always))
-        elif names := _assigned(one):
-            module.fields[node.name] += [_piece(f"{node.name}.{name}", one, foreign) for name in names]
+        names, kind = ([one.name], "method") if isinstance(one, _FUNCTIONS) else (_assigned(one), "field")
+        for name in names:
+            always = name.startswith("__") or getattr(one, "decorator_list", [])
+            piece = _piece(f"{node.name}.{name}", one, foreign)
+            module.members[node.name].append((piece, "always" if always else kind))
 
 
 def _is_text(node: ast.stmt) -> bool:
@@ -133,10 +134,10 @@ def _strings_of(node: ast.expr | None) -> dict[str, str]:
     return {}
 
 
-def _entries(table: str, node: ast.Dict, foreign: set[str]) -> list[Piece]:
+def _entries(table: str, node: ast.Dict, foreign: set[str]) -> list[tuple[Piece, str]]:
     pairs = zip(node.keys, node.values, strict=True)
     both = {key.value: ast.copy_location(ast.Expr(ast.Tuple([key, value])), value) for key, value in pairs}
-    return [_piece(f"{table}.{key}", one, foreign) for key, one in both.items()]
+    return [(_piece(f"{table}.{key}", one, foreign), "entry") for key, one in both.items()]
 
 
 def _imported(node: ast.AST, package: str) -> dict[str, tuple[str, str]]:
@@ -165,7 +166,8 @@ def _piece(name: str, node: ast.stmt, foreign: set[str]) -> Piece:
         elif isinstance(one, ast.Constant) and isinstance(one.value, str):
             mentions.add(one.value)
         elif isinstance(one, ast.JoinedStr):
-            endings |= {part.value for part in one.values if isinstance(part, ast.Constant)}
+            parts = {part.value for part in one.values if isinstance(part, ast.Constant)}
+            endings |= set(filter(re.compile(r"_\w+").fullmatch, parts))
     first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
     return Piece(
         name, _canonical(node), *map(frozenset, (names, chains, mentions, endings)), (first, node.end_lineno)
@@ -231,6 +233,7 @@ class Closure:
         self._done: set[tuple[str, str]] = set()
         self._acted: set[str] = set()
         self._words = None if words is None else set(words)
+        self._settings: set[tuple[str, str]] = set()
         self.reached: dict[str, set[Piece]] = defaultdict(set)
         room = f"loupe.papers.{slug}"
         self._settings = set(self._lineage(*(self._home(room, "Config") or ("", ""))))
@@ -252,8 +255,9 @@ class Closure:
         return sorted(
             piece.name.partition(".")[2]
             for module, pieces in self.reached.items()
-            for entries in self._module(module).tables.values()
-            for piece in pieces.intersection(entries)
+            for members in self._module(module).members.values()
+            for piece, kind in members
+            if kind == "entry" and piece in pieces
         )
 
     def _module(self, name: str) -> Module | None:
@@ -319,26 +323,17 @@ class Closure:
             self._acted.add(module)
             self._queue += [(module, piece) for piece in parsed.acting]
         self._queue += [(module, piece) for piece in parsed.pieces.get(name, ())]
-        for piece in parsed.tables.get(name, ()):
-            key = piece.name.partition(".")[2]
-            self._expect(module, piece, self._words is None or key in self._words)
-        if name in parsed.bases:
-            self._reach_class(module, parsed, name)
-
-    def _reach_class(self, module: str, parsed: Module, name: str) -> None:
-        settings = (module, name) in self._settings  # a field of another experiment does not matter here
-        external = not settings and self._is_external(module, name)
-        for piece, always in parsed.members[name]:
-            self._expect(module, piece, always or external)
-        for piece in parsed.fields[name]:
-            self._expect(module, piece, not settings or piece.name.endswith("__"))
-
-    def _expect(self, module: str, piece: Piece, always: bool) -> None:
-        member = piece.name.partition(".")[2]
-        if always or member in self._mentions or any(member.endswith(end) for end in self._endings):
-            self._queue.append((module, piece))
-        else:
-            self._waiting[member].append((module, piece))
+        counts = {"always"}
+        if home not in self._settings:  # whose fields for other experiments do not matter here
+            counts |= {"field", "method"} if self._is_external(module, name) else {"field"}
+        for piece, kind in parsed.members.get(name, ()):
+            member = piece.name.partition(".")[2]
+            named = member in self._mentions or member.endswith(tuple(self._endings))
+            taken = kind == "entry" and (self._words is None or member in self._words)
+            if kind in counts or named or taken:
+                self._queue.append((module, piece))
+            else:
+                self._waiting[member].append((module, piece))
 
     def _follow(self, module: str, piece: Piece) -> None:
         if piece in self.reached[module]:
@@ -351,15 +346,11 @@ class Closure:
                 self._reach(*home)
         for text in piece.mentions:
             self._reach_string(module, text)
-        self._mention(piece.mentions - self._mentions)
-        for ending in {end for end in piece.endings if re.fullmatch(r"_\w+", end)} - self._endings:
-            self._endings.add(ending)
-            self._mention([name for name in self._waiting if name.endswith(ending)])
-
-    def _mention(self, names: Iterable[str]) -> None:
-        for name in names:
-            self._mentions.add(name)
-            self._queue += self._waiting.pop(name, [])
+        self._mentions |= piece.mentions
+        self._endings |= piece.endings
+        for name in [*self._waiting]:
+            if name in piece.mentions or name.endswith(tuple(piece.endings)):
+                self._queue += self._waiting.pop(name)
 
     def _reach_string(self, module: str, text: str) -> None:
         """Follow a string that names a module, or a function in one as ``module:function``."""

@@ -190,16 +190,13 @@ class _Run:
                 blocked = True
                 continue
             self.waiting.remove(unit)
-            found = None
-            with suppress(StoreError):
-                found = None if self.recompute else provenance.reusable(unit, self.store)
-            if found is not None:
+            if _missing([unit], self.store, self.recompute, lambda line: None):
+                one = process.start(unit, self.store, self.device, place, code)
+                self.running.append(_Attempt(unit, place, one, time.monotonic()))
+            else:
                 place.leave(done=True)
-                seconds = found.provenance.get("seconds", 0.0)
+                seconds = _earlier_seconds(unit, self.store) or 0.0
                 self.conclude(unit, "stored by another run meanwhile", seconds)
-                continue
-            one = process.start(unit, self.store, self.device, place, code)
-            self.running.append(_Attempt(unit, place, one, time.monotonic()))
         return blocked
 
     def too_early(self, unit: Unit) -> bool:
@@ -311,10 +308,7 @@ def _why(one: _Attempt) -> str:
     if code in (-signal.SIGKILL, process.NO_SERVER):
         process.kill(one.process)
         return f"{one.unit} was killed (out of memory?)."
-    try:
-        lines = one.place.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    except OSError:
-        lines = []
+    lines = (read_whole(one.place.log) or b"").decode(errors="replace").strip().splitlines()
     for line in reversed(lines):
         if line.startswith("loupe: "):
             return line.removeprefix("loupe: ")

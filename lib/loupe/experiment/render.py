@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from html import escape
+from statistics import fmean
 from textwrap import dedent, fill
 from typing import Any
 
-from loupe.experiment.claims import REPRODUCED, VERDICTS, Band, number, t_interval
+from loupe.experiment.claims import REPRODUCED, VERDICTS, Claim, Judgement, Measure, number, t_interval
 
 MARKS = dict(zip(VERDICTS, "●◐◐✕○", strict=True))
 
@@ -55,17 +56,18 @@ def card(items: Mapping[str, str], link: str, warn: str = "") -> Block:
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]], *, numeric: bool = False) -> Block:
     """A plain table; cells are shown as :func:`setting` shows them."""
     rows = [[setting(cell) for cell in row] for row in rows]
-    cells = "".join(_row(zip(head, map(_content, row), strict=True)) for row in rows)
-    rows = [[f"{cell} *" if isinstance(cell, Strong) else cell for cell in row] for row in rows]
-    heads = "".join(f"<th>{escape(label)}</th>" for label in head)
+    cells = [html_row(zip(head, map(_content, row), strict=True)) for row in rows]
+    texts = [head, *([f"{cell} *" if isinstance(cell, Strong) else cell for cell in row] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in texts]
     kind = "loupe-table numeric" if numeric else "loupe-table"
-    html = f'<table class="{kind}"><thead><tr>{heads}</tr></thead><tbody>{cells}</tbody></table>'
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    lines = [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in [head, *rows]
-    ]
-    return Block("\n".join(lines), html)
+    return Block("\n".join(lines), html_table(kind, head, cells))
+
+
+def html_table(kind: str, head: Iterable[str], rows: Iterable[str]) -> str:
+    """A table of this style from its labels and its rows in HTML."""
+    heads = "".join(f"<th>{escape(label)}</th>" for label in head)
+    return f'<table class="{kind}"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
 class Strong(str):
@@ -111,35 +113,30 @@ def score_table(
     means = [[_mean(cell) for cell in row[1:]] for row in rows]
 
     def shown(r: int, column: int) -> str:
-        cell, mean = rows[r][1 + column], means[r][column]
+        cell, mean, places = rows[r][1 + column], means[r][column], digits[column]
         if mean is None:
             return "–" if cell is None else cell
-        text = over_seeds(cell, digits[column], positive=positive)
+        text = over_seeds(cell, places, positive=positive)
         peers = [means[k][column] for k, row in enumerate(rows) if row[0][:-1] == rows[r][0][:-1]]
         peers = [each for each in peers if each is not None and math.isfinite(each)]
         goal = {"min": min, "max": max}.get(best[column])
-        marked = (
-            goal and len(peers) > 1 and rounded(mean, digits[column]) == rounded(goal(peers), digits[column])
-        )
+        marked = goal and len(peers) > 1 and rounded(mean, places) == rounded(goal(peers), places)
         return Strong(text) if marked else text
 
-    cells = [
-        (", ".join(row[0]), *(shown(r, column) for column in range(columns))) for r, row in enumerate(rows)
-    ]
+    cells = [(", ".join(row[0]), *(shown(r, k) for k in range(columns))) for r, row in enumerate(rows)]
     return table(head, cells, numeric=True)
 
 
 def _mean(cell: Any) -> float | None:
-    if cell is None or isinstance(cell, str):
-        return None
-    return math.fsum(values := [float(value) for value in cell]) / len(values)
+    return None if cell is None or isinstance(cell, str) else fmean(map(float, cell))
 
 
 def _content(cell: str) -> str:
     return f"<b>{escape(cell)}</b>" if isinstance(cell, Strong) else escape(cell)
 
 
-def _row(cells: Iterable[tuple[str, str]], name: str = "") -> str:
+def html_row(cells: Iterable[tuple[str, str]], name: str = "") -> str:
+    """A row of a table from the labels and contents of its cells."""
     # On phones, where rows become blocks, the label is shown beside the content.
     inner = [f'<td data-label="{escape(label)}">{content}</td>' for label, content in cells]
     place = f' id="{escape(name)}"' if name else ""
@@ -201,26 +198,15 @@ def over_seeds(values: Iterable[float], digits: int, *, positive: bool = False) 
     return f"{rounded(mean, digits)}\u00a0±\u00a0{rounded(half, digits)}"
 
 
-def ledger(columns: dict[str, list[dict[str, Any]]], here: str) -> Block:
-    """The ledger of a chapter: one row for each claim, one column for each preset.
-
-    Parameters
-    ----------
-    columns
-        Judged claims as in ``claims.json``, by preset.
-    here
-        The preset of this page; its claims are the rows.
-    """
-    by_id = {preset: {claim["id"]: claim for claim in claims} for preset, claims in columns.items()}
+def ledger(columns: Mapping[str, Sequence[Judgement]]) -> Block:
+    """The ledger of a chapter from its judged claims by preset: one row for each claim, one column for each preset."""
     rows, texts = [], []
-    for claim in columns[here]:
-        ours = {preset: claims[claim["id"]] for preset, claims in by_id.items() if claim["id"] in claims}
-        rows.append(_ledger_row(claim, ours, list(columns)))
-        texts.append(_ledger_text(claim, ours))
-    heads = ["claim", "paper", *(f"ours · {preset}" for preset in columns), "criterion", "verdict"]
-    head = "".join(f"<th>{label}</th>" for label in heads)
-    html = f'<table class="loupe-ledger"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-    return Block("\n\n".join(texts), html)
+    for judged in zip(*columns.values(), strict=True):
+        ours = dict(zip(columns, judged, strict=True))
+        rows.append(_ledger_row(judged[0].claim, ours))
+        texts.append(_ledger_text(judged[0].claim, ours))
+    head = ["claim", "paper", *(f"ours · {preset}" for preset in columns), "criterion", "verdict"]
+    return Block("\n\n".join(texts), html_table("loupe-ledger", head, rows))
 
 
 def verdict_html(verdict: str, href: str = "") -> str:
@@ -241,95 +227,83 @@ def tally(verdicts: Sequence[str]) -> str:
     return "  ".join(f"{mark} {marks.count(mark)}" for mark in dict.fromkeys(MARKS.values()) if mark in marks)
 
 
-def measured(measure: dict[str, Any]) -> str:
-    """The value of a measure, with its interval where it has one."""
-    return " ".join([number(measure["value"]), *_interval(measure)])
+def _interval(measure: Measure) -> list[str]:
+    low, high = measure.interval or (None, None)
+    return [] if low is None else [f"[{number(low)}, {number(high)}]"]
 
 
-def _interval(measure: dict[str, Any]) -> list[str]:
-    if not measure["interval"]:
-        return []
-    low, high = measure["interval"]
-    return [f"[{number(low)}, {number(high)}]"]
-
-
-def band(accepts: list[float | None]) -> Band:
-    """The accepted values of a measure as read from ``claims.json``."""
-    low, high = accepts
-    return Band(-math.inf if low is None else low, math.inf if high is None else high)
-
-
-def _ledger_row(claim: dict[str, Any], ours: dict[str, dict[str, Any]], presets: list[str]) -> str:
-    href = f"#claim-{escape(claim['id'].lower())}"
-    source = f'<span class="source">{escape(claim["source"])}</span>'
+def _ledger_row(claim: Claim, ours: Mapping[str, Judgement]) -> str:
+    href = f"#{escape(claim.anchor)}"
+    source = f'<span class="source">{escape(claim.source)}</span>'
     verdicts = "".join(
-        f"<div>{f'{preset}: ' if len(ours) > 1 else ''}{verdict_html(one['verdict'], href)}</div>"
+        f"<div>{f'{preset}: ' if len(ours) > 1 else ''}{verdict_html(one.verdict, href)}</div>"
         for preset, one in ours.items()
     )
     cells = [
-        ("claim", f"<code>{escape(claim['id'])}</code> {escape(claim['statement'])} {source}"),
-        ("paper", escape(claim["paper"])),
-        *((f"ours · {preset}", _measures_html(ours[preset]) if preset in ours else "") for preset in presets),
-        ("criterion", f"{escape(claim['criterion'])} <span class=\"kind\">{escape(claim['kind'])}</span>"),
+        ("claim", f"<code>{escape(claim.id)}</code> {escape(claim.statement)} {source}"),
+        ("paper", escape(claim.paper)),
+        *((f"ours · {preset}", _measures_html(one)) for preset, one in ours.items()),
+        ("criterion", f"{escape(claim.criterion)} <span class=\"kind\">{escape(claim.kind)}</span>"),
         ("verdict", verdicts),
     ]  # fmt: skip
-    return _row(cells, f"ledger-{claim['id'].lower()}")
+    return html_row(cells, f"ledger-{claim.id.lower()}")
 
 
-def _measures_html(claim: dict[str, Any]) -> str:
-    measures = claim["measures"]
+def _measures_html(judged: Judgement) -> str:
+    measures = judged.measures
     if not measures:
-        return escape(claim["reason"])
+        return escape(judged.reason)
     lines = "".join(
-        f'<div class="measure" title="{escape(one["basis"])}">{MARKS[one["outcome"]] if len(measures) > 1 else ""} '
-        f"{escape(one['label'])} <b>{number(one['value'])}</b>{_spans('interval', _interval(one))} "
-        f'<span class="accepts">({band(one["accepts"])})</span>{_spans("control", remarks(one))}</div>'
+        f'<div class="measure" title="{escape(one.basis)}">{MARKS[one.outcome] if len(measures) > 1 else ""} '
+        f"{escape(one.label)} <b>{number(one.value)}</b>{_spans('interval', _interval(one))} "
+        f'<span class="accepts">({one.accepts})</span>{_spans("control", _remarks(one))}</div>'
         for one in measures
     )
     if len(measures) <= 4:
         return lines
-    held = sum(one["outcome"] == REPRODUCED for one in measures)
+    held = sum(one.outcome == REPRODUCED for one in measures)
     return f"<details><summary>{held} of {len(measures)} hold</summary>{lines}</details>"
 
 
-def remarks(measure: dict[str, Any]) -> list[str]:
+def _remarks(measure: Measure) -> list[str]:
     """Remarks on a measure: its control's value, and why it decides nothing, if so."""
-    control = measure["control"]
-    said = [f"control: {control['label']} {number(control['value'])}"] if control else []
-    return said + [f"open: {measure['open']}"] * bool(measure["open"])
+    control = measure.control
+    said = [f"control: {control.label} {number(control.value)}"] if control else []
+    return said + [f"open: {measure.open}"] * bool(measure.open)
 
 
 def _spans(kind: str, texts: Iterable[str]) -> str:
     return "".join(f' <span class="{kind}">{escape(text)}</span>' for text in texts)
 
 
-def _ledger_text(claim: dict[str, Any], ours: dict[str, dict[str, Any]]) -> str:
+def _ledger_text(claim: Claim, ours: Mapping[str, Judgement]) -> str:
     filled = partial(fill, width=100, subsequent_indent="      ")
     lines = [
-        filled(f"{claim['id']}  {claim['statement']} ({claim['source']})"),
-        filled(f"      paper: {claim['paper']}; criterion: {claim['criterion']}"),
+        filled(f"{claim.id}  {claim.statement} ({claim.source})"),
+        filled(f"      paper: {claim.paper}; criterion: {claim.criterion}"),
     ]
     for preset, one in ours.items():
-        reason = f" ({one['reason']})" if one["reason"] else ""
-        lines.append(filled(f"      {preset}: {MARKS[one['verdict']]} {one['verdict']}{reason}"))
-        for m in one["measures"]:
-            said = [f"{m['label']}: {measured(m)}, {band(m['accepts'])}", *remarks(m)]
-            lines.append(f"        {MARKS[m['outcome']]} {'; '.join(said)}")
+        reason = f" ({one.reason})" if one.reason else ""
+        lines.append(filled(f"      {preset}: {MARKS[one.verdict]} {one.verdict}{reason}"))
+        for m in one.measures:
+            measured = " ".join([number(m.value), *_interval(m)])
+            said = [f"{m.label}: {measured}, {m.accepts}", *_remarks(m)]
+            lines.append(f"        {MARKS[m.outcome]} {'; '.join(said)}")
     return "\n".join(lines)
 
 
-def source(functions: Iterable[Callable], docstring: bool = False) -> Block:
-    """The source of functions of one module as they run; by default without docstrings."""
+def source(functions: Iterable[Callable]) -> Block:
+    """The source of functions of one module as they run, without docstrings."""
     functions = list(functions)
-    parts = [_source(function, docstring) for function in functions]
+    parts = [_source(function) for function in functions]
     owner = functions[0].__qualname__.rpartition(".")[0]  # the class of a method
     place = f"*from* `{functions[0].__module__}`" + f", class `{owner}`" * bool(owner)
     return Block(text="\n".join(parts), markdown="\n".join(["```python", *parts]) + f"```\n\n{place}")
 
 
-def _source(function: Callable, docstring: bool) -> str:
+def _source(function: Callable) -> str:
     text = re.sub(r"^@renamed\(.*\)\n", "", dedent(inspect.getsource(function)))
-    if docstring or not function.__doc__:
+    if not function.__doc__:
         return text
     first = ast.parse(text).body[0].body[0]
     lines = text.splitlines(keepends=True)

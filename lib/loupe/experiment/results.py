@@ -287,14 +287,6 @@ def write_ledger(room: ModuleType, preset: str, store: Store) -> list[judging.Ju
     return judgements
 
 
-def ledgers_today(room: ModuleType, store: Store) -> dict[str, list[dict[str, Any]]]:
-    """A chapter's claims at every committed preset with a ledger, judged again on stored results."""
-    return {
-        preset: [one.to_json() for one in judge_all(Stored(room, preset, store))]
-        for preset in store.judged_presets(room.PAPER.slug)
-    }
-
-
 def check_ledger(room: ModuleType, preset: str, store: Store) -> None:
     """Compare a stored ledger with today's verdicts on the stored results.
 

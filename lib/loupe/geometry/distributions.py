@@ -106,10 +106,8 @@ class VonMisesFisher:
                 )
                 z, c = 0.5 * (1 + uniform[:, 0]), b[open_]
                 denominator = 1 - (1 - c) * z
-                below[open_], above[open_] = (
-                    2 * c * z / denominator,
-                    2 * (1 - z) / denominator,
-                )  # 1 - w and 1 + w
+                # 1 - w and 1 + w.
+                below[open_], above[open_] = (2 * c * z / denominator, 2 * (1 - z) / denominator)
                 w = 1 - below[open_]
                 draw = torch.rand(len(open_), generator=generator, dtype=mean.dtype, device=mean.device)
                 score = kappa[open_] * w + (d - 1) * torch.log1p(-best[open_] * w) - top[open_]

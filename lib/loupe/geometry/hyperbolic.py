@@ -20,14 +20,7 @@ from loupe.derivatives import readable
 from loupe.geometry.base import OFF, nan_where, normal, spoilt
 from loupe.geometry.charts import ball_mean, hyperboloid_mean
 from loupe.geometry.negative import Hyperbolic
-from loupe.geometry.series import (
-    arsinh_ratio,
-    arsinh_square,
-    artanh_ratio,
-    cosh_root,
-    sinh_ratio,
-    tanh_ratio,
-)
+from loupe.geometry.series import arsinh_ratio, arsinh_square, artanh_ratio, cosh_root, sinh_ratio, tanh_ratio
 
 MARGINS = {torch.float32: 4e-3, torch.float64: 1e-5}
 """Smallest distance of network outputs from the boundary of the ball, relative to its radius, as in HGCN."""

@@ -93,9 +93,8 @@ class NGramJudge:
         """
         ids = checked_sequences("sequences", sequences, self.symbols).astype(np.int64)
         codes, length = ids.copy(), ids.shape[-1]
-        for k in range(
-            2, min(self.order, length) + 1
-        ):  # column i ends up with the window of order min(i+1, order)
+        # Column i ends up with the window of order min(i+1, order).
+        for k in range(2, min(self.order, length) + 1):
             codes[..., k - 1 :] += self.symbols ** (k - 1) * ids[..., : length - k + 1]
         probability = np.empty(ids.shape)
         for k, table in enumerate(self.tables, start=1):

@@ -9,12 +9,7 @@ from loupe.networks.classifiers import fully_connected
 
 # Channels of the five blocks of VGG, and how many convolutions each block has at every depth.
 VGG_CHANNELS = (64, 128, 256, 512, 512)
-VGG_CONVOLUTIONS = {
-    11: (1, 1, 2, 2, 2),
-    13: (2, 2, 2, 2, 2),
-    16: (2, 2, 3, 3, 3),
-    19: (2, 2, 4, 4, 4),
-}
+VGG_CONVOLUTIONS = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 
 ALEXNET_CHANNELS = 64
 

@@ -17,8 +17,6 @@ from loupe.experiment.store import Store, compute_command
 from loupe.papers import find_paper, load_room, open_chapter
 from loupe.publishing import prose
 
-PARAMETERS = ("preset", "seed", "recompute", "overrides")
-
 
 def notebook_file(slug: str) -> Path:
     """The published notebook of a chapter."""

@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from html import escape
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 from loupe import __version__
 from loupe.errors import LoupeError
 from loupe.experiment.chapter import Chapter
 from loupe.experiment.claims import judge
 from loupe.experiment.folders import PRESET_NAMES, at_release, project_root, read_history, show_path
-from loupe.experiment.render import MARKS, source, table, verdict_class, verdict_html
-from loupe.experiment.results import Runs, Stored, leading_verdicts
+from loupe.experiment.render import MARKS, html_row, html_table, source, table, verdict_class, verdict_html
+from loupe.experiment.results import Runs, Stored, distinct, leading_verdicts
 from loupe.experiment.store import Store
 from loupe.papers import PAPERS, THEMES, Paper, load_room, open_chapter
 from loupe.publishing.notebooks import notebook_file, parameters_cell, read_notebook
@@ -57,9 +58,7 @@ API = {
         "loupe.networks.mlp": "NoiseMLP, TranslationMLP",
         "loupe.networks.feature_classifier": "FeatureClassifier, WideResNet",
     },
-    "Presets and experiments": {
-        "loupe.experiment.units": "Preset, experiment, Unit, units_of",
-    },
+    "Presets and experiments": {"loupe.experiment.units": "Preset, experiment, Unit, units_of"},
     "Claims": {
         "loupe.experiment.claims": "Claim, Measure, Band, at_most, at_least, between, Judgement, judge, combine"
     },
@@ -78,13 +77,11 @@ def generate(folder: Path) -> None:
     for paper in PAPERS.values():
         if not paper.planned:
             _thumbnail(paper, folder)
-    (folder / "cards.md").write_text(cards(), encoding="utf-8")
-    (folder / "scoreboard.md").write_text(scoreboard(), encoding="utf-8")
-    (folder / "status.md").write_text(status(), encoding="utf-8")
-    (folder / "data.md").write_text(data_table(), encoding="utf-8")
-    (folder / "api.md").write_text(api(), encoding="utf-8")
-    for name, text in training().items():
-        (folder / f"training_{name}.md").write_text(text, encoding="utf-8")
+    pages = {
+        "cards": cards(), "scoreboard": scoreboard(), "status": status(), "data": data_table(), "api": api(),
+    } | {f"training_{name}": text for name, text in training().items()}  # fmt: skip
+    for name, text in pages.items():
+        (folder / f"{name}.md").write_text(text, encoding="utf-8")
 
 
 def shown_preset(slug: str) -> str:
@@ -109,29 +106,11 @@ class Opened:
         self.runs[experiment] = self.stored[experiment]
         return self.runs[experiment]
 
-    def origin(self) -> dict[str, str]:
+    def origin(self) -> str:
         """The date of the newest opened result, and the machines of all of them; empty if none was opened."""
         made_by = [result.provenance for runs in self.runs.values() for result in runs]
-        return {
-            "date": max((one["finished"][:10] for one in made_by), default=""),
-            "hardware": "; ".join(dict.fromkeys(one["hardware"] for one in made_by)),
-        }
-
-
-def ledgers_today(slug: str, store: Store) -> dict[str, list[dict]]:
-    """A chapter's claims at every preset with a ledger, judged again on stored results, with their origin.
-
-    ``release`` is the verdict of the last release, or ``None`` for a claim that has no history.
-    """
-    room = load_room(slug)
-    history = read_history(store)
-
-    def today(claim, preset):
-        opened = Opened(Stored(room, preset, store))
-        judged = judge(claim, preset, opened).to_json()
-        return judged | opened.origin() | {"release": at_release(history, slug, preset, claim.id)}
-
-    return {preset: [today(claim, preset) for claim in room.CLAIMS] for preset in store.judged_presets(slug)}
+        dates, machines = ([one[key] for one in made_by] for key in ("finished", "hardware"))
+        return f"{max(dates)[:10]} · {'; '.join(distinct(machines))}" if made_by else ""
 
 
 def cards() -> str:
@@ -171,14 +150,14 @@ def _bar(verdicts: list[str]) -> str:
 
 def scoreboard() -> str:
     """Every judged claim of the book with its verdict at each preset, its origin, and its previous verdict."""
-    parts = []
+    parts, store = [], Store.default()
     for paper in PAPERS.values():
-        ledgers = {} if paper.planned else ledgers_today(paper.slug, Store.default())
-        if not ledgers:
+        presets = [] if paper.planned else store.judged_presets(paper.slug)
+        if not presets:
             continue
         parts.append(f"## [{paper.question}](../notebooks/{paper.slug}.ipynb)\n")
-        parts += [f"{preset}: {_standing(open_chapter(paper.slug, preset=preset))}\n" for preset in ledgers]
-        parts.append(_scores(paper.slug, ledgers) + "\n")
+        parts += [f"{preset}: {_standing(open_chapter(paper.slug, preset=preset))}\n" for preset in presets]
+        parts.append(_scores(load_room(paper.slug), presets, store) + "\n")
     planned = [paper.title for paper in PAPERS.values() if paper.planned]
     if planned:
         parts.append("## Planned\n\n" + "\n".join(f"- {title}" for title in planned) + "\n")
@@ -191,46 +170,46 @@ def _standing(chapter: Chapter) -> str:
     return f'<span class="loupe-state {kind}">{escape(state.sentence())}</span>'
 
 
-def _scores(slug: str, ledgers: dict[str, list[dict]]) -> str:
-    by_id: dict[str, dict[str, dict]] = {}
-    for preset, claims in ledgers.items():
-        for claim in claims:
-            by_id.setdefault(claim["id"], {})[preset] = claim
-    head = "".join(f"<th>{label}</th>" for label in ("claim", "kind", *ledgers))
-    rows = []
-    for name, judged in by_id.items():
-        claim = next(iter(judged.values()))
-        href = f"../notebooks/{slug}.html#claim-{name.lower()}"
-        cells = [f'<td data-label="claim"><code>{name}</code> {escape(claim["statement"])}</td>',
-                 f'<td data-label="kind">{claim["kind"]}</td>']  # fmt: skip
-        for preset in ledgers:
-            cells.append(
-                f'<td data-label="{preset}">{_score(judged[preset], href) if preset in judged else ""}</td>'
+def _scores(room: ModuleType, presets: list[str], store: Store) -> str:
+    """A chapter's claims at these presets, judged again on stored results."""
+    slug, history, rows = room.PAPER.slug, read_history(store), []
+    for claim in room.CLAIMS:
+        cells = [("claim", f"<code>{claim.id}</code> {escape(claim.statement)}"), ("kind", claim.kind)]
+        for preset in presets:
+            opened = Opened(Stored(room, preset, store))
+            verdict, release = (
+                judge(claim, preset, opened).verdict,
+                at_release(history, slug, preset, claim.id),
             )
-        rows.append(f"<tr>{''.join(cells)}</tr>")
-    return f'<table class="loupe-ledger scores"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+            href = f"../notebooks/{slug}.html#{claim.anchor}"
+            cells.append((preset, _score(verdict, opened.origin(), release, href)))
+        rows.append(html_row(cells))
+    return html_table("loupe-ledger scores", ("claim", "kind", *presets), rows)
 
 
-def _score(claim: dict, href: str) -> str:
-    """A verdict with the date and machines of its results, and the verdict at the last release if it changed."""
-    said = [" · ".join(filter(None, (claim["date"], claim["hardware"])))]
-    if claim["release"] not in (None, claim["verdict"]):
-        said.append(f"changed since {__version__}: was {claim['release']}")
-    lines = "".join(f'<span class="kind">{escape(line)}</span>' for line in said if line)
-    return verdict_html(claim["verdict"], href) + lines
+def _score(verdict: str, origin: str, release: str | None, href: str) -> str:
+    """A verdict with the origin of its results, and the verdict at the last release if it changed."""
+    said = [origin] * bool(origin)
+    if release not in (None, verdict):
+        said.append(f"changed since {__version__}: was {release}")
+    return verdict_html(verdict, href) + "".join(f'<span class="kind">{escape(line)}</span>' for line in said)
 
 
 def data_table() -> str:
     """The data sets of the catalog: what each is, its size, license and source."""
     from loupe.data import CATALOG
 
-    rows = "\n".join(
-        f"<tr><td data-label=\"name\"><code>{entry.name}</code></td><td data-label=\"what\">{escape(entry.title)}</td>"
-        f"<td data-label=\"license\">{escape(entry.license)}</td></tr>"
-        for entry in CATALOG.values()
-    )  # fmt: skip
-    head = "<tr><th>name</th><th>what</th><th>license</th></tr>"
-    return f'<table class="loupe-table"><thead>{head}</thead><tbody>{rows}</tbody></table>\n'
+    rows = [
+        html_row(
+            [
+                ("name", f"<code>{one.name}</code>"),
+                ("what", escape(one.title)),
+                ("license", escape(one.license)),
+            ]
+        )
+        for one in CATALOG.values()
+    ]
+    return html_table("loupe-table", ("name", "what", "license"), rows) + "\n"
 
 
 def training() -> dict[str, str]:

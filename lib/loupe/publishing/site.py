@@ -14,13 +14,7 @@ from loupe.experiment.folders import project_root, show_path, write_whole
 from loupe.papers import find_paper
 from loupe.publishing import pages
 from loupe.publishing.extras import add_extras, with_buttons
-from loupe.publishing.notebooks import (
-    clean,
-    execute,
-    notebook_bytes,
-    quiet_environment,
-    read_notebook,
-)
+from loupe.publishing.notebooks import clean, execute, notebook_bytes, quiet_environment, read_notebook
 
 Report = Callable[[str], None]
 

@@ -3,7 +3,7 @@
 from html import escape
 
 from loupe.experiment.folders import COMMITTED, read_history
-from loupe.experiment.render import table, tally, verdict_html
+from loupe.experiment.render import html_table, table, tally, verdict_html
 from loupe.experiment.results import State, Stored, distinct, judge_all
 from loupe.experiment.store import Store
 from loupe.papers import PAPERS, load_room
@@ -54,12 +54,11 @@ def _history(store: Store) -> str:
         if key in last and one["slug"] in PAPERS:
             changes.append((one, last[key]))
         last[key] = one["verdict"]
-    rows = "".join(
+    rows = [
         f"<tr><td>{one['date']}</td><td>{escape(PAPERS[one['slug']].short)} <code>{escape(one['claim'])}</code></td>"
         f"<td>{one['preset']}</td><td>{verdict_html(before)}</td><td>{verdict_html(one['verdict'])}</td></tr>"
         for one, before in reversed(changes)
-    )
+    ]
     if not rows:
         return "No verdict has changed yet."
-    head = "<tr><th>date</th><th>claim</th><th>preset</th><th>before</th><th>after</th></tr>"
-    return f'<table class="loupe-table"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+    return html_table("loupe-table", ("date", "claim", "preset", "before", "after"), rows)

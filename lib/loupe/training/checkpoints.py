@@ -250,6 +250,5 @@ def signals_held(enabled):
             signal.signal(number, handler or signal.SIG_DFL)
     if came:
         signal.raise_signal(came[0])
-        raise SystemExit(
-            128 + came[0]
-        )  # a handler that does not end the process must not look like the end of a run
+        # A handler that does not end the process must not look like the end of a run.
+        raise SystemExit(128 + came[0])

@@ -170,9 +170,8 @@ def fit(
             run.step = step + 1
             if fabric.device.type == "cpu" or run.step % CHECK_EVERY == 0:
                 stop_if_diverged(run, saved)
-            run.ended = any(
-                [callback(run) for callback in callbacks]
-            )  # a list: call every callback at every step
+            # A list: call every callback at every step.
+            run.ended = any([callback(run) for callback in callbacks])
             progress.set_postfix(run.metrics, refresh=False)
             stopping = run.ended or agreed(fabric, stop_requested(), run.step)
             if stopping or run.step == steps or run.step % save_every == 0:

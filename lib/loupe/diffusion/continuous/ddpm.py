@@ -51,9 +51,8 @@ class DDPMTable(Schedule):
                 "betas must be at least 2 numbers above 0 and below 1, of which the last may be 1: raise the number "
                 f"of steps or lower the betas, got {betas.tolist() if betas.numel() < 9 else tuple(betas.shape)}"
             )
-        kept = torch.cat(
-            [betas.new_zeros(1), torch.log1p(-betas).cumsum(0)]
-        )  # log of alphas_cumprod, from -1 on
+        # Log of alphas_cumprod, from -1 on.
+        kept = torch.cat([betas.new_zeros(1), torch.log1p(-betas).cumsum(0)])
         variances = -torch.expm1(kept)
         variance = betas * variances[:-1] / variances[1:]
         for name, value in (

@@ -107,9 +107,8 @@ class Schedule:
         """Coefficients of x_t and x_0 in the mean of :meth:`posterior`, and its variance; shape of the times."""
         scale = self.alpha(t) / self.alpha(s)
         ratio = self.sigma(s) / self.sigma(t)
-        rest = (
-            1 - (scale * ratio) ** 2
-        )  # no division by alpha_t, which may be 0, or sigma_s, which is 0 at the data
+        # No division by alpha_t, which may be 0, or sigma_s, which is 0 at the data.
+        rest = 1 - (scale * ratio) ** 2
         return scale * ratio**2, self.alpha(s) * rest, self.sigma(s) ** 2 * rest
 
     def target(self, kind, x0, noise, t):

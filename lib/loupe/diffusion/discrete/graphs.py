@@ -321,9 +321,7 @@ class Uniform(Graph):
         others = torch.where(kept, rho, 1.0)
         extra = torch.where(kept, 0.0, self.tokens / e)
         constant = torch.where(
-            kept,
-            (self.tokens - 1) * rho * (rho.log() - 1),
-            -(rho.log() + 1) / rho - (self.tokens - 2),
+            kept, (self.tokens - 1) * rho * (rho.log() - 1), -(rho.log() + 1) / rho - (self.tokens - 2)
         )
         values = score_entropy_rows(flat, None, state, token, others, extra, constant)
         return (values / self.tokens).view(x.shape)

@@ -64,10 +64,9 @@ def view(found):
         }
         for k in range(len(ours["start"]))
     }
-    present = sorted({int(group) for scene in scenes.values() for group in scene["groups"]})
     return trajectory_view(
         scenes,
-        group_names={group: GROUPS[group] for group in present},
+        group_names=GROUPS,
         title=f"Five charges, predicted (preset {found.preset})",
         alt="Paths of five charged particles in space from a common start: the true paths, and those that three "
         "networks predict.",

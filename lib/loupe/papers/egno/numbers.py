@@ -4,7 +4,7 @@ import numpy as np
 
 from loupe.experiment.results import find, leading_verdicts
 from loupe.papers.egno.claims import changed, of_windows, shared_and_new, variants
-from loupe.papers.egno.figures import CHARGED, HOLDER, but_worst, errors_of, kept
+from loupe.papers.egno.figures import CHARGED, HOLDER, LEARNING, but_worst, errors_of, kept
 
 FIRST_LOSSES = 5  # of those that are stored, before which a peak is no surprise
 DATA = ("charged", "run", "walk", "ethanol")
@@ -91,11 +91,9 @@ def _short(chapter):
         but_worst(few.runs[f"{name} {count} errors"][..., -1]) / but_worst(errors_of(usual, name)[..., -1])
         for name in ("EGNO", "EGNN")
     )
-    full, none = (
-        but_worst(variants(parts.runs)[name][None, :, -1])[0] for name in ("full", "no convolution")
-    )
-    networks = ("still", "EGNN", "EGNN-S", "EGNN-R", "EGNO")
-    still, *ends = (of_windows(ethanol.runs, name)[:, -1].mean() for name in networks)
+    networks = variants(parts.runs)
+    full, none = (but_worst(networks[name][None, :, -1])[0] for name in ("full", "no convolution"))
+    still, *ends = (of_windows(ethanol.runs, name)[:, -1].mean() for name in ("still", "EGNN-R", *LEARNING))
     way, bend = (np.stack([power.runs.first[f"{name} {of}"] for name in DATA]) for of in ("way", "bend"))
     straight = 100 * (1 - bend.sum(1) / way.sum(1))
     return {

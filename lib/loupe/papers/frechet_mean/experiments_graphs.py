@@ -5,12 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from loupe.data.graph_tasks import (
-    link_split,
-    message_edges,
-    node_inputs,
-    training_negatives,
-)
+from loupe.data.graph_tasks import link_split, message_edges, node_inputs, training_negatives
 from loupe.experiment import experiment
 from loupe.experiment.results import columns
 from loupe.geometry.networks import GraphEncoder, link_logits, link_loss

@@ -5,7 +5,8 @@ from html import escape
 
 import numpy as np
 
-from loupe.plotting.widgets.fragment import Fragment, check_words
+from loupe.checks import edge_list
+from loupe.plotting.widgets.fragment import Fragment, check_words, numbers
 from loupe.plotting.widgets.frames import Frame, frame_player
 
 SIDE = 360
@@ -128,19 +129,12 @@ def _ticks(largest: float) -> list[float]:
 
 
 def _checked(points, edges, lengths) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    points = np.asarray(points, dtype=np.float64)
-    edges = np.asarray(edges)
-    lengths = np.asarray(lengths, dtype=np.float64)
-    if points.ndim != 2 or points.shape[1] != 2 or not 2 <= len(points) <= 200:
-        raise ValueError(f"points must have shape (n, 2) with n from 2 to 200, got {points.shape}")
-    if not np.isfinite(points).all():
-        raise ValueError("points must be finite")
+    points = numbers("points", points, ("n", 2), n=(2, 200))
     count = len(points)
-    if edges.shape != (count - 1, 2) or lengths.shape != (count - 1,):
-        shapes = f"{edges.shape} and {lengths.shape}"
-        raise ValueError(f"a spanning tree of {count} points has {count - 1} edges, got {shapes}")
-    if edges.dtype.kind not in "iu" or edges.min() < 0 or edges.max() >= count:
-        raise ValueError(f"edges must be pairs of rows of points, integers from 0 to {count - 1}")
+    edges = edge_list(edges, count, axis=1)
+    if len(edges) != count - 1:
+        raise ValueError(f"a spanning tree of {count} points has {count - 1} edges, got {len(edges)}")
+    lengths = numbers("lengths", lengths, (count - 1,))
     component = np.arange(count)
     for i, j in edges:
         component[component == component[i]] = component[j]

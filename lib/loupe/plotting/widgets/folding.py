@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from loupe.plotting.widgets.fragment import Fragment, check_words
+from loupe.plotting.widgets.fragment import Fragment, check_words, numbers
 from loupe.plotting.widgets.frames import Frame, Strip, frame_player
 
 PIECES = (0, -1, 1, -2, 2)
@@ -82,7 +82,7 @@ def folding_kernel(x, sigmas, starts, density, *, title: str, alt: str) -> Fragm
     check_words(title=title, alt=alt)
     x, sigmas, starts, density = _checked(x, sigmas, starts, density)
     labels, small, reach = _labels(sigmas), _frames(sigmas), _reach(sigmas)
-    dots = [NormalDist().inv_cdf((k + 0.5) / DOTS) for k in range(DOTS)]
+    dots = np.array([NormalDist().inv_cdf((k + 0.5) / DOTS) for k in range(DOTS)])
 
     def strip(start: float, rows: np.ndarray) -> Strip:
         tops = np.maximum(FLOOR, 1.08 * rows.max(axis=1))
@@ -95,15 +95,8 @@ def folding_kernel(x, sigmas, starts, density, *, title: str, alt: str) -> Fragm
         ]
 
         def drawing(i: int, view: dict) -> str:
-            return _drawing(
-                x,
-                _layers(x, start, sigmas[i], reach),
-                rows[i],
-                tops[i],
-                start,
-                view,
-                sigmas[i] * np.array(dots),
-            )
+            layers = _layers(x, start, sigmas[i], reach)
+            return _drawing(x, layers, rows[i], tops[i], start, view, sigmas[i] * dots)
 
         above = "".join(
             f'<div class="lk-frame"><p class="lk-step"><span>{names[i]}</span> <span>{folded[i]}\u00a0% folded</span></p>'
@@ -210,11 +203,9 @@ def _line(across: np.ndarray, heights: np.ndarray) -> str:
 
 def _area(across: np.ndarray, upper: np.ndarray, base: float, scale: float, layer: np.ndarray) -> str:
     """Path of the ground under ``upper``; none where the layer on its top could not be seen."""
-    return (
-        f"{_line(across, base - scale * upper)}V{base}H{across[0]:.1f}Z"
-        if scale * layer.max() >= FAINTEST
-        else ""
-    )
+    if scale * layer.max() < FAINTEST:
+        return ""
+    return f"{_line(across, base - scale * upper)}V{base}H{across[0]:.1f}Z"
 
 
 def _words(view: dict, unit: float, place: float, flat: float) -> str:
@@ -257,26 +248,18 @@ def _fold(u: float) -> float:
 
 
 def _checked(x, sigmas, starts, density) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    x, sigmas, starts, density = (np.asarray(each, dtype=np.float64) for each in (x, sigmas, starts, density))
-    if x.ndim != 1 or not 11 <= len(x) <= 201:
-        raise ValueError(f"x must have shape (n,) with n from 11 to 201, got {x.shape}")
-    x = x.round(6)
+    x = numbers("x", x, ("n",), n=(11, 201)).round(6)
     if not (x[0] == 0 and x[-1] == 1 and (np.diff(x) > 0).all()):
         raise ValueError("x must rise from 0 to 1")
-    if sigmas.ndim != 1 or not 3 <= len(sigmas) <= 200:
-        raise ValueError(f"sigmas must have shape (m,) with m from 3 to 200, got {sigmas.shape}")
+    sigmas = numbers("sigmas", sigmas, ("m",), m=(3, 200))
     # Ten significant digits: the same on every machine.
     sigmas = np.array([float(f"{sigma:.10g}") for sigma in sigmas])
     if not ((np.diff(sigmas) > 0).all() and sigmas[0] > 0 and sigmas[-1] <= 2):
         raise ValueError(f"sigmas must rise, from more than 0 to at most 2, got {sigmas.tolist()}")
-    if starts.ndim != 1 or not 1 <= len(starts) <= 5:
-        raise ValueError(f"starts must have shape (s,) with s from 1 to 5, got {starts.shape}")
-    starts = starts.round(6)
+    starts = numbers("starts", starts, ("s",), s=(1, 5)).round(6)
     if not (len(set(starts.tolist())) == len(starts) and (starts >= 0).all() and (starts <= 1).all()):
         raise ValueError(f"starts must be different places in [0, 1], got {starts.tolist()}")
-    shape = (len(starts), len(sigmas), len(x))
-    if density.shape != shape:
-        raise ValueError(f"density must have shape (starts, sigmas, points) {shape}, got {density.shape}")
+    density = numbers("density", density, (len(starts), len(sigmas), len(x)))
     if density.size > ROOM:
         raise ValueError(f"density must hold at most {ROOM} numbers for a page, got {density.size}")
     reach = _reach(sigmas)

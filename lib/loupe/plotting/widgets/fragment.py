@@ -7,9 +7,12 @@ A picture of stored frames is made by :func:`loupe.plotting.frame_player` and ne
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
+
+import numpy as np
 
 
 @dataclass(frozen=True)
@@ -122,3 +125,30 @@ def check_words(**words) -> None:
     for name, text in words.items():
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{name} must be a text that is not empty, got {text!r}")
+
+
+def numbers(name: str, values, shape: Sequence[int | str], **lengths: tuple[int, int]) -> np.ndarray:
+    """The values as finite float64 of this shape, or a one-sentence ValueError.
+
+    ``numbers("points", points, ("n", 2), n=(2, 200))`` takes from 2 to 200 points of the plane.
+    """
+    try:
+        values = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be an array of numbers, got {type(values).__name__}") from None
+    bounds = [lengths.get(axis, (axis, axis)) for axis in shape]
+    if values.ndim != len(shape) or any(
+        not low <= length <= high for length, (low, high) in zip(values.shape, bounds, strict=True)
+    ):
+        wanted = f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
+        ranges = "".join(f" with {axis} from {low} to {high}" for axis, (low, high) in lengths.items())
+        raise ValueError(f"{name} must have shape {wanted}{ranges}, got {values.shape}")
+    bad = np.argwhere(~(np.abs(values) <= LARGEST))
+    if len(bad):
+        place = tuple(bad[0].tolist())
+        raise ValueError(f"{name} must be finite (at most {LARGEST:g}), got {values[place]} at {list(place)}")
+    return values
+
+
+LARGEST = 1e100
+"""Numbers beyond this cannot be drawn, nor their squares averaged."""

@@ -107,12 +107,8 @@ def frame_player(
     picture = now.picture
     if view is not None:
         data |= {"view": _checked_view(view), "middle": MIDDLE, "scale": REACH / STEPS}
-        picture, grip, extra, hint = (
-            seen(picture, view),
-            '<div class="lw-grip" hidden></div>',
-            TURN,
-            HINT,
-        )
+        picture, grip = seen(picture, view), '<div class="lw-grip" hidden></div>'
+        extra, hint = TURN, HINT
     ticks = "".join(
         f'<label><input type="checkbox" data-layer="{name}" hidden{"" if _begins_hidden(name, picture) else " checked"} '
         f'autocomplete="off"> {words}</label>'

@@ -9,7 +9,7 @@ from html import escape
 
 import numpy as np
 
-from loupe.plotting.widgets.fragment import Fragment, assembled, check_words
+from loupe.plotting.widgets.fragment import Fragment, assembled, check_words, numbers
 
 SIDE = 360
 """Width and height of the panel in units of its SVG."""
@@ -189,11 +189,7 @@ def _checked(points, averages) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 def _inside(name: str, values, shape: tuple[int, ...]) -> np.ndarray:
-    values = np.asarray(values, dtype=np.float64)
-    if values.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, got {values.shape}")
-    if not np.isfinite(values).all():
-        raise ValueError(f"{name} must be finite, got {values.tolist()}")
+    values = numbers(name, values, shape)
     if np.linalg.norm(values, axis=-1).max() >= 1 - 1e-9:
         raise ValueError(f"{name} must lie inside the unit disk, got {values.tolist()}")
     return values

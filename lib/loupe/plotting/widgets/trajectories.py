@@ -6,8 +6,9 @@ from html import escape
 
 import numpy as np
 
+from loupe.checks import edge_list
 from loupe.plotting.style import SERIES
-from loupe.plotting.widgets.fragment import Fragment, check_words
+from loupe.plotting.widgets.fragment import Fragment, check_words, numbers
 from loupe.plotting.widgets.frames import STEPS, Frame, Strip, frame_player
 
 BEYOND = 1.25
@@ -29,9 +30,6 @@ SHAPES = (
     "M0-1.3L1.3 0L0 1.3L-1.3 0Z",
 )
 """Markers of the groups, of radius 1 around (0, 0)."""
-
-LARGEST = 1e100
-"""Places farther out cannot be drawn, nor their squares averaged."""
 
 ROOM = 40_000
 """Numbers that all scenes may have together."""
@@ -70,7 +68,7 @@ def trajectory_view(
     alt : str
         What the picture shows, for someone who cannot see it.
     group_names : dict of int to str, optional
-        What the groups are called; by default "group 1" and so on.
+        What the groups are called, also some that no scene has; by default "group 1" and so on.
     view : pair of float
         Degrees by which the scene is turned at first, and degrees from above, from -90 to 90.
 
@@ -270,96 +268,43 @@ def _brief(value) -> str:
 
 
 def _checked_scene(where: str, scene, edges) -> dict:
-    if not is_dataclass(scene) and not hasattr(scene, "get"):
-        raise ValueError(f"{where} must be a dict or a dataclass, got {type(scene).__name__}")
     scene = asdict(scene) if is_dataclass(scene) else scene
-    for name, form in (
-        ("start", "(N, 3)"),
-        ("truth", "(P, N, 3)"),
-        ("times", "(P,)"),
-        ("predictions", "(P, N, 3)"),
-    ):
+    if not hasattr(scene, "get"):
+        raise ValueError(f"{where} must be a dict or a dataclass, got {type(scene).__name__}")
+    for name in ("start", "truth", "times", "predictions"):
         if scene.get(name) is None:
-            raise ValueError(
-                f"{where} must have {name}: give an array {form}, or of predictions a dict of them by name"
-            )
-    start = _numbers(f"start of {where}", scene["start"])
-    if start.ndim != 2 or start.shape[1] != 3 or len(start) == 0:
-        raise ValueError(f"start of {where} must have shape (N, 3), got {start.shape}")
-    times = _numbers(f"times of {where}", scene["times"])
-    if times.ndim != 1 or not 1 <= len(times) <= MOST_SLICES:
-        raise ValueError(
-            f"times of {where} must have shape (P,) with P from 1 to {MOST_SLICES}, got {times.shape}"
-        )
+            raise ValueError(f"{where} must have {name}")
+    start = numbers(f"start of {where}", scene["start"], ("N", 3), N=(1, ROOM))
+    times = numbers(f"times of {where}", scene["times"], ("P",), P=(1, MOST_SLICES))
     if not (times[0] > 0 and (np.diff(times) > 0).all() and abs(times[-1] - 1) < 1e-6):
         raise ValueError(
             f"times of {where} must rise from more than 0 to 1, got {times.tolist()}: divide by the whole window"
         )
-    shape, given = (len(times), len(start), 3), scene["predictions"]
+    given = scene["predictions"]
     if not hasattr(given, "items") or not 1 <= len(given) <= len(SERIES):
         raise ValueError(
             f"predictions of {where} must be a dict of 1 to {len(SERIES)} arrays by name, got {_brief(given)}"
         )
     for name in given:
         check_words(**{f"the name of a prediction of {where}": name})
+    count, shape = len(start), (len(times), len(start), 3)
+    groups = scene.get("groups")
+    groups = numbers(f"groups of {where}", np.zeros(count) if groups is None else groups, (count,))
+    if (groups != np.rint(groups)).any():
+        raise ValueError(f"groups of {where} must be integers, got {groups.tolist()}")
     own = scene.get("edges")
+    own = edges if own is None else own
+    own = np.zeros((0, 2), dtype=int) if own is None or len(own) == 0 else own
     return {
         "start": start,
-        "truth": _numbers(f"truth of {where}", scene["truth"], shape),
+        "truth": numbers(f"truth of {where}", scene["truth"], shape),
         "times": times,
         "predictions": {
-            name: _numbers(f"prediction {name!r} of {where}", one, shape) for name, one in given.items()
+            name: numbers(f"prediction {name!r} of {where}", one, shape) for name, one in given.items()
         },
-        "groups": _checked_groups(where, scene.get("groups"), len(start)),
-        "edges": _checked_edges(where, edges if own is None else own, len(start)),
+        "groups": groups.astype(np.int64),
+        "edges": edge_list(own, count, axis=1, name=f"edges of {where}"),
     }
-
-
-def _numbers(what: str, values, shape: tuple[int, ...] | None = None) -> np.ndarray:
-    try:
-        values = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{what} must be an array of numbers, got {type(values).__name__}") from None
-    bad = np.argwhere(~(np.abs(values) <= LARGEST))
-    if len(bad):
-        place = tuple(bad[0].tolist())
-        raise ValueError(
-            f"{what} must be finite (at most {LARGEST:g}), got {values[place]} at {list(place)}: leave such systems out"
-        )
-    if shape is not None and values.shape != shape:
-        raise ValueError(
-            f"{what} must have shape (P, N, 3) = {shape}, as times and start say, got {values.shape}"
-        )
-    return values
-
-
-def _checked_groups(where: str, groups, count: int) -> np.ndarray:
-    groups = np.zeros(count, dtype=int) if groups is None else np.asarray(groups)
-    if groups.shape != (count,):
-        raise ValueError(
-            f"groups of {where} must have shape ({count},), one for each particle, got {groups.shape}"
-        )
-    if groups.dtype.kind not in "iuf" or not (
-        np.isfinite(groups).all() and (groups == np.rint(groups)).all()
-    ):
-        raise ValueError(f"groups of {where} must be integers, got {groups.tolist()}")
-    return groups.astype(np.int64)
-
-
-def _checked_edges(where: str, edges, count: int) -> np.ndarray:
-    edges = np.asarray([] if edges is None else edges)
-    if edges.size == 0:
-        return np.zeros((0, 2), dtype=np.int64)
-    if edges.ndim != 2 or edges.shape[1] != 2 or edges.dtype.kind not in "iu":
-        raise ValueError(
-            f"edges of {where} must be integers of shape (M, 2), got {edges.dtype} of shape {edges.shape}"
-        )
-    outside = edges[(edges < 0) | (edges >= count)]
-    if len(outside):
-        raise ValueError(
-            f"edges of {where} must join particles 0 to {count - 1}, got {outside[0]}: count them from 0"
-        )
-    return edges.astype(np.int64)
 
 
 def _checked_names(scenes: dict[str, dict], names) -> dict[int, str]:
@@ -369,9 +314,7 @@ def _checked_names(scenes: dict[str, dict], names) -> dict[int, str]:
         raise ValueError(
             f"groups must be at most {len(SHAPES)} different ones, got {found}: merge some of them"
         )
-    names = {} if names is None else dict(names)
-    for group, name in names.items():
+    names = {group: f"group {group}" for group in found} | dict(names or {})
+    for name in names.values():
         check_words(**{"the name of a group": name})
-        if group not in found:
-            raise ValueError(f"group_names must be of groups that there are ({found}), got {group!r}")
-    return {group: names.get(group, f"group {group}") for group in found}
+    return {group: names[group] for group in found}

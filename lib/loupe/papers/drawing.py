@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from loupe.experiment.claims import t_interval
 from loupe.experiment.render import Block, table
 from loupe.experiment.results import absent, find
-from loupe.plotting import SERIES, show
+from loupe.plotting import SERIES, figure, show
 
 
 class Picture(NamedTuple):
@@ -109,6 +109,14 @@ def draw_images(axes: Axes, images: np.ndarray, title: str, columns: int = 10) -
     axes.set_axis_off()
     axes.set_anchor("W")
     axes.set_title(title)
+
+
+def image_rows(rows: Mapping[str, np.ndarray], columns: int = 10, **options) -> Figure:
+    """A figure of images, with a titled panel for each entry; options are those of :func:`loupe.plotting.figure`."""
+    sheet, panels = figure(rows=len(rows), **options)
+    for axes, (title, images) in zip(panels, rows.items(), strict=True):
+        draw_images(axes, images, title, columns)
+    return sheet
 
 
 def bench_table(bench: Mapping[str, Any], task: str, columns: Mapping[str, str]) -> Block:

@@ -42,13 +42,9 @@ def images_exploding(config, *, seed, device, work):
     """R8, R9: the same network without walls; sampled without a threshold, with a static one, and a dynamic one."""
     sde = reflected.VESDE(config.sigma_min, config.sigma_max)
     model = trained(config, sde, seed, device, work / "exploding")
-    samplers = {
-        "none": model.draw,
-        "static": partial(model.draw, threshold="static"),
-        "dynamic": partial(model.draw, threshold="dynamic"),
-        "flow": model.follow,
-    }
-    return _judged(model, samplers, guided=("flow", "static", "dynamic"))
+    thresholds = {how: partial(model.draw, threshold=how) for how in ("static", "dynamic")}
+    samplers = {"none": model.draw, **thresholds, "flow": model.follow}
+    return _judged(model, samplers, guided=("flow", *thresholds))
 
 
 @experiment(seeds="bound_seeds")

@@ -1,5 +1,7 @@
 """The glue of the chapter: how its networks are trained, sampled and judged, at any scale, and what settings refuse."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from loupe.data.images import Images
 from loupe.diffusion.reflected import ReflectedSDE
 from loupe.errors import LoupeError
+from loupe.papers.judging import image_set
 from loupe.papers.reflected_diffusion import PRESETS, config, experiments_images, experiments_toys
 from loupe.papers.reflected_diffusion.claims import value
 
@@ -70,10 +73,8 @@ def test_the_same_seed_gives_the_same_images(images, tmp_path):
 def test_images_of_every_class_are_drawn_in_turn():
     settings = TINY.override({"sample_batch": 7, "samples": 23, "sampler_steps": 2})
     data = Images(torch.zeros(1, 1, 4, 4), None, None, None, tuple("0123456789"), "")
-    model = experiments_images.Model(
-        settings, ReflectedSDE(), lambda x, sigma, labels: torch.zeros_like(x), data, "cpu", 0
-    )
-    drawn = model.draw()
+    sampler = partial(experiments_images.by_steps, ReflectedSDE())
+    drawn = experiments_images.drawn(settings, data, sampler, lambda x, *_: torch.zeros_like(x), 0, "cpu")
     assert drawn.labels.tolist() == [k % 10 for k in range(23)]
     assert drawn.raw.shape == drawn.clean.shape == (23, 1, 4, 4)
     # Batches do not repeat each other.
@@ -90,7 +91,8 @@ def test_hidden_labels_reach_the_network(monkeypatch, tmp_path):
 
     monkeypatch.setattr(experiments_images, "make_unet", lambda **options: Spy(8, 8))
     settings = TINY.override({"training": {"steps": 40, "batch": 32}})
-    experiments_images.trained(settings, ReflectedSDE(), 0, "cpu", tmp_path / "run")
+    data = image_set("digits", 8)
+    experiments_images.trained(settings, data, ReflectedSDE(), 0, "cpu", tmp_path / "run")
     share = np.mean(np.array(seen) == 10)
     assert abs(share - settings.label_drop) < 0.05
     assert set(seen) == set(range(11))

@@ -15,18 +15,12 @@ from loupe.plotting.widgets import folding_kernel
 RANK = {"reflected": 0, "static": 1, "dynamic": 2, "clip": 4, "none": 5}
 """The color of each way to treat walls, in every figure."""
 
-METHODS = {  # words: experiment, name of its points
-    "reflected": ("toys_reflected", "fold"),
-    "reflected, starts at σ = 1.5": ("toys_reflected", "short"),
-    "reflected, clip each step": ("toys_reflected", "clip"),
-    "reflected, flow": ("toys_reflected", "flow"),
-    "reflected, mollified flow": ("toys_reflected", "mollified"),
-    "no walls, clip at the end": ("toys_exploding", "none"),
-    "no walls, static threshold": ("toys_exploding", "static"),
-    "no walls, dynamic threshold": ("toys_exploding", "dynamic"),
-    "logits of the data": ("toys_logit", "logit"),
-    "other data": ("toys_reflected", "data"),
-}
+METHODS = {  # twin, sampler: words
+    ("reflected", "fold"): "reflected", ("reflected", "short"): "reflected, starts at σ = 1.5",
+    ("reflected", "clip"): "reflected, clip each step", ("reflected", "flow"): "reflected, flow",
+    ("reflected", "mollified"): "reflected, mollified flow", ("exploding", "none"): "no walls, clip at the end",
+    ("exploding", "static"): "no walls, static threshold", ("exploding", "dynamic"): "no walls, dynamic threshold",
+}  # fmt: skip
 TOYS = {"squares": "chessboard", "corners": "corners"}
 SQUARE = ("toys_exploding", "toys_logit", "toys_reflected")
 SHOWN = 1000  # points of a panel
@@ -219,9 +213,10 @@ def scatter(found):
 def distances(found, walls=False):
     """T1: energy distances from held-out data, or how many points lie at walls, in percent."""
     metric, factor, words = ("at_walls", 100, "at walls, %") if walls else ("distance", 1e4, "× 10⁴")
+    methods = METHODS | {("logit", "logit"): "logits of the data", ("reflected", "data"): "other data"}
     rows = []
-    for label, (experiment, name) in METHODS.items():
-        runs = found[experiment]
+    for (twin, name), label in methods.items():
+        runs = found[f"toys_{twin}"]
         single = " (1 seed)" if len(runs) == 1 else ""
         rows.append((label + single, *(factor * value(runs, name, metric, toy) for toy in TOYS)))
     return score_table((f"{words}, {found.preset}", *TOYS.values()), rows, digits=1)

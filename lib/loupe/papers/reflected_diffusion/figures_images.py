@@ -10,18 +10,14 @@ from loupe.papers.reflected_diffusion.claims import astray, guidance_weights, va
 from loupe.papers.reflected_diffusion.figures import METHODS, RANK
 from loupe.plotting import TRUTH, figure, log_axis, series
 
-SAMPLERS = {  # words: experiment, name of the samples
-    words: (experiment.replace("toys", "images"), name)
-    for words, (experiment, name) in METHODS.items()
-    if name not in ("logit", "data")
-} | {"no walls, flow": ("images_exploding", "flow")}
-ANCHORS = {"training images": ("images_reflected", "train"), "uniform noise": ("images_reflected", "noise")}
-GUIDED = {  # words: experiment, name, rank, line
-    "reflected, steps": ("images_reflected", "fold", "reflected", "--"),
-    "reflected, flow": ("images_reflected", "flow", "reflected", "-"),
-    "no walls, flow": ("images_exploding", "flow", "none", "-"),
-    "no walls, static threshold": ("images_exploding", "static", "static", "--"),
-    "no walls, dynamic threshold": ("images_exploding", "dynamic", "dynamic", "--"),
+SAMPLERS = METHODS | {("exploding", "flow"): "no walls, flow"}
+ANCHORS = {("reflected", "train"): "training images", ("reflected", "noise"): "uniform noise"}
+GUIDED = {  # twin, sampler: words, rank, line
+    ("reflected", "fold"): ("reflected, steps", "reflected", "--"),
+    ("reflected", "flow"): ("reflected, flow", "reflected", "-"),
+    ("exploding", "flow"): ("no walls, flow", "none", "-"),
+    ("exploding", "static"): ("no walls, static threshold", "static", "--"),
+    ("exploding", "dynamic"): ("no walls, dynamic threshold", "dynamic", "--"),
 }
 BOTH = ("images_reflected", "images_exploding")
 REPORTED = (  # listed by others, as far as it could be confirmed
@@ -75,10 +71,10 @@ def samples(found):
 def quality_table(found):
     """T2: how far images are from test images, in a classifier's features and in shares of dark and bright pixels."""
     rows = []
-    for words, (experiment, name) in (SAMPLERS | ANCHORS).items():
-        runs = found[experiment]
+    for (twin, name), words in (SAMPLERS | ANCHORS).items():
+        runs = found[f"images_{twin}"]
         distance, right, calls = (value(runs, name, metric) for metric in ("distance", "accuracy", "calls"))
-        calls = "" if words in ANCHORS else calls
+        calls = "" if (twin, name) in ANCHORS else calls
         rows.append((words, distance, 100 * right, 100 * astray(runs, name), calls))
     # Distances of images that are not the original ones must say so.
     copy = str(found["images_reflected"].first["copy"])
@@ -96,8 +92,8 @@ def guidance_grid(found):
     weights = guidance_weights(found["images_reflected"].first)
     shown = sorted({0, len(weights) // 2, len(weights) - 1})
     rows = {
-        words: np.concatenate(found[experiment].first[f"guided_{name}"][shown])
-        for words, (experiment, name, _, _) in GUIDED.items()
+        words: np.concatenate(found[f"images_{twin}"].first[f"guided_{name}"][shown])
+        for (twin, name), (words, _, _) in GUIDED.items()
     }
     return Picture(
         image_rows(rows, height=len(rows) * (0.53 * len(shown) + 0.3)),
@@ -114,8 +110,8 @@ def guidance_curves(found):
     """F11: what guidance does to dark and to bright pixels."""
     weights = guidance_weights(found["images_reflected"].first)
     sheet, panels = figure(height=5.6, rows=2, sharex=True)
-    for words, (experiment, name, rank, line) in GUIDED.items():
-        runs, look = found[experiment], series(RANK[rank]) | {"linestyle": line, "label": words}
+    for (twin, name), (words, rank, line) in GUIDED.items():
+        runs, look = found[f"images_{twin}"], series(RANK[rank]) | {"linestyle": line, "label": words}
         off = [astray(runs, name, weight) for weight in weights]
         bright = [value(runs, name, "bright", weight) - value(runs, "train", "bright") for weight in weights]
         for axes, shares in zip(panels, (off, bright), strict=True):

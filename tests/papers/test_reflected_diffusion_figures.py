@@ -57,16 +57,6 @@ def thrice(runs):
     return [runs[0], other(runs[0], 1.1), other(runs[0], 0.85)]
 
 
-def coloured(runs):
-    """The same of color images."""
-
-    def three(value):
-        is_image = isinstance(value, np.ndarray) and value.dtype == np.uint8
-        return np.concatenate([value, 255 - value, value // 2], -3) if is_image else value
-
-    return [{key: three(value) for key, value in run.items()} for run in runs]
-
-
 def weighted(weights):
     """A change to these weights of guidance in place of what is stored, with other images for each."""
 
@@ -90,8 +80,8 @@ def test_every_figure(draw, check_figure):
 
 
 @pytest.mark.parametrize("draw", figures_of(figures_images))
-def test_pictures_of_color_images_and_of_several_seeds(draw, chapter):
-    assert drawn_of(draw, chapter, lambda runs: coloured(thrice(runs)))
+def test_pictures_of_several_seeds(draw, chapter):
+    assert drawn_of(draw, chapter, thrice)
 
 
 # --- the kernel, walls and flows ----------------------------------------------------------------------------
@@ -198,13 +188,8 @@ def tiles(sheet, count, size=16):
 
 
 def pictures(sheet):
-    """The colors of the images that a figure shows, by panel."""
-    return [np.asarray(axes.images[0].get_array())[..., :3] for axes in sheet.axes]
-
-
-def last(images):
-    """Channels last, and three of them."""
-    return np.moveaxis(np.broadcast_to(images, (len(images), 3, *images.shape[2:])), 1, -1)
+    """The gray of the images that a figure shows, by panel."""
+    return [np.asarray(axes.images[0].get_array())[..., 0] for axes in sheet.axes]
 
 
 def off_by(run, name, weight):
@@ -213,18 +198,17 @@ def off_by(run, name, weight):
     return sum(abs(found - wanted) for found, wanted in each)
 
 
-def firsts(runs, change=list):
-    """The first runs of both image experiments, changed."""
-    return [change([dict(run) for run in runs(name)])[0] for name in IMAGES]
+def both(runs, change=list):
+    """The runs of both image experiments, changed."""
+    return [change([dict(run) for run in runs(name)]) for name in IMAGES]
 
 
-@pytest.mark.parametrize("change", [list, coloured], ids=["gray", "color"])
-def test_samples_are_in_their_rows(change, chapter, runs):
-    ours, theirs = firsts(runs, change)
-    sheet, _, caption = drawn_of(figures_images.samples, chapter, change)
+def test_samples_are_in_their_rows(chapter, runs):
+    (ours,), (theirs,) = both(runs)
+    sheet, _, caption = drawn_of(figures_images.samples, chapter, list)
     wanted = (ours["data"][:10], ours["fold"][:30], ours["neighbours"], theirs["static"][:30])
     for picture, images in zip(pictures(sheet), wanted, strict=True):
-        assert np.array_equal(tiles(picture, len(images)), last(images))
+        assert np.array_equal(tiles(picture, len(images)), images[:, 0])
     assert f"{ours['images_seen']:,} images" in caption
 
 
@@ -232,8 +216,8 @@ def test_noise_ends_uniform_with_walls_and_out_of_range_without(chapter, runs, s
     figures_images.noising(chapter)
     levels = ", ".join(f"{0.01 * 500**t:.2g}" for t in (0, 0.35, 0.55, 0.7, 1))
     assert f"at noise of {levels}, with" in shown.caption
-    data = firsts(runs)[0]["data"][:4, 0].astype(float)
-    folded, clipped = (tiles(picture, 20)[..., 0] for picture in pictures(shown.sheet))
+    data = runs("images_reflected").first["data"][:4, 0].astype(float)
+    folded, clipped = (tiles(picture, 20) for picture in pictures(shown.sheet))
     for states in (folded, clipped):
         assert np.abs(states[::5] - data).max() < 255 * 0.06
     extreme = [np.isin(each[4::5], (0, 255)).mean() for each in (folded, clipped)]
@@ -246,7 +230,7 @@ def test_the_quality_table_holds_what_was_measured(change, chapter, runs):
     assert len(head) == 5
     by_name = {row[0]: row[1:] for row in rows}
     assert len(by_name) == 11
-    ours, theirs = (change([dict(run) for run in runs(name)]) for name in IMAGES)
+    ours, theirs = both(runs, change)
     off = [100 * off_by(run, "static", "") for run in theirs]
     columns = (("distance", 1, 2), ("accuracy", 100, 0))
     assert by_name["no walls, static threshold"] == [
@@ -275,12 +259,11 @@ def test_a_row_of_the_grid_is_a_weight_and_curves_have_a_point_for_each(weights,
     sheet, _, caption = drawn_of(figures_images.guidance_grid, chapter, change)
     assert f"with weights of guidance {', '.join(words)} from top to bottom" in caption
     names = [(0, "fold"), (0, "flow"), (1, "flow"), (1, "static"), (1, "dynamic")]
+    every = [f"{w:g}" for w in sorted(weights)]
     for picture, (which, name) in zip(pictures(sheet), names, strict=True):
-        every = [f"{w:g}" for w in sorted(weights)]
-        images = np.concatenate(
-            [firsts(runs, change)[which][f"guided_{name}"][every.index(w)] for w in words]
-        )
-        assert np.array_equal(tiles(picture, 10 * len(words)), last(images))
+        images = both(runs, change)[which][0][f"guided_{name}"]
+        wanted = np.concatenate([images[every.index(w), :, 0] for w in words])
+        assert np.array_equal(tiles(picture, 10 * len(words)), wanted)
     panels = drawn_of(figures_images.guidance_curves, chapter, change).sheet.axes
     assert [len(axes.lines) for axes in panels] == [5, 6]
     assert all(line.get_xdata().tolist() == sorted(weights) for line in panels[0].lines)
@@ -288,7 +271,7 @@ def test_a_row_of_the_grid_is_a_weight_and_curves_have_a_point_for_each(weights,
 
 def test_curves_are_means_over_seeds(chapter, runs):
     sheet = drawn_of(figures_images.guidance_curves, chapter, thrice).sheet
-    ours, theirs = (thrice([dict(run) for run in runs(name)]) for name in IMAGES)
+    ours, theirs = both(runs, thrice)
     above, below = ({line.get_label(): line for line in axes.lines} for axes in sheet.axes)
     over = [100 * (value(run, "dynamic", "bright", "10") - value(run, "train", "bright")) for run in theirs]
     assert below["no walls, dynamic threshold"].get_ydata()[-1] == pytest.approx(np.mean(over))
@@ -316,6 +299,6 @@ def test_tables_of_speed_hold_each_measurement_once(chapter):
 def test_the_thumbnail_shows_the_first_samples_the_same_each_time(chapter, runs, tmp_path, monkeypatch):
     assert_same_thumbnail_each_time(figures.thumbnail, chapter, tmp_path)
     sheet = thumbnail_sheet(figures.thumbnail, chapter, tmp_path / "three.svg", monkeypatch)
-    (picture,), fold = pictures(sheet), firsts(runs)[0]["fold"][:, 0]
-    assert np.array_equal(picture[:16, -16:, 0], fold[3])
-    assert np.array_equal(picture[-16:, :16, 0], fold[10])
+    (picture,), fold = pictures(sheet), runs("images_reflected").first["fold"][:, 0]
+    assert np.array_equal(picture[:16, -16:], fold[3])
+    assert np.array_equal(picture[-16:, :16], fold[10])

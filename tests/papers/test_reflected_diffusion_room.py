@@ -149,12 +149,6 @@ def test_toys_are_compared_with_held_out_points(name):
             assert np.array_equal(run["data"][list(toys).index(toy)], points)
 
 
-def test_held_out_points_are_the_same_for_both_twins():
-    one, two = (experiments_toys.compared(TINY, "", experiments_toys.edge_squares, {}, 3) for _ in range(2))
-    assert one[0] == two[0]
-    assert np.array_equal(one[1]["data"], two[1]["data"])
-
-
 def test_the_bound_lies_above_the_true_bits():
     run = experiments_toys.grey_bound(TINY, seed=0, device="cpu")
     assert run["bound"].mean() > run["surprise"].mean()

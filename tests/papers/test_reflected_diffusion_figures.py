@@ -3,13 +3,11 @@
 import math
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from fakes import FakeResult
 from showing import assert_same_thumbnail_each_time, cells_of, figures_of, thumbnail_sheet
 
-from loupe import open_chapter
 from loupe.diffusion.reflected import corner_mixture
 from loupe.experiment.render import over_seeds
 from loupe.experiment.results import Runs, find
@@ -17,24 +15,6 @@ from loupe.papers.reflected_diffusion import figures, figures_images
 from loupe.papers.reflected_diffusion.claims import value
 
 IMAGES = ("images_reflected", "images_exploding")
-
-
-@pytest.fixture(scope="module")
-def chapter():
-    return open_chapter("reflected_diffusion", preset="cpu")
-
-
-@pytest.fixture(scope="module")
-def runs(chapter):
-    """``runs("name")``: the runs that figures of an experiment are drawn from."""
-    return lambda name: find(chapter, (name,)).runs
-
-
-@pytest.fixture(autouse=True)
-def _closed():
-    """Pictures that are not shown are closed here."""
-    yield
-    plt.close("all")
 
 
 def drawn_of(draw, chapter, change):
@@ -61,15 +41,15 @@ def weighted(weights):
     """A change to these weights of guidance in place of what is stored, with other images for each."""
 
     def renamed(run):
-        each = sorted(weights)  # as they are stored
-        plain, free = np.flatnonzero(run["variant"] == ""), np.flatnonzero(run["variant"] == "0")
-        rows = {name: column[np.r_[plain, np.tile(free, len(each))]] for name, column in run.items()
-                if isinstance(column, np.ndarray) and column.shape == run["variant"].shape}  # fmt: skip
-        names = np.repeat([f"{w:g}" for w in each], len(free))
-        rows["variant"] = np.r_[rows["variant"][: len(plain)], names]
-        pictures = {name: np.stack([np.roll(images[0], k) for k in range(len(each))]) for name, images in run.items()
-                    if name.startswith("guided_")}  # fmt: skip
-        return run | rows | pictures
+        plain, free = (np.flatnonzero(run["variant"] == word) for word in ("", "0"))
+        words = [f"{weight:g}" for weight in sorted(weights)]  # in the order of what is stored
+        places, changed = np.r_[plain, np.tile(free, len(words))], dict(run)
+        for name, column in run.items():
+            if np.shape(column) == run["variant"].shape:
+                changed[name] = column[places]
+            elif name.startswith("guided_"):
+                changed[name] = np.stack([np.roll(column[0], k) for k in range(len(words))])
+        return changed | {"variant": np.r_[[""] * len(plain), np.repeat(words, len(free))]}
 
     return lambda runs: [renamed(run) for run in runs]
 
@@ -166,11 +146,9 @@ def test_distances_and_shares_at_walls_are_means_over_seeds(walls, chapter, runs
     assert len(by_name) == 10
     what, factor = ("at_walls", 100) if walls else ("distance", 1e4)
     for words, experiment, name in (
-        ("reflected, clip each step", "toys_reflected", "clip"),
-        ("no walls, static threshold", "toys_exploding", "static"),
-        ("logits of the data (1 seed)", "toys_logit", "logit"),
-        ("other data", "toys_reflected", "data"),
-    ):
+        ("reflected, clip each step", "toys_reflected", "clip"), ("other data", "toys_reflected", "data"),
+        ("no walls, static threshold", "toys_exploding", "static"), ("logits of the data (1 seed)", "toys_logit", "logit"),
+    ):  # fmt: skip
         found = runs(experiment)
         means = [over_seeds(factor * value(found, name, what, toy), 1) for toy in ("squares", "corners")]
         assert by_name[words] == means
@@ -250,10 +228,8 @@ def test_a_lossy_copy_of_the_images_says_so(chapter):
 
 
 @pytest.mark.parametrize(
-    ("weights", "words"),
-    [((3,), ["3"]), ((0, 1, 2.5, 5, 10), ["0", "2.5", "10"]), ((10, 5, 0), ["0", "5", "10"])],
-    ids=str,
-)
+    ("weights", "words"), [((3,), ["3"]), ((0, 1, 2.5, 5, 10), ["0", "2.5", "10"]), ((10, 5, 0), ["0", "5", "10"])],
+)  # fmt: skip
 def test_a_row_of_the_grid_is_a_weight_and_curves_have_a_point_for_each(weights, words, chapter, runs):
     change = weighted(weights)
     sheet, _, caption = drawn_of(figures_images.guidance_grid, chapter, change)

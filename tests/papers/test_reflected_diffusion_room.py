@@ -41,8 +41,7 @@ def test_both_networks_are_judged_by_one_classifier(images):
     one, two = images.values()
     assert one["judge_digest"] == two["judge_digest"]
     assert one["parameters"] == two["parameters"]
-    for name in ("train", "noise"):
-        assert value(one, name, "distance") == value(two, name, "distance")
+    assert all(value(one, name, "distance") == value(two, name, "distance") for name in ("train", "noise"))
 
 
 def test_a_row_is_what_was_drawn_by_its_sampler_at_its_weight(images):
@@ -93,8 +92,7 @@ def test_hidden_labels_reach_the_network(monkeypatch, tmp_path):
     settings = TINY.override({"training": {"steps": 40, "batch": 32}})
     data = image_set("digits", 8)
     experiments_images.trained(settings, data, ReflectedSDE(), 0, "cpu", tmp_path / "run")
-    share = np.mean(np.array(seen) == 10)
-    assert abs(share - settings.label_drop) < 0.05
+    assert np.mean(np.array(seen) == 10) == pytest.approx(settings.label_drop, abs=0.05)
     assert set(seen) == set(range(11))
 
 
@@ -107,30 +105,22 @@ def test_the_likelihood_network_bounds_gray_levels(tmp_path):
 # ---- toys
 
 
-@pytest.mark.parametrize(
-    ("draw", "inside"),
-    [
-        (experiments_toys.edge_squares, lambda x: ((x * 4).floor().clamp(max=3).sum(1) % 2 == 0).all()),
-        (experiments_toys.corners, lambda x: ((x >= 0) & (x <= 1)).all()),
-        (experiments_toys.dirichlets, lambda x: (x >= 0).all() and (x.sum(1) <= 1 + 1e-6).all()),
-    ],
-)
-def test_points_lie_where_they_say(draw, inside):
-    points = draw(2000, torch.Generator().manual_seed(0))
-    assert points.shape == (2000, 2)
-    assert points.dtype == torch.float32
-    assert inside(points)
-
-
 def test_points_are_spread_as_their_distributions_say():
-    points = experiments_toys.edge_squares(80_000, torch.Generator().manual_seed(0))
-    cells = (points * 4).floor().clamp(max=3).long()
-    counts = torch.bincount(cells[:, 0] * 4 + cells[:, 1], minlength=16).double()
-    assert (counts > 0).sum() == 8
-    assert ((counts[counts > 0] - 10_000).abs() < 500).all()
-    points = experiments_toys.dirichlets(40_000, torch.Generator().manual_seed(0)).double()
+    squares, corners, triangle = (
+        draw(80_000, torch.Generator().manual_seed(0))
+        for draw in (experiments_toys.edge_squares, experiments_toys.corners, experiments_toys.dirichlets)
+    )
+    assert {points.dtype for points in (squares, corners, triangle)} == {torch.float32}
+    row, column = (squares * 4).floor().clamp(max=3).long().T
+    counts = torch.bincount(row * 4 + column, minlength=16).view(4, 4)
+    dark = torch.arange(4)[:, None] % 2 == torch.arange(4) % 2
+    assert (counts[~dark] == 0).all()
+    assert ((counts[dark] - 10_000).abs() < 500).all()
+    assert 0 <= corners.min() < 0.01 < 0.99 < corners.max() <= 1
+    assert triangle.min() >= 0
+    assert triangle.sum(1).max() <= 1 + 1e-6
     wanted = torch.tensor([(1 / 11 + 10 / 14) / 2, (2 / 11 + 2 / 14) / 2], dtype=torch.float64)
-    assert (points.mean(0) - wanted).abs().max() < 0.01
+    assert (triangle.double().mean(0) - wanted).abs().max() < 0.01
 
 
 @pytest.mark.parametrize("name", ["toys_reflected", "toys_exploding", "toys_logit", "simplex"])
@@ -160,15 +150,11 @@ def test_the_bound_lies_above_the_true_bits():
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [
-        ({"sigma_min": 6.0}, "short_sigma must lie between sigma_min and sigma_max"),
-        ({"bound_sigma_min": 5.0}, "sigma_max must be above bound_sigma_min"),
-        ({"image_size": 9}, "image_size must be a multiple of 2"),
-        ({"images": "imagenet"}, "images"),
-        ({"mollifier": 0}, "mollifier"),
-        ({"tolerance": 0}, "tolerance"),
-    ],
-)
+    [({"sigma_min": 6.0}, "short_sigma must lie between sigma_min and sigma_max"),
+     ({"bound_sigma_min": 5.0}, "sigma_max must be above bound_sigma_min"),
+     ({"image_size": 9}, "image_size must be a multiple of 2"), ({"images": "imagenet"}, "images"),
+     ({"mollifier": 0}, "mollifier"), ({"tolerance": 0}, "tolerance")],
+)  # fmt: skip
 def test_settings_that_make_no_sense_are_refused(values, message):
     with pytest.raises(LoupeError, match=message):
         PRESETS["smoke"].override(values)

@@ -55,13 +55,11 @@ def toys_reflected(config, *, seed, device):
         with torch.no_grad():
             return reflected.flow(network, sde, start, mollifier=mollifier, rtol=1e-4, atol=1e-4).x
 
+    draw = partial(run, config, sde, seed)
     samplers = {
-        "fold": partial(run, config, sde, seed),
-        "clip": partial(run, config, sde, seed, walls="clip"),
-        "short": partial(run, config, short, seed),
-        "flow": follow,
-        "mollified": partial(follow, side=0.01, mollifier=config.mollifier),
-    }
+        "fold": draw, "clip": partial(draw, walls="clip"), "short": partial(run, config, short, seed),
+        "flow": follow, "mollified": partial(follow, side=0.01, mollifier=config.mollifier),
+    }  # fmt: skip
     found, network = _in_the_square(config, sde, seed, samplers)
     # Log-densities by the flow of the network trained on corners, against the true ones with the first noise.
     x = corners(config.toy_likelihood_points, torch.Generator().manual_seed(seed + FAR))

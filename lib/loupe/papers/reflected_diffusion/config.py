@@ -168,7 +168,8 @@ class Config(Preset):
             raise ValueError(f"short_sigma must lie between sigma_min and sigma_max, got {self.short_sigma}")
         if not self.bound_sigma_min < self.sigma_max:
             raise ValueError(f"sigma_max must be above bound_sigma_min, got {self.sigma_max}")
-        if self.image_size % (sides := 2 ** (len(self.multipliers) - 1)):
+        sides = 2 ** (len(self.multipliers) - 1)
+        if self.image_size % sides:
             raise ValueError(f"image_size must be a multiple of {sides}, got {self.image_size}")
         return self
 

@@ -9,7 +9,6 @@ import torch
 
 from loupe.diffusion import reflected
 from loupe.experiment import experiment
-from loupe.experiment.results import columns
 
 SIGMAS = np.geomspace(1e-3, 5, 60)
 PAIRS = ((0.1, 0.02), (0.0, 0.1), (0.5, 0.2), (0.9, 0.5), (0.3, 1.0), (1.0, 3.0))  # (x0, sigma)
@@ -102,7 +101,7 @@ def _posterior_mean(generator):
 
 
 def _interval():
-    """Places and shares of the corner mixture in its first coordinate; nodes on [-1, 1], and both on [0, 1], weights."""
+    """Means and shares of the corner mixture in one coordinate; Gauss nodes on [-1, 1], and on [0, 1] with weights."""
     corners = reflected.corner_mixture()
     nodes, weights = np.polynomial.legendre.leggauss(400)
     x, weights = torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
@@ -197,9 +196,10 @@ def _weightings(generator):
     one = torch.full((19, 2), 0.3, dtype=torch.float64)
 
     def both(score, x0, sde, t=None):
-        options = ({"weighting": weighting} for weighting in ("likelihood", "variance"))
-        same = torch.Generator().manual_seed
-        return (reflected.denoising_loss(score, x0, sde, t, same(1), **option) for option in options)
+        return (
+            reflected.denoising_loss(score, x0, sde, t, torch.Generator().manual_seed(1), weighting=weighting)
+            for weighting in ("likelihood", "variance")
+        )
 
     def wrong(x, sigma):
         return 0.7 * mixture.score(x, sigma) + x - 0.5
@@ -257,16 +257,16 @@ def thresholding(config, *, seed, device):
     def distance(x):
         return float((x.sort().values - quantiles(len(x))).abs().mean())
 
-    def distances(steps, walls):
-        """Of all paths, and of each group."""
-        end = reflected.euler_reflected(
+    def end(steps, walls):
+        return reflected.euler_reflected(
             lambda x: -PULL * (x - CENTRE), NOISE, quantiles(config.paths), time=1.0, steps=steps, walls=walls,
             generator=torch.Generator().manual_seed(seed + steps),  # the same noise for both
         )  # fmt: skip
-        return {walls: distance(end), f"{walls}_groups": [distance(end[k::GROUPS]) for k in range(GROUPS)]}
 
-    rows = ({"path_steps": n} | distances(n, "fold") | distances(n, "clip") for n in config.path_steps)
-    found = columns(rows)
-    groups = {name: each.T for name, each in found.items() if name.endswith("groups")}
+    ends = {walls: [end(steps, walls) for steps in config.path_steps] for walls in ("fold", "clip")}
     anew = torch.rand(config.paths, generator=generator, dtype=torch.float64).numpy()
-    return found | groups | {"paths": config.paths, "floor": distance(torch.from_numpy(exact.ppf(anew)))}
+    found = {"paths": config.paths, "path_steps": np.array(config.path_steps)}
+    found |= {walls: np.array([distance(x) for x in each]) for walls, each in ends.items()}
+    for walls, each in ends.items():
+        found[f"{walls}_groups"] = np.array([[distance(x[k::GROUPS]) for x in each] for k in range(GROUPS)])
+    return found | {"floor": distance(torch.from_numpy(exact.ppf(anew)))}

@@ -140,8 +140,8 @@ def flow_bits(config, data, sde, score, seed, device):
     """Bits per dimension of test images by the flow, with uniform noise within their gray levels."""
     generator, levels = torch.Generator(device).manual_seed(seed), gray_levels(config, data, device)
     x = (levels + torch.rand(levels.shape, generator=generator, device=device)) / GRAY_LEVELS
-    tolerances = dict.fromkeys(("rtol", "atol"), config.tolerance)
-    settings = tolerances | {"noise_vectors": 1, "generator": generator}
+    tolerance = config.tolerance
+    settings = {"noise_vectors": 1, "rtol": tolerance, "atol": tolerance, "generator": generator}
     found = partial(reflected.log_likelihood, partial(score, labels=None), sde, **settings)
     nats = torch.cat([found(part).nats.double().cpu() for part in x.split(config.sample_batch)])
     return np.log2(GRAY_LEVELS) - reflected.bits_per_dimension(nats, x[0].numel()).numpy()

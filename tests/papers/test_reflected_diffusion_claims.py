@@ -208,6 +208,7 @@ def under_guidance(**samplers):
     for name, pair in samplers.items():
         for what, share in zip(("dark", "bright"), pair, strict=True):
             found[name, what, "10"] = [share, share + 0.001, share + 0.002]
+            found[name, what, "0"] = [1 - share] * 3  # the largest weight counts
     return runs(found)
 
 

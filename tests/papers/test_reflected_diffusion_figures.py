@@ -59,11 +59,6 @@ def test_every_figure(draw, check_figure):
     check_figure("reflected_diffusion", draw)
 
 
-@pytest.mark.parametrize("draw", figures_of(figures_images))
-def test_pictures_of_several_seeds(draw, chapter):
-    assert drawn_of(draw, chapter, thrice)
-
-
 # --- the kernel, walls and flows ----------------------------------------------------------------------------
 
 

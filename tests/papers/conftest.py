@@ -1,11 +1,35 @@
 """Fixtures for tests of what is drawn of a chapter."""
 
+import re
+
 import matplotlib.pyplot as plt
 import pytest
 
+from loupe import open_chapter
+from loupe.experiment.results import find
 from loupe.plotting import display
 
 pytest.register_assert_rewrite("showing")  # so that its assertions say what they saw
+
+
+@pytest.fixture(scope="module")
+def chapter(request):
+    """The chapter that a file of tests is named after, ``test_SLUG_figures`` or ``test_SLUG_statements``."""
+    slug = re.fullmatch(r"test_(\w+)_(figures|statements)", request.module.__name__)[1]
+    return open_chapter(slug, preset="cpu")
+
+
+@pytest.fixture(scope="module")
+def runs(chapter):
+    """``runs("name")``: the runs of an experiment that the page is told from."""
+    return lambda name: find(chapter, (name,)).runs
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    """Pictures that are drawn and not shown are closed here."""
+    yield
+    plt.close("all")
 
 
 @pytest.fixture
@@ -50,8 +74,6 @@ def check_figure(rendered, monkeypatch, tmp_path):
             check_figure("egno", draw)
     """
     from showing import assert_absent, assert_shown
-
-    from loupe import open_chapter
 
     def check(slug, draw):
         assert_shown(draw, open_chapter(slug, preset="cpu"), rendered)

@@ -8,7 +8,7 @@ from fakes import FakeResult, FakeStored
 
 from loupe.experiment.render import score_table
 from loupe.experiment.results import OWN, Runs, find
-from loupe.papers.drawing import Picture, drawn_from, image_rows, mosaic
+from loupe.papers.drawing import Picture, drawn_from, labeled_rows, mosaic
 from loupe.papers.egno import PRESETS
 from loupe.plotting import figure, thumbnail_axes
 
@@ -139,7 +139,7 @@ def test_images_stand_in_rows_and_the_page_is_seen_in_the_gaps(shape, columns, w
 
 def test_rows_of_images_gray_and_in_color_have_their_labels():
     gray, color = np.full((4, 3, 2), 5, np.uint8), np.arange(54, dtype=np.uint8).reshape(3, 3, 2, 3)
-    sheet = image_rows({"gray": gray, "color": color})
+    sheet = labeled_rows({"gray": gray, "color": color})
     assert [axes.get_ylabel() for axes in sheet.axes] == ["gray", "color"]
     first, second = (axes.images[0].get_array() for axes in sheet.axes)
     assert (first[:, :2] == (5, 5, 5, 255)).all()

@@ -2,7 +2,6 @@
 
 import re
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -20,13 +19,6 @@ from loupe.plotting import SERIES
 @pytest.mark.parametrize("draw", figures_of(figures))
 def test_every_figure(draw, check_figure):
     check_figure("egno", draw)
-
-
-@pytest.fixture(autouse=True)
-def _closed():
-    """Pictures that are not shown are closed here."""
-    yield
-    plt.close("all")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import re
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.colors import same_color
@@ -31,13 +30,6 @@ def chapter():
 def runs(chapter):
     """``runs("name")``: the runs that figures of an experiment are drawn from."""
     return lambda name: find(chapter, (name,)).runs
-
-
-@pytest.fixture(autouse=True)
-def _closed():
-    """Pictures that are not shown are closed here."""
-    yield
-    plt.close("all")
 
 
 def numbers(cells):

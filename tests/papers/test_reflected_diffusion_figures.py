@@ -3,13 +3,11 @@
 import math
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from fakes import FakeResult
 from showing import assert_same_thumbnail_each_time, cells_of, figures_of, thumbnail_sheet
 
-from loupe import open_chapter
 from loupe.diffusion.reflected import corner_mixture
 from loupe.experiment.render import over_seeds
 from loupe.experiment.results import Runs, find
@@ -17,24 +15,6 @@ from loupe.papers.reflected_diffusion import figures, figures_images
 from loupe.papers.reflected_diffusion.claims import value
 
 IMAGES = ("images_reflected", "images_exploding")
-
-
-@pytest.fixture(scope="module")
-def chapter():
-    return open_chapter("reflected_diffusion", preset="cpu")
-
-
-@pytest.fixture(scope="module")
-def runs(chapter):
-    """``runs("name")``: the runs that figures of an experiment are drawn from."""
-    return lambda name: find(chapter, (name,)).runs
-
-
-@pytest.fixture(autouse=True)
-def _closed():
-    """Pictures that are not shown are closed here."""
-    yield
-    plt.close("all")
 
 
 def drawn_of(draw, chapter, change):
@@ -57,29 +37,19 @@ def thrice(runs):
     return [runs[0], other(runs[0], 1.1), other(runs[0], 0.85)]
 
 
-def coloured(runs):
-    """The same of color images."""
-
-    def three(value):
-        is_image = isinstance(value, np.ndarray) and value.dtype == np.uint8
-        return np.concatenate([value, 255 - value, value // 2], -3) if is_image else value
-
-    return [{key: three(value) for key, value in run.items()} for run in runs]
-
-
 def weighted(weights):
     """A change to these weights of guidance in place of what is stored, with other images for each."""
 
     def renamed(run):
-        each = sorted(weights)  # as they are stored
-        plain, free = np.flatnonzero(run["variant"] == ""), np.flatnonzero(run["variant"] == "0")
-        rows = {name: column[np.r_[plain, np.tile(free, len(each))]] for name, column in run.items()
-                if isinstance(column, np.ndarray) and column.shape == run["variant"].shape}  # fmt: skip
-        names = np.repeat([f"{w:g}" for w in each], len(free))
-        rows["variant"] = np.r_[rows["variant"][: len(plain)], names]
-        pictures = {name: np.stack([np.roll(images[0], k) for k in range(len(each))]) for name, images in run.items()
-                    if name.startswith("guided_")}  # fmt: skip
-        return run | rows | pictures
+        plain, free = (np.flatnonzero(run["variant"] == word) for word in ("", "0"))
+        words = [f"{weight:g}" for weight in sorted(weights)]  # in the order of what is stored
+        places, changed = np.r_[plain, np.tile(free, len(words))], dict(run)
+        for name, column in run.items():
+            if np.shape(column) == run["variant"].shape:
+                changed[name] = column[places]
+            elif name.startswith("guided_"):
+                changed[name] = np.stack([np.roll(column[0], k) for k in range(len(words))])
+        return changed | {"variant": np.r_[[""] * len(plain), np.repeat(words, len(free))]}
 
     return lambda runs: [renamed(run) for run in runs]
 
@@ -87,11 +57,6 @@ def weighted(weights):
 @pytest.mark.parametrize("draw", figures_of(figures, figures_images))
 def test_every_figure(draw, check_figure):
     check_figure("reflected_diffusion", draw)
-
-
-@pytest.mark.parametrize("draw", figures_of(figures_images))
-def test_pictures_of_color_images_and_of_several_seeds(draw, chapter):
-    assert drawn_of(draw, chapter, lambda runs: coloured(thrice(runs)))
 
 
 # --- the kernel, walls and flows ----------------------------------------------------------------------------
@@ -176,11 +141,9 @@ def test_distances_and_shares_at_walls_are_means_over_seeds(walls, chapter, runs
     assert len(by_name) == 10
     what, factor = ("at_walls", 100) if walls else ("distance", 1e4)
     for words, experiment, name in (
-        ("reflected, clip each step", "toys_reflected", "clip"),
-        ("no walls, static threshold", "toys_exploding", "static"),
-        ("logits of the data (1 seed)", "toys_logit", "logit"),
-        ("other data", "toys_reflected", "data"),
-    ):
+        ("reflected, clip each step", "toys_reflected", "clip"), ("other data", "toys_reflected", "data"),
+        ("no walls, static threshold", "toys_exploding", "static"), ("logits of the data (1 seed)", "toys_logit", "logit"),
+    ):  # fmt: skip
         found = runs(experiment)
         means = [over_seeds(factor * value(found, name, what, toy), 1) for toy in ("squares", "corners")]
         assert by_name[words] == means
@@ -198,13 +161,8 @@ def tiles(sheet, count, size=16):
 
 
 def pictures(sheet):
-    """The colors of the images that a figure shows, by panel."""
-    return [np.asarray(axes.images[0].get_array())[..., :3] for axes in sheet.axes]
-
-
-def last(images):
-    """Channels last, and three of them."""
-    return np.moveaxis(np.broadcast_to(images, (len(images), 3, *images.shape[2:])), 1, -1)
+    """The gray of the images that a figure shows, by panel."""
+    return [np.asarray(axes.images[0].get_array())[..., 0] for axes in sheet.axes]
 
 
 def off_by(run, name, weight):
@@ -213,18 +171,17 @@ def off_by(run, name, weight):
     return sum(abs(found - wanted) for found, wanted in each)
 
 
-def firsts(runs, change=list):
-    """The first runs of both image experiments, changed."""
-    return [change([dict(run) for run in runs(name)])[0] for name in IMAGES]
+def both(runs, change=list):
+    """The runs of both image experiments, changed."""
+    return [change([dict(run) for run in runs(name)]) for name in IMAGES]
 
 
-@pytest.mark.parametrize("change", [list, coloured], ids=["gray", "color"])
-def test_samples_are_in_their_rows(change, chapter, runs):
-    ours, theirs = firsts(runs, change)
-    sheet, _, caption = drawn_of(figures_images.samples, chapter, change)
+def test_samples_are_in_their_rows(chapter, runs):
+    (ours,), (theirs,) = both(runs)
+    sheet, _, caption = drawn_of(figures_images.samples, chapter, list)
     wanted = (ours["data"][:10], ours["fold"][:30], ours["neighbours"], theirs["static"][:30])
     for picture, images in zip(pictures(sheet), wanted, strict=True):
-        assert np.array_equal(tiles(picture, len(images)), last(images))
+        assert np.array_equal(tiles(picture, len(images)), images[:, 0])
     assert f"{ours['images_seen']:,} images" in caption
 
 
@@ -232,8 +189,8 @@ def test_noise_ends_uniform_with_walls_and_out_of_range_without(chapter, runs, s
     figures_images.noising(chapter)
     levels = ", ".join(f"{0.01 * 500**t:.2g}" for t in (0, 0.35, 0.55, 0.7, 1))
     assert f"at noise of {levels}, with" in shown.caption
-    data = firsts(runs)[0]["data"][:4, 0].astype(float)
-    folded, clipped = (tiles(picture, 20)[..., 0] for picture in pictures(shown.sheet))
+    data = runs("images_reflected").first["data"][:4, 0].astype(float)
+    folded, clipped = (tiles(picture, 20) for picture in pictures(shown.sheet))
     for states in (folded, clipped):
         assert np.abs(states[::5] - data).max() < 255 * 0.06
     extreme = [np.isin(each[4::5], (0, 255)).mean() for each in (folded, clipped)]
@@ -246,7 +203,7 @@ def test_the_quality_table_holds_what_was_measured(change, chapter, runs):
     assert len(head) == 5
     by_name = {row[0]: row[1:] for row in rows}
     assert len(by_name) == 11
-    ours, theirs = (change([dict(run) for run in runs(name)]) for name in IMAGES)
+    ours, theirs = both(runs, change)
     off = [100 * off_by(run, "static", "") for run in theirs]
     columns = (("distance", 1, 2), ("accuracy", 100, 0))
     assert by_name["no walls, static threshold"] == [
@@ -266,21 +223,18 @@ def test_a_lossy_copy_of_the_images_says_so(chapter):
 
 
 @pytest.mark.parametrize(
-    ("weights", "words"),
-    [((3,), ["3"]), ((0, 1, 2.5, 5, 10), ["0", "2.5", "10"]), ((10, 5, 0), ["0", "5", "10"])],
-    ids=str,
-)
+    ("weights", "words"), [((3,), ["3"]), ((0, 1, 2.5, 5, 10), ["0", "2.5", "10"]), ((10, 5, 0), ["0", "5", "10"])],
+)  # fmt: skip
 def test_a_row_of_the_grid_is_a_weight_and_curves_have_a_point_for_each(weights, words, chapter, runs):
     change = weighted(weights)
     sheet, _, caption = drawn_of(figures_images.guidance_grid, chapter, change)
     assert f"with weights of guidance {', '.join(words)} from top to bottom" in caption
     names = [(0, "fold"), (0, "flow"), (1, "flow"), (1, "static"), (1, "dynamic")]
+    every = [f"{w:g}" for w in sorted(weights)]
     for picture, (which, name) in zip(pictures(sheet), names, strict=True):
-        every = [f"{w:g}" for w in sorted(weights)]
-        images = np.concatenate(
-            [firsts(runs, change)[which][f"guided_{name}"][every.index(w)] for w in words]
-        )
-        assert np.array_equal(tiles(picture, 10 * len(words)), last(images))
+        images = both(runs, change)[which][0][f"guided_{name}"]
+        wanted = np.concatenate([images[every.index(w), :, 0] for w in words])
+        assert np.array_equal(tiles(picture, 10 * len(words)), wanted)
     panels = drawn_of(figures_images.guidance_curves, chapter, change).sheet.axes
     assert [len(axes.lines) for axes in panels] == [5, 6]
     assert all(line.get_xdata().tolist() == sorted(weights) for line in panels[0].lines)
@@ -288,7 +242,7 @@ def test_a_row_of_the_grid_is_a_weight_and_curves_have_a_point_for_each(weights,
 
 def test_curves_are_means_over_seeds(chapter, runs):
     sheet = drawn_of(figures_images.guidance_curves, chapter, thrice).sheet
-    ours, theirs = (thrice([dict(run) for run in runs(name)]) for name in IMAGES)
+    ours, theirs = both(runs, thrice)
     above, below = ({line.get_label(): line for line in axes.lines} for axes in sheet.axes)
     over = [100 * (value(run, "dynamic", "bright", "10") - value(run, "train", "bright")) for run in theirs]
     assert below["no walls, dynamic threshold"].get_ydata()[-1] == pytest.approx(np.mean(over))
@@ -316,6 +270,6 @@ def test_tables_of_speed_hold_each_measurement_once(chapter):
 def test_the_thumbnail_shows_the_first_samples_the_same_each_time(chapter, runs, tmp_path, monkeypatch):
     assert_same_thumbnail_each_time(figures.thumbnail, chapter, tmp_path)
     sheet = thumbnail_sheet(figures.thumbnail, chapter, tmp_path / "three.svg", monkeypatch)
-    (picture,), fold = pictures(sheet), firsts(runs)[0]["fold"][:, 0]
-    assert np.array_equal(picture[:16, -16:, 0], fold[3])
-    assert np.array_equal(picture[-16:, :16, 0], fold[10])
+    (picture,), fold = pictures(sheet), runs("images_reflected").first["fold"][:, 0]
+    assert np.array_equal(picture[:16, -16:], fold[3])
+    assert np.array_equal(picture[-16:, :16], fold[10])

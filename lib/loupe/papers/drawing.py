@@ -111,7 +111,7 @@ def draw_images(axes: Axes, images: np.ndarray, title: str, columns: int = 10) -
     axes.set_title(title)
 
 
-def image_rows(rows: Mapping[str, np.ndarray]) -> Figure:
+def labeled_rows(rows: Mapping[str, np.ndarray]) -> Figure:
     """A figure with a row of images ``(n, height, width[, 3])`` for each label, which stands at its left."""
     sheet, panels = figure(height=0.5 * len(rows), rows=len(rows))
     for axes, (label, images) in zip(panels, rows.items(), strict=True):
@@ -119,6 +119,14 @@ def image_rows(rows: Mapping[str, np.ndarray]) -> Figure:
         axes.imshow(mosaic(images, len(images)))
         axes.set(xticks=[], yticks=[], frame_on=False)
         axes.set_ylabel(label, rotation=0, ha="right", va="center")
+    return sheet
+
+
+def image_rows(rows: Mapping[str, np.ndarray], columns: int = 10, **options) -> Figure:
+    """A figure of images, with a titled panel for each entry; options are those of :func:`loupe.plotting.figure`."""
+    sheet, panels = figure(rows=len(rows), **options)
+    for axes, (title, images) in zip(panels, rows.items(), strict=True):
+        draw_images(axes, images, title, columns)
     return sheet
 
 

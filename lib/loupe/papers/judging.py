@@ -1,15 +1,34 @@
-"""Comparing sets of images in the features of a small classifier, which is trained on the real ones."""
+"""Sets of images as tensors, and comparing them in the features of a classifier that is trained on the real ones."""
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from loupe.data import load
+from loupe.data.images import Images, unit_interval
 from loupe.metrics.images import frechet_distance
-from loupe.networks.feature_classifier import FeatureClassifier
+from loupe.networks.feature_classifier import FeatureClassifier, WideResNet
 from loupe.training import Training, accuracy, evaluating, train
+
+
+def image_set(name: str, size: int) -> Images:
+    """A set by name, as tensors: images (n, C, size, size) in [0, 1], float32, and labels (n,)."""
+    stored, parts = load(name), {}
+    for part in ("train", "test"):
+        images = unit_interval(getattr(stored, f"x_{part}"), size, brightest=stored.brightest)
+        parts[f"x_{part}"] = torch.from_numpy(images)
+        parts[f"y_{part}"] = torch.from_numpy(getattr(stored, f"y_{part}"))
+    return replace(stored, **parts)
+
+
+def flipped(images: torch.Tensor, chances: torch.Tensor) -> torch.Tensor:
+    """Images (n, C, H, W), those flipped left to right whose uniform random number (n,) is below a half."""
+    return torch.where((chances < 0.5).view(-1, 1, 1, 1), images.flip(-1), images)
 
 
 class ImageJudge:
@@ -22,31 +41,42 @@ class ImageJudge:
     labels : torch.Tensor, shape (n,)
     reference : torch.Tensor, shape (m, C, H, W)
         Images that sets are compared with.
-    widths : sequence of int
-        Channels of the classifier's blocks.
+    widths : sequence of int, optional
+        Channels of the classifier's blocks; ``None`` for a wide residual network, at half the learning rate.
     epochs : int
     classes : int
+    flips : bool
+        Whether training images are flipped at random.
     device : str
     """
 
     def __init__(
-        self, images: torch.Tensor, labels: torch.Tensor, reference: torch.Tensor, *, widths: Sequence[int], epochs: int,
-        classes: int, device: str = "cpu",
+        self, images: torch.Tensor, labels: torch.Tensor, reference: torch.Tensor, *, widths: Sequence[int] | None,
+        epochs: int, classes: int, flips: bool = False, device: str = "cpu",
     ) -> None:  # fmt: skip
-        batch = min(128, len(images))
-        settings = Training(
-            steps=-(-epochs * len(images) // batch),
-            batch=batch,
-            learning_rate=4e-3,
-            schedule="cosine",
-            warmup=50,
+        batch, channels = min(128, len(images)), images.shape[1]
+        rate, steps = 4e-3 if widths else 2e-3, -(-epochs * len(images) // batch)
+        settings = Training(steps=steps, batch=batch, learning_rate=rate, schedule="cosine", warmup=50)
+        network = (
+            FeatureClassifier(channels, widths=widths, classes=classes)
+            if widths
+            else WideResNet(channels, classes=classes)
         )
-        network = FeatureClassifier(images.shape[1], widths=widths, classes=classes)
-        self.network = train(
-            network, lambda net, batch, generator: cross_entropy(net(batch[0]), batch[1]), (images, labels), settings,
-            device=device,
-        ).network  # fmt: skip
+
+        def loss(network, batch, generator):
+            x, y = batch
+            if flips:
+                x = flipped(x, torch.rand(len(x), generator=generator, device=x.device))
+            return cross_entropy(network(x), y)
+
+        self.network = train(network, loss, (images, labels), settings, device=device).network
         self.reference, self.device = reference, device
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits of the trained weights: equal if two judges are the same."""
+        state = b"".join(one.cpu().numpy().tobytes() for one in self.network.state_dict().values())
+        return hashlib.sha256(state).hexdigest()[:16]
 
     @cached_property
     def _reference_features(self) -> torch.Tensor:

@@ -8,7 +8,7 @@ from loupe.experiment.render import score_table, table
 from loupe.experiment.results import absent, row, stored_at
 from loupe.papers.ddbm.claims import SAMPLERS
 from loupe.papers.ddbm.experiments_images import SHARES
-from loupe.papers.drawing import Picture, draw_images, drawn_from, image_rows
+from loupe.papers.drawing import Picture, draw_images, drawn_from, labeled_rows
 from loupe.plotting import BLACK, MUTED, figure, log_axis, series, shades, thumbnail_axes
 from loupe.plotting.widgets import Frame, frame_player
 
@@ -158,7 +158,7 @@ def grid(found):
         rows[WORDS[name] + ", hybrid" * (name == "ve")] = found[name].first["shown"][0]
     rows |= {f"DDBM (VP), {sampler}": row(vp, "shown", samplers=sampler) for sampler in ("ODE", "hybrid")}
     return Picture(
-        image_rows(rows | {"target": trivial["targets"]}),
+        labeled_rows(rows | {"target": trivial["targets"]}),
         "A grid of small images, a row for each method: coarse blocks, gray averages by regression, sharper digits by "
         "the bridges, and the true digits.",
         "The first ten test pairs. Each column is one source.",
@@ -173,7 +173,7 @@ def strip(found):
         for sampler in ("hybrid", "ODE"):
             rows[f"{which}, {sampler}"] = np.stack([*run[f"{sampler} path"][:, k], run["targets"][k]])
     return Picture(
-        image_rows(rows),
+        labeled_rows(rows),
         "Four rows of small images, each from a coarse image to a digit. In between, those of the hybrid sampler are noisy "
         "and those of the ODE not.",
         "From left to right: the source, states on the way at the times "

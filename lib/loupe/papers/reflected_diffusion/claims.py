@@ -12,11 +12,11 @@ from loupe.metrics import loglog_fit
 from loupe.papers.reflected_diffusion.experiments import LEVELS, PAIRS
 
 EVERYWHERE = ("smoke", "cpu", "gpu", "paper")
-FULL = ("cpu", "gpu", "paper")
-LARGE = ("gpu", "paper")
+FULL, LARGE = EVERYWHERE[1:], EVERYWHERE[2:]
 FEW_STEPS = "sixty steps of training say nothing"
 ONE_SEED = "the criterion needs three seeds"
-THREE = 3
+KERNEL = "60 noise levels from 0.001 to 5, against 202 images in float64"
+FITS = "polynomials of degree 5, quadrature"
 
 
 def value(runs, method, metric, variant=""):
@@ -42,47 +42,6 @@ def _exact(*rows, primary=False):
         return [first.as_primary() if primary else first, *rest]
 
     return judge
-
-
-KERNEL, FITS = (
-    "60 noise levels from 0.001 to 5, against 202 images in float64",
-    "polynomials of degree 5, quadrature",
-)
-_one_kernel = _exact(
-    ("density_float64", "largest error of log p, float64", at_most(1e-9), KERNEL, "without walls"),
-    ("score_float64", "largest error of σ · score, float64", at_most(1e-9), KERNEL, "without walls"),
-    ("density_float32", "largest error of log p, float32", at_most(1e-4), KERNEL, "without walls"),
-    ("score_float32", "largest error of σ · score, float32", at_most(1e-4), KERNEL, "without walls"),
-    ("far", "largest relative error 9 to 98 σ from x₀", at_most(1e-9), "σ = 0.01, float64",
-     "as a quotient with 10⁻¹² in its denominator"),
-)  # fmt: skip
-_right_minimizer = _exact(
-    ("minimiser", "minimizer of denoising_loss from the projected true score, relative", at_most(1e-8),
-     "polynomials of degree 5, σ = 0.3, quadrature", "regressed on the score of noise without walls"),
-    ("posterior", "posterior mean of kernel scores, largest relative error", at_most(1e-8),
-     f"400 points, {len(LEVELS)} noise levels, float64"),
-    primary=True,
-)  # fmt: skip
-_one_weighting = _exact(
-    ("weighting", "ratio of the weightings over (dσ²/dt) / σ², largest deviation from 1", at_most(1e-6),
-     "19 times, σ_min of 0.01 and 0.0001", "σ linear in time"),
-    ("mean_weighting", "ratio over 2 ln(σ_max / σ_min), largest deviation from 1", at_most(1e-6),
-     "σ_min of 0.01 and 0.0001"),
-    primary=True,
-)  # fmt: skip
-_walls_in_implicit_form = _exact(
-    ("boundary", "identity with the boundary term, residual", at_most(1e-8),
-     "mixture in [0, 1] with noise of 0.3, s(x) = x", "without the term"),
-    # Each fit is the control of the other: the implicit one needs the term, and denoising does not.
-    ("implicit", "implicit fit without the term from the best fit, relative", at_least(0.1), FITS,
-     "denoising fit, which has no such term"),
-    ("denoising", "denoising fit from the best fit, relative", at_most(1e-8), FITS, "implicit fit without the term"),
-)  # fmt: skip
-_exact_likelihood = _exact(
-    ("likelihood", "largest error of log p, nats", at_most(1e-4),
-     "{likelihood_points} points of the corner mixture, {likelihood_evaluations} evaluations",
-     "with a score that presses against the walls"),
-)  # fmt: skip
 
 
 def _folding_is_exact(results):
@@ -127,12 +86,12 @@ def over_truth(grey):
 
 def _learned_likelihood(results):
     runs, over = results["toys_reflected"], over_truth(results["grey_bound"])
-    gap = "true log p less learned log p, nats per dimension"
-    return [
-        Measure.of_seeds("mean of learned over true density", excess_mass(runs), at_most(1)),
-        Measure.of_seeds(gap, likelihood_gap(runs), between(0, 0.05)),
-        Measure.of_seeds("bound less true bits per dimension", over, between(0, 0.2)),
-    ]
+    rows = (
+        ("mean of learned over true density", excess_mass(runs), at_most(1)),
+        ("true log p less learned log p, nats per dimension", likelihood_gap(runs), between(0, 0.05)),
+        ("bound less true bits per dimension", over, between(0, 0.2)),
+    )
+    return [Measure.of_seeds(*row) for row in rows]
 
 
 def _walls_beat_thresholds(results):
@@ -149,8 +108,8 @@ def _walls_beat_thresholds(results):
 def _twins(results):
     """The runs of both image networks, if there are enough of them, all judged by one classifier."""
     both = results["images_reflected"], results["images_exploding"]
-    if len(both[0]) < THREE:
-        raise too_small(f"the criterion needs {THREE} seeds", f"{len(both[0])} is stored")
+    if len(both[0]) < 3:
+        raise too_small("the criterion needs 3 seeds", f"{len(both[0])} is stored")
     if len({digest for runs in both for digest in runs["judge_digest"]}) > 1:
         raise LoupeError("the networks were judged by different classifiers: compute them on one machine")
     return both
@@ -189,10 +148,8 @@ def astray(run, name, weight=""):
 
 def _faithful_at_large_weights(results):
     ours, theirs = _twins(results)
-    last, methods = (
-        guidance_weights(ours.first)[-1],
-        ((ours, "fold"), (theirs, "static"), (theirs, "dynamic")),
-    )
+    last = guidance_weights(ours.first)[-1]
+    methods = (ours, "fold"), (theirs, "static"), (theirs, "dynamic")
     reflected, static, dynamic = (astray(*method, last) for method in methods)
     label = f"dark and bright pixels astray at w={last}, reflected over static clipping"
     ratio = Measure.ratio(label, reflected, static, at_most(1))
@@ -210,87 +167,78 @@ def _few_evaluations(results):
 
 
 CLAIMS = (
-    Claim(
-        "R1", "Images and cosines are two series of one kernel, whose score can be computed exactly at all noise levels.",
-        "published code, cube.py", "two formulas", "exact",
-        "log p and σ · score within 10⁻⁹ (float64) and 10⁻⁴ (float32) of a sum over 202 images",
-        _one_kernel, EVERYWHERE,
-    ),
-    Claim(
-        "R2", "Gaussian noise, folded at the walls, is an exact draw from the kernel.", "published code, cube.py",
-        "an identity", "exact", "Kolmogorov–Smirnov distance below 1.95 / √n for each of six pairs",
-        _folding_is_exact, EVERYWHERE,
-    ),
-    Claim(
-        "R3", "Denoising score matching with the kernel learns the score of the noisy data.",
-        "abstract; published code, losses.py", "a proposition", "exact",
-        "the minimizer of denoising_loss among polynomials is the projection of the true score, to 10⁻⁸",
-        _right_minimizer, EVERYWHERE,
-    ),
-    Claim(
-        "R4", "The weightings for likelihood and for sample quality give the same loss, up to a constant factor.",
-        "published code, commands of its README", "one flag for both", "exact",
-        "ratio within 10⁻⁶ of (dσ²/dt) / σ² at all times, and of 2 ln(σ_max / σ_min)",
-        _one_weighting, EVERYWHERE,
-    ),
-    Claim(
-        "R5", "Implicit score matching needs a boundary term on a bounded domain; denoising does not.",
-        "abstract: a generalized loss", "a proposition", "exact",
-        "identity with the term to 10⁻⁸; the implicit fit without it off by a tenth or more, the denoising fit by 10⁻⁸",
-        _walls_in_implicit_form, EVERYWHERE,
-    ),
-    Claim(
-        "R6", "Clipping after each step is a discretization of the reflected process, of lower order than folding.",
-        "abstract", "a discretization; the order comes from theory", "statistical",
-        "slope of clipping between −0.6 and −0.35; error of folding at most half of it at every number of steps",
-        _thresholding_converges, EVERYWHERE,
-    ),
-    Claim(
-        "R7a", "The flow of the true score gives the likelihood exactly.", "abstract: ODE sampling", "a theorem", "exact",
-        "with the exact score within 10⁻⁴ nats at every point of a known mixture", _exact_likelihood, EVERYWHERE,
-    ),
-    Claim(
-        "R7b", "A network's flow gives nearly the true likelihood, and its loss is a bound in bits.",
-        "abstract: likelihood-based training", "a theorem", "statistical",
-        "mean of learned over true density at most 1; gap below 0.05 nats per dimension; bound above the truth by at "
-        "most 0.2 bits",
-        _learned_likelihood, FULL, FEW_STEPS,
-        withdrawn="the densities that its verdict rested on do not integrate to 1; to be measured again",
-    ),
-    Claim(
-        "R8a", "In the square, training with walls beats training without them plus thresholding.",
-        "abstract: thresholding differs from training", "not available", "statistical",
-        "mean paired difference of energy distances from held-out points below 0 on the chessboard",
-        _walls_beat_thresholds, FULL, FEW_STEPS,
-    ),
-    Claim(
-        "R8b", "On images, training with walls is no worse than training without them plus thresholding.",
-        "abstract; FID as listed by others", "FID 2.72; of a twin without walls: not available", "statistical",
-        "classifier Fréchet distance at most 1.1 times that with static clipping, three seeds",
-        _images_with_walls, FULL, ONE_SEED,
-    ),
-    Claim(
-        "R9a", "Guided samples stay in the cube for every weight and solver.", "abstract: guidance with ODEs",
-        "by construction", "exact", "no pixel outside before any clip", _never_outside, EVERYWHERE,
-    ),
-    Claim(
-        "R9b", "At large guidance weights, they stay faithful where diffusion without walls saturates.",
-        "abstract: more faithful samples", "shown in figures", "statistical",
-        "at the largest weight, the shares of dark and bright pixels deviate from the data's by no more than with static "
-        "clipping, three seeds",
-        _faithful_at_large_weights, FULL, ONE_SEED,
-        withdrawn="its criterion added dark and bright pixels with their signs, so an image that turned gray did well; "
-        "to be measured again",
-    ),
-    Claim(
-        "R10", "The flow needs far fewer evaluations than a thousand steps, at similar quality.",
-        "abstract: fast exact sampling with ODEs", "not available", "statistical",
-        "fewer than 300, and at most 1.5 times the classifier Fréchet distance",
-        _few_evaluations, LARGE, "judged at gpu, on larger images",
-    ),
-    Claim(
-        "R11", "CIFAR-10: FID 2.72 and 2.68 bits per dimension; ImageNet 32: 3.74 bits.",
-        "listings by others", "2.72; 2.68; 3.74", "reported", "not judged here",
-        reason="smaller budget, another copy of the images, and no Inception network here",
-    ),
+    Claim("R1", "Images and cosines are two series of one kernel, whose score can be computed exactly at all noise levels.",
+          "published code, cube.py", "two formulas", "exact",
+          "log p and σ · score within 10⁻⁹ (float64) and 10⁻⁴ (float32) of a sum over 202 images", _exact(
+              ("density_float64", "largest error of log p, float64", at_most(1e-9), KERNEL, "without walls"),
+              ("score_float64", "largest error of σ · score, float64", at_most(1e-9), KERNEL, "without walls"),
+              ("density_float32", "largest error of log p, float32", at_most(1e-4), KERNEL, "without walls"),
+              ("score_float32", "largest error of σ · score, float32", at_most(1e-4), KERNEL, "without walls"),
+              ("far", "largest relative error 9 to 98 σ from x₀", at_most(1e-9), "σ = 0.01, float64",
+               "as a quotient with 10⁻¹² in its denominator")), EVERYWHERE),
+    Claim("R2", "Gaussian noise, folded at the walls, is an exact draw from the kernel.", "published code, cube.py",
+          "an identity", "exact", "Kolmogorov–Smirnov distance below 1.95 / √n for each of six pairs",
+          _folding_is_exact, EVERYWHERE),
+    Claim("R3", "Denoising score matching with the kernel learns the score of the noisy data.",
+          "abstract; published code, losses.py", "a proposition", "exact",
+          "the minimizer of denoising_loss among polynomials is the projection of the true score, to 10⁻⁸", _exact(
+              ("minimiser", "minimizer of denoising_loss from the projected true score, relative", at_most(1e-8),
+               "polynomials of degree 5, σ = 0.3, quadrature", "regressed on the score of noise without walls"),
+              ("posterior", "posterior mean of kernel scores, largest relative error", at_most(1e-8),
+               f"400 points, {len(LEVELS)} noise levels, float64"), primary=True), EVERYWHERE),
+    Claim("R4", "The weightings for likelihood and for sample quality give the same loss, up to a constant factor.",
+          "published code, commands of its README", "one flag for both", "exact",
+          "ratio within 10⁻⁶ of (dσ²/dt) / σ² at all times, and of 2 ln(σ_max / σ_min)", _exact(
+              ("weighting", "ratio of the weightings over (dσ²/dt) / σ², largest deviation from 1", at_most(1e-6),
+               "19 times, σ_min of 0.01 and 0.0001", "σ linear in time"),
+              ("mean_weighting", "ratio over 2 ln(σ_max / σ_min), largest deviation from 1", at_most(1e-6),
+               "σ_min of 0.01 and 0.0001"), primary=True), EVERYWHERE),
+    Claim("R5", "Implicit score matching needs a boundary term on a bounded domain; denoising does not.",
+          "abstract: a generalized loss", "a proposition", "exact",
+          "identity with the term to 10⁻⁸; the implicit fit without it off by a tenth or more, the denoising fit by 10⁻⁸",
+          _exact(
+              ("boundary", "identity with the boundary term, residual", at_most(1e-8),
+               "mixture in [0, 1] with noise of 0.3, s(x) = x", "without the term"),
+              # Each fit is the control of the other: the implicit one needs the term, and denoising does not.
+              ("implicit", "implicit fit without the term from the best fit, relative", at_least(0.1), FITS,
+               "denoising fit, which has no such term"),
+              ("denoising", "denoising fit from the best fit, relative", at_most(1e-8), FITS,
+               "implicit fit without the term")), EVERYWHERE),
+    Claim("R6", "Clipping after each step is a discretization of the reflected process, of lower order than folding.",
+          "abstract", "a discretization; the order comes from theory", "statistical",
+          "slope of clipping between −0.6 and −0.35; error of folding at most half of it at every number of steps",
+          _thresholding_converges, EVERYWHERE),
+    Claim("R7a", "The flow of the true score gives the likelihood exactly.", "abstract: ODE sampling", "a theorem", "exact",
+          "with the exact score within 10⁻⁴ nats at every point of a known mixture", _exact(
+              ("likelihood", "largest error of log p, nats", at_most(1e-4),
+               "{likelihood_points} points of the corner mixture, {likelihood_evaluations} evaluations",
+               "with a score that presses against the walls")), EVERYWHERE),
+    Claim("R7b", "A network's flow gives nearly the true likelihood, and its loss is a bound in bits.",
+          "abstract: likelihood-based training", "a theorem", "statistical",
+          "mean of learned over true density at most 1; gap below 0.05 nats per dimension; bound above the truth by at "
+          "most 0.2 bits", _learned_likelihood, FULL, FEW_STEPS,
+          "the densities that its verdict rested on do not integrate to 1; to be measured again"),
+    Claim("R8a", "In the square, training with walls beats training without them plus thresholding.",
+          "abstract: thresholding differs from training", "not available", "statistical",
+          "mean paired difference of energy distances from held-out points below 0 on the chessboard",
+          _walls_beat_thresholds, FULL, FEW_STEPS),
+    Claim("R8b", "On images, training with walls is no worse than training without them plus thresholding.",
+          "abstract; FID as listed by others", "FID 2.72; of a twin without walls: not available", "statistical",
+          "classifier Fréchet distance at most 1.1 times that with static clipping, three seeds",
+          _images_with_walls, FULL, ONE_SEED),
+    Claim("R9a", "Guided samples stay in the cube for every weight and solver.", "abstract: guidance with ODEs",
+          "by construction", "exact", "no pixel outside before any clip", _never_outside, EVERYWHERE),
+    Claim("R9b", "At large guidance weights, they stay faithful where diffusion without walls saturates.",
+          "abstract: more faithful samples", "shown in figures", "statistical",
+          "at the largest weight, the shares of dark and bright pixels deviate from the data's by no more than with static "
+          "clipping, three seeds", _faithful_at_large_weights, FULL, ONE_SEED,
+          "its criterion added dark and bright pixels with their signs, so an image that turned gray did well; to be "
+          "measured again"),
+    Claim("R10", "The flow needs far fewer evaluations than a thousand steps, at similar quality.",
+          "abstract: fast exact sampling with ODEs", "not available", "statistical",
+          "fewer than 300, and at most 1.5 times the classifier Fréchet distance", _few_evaluations, LARGE,
+          "judged at gpu, on larger images"),
+    Claim("R11", "CIFAR-10: FID 2.72 and 2.68 bits per dimension; ImageNet 32: 3.74 bits.", "listings by others",
+          "2.72; 2.68; 3.74", "reported", "not judged here",
+          reason="smaller budget, another copy of the images, and no Inception network here"),
 )  # fmt: skip

@@ -11,23 +11,20 @@ from loupe.training import Training, warmup
 class ScoreTraining(Training):
     """How a score network is trained: the linear schedule falls over all the steps, and to a floor."""
 
+    schedule: Literal["linear"] = "linear"
+    """course of the learning rate after the warmup"""
+
     floor: float = Field(1.0, gt=0, le=1)
-    """share of the learning rate that is left at the end of the linear schedule"""
+    """share of the learning rate that is left at the end"""
 
     def schedule_factor(self):
         """The factor on the learning rate by the number of the step, from 0."""
-        if self.schedule != "linear":
-            return super().schedule_factor()
         rise = warmup(self.warmup)
         return lambda step: rise(step) * (1 - (1 - self.floor) * step / self.steps)
 
 
-TOYS = ScoreTraining(
-    steps=3000, batch=512, learning_rate=2e-3, schedule="linear", clip=1.0, ema=0.998, floor=0.05
-)
-IMAGES = ScoreTraining(
-    steps=1_300_000, learning_rate=2e-4, schedule="linear", warmup=5000, clip=1.0, ema=0.9999, compile=True
-)
+TOYS = ScoreTraining(steps=3000, batch=512, learning_rate=2e-3, clip=1.0, ema=0.998, floor=0.05)
+IMAGES = ScoreTraining(steps=1_300_000, learning_rate=2e-4, warmup=5000, clip=1.0, ema=0.9999, compile=True)
 
 
 class Config(Preset):
@@ -167,14 +164,11 @@ class Config(Preset):
 
     @model_validator(mode="after")
     def _sensible(self):
-        last, sides = self.sigma_max, 2 ** (len(self.multipliers) - 1)
-        if not self.sigma_min < self.short_sigma <= last:
-            between = f"sigma_min and sigma_max, got {self.short_sigma} for {self.sigma_min} and {last}"
-            raise ValueError(f"short_sigma must lie between {between}")
-        if not self.bound_sigma_min < last:
-            raise ValueError(
-                f"sigma_max must be above bound_sigma_min, got {last} against {self.bound_sigma_min}"
-            )
+        if not self.sigma_min < self.short_sigma <= self.sigma_max:
+            raise ValueError(f"short_sigma must lie between sigma_min and sigma_max, got {self.short_sigma}")
+        if not self.bound_sigma_min < self.sigma_max:
+            raise ValueError(f"sigma_max must be above bound_sigma_min, got {self.sigma_max}")
+        sides = 2 ** (len(self.multipliers) - 1)
         if self.image_size % sides:
             raise ValueError(f"image_size must be a multiple of {sides}, got {self.image_size}")
         return self

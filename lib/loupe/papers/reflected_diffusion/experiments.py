@@ -56,15 +56,13 @@ def _two_series(generator):
     peak = -(sigma * math.sqrt(2 * math.pi)).log()
     near = _reference(x, x0, sigma)[0] > peak - 8
     x, x0, sigma, peak = (each[near] for each in (x, x0, sigma, peak))
-    right, away, found = _reference(x, x0, sigma), (x - x0) / sigma, {}
-    for dtype in (torch.float64, torch.float32):
+    (right, right_score), away, found = _reference(x, x0, sigma), (x - x0) / sigma, {}
+    for name, dtype in (("float64", torch.float64), ("float32", torch.float32)):
         given = tuple(each.to(dtype) for each in (x, x0, sigma))
         log_density, score = _reference(*given)
-        density_error = reflected.kernel_log_density(*given) - log_density
-        score_error = (reflected.kernel_score(*given) - score) * given[2]
-        name = str(dtype).removeprefix("torch.")
-        found[f"density_{name}"] = _largest(density_error, peak - away**2 / 2 - right[0])
-        found[f"score_{name}"] = _largest(score_error, away + right[1] * sigma)
+        errors = reflected.kernel_log_density(*given) - log_density, reflected.kernel_score(*given) - score
+        found[f"density_{name}"] = _largest(errors[0], peak - away**2 / 2 - right)
+        found[f"score_{name}"] = _largest(errors[1] * given[2], away + right_score * sigma)
     x, x0 = torch.full((99,), 0.99, dtype=torch.float64), torch.linspace(0.01, 0.9, 99).double()
     sigma = torch.full_like(x, 0.01)
     right, bells = _reference(x, x0, sigma)[1], torch.exp(-(((x - x0) / sigma) ** 2) / 2)
@@ -92,18 +90,28 @@ def _posterior_mean(generator):
     B, K = len(x), len(mixture.means)
     points = x.repeat_interleave(K, 0), mixture.means.repeat(B, 1)
     for sigma in LEVELS:
-        kernels = reflected.kernel_score(*points, math.hypot(sigma, mixture.width))
-        posterior = mixture.log_posterior(x, sigma).exp().unsqueeze(-1)
+        kernels = reflected.kernel_score(*points, math.hypot(sigma, mixture.width)).view(B, K, 2)
+        average = (mixture.log_posterior(x, sigma).exp().unsqueeze(-1) * kernels).sum(1)
         right = mixture.score(x, sigma)
-        average = (posterior * kernels.view(B, K, 2)).sum(1)
         errors.append(float((average - right).abs().max() / right.abs().max()))
     return {"posterior": np.array([max(errors)])}
 
 
-def _quadrature():
-    """Nodes of Gauss and Legendre on [-1, 1], and nodes and weights on [0, 1]."""
+# --- polynomials that minimize losses on an interval ----------------------------------------------------------
+
+
+def _interval():
+    """Means and shares of the corner mixture in one coordinate; Gauss nodes on [-1, 1], and on [0, 1] with weights."""
+    corners = reflected.corner_mixture()
     nodes, weights = np.polynomial.legendre.leggauss(400)
-    return nodes, torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
+    x, weights = torch.from_numpy((nodes + 1) / 2), torch.from_numpy(weights / 2)
+    return corners.means[:, :1].clone(), corners.log_weights.exp(), nodes, x, weights
+
+
+def _projection(basis, mass, *sides):
+    """Coefficients of least squares with these masses, for each right-hand side."""
+    gram = basis.T @ (mass.unsqueeze(1) * basis)
+    return [torch.linalg.solve(gram, side) for side in sides]
 
 
 @dataclass(frozen=True)
@@ -128,9 +136,7 @@ def _loss_minimiser():
 
     One coordinate of four points of data without noise of their own; expectations by quadrature.
     """
-    corners = reflected.corner_mixture()
-    means, shares = corners.means[:, :1], corners.log_weights.exp()
-    nodes, x, weights = _quadrature()
+    means, shares, nodes, x, weights = _interval()
     basis = torch.from_numpy(np.polynomial.legendre.legvander(nodes, DEGREE))
     K, N = len(means), len(x)
     x0, at, features = means.repeat_interleave(N, 0), x.repeat(K).unsqueeze(1), basis.repeat(K, 1)
@@ -150,9 +156,36 @@ def _loss_minimiser():
 
     mixture, x = reflected.KernelMixture(means, shares), x.unsqueeze(1)
     p, score = weights * mixture.log_density(x, SIGMA).exp(), mixture.score(x, SIGMA)[:, 0]
-    right = basis @ torch.linalg.solve(basis.T @ (p.unsqueeze(1) * basis), basis.T @ (p * score))
+    right = basis @ _projection(basis, p, basis.T @ (p * score))[0]
     fits = (minimum(sde) for sde in (_OnNodes(nodes=at), _FreeTarget(nodes=at)))
     return _largest(*((fit - right) / right.abs().max() for fit in fits))
+
+
+def _boundary_term(denoising):
+    """R5: the two forms of score matching on [0, 1] for s(x) = x, and the polynomials that minimize each.
+
+    The error of the one that minimizes the implicit form is beside that of ``denoising``, and the other way round.
+    """
+    means, shares, _, x, weights = _interval()
+    mixture = reflected.KernelMixture(means, shares, reflected.corner_mixture().width)
+    mass = weights * mixture.log_density(x.unsqueeze(1), SIGMA).exp()
+    grid = torch.linspace(0, 1, 101, dtype=torch.float64)
+    score, right = (mixture.score(each.unsqueeze(1), SIGMA)[:, 0] for each in (x, grid))
+    term = mixture.log_density(torch.ones(1, 1, dtype=torch.float64), SIGMA).exp()  # p(1) s(1) - p(0) s(0)
+    gap = (mass * x * score).sum() + mass.sum()  # of the explicit form from the implicit one
+    powers, powers_of_grid = (each.unsqueeze(1) ** torch.arange(DEGREE + 1) for each in (x, grid))
+    slopes = torch.cat([0 * powers[:, :1], powers[:, :-1] * torch.arange(1, DEGREE + 1)], 1)
+    fits = _projection(powers, mass, -slopes.T @ mass, powers.T @ (mass * score))
+    implicit, explicit = ((powers_of_grid @ fit).numpy() for fit in fits)
+    error = np.abs(implicit - explicit).max() / np.abs(explicit).max()
+    return {
+        "boundary": _largest(gap - term, gap), "implicit": np.array([error, denoising]),
+        "denoising": np.array([denoising, error]), "implicit_fit": implicit, "explicit_fit": explicit,
+        "fit_x": grid.numpy(), "fit_score": right.numpy(),
+    }  # fmt: skip
+
+
+# --- weightings and likelihoods -------------------------------------------------------------------------------
 
 
 def _weightings(generator):
@@ -185,36 +218,6 @@ def _weightings(generator):
     return {"weighting": weighting, "mean_weighting": np.array([max(found["mean"])])}
 
 
-def _boundary_term(denoising):
-    """R5: the two forms of score matching on [0, 1] for s(x) = x, and the polynomials that minimize each.
-
-    The error of the one that minimizes the implicit form is beside that of ``denoising``, and the other way round.
-    """
-    _, x, weights = _quadrature()
-    square, powers_of = reflected.corner_mixture(), lambda x: x.unsqueeze(1) ** torch.arange(DEGREE + 1)
-    mixture = reflected.KernelMixture(square.means[:, :1].clone(), square.log_weights.exp(), square.width)
-    p, slope = mixture.log_density(x.unsqueeze(1), SIGMA).exp(), mixture.score(x.unsqueeze(1), SIGMA)[:, 0]
-    term = mixture.log_density(torch.ones(1, 1, dtype=torch.float64), SIGMA).exp()  # p(1) s(1) - p(0) s(0)
-    mass = weights * p
-    gap = (mass * x * slope).sum() + mass.sum()  # of the explicit form from the implicit one
-    powers = powers_of(x)
-    slopes = torch.cat([0 * powers[:, :1], powers[:, :-1] * torch.arange(1, DEGREE + 1)], 1)
-    gram = powers.T @ (mass.unsqueeze(1) * powers)
-    grid = torch.linspace(0, 1, 101, dtype=torch.float64)
-    sides = -slopes.T @ mass, powers.T @ (mass * slope)
-    implicit, explicit = ((powers_of(grid) @ torch.linalg.solve(gram, side)).numpy() for side in sides)
-    error = np.abs(implicit - explicit).max() / np.abs(explicit).max()
-    return {
-        "boundary": _largest(gap - term, gap),
-        "implicit": np.array([error, denoising]),
-        "denoising": np.array([denoising, error]),
-        "implicit_fit": implicit,
-        "explicit_fit": explicit,
-        "fit_x": grid.numpy(),
-        "fit_score": mixture.score(grid.unsqueeze(1), SIGMA)[:, 0].numpy(),
-    }
-
-
 def _exact_likelihood(config, generator):
     """R7 with the exact score, and the paths of its flow."""
     mixture = reflected.corner_mixture()
@@ -233,12 +236,10 @@ def _exact_likelihood(config, generator):
     start = CUBE.limit((points, 2), generator, dtype=torch.float64)
     paths = reflected.flow(mixture.score, CUBE, start, times=np.linspace(1, 0, 41)).x
     return {
-        "likelihood": _largest(found.nats - right, wrong.nats - right),
-        "likelihood_points": points,
-        "likelihood_evaluations": found.evaluations,
-        "flow_paths": paths[:, :60].numpy().astype(np.float32),
+        "likelihood": _largest(found.nats - right, wrong.nats - right), "likelihood_points": points,
+        "likelihood_evaluations": found.evaluations, "flow_paths": paths[:, :60].numpy().astype(np.float32),
         "flow_range": np.array([float(paths.min()), float(paths.max())]),
-    }
+    }  # fmt: skip
 
 
 @experiment(seeds="one_seed")
@@ -256,19 +257,16 @@ def thresholding(config, *, seed, device):
     def distance(x):
         return float((x.sort().values - quantiles(len(x))).abs().mean())
 
-    found = {walls: [] for walls in ("fold", "clip")}
-    for steps in config.path_steps:
-        for walls, distances in found.items():
-            end = reflected.euler_reflected(
-                lambda x: -PULL * (x - CENTRE), NOISE, quantiles(config.paths), time=1.0, steps=steps, walls=walls,
-                generator=torch.Generator().manual_seed(seed + steps),  # the same noise for both
-            )  # fmt: skip
-            distances.append([distance(end), *(distance(end[k::GROUPS]) for k in range(GROUPS))])
+    def end(steps, walls):
+        return reflected.euler_reflected(
+            lambda x: -PULL * (x - CENTRE), NOISE, quantiles(config.paths), time=1.0, steps=steps, walls=walls,
+            generator=torch.Generator().manual_seed(seed + steps),  # the same noise for both
+        )  # fmt: skip
+
+    ends = {walls: [end(steps, walls) for steps in config.path_steps] for walls in ("fold", "clip")}
     anew = torch.rand(config.paths, generator=generator, dtype=torch.float64).numpy()
-    return {
-        "paths": config.paths,
-        "path_steps": np.array(config.path_steps),
-        **{walls: np.array(distances)[:, 0] for walls, distances in found.items()},
-        **{f"{walls}_groups": np.array(distances)[:, 1:].T for walls, distances in found.items()},
-        "floor": distance(torch.from_numpy(exact.ppf(anew))),
-    }
+    found = {"paths": config.paths, "path_steps": np.array(config.path_steps)}
+    found |= {walls: np.array([distance(x) for x in each]) for walls, each in ends.items()}
+    for walls, each in ends.items():
+        found[f"{walls}_groups"] = np.array([[distance(x[k::GROUPS]) for x in each] for k in range(GROUPS)])
+    return found | {"floor": distance(torch.from_numpy(exact.ppf(anew)))}

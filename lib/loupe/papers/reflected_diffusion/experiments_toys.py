@@ -55,15 +55,18 @@ def toys_reflected(config, *, seed, device):
         with torch.no_grad():
             return reflected.flow(network, sde, start, mollifier=mollifier, rtol=1e-4, atol=1e-4).x
 
+    draw = partial(run, config, sde, seed)
     samplers = {
-        "fold": partial(run, config, sde, seed),
-        "clip": partial(run, config, sde, seed, walls="clip"),
-        "short": partial(run, config, short, seed),
-        "flow": follow,
-        "mollified": partial(follow, side=0.01, mollifier=config.mollifier),
-    }
+        "fold": draw, "clip": partial(draw, walls="clip"), "short": partial(run, config, short, seed),
+        "flow": follow, "mollified": partial(follow, side=0.01, mollifier=config.mollifier),
+    }  # fmt: skip
     found, network = _in_the_square(config, sde, seed, samplers)
-    return found | _learned_density(config, network, sde, seed)
+    # Log-densities by the flow of the network trained on corners, against the true ones with the first noise.
+    x = corners(config.toy_likelihood_points, torch.Generator().manual_seed(seed + FAR))
+    x = sde.noised(x, sde.sigma_min, torch.Generator().manual_seed(seed + FAR + 1))
+    learned = reflected.log_likelihood(network, sde, x, rtol=1e-4, atol=1e-4).nats
+    right = reflected.corner_mixture().log_density(x.double(), sde.sigma_min)
+    return found | {"log_density": learned.numpy(), "true_log_density": right.numpy()}
 
 
 @experiment
@@ -71,11 +74,7 @@ def toys_exploding(config, *, seed, device):
     """R8: the same network, trained without walls; with no threshold, a static and a dynamic one."""
     sde = reflected.VESDE(config.sigma_min, config.sigma_max)
     draw = partial(run, config, sde, seed)
-    samplers = {
-        "none": draw,
-        "static": lambda network: draw(reflected.thresholded(network, "static")),
-        "dynamic": lambda network: draw(reflected.thresholded(network, "dynamic")),
-    }
+    samplers = {"none": draw} | {how: partial(draw, threshold=how) for how in ("static", "dynamic")}
     return _in_the_square(config, sde, seed, samplers)[0]
 
 
@@ -104,13 +103,10 @@ def simplex(config, *, seed, device):
 
     walls = reflected.ReflectedSDE(config.sigma_min, config.sigma_max)
     free = reflected.VESDE(config.sigma_min, config.sigma_max, center=1 / 3, spread=0.3)
-    broken, plain = trained(config, sticks, walls, seed), trained(config, dirichlets, free, seed)
-    drawn = {
-        "reflected": reflected.to_simplex(run(config, walls, seed, broken)),
-        "none": run(config, free, seed, plain, denoise=False),
-    }
-    outside = (drawn["none"].min(1).values < 0) | (drawn["none"].sum(1) > 1)
-    rows, _ = compared(config, "", dirichlets, drawn, seed)
+    inside = reflected.to_simplex(run(config, walls, seed, trained(config, sticks, walls, seed)))
+    anywhere = run(config, free, seed, trained(config, dirichlets, free, seed), denoise=False)
+    rows, _ = compared(config, "", dirichlets, {"reflected": inside, "none": anywhere}, seed)
+    outside = (anywhere.min(1).values < 0) | (anywhere.sum(1) > 1)
     return columns(rows) | {"outside": float(outside.double().mean())}
 
 
@@ -118,18 +114,18 @@ def simplex(config, *, seed, device):
 def grey_bound(config, *, seed, device):
     """R7: the bound of 256 gray levels in each direction, against their entropy."""
     cell = reflected.cell_probabilities(reflected.corner_mixture(), LEVELS)
-    flat = cell.flatten()
 
     def cells(n, generator):
-        chosen = torch.multinomial(flat, n, replacement=True, generator=generator)
+        chosen = torch.multinomial(cell.flatten(), n, replacement=True, generator=generator)
         return torch.stack([chosen // LEVELS, chosen % LEVELS], 1).float() / (LEVELS - 1)
 
     sde = reflected.ReflectedSDE(config.bound_sigma_min, config.sigma_max)
     network = trained(config, cells, sde, seed, levels=LEVELS)
     generator = torch.Generator().manual_seed(seed + FAR)
     held_out = cells(config.toy_likelihood_points, generator)
-    settings = {"times": config.grey_times, "batch": 8192, "generator": generator}
-    nats = reflected.likelihood_bound(network, held_out, sde, **settings)
+    nats = reflected.likelihood_bound(
+        network, held_out, sde, times=config.grey_times, batch=8192, generator=generator
+    )
     row, column = (held_out * (LEVELS - 1)).round().long().T
     surprise = -cell[row, column].log()  # of the very same points
     found = {"bound": nats, "surprise": surprise, "entropy": torch.special.entr(cell).sum()}
@@ -141,22 +137,23 @@ def grey_bound(config, *, seed, device):
 
 def trained(config, draw, sde, seed, levels=None):
     """A network's score after training on fresh points; the moving average, in evaluation mode."""
-    sizes = {"outputs": 2, "width": config.toy_width, "layers": config.toy_layers}
-    network = NoiseMLP(6 if levels else 2, **sizes, seed=seed)
+    inputs = 6 if levels else 2
+    network = NoiseMLP(inputs, outputs=2, width=config.toy_width, layers=config.toy_layers, seed=seed)
 
     def loss(network, batch, generator):
         x0 = draw(config.toy_training.batch, generator)
         return reflected.denoising_loss(network, x0, sde, generator=generator).mean()
 
     # Points are drawn in the loss: the data have no end.
-    model = reflected.ScoreNetwork(network, sde, levels)
-    return train(model, loss, lambda step, part, parts: [], config.toy_training, seed=seed).network
+    data, model = lambda step, part, parts: [], reflected.ScoreNetwork(network, sde, levels)
+    return train(model, loss, data, config.toy_training, seed=seed).network
 
 
-def run(config, sde, seed, score, **options):
+def run(config, sde, seed, score, threshold=None, **options):
     """Draws of a sampler."""
-    shape, options = (config.toy_points, 2), {"steps": config.toy_sampler_steps} | options
-    return reflected.sample(score, sde, shape, generator=torch.Generator().manual_seed(seed), **options)
+    score = reflected.thresholded(score, threshold) if threshold else score
+    options |= {"steps": config.toy_sampler_steps, "generator": torch.Generator().manual_seed(seed)}
+    return reflected.sample(score, sde, (config.toy_points, 2), **options)
 
 
 def _in_the_square(config, sde, seed, samplers, coordinates=lambda x: x):
@@ -181,13 +178,3 @@ def compared(config, toy, draw, drawn, seed):
         for name, x in points.items()
     ]  # fmt: skip
     return rows, {name: x[:SHOWN].numpy() for name, x in points.items()}
-
-
-def _learned_density(config, network, sde, seed):
-    """Log-densities by the flow of the network trained on corners, against the true ones with the first noise."""
-    mixture = reflected.corner_mixture(torch.float32)
-    x, _ = mixture.sample(config.toy_likelihood_points, torch.Generator().manual_seed(seed + FAR))
-    x = sde.noised(x, sde.sigma_min, torch.Generator().manual_seed(seed + FAR + 1))
-    found = reflected.log_likelihood(network, sde, x, rtol=1e-4, atol=1e-4)
-    right = reflected.corner_mixture().log_density(x.double(), sde.sigma_min)
-    return {"log_density": found.nats.numpy(), "true_log_density": right.numpy()}

@@ -9,35 +9,18 @@ from loupe.diffusion.reflected import corner_mixture, kernel_log_density, kernel
 from loupe.experiment.render import score_table, table
 from loupe.papers.drawing import Picture, bench_table, drawn_from, mosaic
 from loupe.papers.reflected_diffusion.claims import excess_mass, order, value
-from loupe.plotting import (
-    BLACK,
-    MUTED,
-    SERIES,
-    TRUTH,
-    figure,
-    folding_kernel,
-    log_axis,
-    series,
-    shades,
-    show,
-    thumbnail_axes,
-)
+from loupe.plotting import BLACK, MUTED, SERIES, TRUTH, figure, log_axis, series, shades, show, thumbnail_axes
+from loupe.plotting.widgets import folding_kernel
 
 RANK = {"reflected": 0, "static": 1, "dynamic": 2, "clip": 4, "none": 5}
 """The color of each way to treat walls, in every figure."""
 
-METHODS = {  # words: experiment, name of its points
-    "reflected": ("toys_reflected", "fold"),
-    "reflected, starts at σ = 1.5": ("toys_reflected", "short"),
-    "reflected, clip each step": ("toys_reflected", "clip"),
-    "reflected, flow": ("toys_reflected", "flow"),
-    "reflected, mollified flow": ("toys_reflected", "mollified"),
-    "no walls, clip at the end": ("toys_exploding", "none"),
-    "no walls, static threshold": ("toys_exploding", "static"),
-    "no walls, dynamic threshold": ("toys_exploding", "dynamic"),
-    "logits of the data": ("toys_logit", "logit"),
-    "other data": ("toys_reflected", "data"),
-}
+METHODS = {  # twin, sampler: words
+    ("reflected", "fold"): "reflected", ("reflected", "short"): "reflected, starts at σ = 1.5",
+    ("reflected", "clip"): "reflected, clip each step", ("reflected", "flow"): "reflected, flow",
+    ("reflected", "mollified"): "reflected, mollified flow", ("exploding", "none"): "no walls, clip at the end",
+    ("exploding", "static"): "no walls, static threshold", ("exploding", "dynamic"): "no walls, dynamic threshold",
+}  # fmt: skip
 TOYS = {"squares": "chessboard", "corners": "corners"}
 SQUARE = ("toys_exploding", "toys_logit", "toys_reflected")
 SHOWN = 1000  # points of a panel
@@ -65,19 +48,19 @@ def folding():
 def kernel():
     """F2: density and score of the kernel at four noise levels."""
     x = torch.linspace(0, 1, 201, dtype=torch.float64)
-    sheet, panels = figure(height=5.6, rows=2, sharex=True)
+    sheet, (above, below) = figure(height=5.6, rows=2, sharex=True)
     start = torch.full_like(x, START)
-    for sigma, colour in zip(SIGMAS, shades(len(SIGMAS)), strict=True):
-        panels[0].plot(x, kernel_log_density(x, start, sigma).exp(), color=colour, label=f"σ = {sigma:g}")
+    for sigma, color in zip(SIGMAS, shades(len(SIGMAS)), strict=True):
         bell = torch.exp(-(((x - START) / sigma) ** 2) / 2) / (sigma * math.sqrt(2 * math.pi))
-        panels[0].plot(x, bell, ":", color=colour, linewidth=1)
-        panels[1].plot(x, sigma * kernel_score(x, start, sigma), color=colour)
-        panels[1].plot(x, (START - x) / sigma, ":", color=colour, linewidth=1)
-    panels[0].axvline(START, **TRUTH)
-    panels[0].set(ylabel="density", ylim=(0, 9), title="The density piles up at a near wall …")
-    panels[0].legend(loc="upper right")
-    panels[1].set(
-        ylabel="σ · score", xlabel="x", ylim=(-3.2, 1.2), title="… and the score vanishes at both walls"
+        above.plot(x, kernel_log_density(x, start, sigma).exp(), color=color, label=f"σ = {sigma:g}")
+        above.plot(x, bell, ":", color=color, linewidth=1)
+        below.plot(x, sigma * kernel_score(x, start, sigma), color=color)
+        below.plot(x, (START - x) / sigma, ":", color=color, linewidth=1)
+    above.axvline(START, **TRUTH)
+    above.set(ylabel="density", ylim=(0, 9), title="The density piles up at a near wall …")
+    above.legend(loc="upper right")
+    below.set(
+        xlabel="x", ylabel="σ · score", ylim=(-3.2, 1.2), title="… and the score vanishes at both walls"
     )
     show(
         sheet,
@@ -117,13 +100,13 @@ def boundary(found):
 def convergence(found):
     """F4: distances from the exact distribution against the number of steps."""
     run = found.runs.first
-    steps = run["path_steps"]
+    steps, floor = run["path_steps"], run["floor"]
     sheet, axes = figure(height=3.6)
-    for walls, words, rank in (("clip", "clipping", "clip"), ("fold", "folding", "reflected")):
+    for walls, words, rank in (("clip", "clipping", RANK["clip"]), ("fold", "folding", RANK["reflected"])):
         label = f"{words}, slope {order(run, walls):.2f}".replace("-", "−")
-        axes.plot(steps, run[walls], **series(RANK[rank]), label=label)
-    axes.axhline(run["floor"], **TRUTH)
-    axes.annotate("exact draws", (steps[0], run["floor"]), va="bottom")
+        axes.plot(steps, run[walls], **series(rank), label=label)
+    axes.axhline(floor, **TRUTH)
+    axes.annotate("exact draws", (steps[0], floor), va="bottom")
     log_axis(axes, "xy")
     axes.set_xticks(steps, map(str, steps))
     axes.set(xlabel="steps", ylabel="Wasserstein distance", title="Folding converges faster than clipping")
@@ -140,15 +123,14 @@ def convergence(found):
 @drawn_from("identities", what="the exact flow", seeds="")
 def flows(found):
     """F5: paths of the probability flow with an exact score, over the score at one noise level."""
-    run, mixture = found.runs.first, corner_mixture()
+    paths = found.runs.first["flow_paths"]
     sheet, axes = figure(height=4.6)
     grid = torch.linspace(0.03, 0.97, 13, dtype=torch.float64)
     places = torch.cartesian_prod(grid, grid)
-    arrows = 0.15 * mixture.score(places, 0.15)
+    arrows = 0.15 * corner_mixture().score(places, 0.15)
     size = arrows.norm(dim=1, keepdim=True)
     arrows = arrows / size * size.clamp(max=1.0)
     axes.quiver(*places.T, *arrows.T, color=MUTED, alpha=0.55, width=0.003, scale=26)
-    paths = run["flow_paths"]
     seen = paths[np.linspace(0, len(paths) - 1, 25).round().astype(int)]
     for path in seen.transpose(1, 0, 2):
         axes.plot(*path.T, color=SERIES[0].color, linewidth=0.8, alpha=0.8)
@@ -170,24 +152,22 @@ def flows(found):
 def likelihoods(found):
     """F6: learned against true log-densities, and the bound against the entropy."""
     toys, grey = found["toys_reflected"], found["grey_bound"]
-    run = toys.first
+    truth, learned, entropy = toys.first["true_log_density"], toys.first["log_density"], grey.first["entropy"]
     sheet, (above, below) = figure(height=6.2, rows=2)
-    above.plot(run["true_log_density"], run["log_density"], ".", color=SERIES[0].color, markersize=2.5)
-    ends = np.quantile(run["true_log_density"], [0, 1])
-    above.plot(ends, ends, **TRUTH)
+    above.plot(truth, learned, ".", color=SERIES[0].color, markersize=2.5)
+    above.plot([truth.min(), truth.max()], [truth.min(), truth.max()], **TRUTH)
     above.set(xlabel="true log-density, nats", ylabel="returned, nats")
     above.set_title("Close to the diagonal, yet not a density")
     bound, surprise = (grey[name].mean(1) for name in ("bound", "surprise"))
-    seeds, over = np.arange(len(bound)), grey["bound"] - grey["surprise"]
-    spread = over.std(axis=1, ddof=1) / over.shape[1] ** 0.5
+    seeds, points = np.arange(len(bound)), grey["bound"].shape[1]
+    spread = (grey["bound"] - grey["surprise"]).std(axis=1, ddof=1) / points**0.5
     below.errorbar(seeds, bound, spread, linestyle="none", markersize=7, **series(0))
     below.plot(seeds, surprise, linestyle="none", color=BLACK, marker="_", markersize=8)
-    entropy = float(grey.first["entropy"])
     below.axhline(entropy, **TRUTH)
-    below.set_ylim(bottom=entropy - 0.03)
     below.annotate("entropy", (len(bound) - 0.35, entropy), va="top", ha="right")
     for words, bits in (("bound", bound[0]), ("true bits of the same points", surprise[0])):
         below.annotate(words, (0, bits), xytext=(8, 0), textcoords="offset points", va="center")
+    below.set_ylim(bottom=entropy - 0.03)
     below.set(xlim=(-0.5, len(seeds) - 0.3), ylabel="bits per dimension")
     below.set_title("The bound comes close to the true bits")
     below.set_xticks(seeds, [f"seed {seed}" for seed in grey.seeds])
@@ -195,11 +175,11 @@ def likelihoods(found):
         sheet,
         "Above, a cloud of points along the diagonal: what the flow returns against true log-densities. Below, for each "
         "network the bound as a point above a dash, the true bits.",
-        f"Above: what the flow of a trained network returns for {len(run['log_density'])} held-out points of the corner "
-        f"mixture with noise of 0.01, seed {toys.seeds[0]}. Over these points its ratio to the true density has the mean "
-        f"{float(excess_mass(toys)[0]):.2f}; no density can exceed 1. Below: bound (points) "
-        f"and true bits (dashes) of {grey['bound'].shape[1]} points on 256 gray levels each way, and the entropy of "
-        "their distribution; bars: one standard error of the difference.",
+        f"Above: what the flow of a trained network returns for {len(truth)} held-out points of the corner mixture with "
+        f"noise of 0.01, seed {toys.seeds[0]}. Over these points its ratio to the true density has the mean "
+        f"{float(excess_mass(toys)[0]):.2f}; no density can exceed 1. Below: bound (points) and true bits (dashes) of "
+        f"{points} points on 256 gray levels each way, and the entropy of their distribution; bars: one standard error of "
+        "the difference.",
     )
 
 
@@ -215,9 +195,9 @@ def scatter(found):
         ("toys_reflected", "fold", "reflected", SERIES[RANK["reflected"]].color),
         ("toys_exploding", "static", "static threshold", SERIES[RANK["static"]].color),
     )
-    for column, (experiment, name, title, colour) in zip(panels.T, shown, strict=True):
+    for column, (experiment, name, title, color) in zip(panels.T, shown, strict=True):
         for axes, points in zip(column, found[experiment].first[name], strict=True):
-            axes.plot(*points[:SHOWN].T, ".", markersize=1.6, color=colour)
+            axes.plot(*points[:SHOWN].T, ".", markersize=1.6, color=color)
             axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal", xticks=[0, 1], yticks=[0, 1])
             axes.set_title(title)
             axes.label_outer()
@@ -233,9 +213,10 @@ def scatter(found):
 def distances(found, walls=False):
     """T1: energy distances from held-out data, or how many points lie at walls, in percent."""
     metric, factor, words = ("at_walls", 100, "at walls, %") if walls else ("distance", 1e4, "× 10⁴")
+    methods = METHODS | {("logit", "logit"): "logits of the data", ("reflected", "data"): "other data"}
     rows = []
-    for label, (experiment, name) in METHODS.items():
-        runs = found[experiment]
+    for (twin, name), label in methods.items():
+        runs = found[f"toys_{twin}"]
         single = " (1 seed)" if len(runs) == 1 else ""
         rows.append((label + single, *(factor * value(runs, name, metric, toy) for toy in TOYS)))
     return score_table((f"{words}, {found.preset}", *TOYS.values()), rows, digits=1)
@@ -246,18 +227,18 @@ def distances(found, walls=False):
 
 def speed_table(bench):
     """What the kernel's score costs, beside a re-statement of the published algorithm."""
-    rows = {}
+    cases, methods = {}, ("loupe", "re-statement", "re-statement with exp2")
     for row in bench["rows"]:
         if row["task"] == "The kernel's score":
-            rows.setdefault(f"{' × '.join(map(str, row['shape']))}, {row['noise']}", {})[row["method"]] = row
-    methods = ("loupe", "re-statement", "re-statement with exp2")
-    cells = [
-        (case, *(f"{by[name]['ms']:.1f}" for name in methods),
-         *(f"{by[name]['largest error of sigma |score|']:.0e}".replace("e-0", "e−") for name in methods[:2]))
-        for case, by in rows.items()
-    ]  # fmt: skip
+            case = cases.setdefault(f"{' × '.join(map(str, row['shape']))}, {row['noise']}", {})
+            error = f"{row['largest error of sigma |score|']:.0e}".replace("e-0", "e−")
+            case[row["method"]] = f"{row['ms']:.1f}", error
     head = ("shape, noise", "ours, ms", "restated, ms", "with exp2, ms", "our error", "its error")
-    return table(head, cells, numeric=True)
+    rows = []
+    for case, by in cases.items():
+        times, errors = zip(*(by[name] for name in methods), strict=True)
+        rows.append((case, *times, *errors[:2]))
+    return table(head, rows, numeric=True)
 
 
 def network_table(bench):

@@ -5,23 +5,19 @@ import torch
 
 from loupe.diffusion.reflected import ReflectedSDE, fold
 from loupe.experiment.render import score_table, table
-from loupe.papers.drawing import Picture, draw_images, drawn_from
+from loupe.papers.drawing import Picture, drawn_from, image_rows
 from loupe.papers.reflected_diffusion.claims import astray, guidance_weights, value
 from loupe.papers.reflected_diffusion.figures import METHODS, RANK
 from loupe.plotting import TRUTH, figure, log_axis, series
 
-SAMPLERS = {  # words: experiment, name of the samples
-    words: (experiment.replace("toys", "images"), name)
-    for words, (experiment, name) in METHODS.items()
-    if name not in ("logit", "data")
-} | {"no walls, flow": ("images_exploding", "flow")}
-ANCHORS = {"training images": ("images_reflected", "train"), "uniform noise": ("images_reflected", "noise")}
-GUIDED = {  # words: experiment, name, rank, line
-    "reflected, steps": ("images_reflected", "fold", "reflected", "--"),
-    "reflected, flow": ("images_reflected", "flow", "reflected", "-"),
-    "no walls, flow": ("images_exploding", "flow", "none", "-"),
-    "no walls, static threshold": ("images_exploding", "static", "static", "--"),
-    "no walls, dynamic threshold": ("images_exploding", "dynamic", "dynamic", "--"),
+SAMPLERS = METHODS | {("exploding", "flow"): "no walls, flow"}
+ANCHORS = {("reflected", "train"): "training images", ("reflected", "noise"): "uniform noise"}
+GUIDED = {  # twin, sampler: words, rank, line
+    ("reflected", "fold"): ("reflected, steps", "reflected", "--"),
+    ("reflected", "flow"): ("reflected, flow", "reflected", "-"),
+    ("exploding", "flow"): ("no walls, flow", "none", "-"),
+    ("exploding", "static"): ("no walls, static threshold", "static", "--"),
+    ("exploding", "dynamic"): ("no walls, dynamic threshold", "dynamic", "--"),
 }
 BOTH = ("images_reflected", "images_exploding")
 REPORTED = (  # listed by others, as far as it could be confirmed
@@ -36,14 +32,14 @@ def noising(found):
     data = torch.from_numpy(found["images_reflected"].first["data"][:4].astype(np.float64) / 255)
     noise = torch.randn(data.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     levels = [ReflectedSDE().sigma(torch.tensor(t)) for t in (0.0, 0.35, 0.55, 0.7, 1.0)]
-    sheet, panels = figure(height=3.0, rows=2)
-    for axes, title in zip(panels, ("With walls", "Without, shown clipped"), strict=True):
-        states = [data + sigma * noise for sigma in levels]
-        states = [fold(x) if title == "With walls" else x.clamp(0, 1) for x in states]
-        stack = torch.stack(states, 1).flatten(0, 1)  # an image's five states beside each other
-        draw_images(axes, (255 * stack).numpy().astype(np.uint8), title, columns=2 * len(levels))
+
+    def states(bounded):
+        stack = torch.stack([bounded(data + sigma * noise) for sigma in levels], 1)
+        return (255 * stack.flatten(0, 1)).numpy().astype(np.uint8)  # those of an image beside each other
+
+    rows = {"With walls": states(fold), "Without, shown clipped": states(lambda x: x.clamp(0, 1))}
     return Picture(
-        sheet,
+        image_rows(rows, columns=2 * len(levels), height=3.0),
         "Two blocks of four images, each at five noise levels. With walls an image dissolves into even gray noise; "
         "without, clipped for display, into black and white.",
         f"Four test images at noise of {', '.join(f'{float(sigma):.2g}' for sigma in levels)}, with the same noise in both "
@@ -55,18 +51,15 @@ def noising(found):
 def samples(found):
     """F9: images that both twins draw, below test images."""
     ours, theirs = (found[name].first for name in BOTH)
-    rows = (
-        ("Test images", ours["data"], 1),
-        ("Reflected", ours["fold"], 3),
-        ("Nearest training images of its first row", ours["neighbours"], 1),
-        ("No walls, static threshold", theirs["static"], 3),
-    )
-    heights = [count + 0.6 for _, _, count in rows]
-    sheet, panels = figure(height=0.62 * sum(heights), rows=len(rows), height_ratios=heights)
-    for axes, (words, images, count) in zip(panels, rows, strict=True):
-        draw_images(axes, images[: 10 * count], words)
+    rows = {
+        "Test images": ours["data"][:10],
+        "Reflected": ours["fold"][:30],
+        "Nearest training images of its first row": ours["neighbours"],
+        "No walls, static threshold": theirs["static"][:30],
+    }
+    heights = [len(images) / 10 + 0.6 for images in rows.values()]
     return Picture(
-        sheet,
+        image_rows(rows, height=0.62 * sum(heights), height_ratios=heights),
         "Rows of small images: test images, images drawn with walls, the training images nearest to the first of them, and "
         "images drawn without walls.",
         "The first images that each twin draws, each class in turn, after training on "
@@ -78,15 +71,15 @@ def samples(found):
 def quality_table(found):
     """T2: how far images are from test images, in a classifier's features and in shares of dark and bright pixels."""
     rows = []
-    for words, (experiment, name) in (SAMPLERS | ANCHORS).items():
-        runs, anchor = found[experiment], words in ANCHORS
-        distance, right = (value(runs, name, metric) for metric in ("distance", "accuracy"))
-        calls = "" if anchor else value(runs, name, "calls")
+    for (twin, name), words in (SAMPLERS | ANCHORS).items():
+        runs = found[f"images_{twin}"]
+        distance, right, calls = (value(runs, name, metric) for metric in ("distance", "accuracy", "calls"))
+        calls = "" if (twin, name) in ANCHORS else calls
         rows.append((words, distance, 100 * right, 100 * astray(runs, name), calls))
     # Distances of images that are not the original ones must say so.
     copy = str(found["images_reflected"].first["copy"])
-    lossy = f" ({copy})" if "lossy" in copy else ""
-    head = (found.label, f"distance{lossy}", "class, %", "astray, %", "calls")
+    distance = f"distance ({copy})" if "lossy" in copy else "distance"
+    head = (found.label, distance, "class, %", "astray, %", "calls")
     return score_table(head, rows, digits=(2, 0, 1, 0), positive=True)
 
 
@@ -97,16 +90,17 @@ def quality_table(found):
 def guidance_grid(found):
     """F10: one image of every class at growing weights of guidance, by sampler."""
     weights = guidance_weights(found["images_reflected"].first)
-    rows = sorted({0, len(weights) // 2, len(weights) - 1})
-    sheet, panels = figure(height=len(GUIDED) * (0.53 * len(rows) + 0.3), rows=len(GUIDED))
-    for axes, (words, (experiment, name, _, _)) in zip(panels, GUIDED.items(), strict=True):
-        draw_images(axes, np.concatenate(found[experiment].first[f"guided_{name}"][rows]), words)
+    shown = sorted({0, len(weights) // 2, len(weights) - 1})
+    rows = {
+        words: np.concatenate(found[f"images_{twin}"].first[f"guided_{name}"][shown])
+        for (twin, name), (words, _, _) in GUIDED.items()
+    }
     return Picture(
-        sheet,
+        image_rows(rows, height=len(rows) * (0.53 * len(shown) + 0.3)),
         "Blocks of images, by sampler, in rows of growing guidance. Strokes become bold with the weight. At the largest "
         "one the flow without walls leaves gray specks, and the dynamic threshold gray grounds and broken shapes.",
         "Ten images, one of each class, with weights of guidance "
-        f"{', '.join(weights[k] for k in rows)} from top to bottom of each block, and the same noise in every row. Shown "
+        f"{', '.join(weights[k] for k in shown)} from top to bottom of each block, and the same noise in every row. Shown "
         "after the last denoising and clip.",
     )
 
@@ -116,8 +110,8 @@ def guidance_curves(found):
     """F11: what guidance does to dark and to bright pixels."""
     weights = guidance_weights(found["images_reflected"].first)
     sheet, panels = figure(height=5.6, rows=2, sharex=True)
-    for words, (experiment, name, rank, line) in GUIDED.items():
-        runs, look = found[experiment], series(RANK[rank]) | {"linestyle": line, "label": words}
+    for (twin, name), (words, rank, line) in GUIDED.items():
+        runs, look = found[f"images_{twin}"], series(RANK[rank]) | {"linestyle": line, "label": words}
         off = [astray(runs, name, weight) for weight in weights]
         bright = [value(runs, name, "bright", weight) - value(runs, "train", "bright") for weight in weights]
         for axes, shares in zip(panels, (off, bright), strict=True):

@@ -21,34 +21,31 @@ def numbers(chapter):
 
 def _exact(chapter):
     run = find(chapter, ("identities",)).runs.first
+    right, wrong = ({name: pair[k] for name, pair in run.items() if np.size(pair) == 2} for k in (0, 1))
     return {
         "image_terms": 4 * REACH[torch.float64] + 1, "cosine_terms": COSINES[torch.float64], "levels": len(SIGMAS),
-        "error_64": run["score_float64"][0], "error_32": run["score_float32"][0], "quotient_error": run["far"][1],
         "draws": run["draws"], "ks": run["ks"][0].max(), "ks_clipped": run["ks"][1].max(),
-        "fit_error": run["minimiser"][0], "fit_error_free": run["minimiser"][1],
-        "exact_error": run["likelihood"][0], "pressing_error": run["likelihood"][1],
-        "implicit_error": run["implicit"][0],
+        "error_64": right["score_float64"], "error_32": right["score_float32"], "quotient_error": wrong["far"],
+        "fit_error": right["minimiser"], "fit_error_free": wrong["minimiser"], "implicit_error": right["implicit"],
+        "exact_error": right["likelihood"], "pressing_error": wrong["likelihood"],
     }  # fmt: skip
 
 
 def _speed(chapter):
-    bench, by_task = chapter.benchmark(), {}
-    for row in bench["rows"]:
-        by_task.setdefault(row["task"], []).append(row)
-    slower = [row["times ours"] for row in by_task["The kernel's score"] if row["method"] == "re-statement"]
-    share = max(row["share of noising and score"] for row in by_task["The kernel in a training step"])
+    bench, key = chapter.benchmark(), "share of noising and score"
+    rows = [row for row in bench["rows"] if row["task"] == "The kernel's score"]
+    slower = [row["times ours"] for row in rows if row["method"] == "re-statement"]
     return {
-        "slower_low": min(slower), "slower_high": max(slower), "kernel_share": share,
-        "machine": bench["environment"]["hardware"],
+        "slower_low": min(slower), "slower_high": max(slower), "machine": bench["environment"]["hardware"],
+        "kernel_share": max(row[key] for row in bench["rows"] if key in row),
     }  # fmt: skip
 
 
 def _walls(chapter):
     run = find(chapter, ("thresholding",)).runs.first
     local = np.diff(np.log(run["clip"])) / np.diff(np.log(run["path_steps"]))
-    return {
-        "slope_fold": claims.order(run, "fold"), "slope_clip": claims.order(run, "clip"), "local_low": local.min(),
-        "local_high": local.max(), "most_steps": int(run["path_steps"][-1]),
+    return {f"slope_{walls}": claims.order(run, walls) for walls in ("fold", "clip")} | {
+        "local_low": local.min(), "local_high": local.max(), "most_steps": int(run["path_steps"][-1]),
     }  # fmt: skip
 
 
@@ -63,37 +60,31 @@ def _densities(chapter):
 
 
 def _square(chapter):
-    found, triangle = (
-        find(chapter, ("toys_reflected", "toys_exploding")),
-        find(chapter, ("simplex",)).runs.first,
-    )
+    found = find(chapter, ("toys_reflected", "toys_exploding"))
     ours, theirs, sigma = found["toys_reflected"], found["toys_exploding"], found.settings.short_sigma
-    gaps = {
-        toy: value(ours, "fold", "distance", toy) - value(theirs, "static", "distance", toy)
-        for toy in ("squares", "corners")
-    }
-    return {
-        "square_seeds": len(ours), "square_steps": found.settings.toy_training.steps,
-        **{f"gap_{toy}": over_seeds(1e4 * gap, 2) for toy, gap in gaps.items()},
-        "short": sigma, "uniform": 2 * math.exp(-((math.pi * sigma) ** 2) / 2),
-        **{f"triangle_{name}": 1e4 * value(triangle, name, "distance") for name in ("reflected", "none", "data")},
-        "triangle_outside": triangle["outside"],
+    values = {
+        "square_seeds": len(ours), "square_steps": found.settings.toy_training.steps, "short": sigma,
+        "uniform": 2 * math.exp(-((math.pi * sigma) ** 2) / 2),
     }  # fmt: skip
+    for toy in ("squares", "corners"):
+        gap = value(ours, "fold", "distance", toy) - value(theirs, "static", "distance", toy)
+        values[f"gap_{toy}"] = over_seeds(1e4 * gap, 2)
+    triangle = find(chapter, ("simplex",)).runs.first
+    for name in ("reflected", "none", "data"):
+        values[f"triangle_{name}"] = 1e4 * value(triangle, name, "distance")
+    return values | {"triangle_outside": triangle["outside"]}
 
 
 def _digits(chapter):
     found = find(chapter, ("images_reflected", "images_exploding"))
-    ours, theirs = found["images_reflected"].first, found["images_exploding"].first
-    settings, last, samplers = (
-        found.settings,
-        claims.guidance_weights(ours)[-1],
-        {"fold": ours, "flow": ours, "static": theirs},
-    )
-    return {
-        **{f"{name}_{metric}": value(run, name, metric) for name, run in samplers.items()
-           for metric in ("distance", "accuracy", "calls", "sliced")},
-        **{f"{name}_bright": value(run, name, "bright", last) for name, run in samplers.items()},
-        **{f"{name}_astray": claims.astray(run, name, last) for name, run in samplers.items()},
+    ours, theirs, settings = *(runs.first for runs in found.runs.values()), found.settings
+    last, values = claims.guidance_weights(ours)[-1], {}
+    for name, run in (("fold", ours), ("flow", ours), ("static", theirs)):
+        for metric in ("distance", "accuracy", "calls", "sliced"):
+            values[f"{name}_{metric}"] = value(run, name, metric)
+        values[f"{name}_bright"] = value(run, name, "bright", last)
+        values[f"{name}_astray"] = claims.astray(run, name, last)
+    return values | {
         "free_bright": value(theirs, "flow", "bright", last), "free_outside": value(theirs, "flow", "outside", last),
         "dynamic_accuracy": value(theirs, "dynamic", "accuracy", last), "bright": value(ours, "train", "bright"),
         "weights": int(ours["parameters"]), "image_steps": settings.training.steps, "judge": ours["judge_accuracy"],

@@ -13,11 +13,10 @@ import torch
 
 from loupe.errors import LoupeError
 from loupe.experiment.units import experiments_of
-from loupe.metrics import NGramJudge
+from loupe.metrics import NGramJudge, ngram_infill
 from loupe.papers import sedd as room
 from loupe.papers.sedd import PRESETS, experiments_text
 from loupe.papers.sedd.experiments_text import METHODS
-from loupe.papers.sedd.ngram_filling import fill
 
 TINY = PRESETS["smoke"].override(
     {
@@ -52,7 +51,7 @@ def trained(tmp_path):
     def train(name, config=TINY, seed=0, folder="run", **options):
         work = tmp_path / folder / f"{name} {seed}"
         work.mkdir(parents=True, exist_ok=True)
-        return experiments_text._trained(config, name, seed, "cpu", work, **options)
+        return experiments_text.train_method(config, name, seed, "cpu", work, **options)
 
     return train
 
@@ -165,7 +164,7 @@ def test_gaps_filled_by_counting_have_the_distribution_of_all_that_could_stand_t
     chances = 2 ** -model.bits(whole).sum(-1)
     chances /= chances.sum()
     texts = np.tile(text, (4000, 1))
-    tokens, bits = fill(model, texts, 4, 3, rng)
+    tokens, bits = ngram_infill(model, texts, 4, 3, rng)
     assert np.allclose(bits, -np.log2(chances[text[4:7] @ [9, 3, 1]]) / 3, rtol=1e-5)
     assert np.array_equal(np.delete(tokens, [4, 5, 6], axis=1), np.delete(texts, [4, 5, 6], axis=1))
     found = np.bincount(tokens[:, 4:7] @ [9, 3, 1], minlength=27) / len(tokens)
@@ -234,7 +233,7 @@ config = PRESETS["paper"].override({
         "evaluations": 2, "precision": "32-true", "compile": False,
     },
 })
-found = room._trained(config, "SEDD absorb", 0, "cpu", work)
+found = room.train_method(config, "SEDD absorb", 0, "cpu", work)
 if rank == 0:
     np.savez(work / "found.npz", loss=found["loss"], bits=found["bits_valid"])
 """

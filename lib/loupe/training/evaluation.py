@@ -1,5 +1,6 @@
 """Evaluate a network during training."""
 
+from collections.abc import Collection
 from contextlib import contextmanager
 
 import numpy as np
@@ -83,12 +84,12 @@ def losses_at(network, iterates, inputs, labels):
 
 
 class History:
-    """A callback that measures the network every ``every`` steps and keeps the values.
+    """A callback that measures the network every ``every`` steps, or at given steps, and keeps the values.
 
     Parameters
     ----------
-    every : int
-        Steps between measurements, the first after ``every`` steps.
+    every : int or collection of int
+        Steps between measurements, the first after ``every`` steps; or the steps of all measurements.
     measure : callable
         Maps the :class:`~loupe.training.Run` to a dictionary of numbers, with the same names each time. No gradient is
         kept.
@@ -104,7 +105,8 @@ class History:
         self.steps, self.values = [], {}
 
     def __call__(self, run):
-        if run.step % self.every == 0:
+        listed = isinstance(self.every, Collection)
+        if (run.step in self.every) if listed else (run.step % self.every == 0):
             self.steps.append(run.step)
             with torch.no_grad():
                 for name, value in self.measure(run).items():

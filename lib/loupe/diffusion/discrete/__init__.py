@@ -9,7 +9,7 @@ from loupe.diffusion.discrete.bigram import BigramOracle
 from loupe.diffusion.discrete.draws import categorical, exponential_sampling, sharpened
 from loupe.diffusion.discrete.enumeration import Enumeration, divergence, total_variation
 from loupe.diffusion.discrete.graphs import Absorbing, Uniform
-from loupe.diffusion.discrete.likelihood import Bound, likelihood_bound
+from loupe.diffusion.discrete.likelihood import Bound, d3pm_bound, likelihood_bound
 from loupe.diffusion.discrete.losses import (
     any_order_nats,
     autoregressive_nats,
@@ -38,6 +38,7 @@ __all__ = [
     "autoregressive_nats",
     "categorical",
     "concrete_score_loss",
+    "d3pm_bound",
     "d3pm_loss",
     "divergence",
     "exponential_sampling",

@@ -5,8 +5,9 @@ of their own, in another module: an edit there does not put the training out of 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from types import SimpleNamespace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,105 +15,30 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from loupe.data import load
 from loupe.data.token_blocks import BlockBatches, Crops, PackedText, blocks
-from loupe.diffusion.discrete import (
-    Absorbing,
-    Denoiser,
-    GeometricNoise,
-    LogLinearNoise,
-    ScoreNetwork,
-    Uniform,
-    autoregressive_nats,
-    concrete_score_loss,
-    d3pm_loss,
-    likelihood_bound,
-    masked_cross_entropy,
-    score_entropy_loss,
-    training_times,
-)
+from loupe.diffusion import discrete
 from loupe.experiment import experiment
+from loupe.metrics import NGramJudge
 from loupe.networks.transformer import Transformer
-from loupe.training import evaluating, fit
+from loupe.training import History, evaluating, fit
 
 BITS = 1 / np.log(2)
 KINDS = ("bits", "strict")  # as published, and with all parts of the bound
-
-
-@experiment
-def sedd_absorb(config, *, seed, device, work):
-    """SEDD with masks."""
-    return _trained(config, "SEDD absorb", seed, device, work)
-
-
-@experiment
-def sedd_uniform(config, *, seed, device, work):
-    """SEDD with uniform tokens for noise."""
-    return _trained(config, "SEDD uniform", seed, device, work)
-
-
-@experiment
-def autoregressive(config, *, seed, device, work):
-    """The same network with a causal mask and no time."""
-    return _trained(config, "autoregressive", seed, device, work)
-
-
-@experiment
-def d3pm(config, *, seed, device, work):
-    """D3PM with masks, on the network of SEDD."""
-    return _trained(config, "D3PM", seed, device, work)
-
-
-@experiment
-def mdlm(config, *, seed, device, work):
-    """MDLM: the masked cross-entropy, on the network of SEDD."""
-    return _trained(config, "MDLM", seed, device, work)
-
-
-@experiment(seeds="sample_seeds")
-def judge(config, *, seed, device, work):
-    """The second judge of samples: the autoregressive network on text that no other network sees."""
-    return _trained(config, "autoregressive", seed, device, work, part="judges")
-
-
-@experiment(seeds="extra_seeds")
-def time_free(config, *, seed, device, work):
-    """MDLM on a network without time, as in RADD."""
-    return _trained(config, "time-free", seed, device, work)
-
-
-@experiment(seeds="extra_seeds")
-def constant_noise(config, *, seed, device, work):
-    """The control of ``time_free``: MDLM's own network, at one noise level always."""
-    return _trained(config, "constant noise", seed, device, work)
-
-
-@experiment(seeds="extra_seeds")
-def concrete_score(config, *, seed, device, work):
-    """C8: concrete score matching, the loss before score entropy, on the network of SEDD."""
-    return _trained(config, "concrete score", seed, device, work)
-
-
-@experiment(seeds="long_seeds")
-def long_absorb(config, *, seed, device, work):
-    """SEDD with masks for more steps."""
-    return _trained(config, "SEDD absorb", seed, device, work, steps=config.long_steps)
-
-
-@experiment(seeds="long_seeds")
-def long_autoregressive(config, *, seed, device, work):
-    """The autoregressive network for as many steps."""
-    return _trained(config, "autoregressive", seed, device, work, steps=config.long_steps)
+ORDERS = (1, 2, 3, 4, 5)  # of n-grams
+MASKS = (discrete.Absorbing, discrete.LogLinearNoise())
+RANDOM = (discrete.Uniform, discrete.GeometricNoise())
 
 
 # --- methods ------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(NamedTuple):
     """How a network is made, what it is trained on, and what a text costs under it."""
 
     network: Callable  # (config, tokens, seed) -> module
     loss: Callable  # (config, tokens, model, x0, generator) -> nats (B,)
-    bound: Callable  # (tokens, model, x0, times, generator) -> nats (n,), and those of the strict bound
+    bound: (
+        Callable  # (config, tokens, model, x0, times, generator) -> nats (n,), and those of the strict bound
+    )
 
 
 def _transformer(config, states, seed, **options):
@@ -135,6 +61,12 @@ class ConstantNoise(torch.nn.Module):
         return self.network(x, np.log(2), **options)
 
 
+def _times(config, x0, generator, **options):
+    return discrete.training_times(
+        len(x0), generator, stratified=config.stratified, device=x0.device, **options
+    )
+
+
 def _diffusion(graph, noise, wrap, loss, **options):
     """A method that learns scores."""
 
@@ -143,57 +75,59 @@ def _diffusion(graph, noise, wrap, loss, **options):
         return wrap(_transformer(config, chain.states, seed, **options), chain)
 
     def nats(config, tokens, model, x0, generator):
-        times = training_times(len(x0), generator, stratified=config.stratified, device=x0.device)
-        return loss(model, x0, graph(tokens), noise, times, generator)
+        return loss(model, x0, graph(tokens), noise, _times(config, x0, generator), generator)
 
     def bound(config, tokens, model, x0, times, generator):
-        found = likelihood_bound(
-            model, x0, graph(tokens), noise, times=times, batch=config.sample_batch, generator=generator
-        )
+        options = {"times": times, "batch": config.sample_batch, "generator": generator}
+        found = discrete.likelihood_bound(model, x0, graph(tokens), noise, **options)
         return found.path, found.path + found.end + found.prior
 
     return Method(network, nats, bound)
 
 
 def _d3pm_nats(config, tokens, model, x0, generator):
-    times = training_times(len(x0), generator, start=0, stratified=config.stratified, device=x0.device)
-    auxiliary = config.d3pm_auxiliary
-    return d3pm_loss(model, x0, Absorbing(tokens), config.d3pm_steps, times, generator, auxiliary=auxiliary)
+    chain, steps, times = (
+        discrete.Absorbing(tokens),
+        config.d3pm_steps,
+        _times(config, x0, generator, start=0),
+    )
+    return discrete.d3pm_loss(model, x0, chain, steps, times, generator, auxiliary=config.d3pm_auxiliary)
 
 
 def _d3pm_bound(config, tokens, model, x0, times, generator):
-    draws = torch.rand(len(x0), times, generator=generator, device=x0.device, dtype=torch.float64)
-    t = ((draws + torch.arange(times, device=x0.device)) / times).flatten()
-    rows = torch.arange(len(x0), device=x0.device).repeat_interleave(times)
-    parts = zip(rows.split(config.sample_batch), t.split(config.sample_batch), strict=True)
-    chain = Absorbing(tokens)
-    terms = [d3pm_loss(model, x0[row], chain, config.d3pm_steps, at, generator) for row, at in parts]
-    nats = torch.cat(terms).view(len(x0), times).mean(1)
-    return nats, nats
+    options = {"times": times, "batch": config.sample_batch, "generator": generator}
+    return [discrete.d3pm_bound(model, x0, discrete.Absorbing(tokens), config.d3pm_steps, **options)] * 2
+
+
+def _causal_nats(config, tokens, model, x0, generator):
+    return discrete.autoregressive_nats(model, x0, tokens).sum(-1)
 
 
 def _causal_bound(config, tokens, model, x0, times, generator):
-    parts = x0.split(config.sample_batch)
-    nats = torch.cat([autoregressive_nats(model, part, tokens).sum(-1) for part in parts]).double()
-    return nats, nats
+    nats = in_batches(config, x0, lambda part: _causal_nats(config, tokens, model, part, generator))
+    return [nats.double()] * 2
 
 
-_MASKED = (Absorbing, LogLinearNoise())
+def in_batches(config, x0, compute):
+    """What is computed of some texts at a time, in one tensor."""
+    return torch.cat([compute(part) for part in x0.split(config.sample_batch)])
+
+
 METHODS = {
-    "SEDD absorb": _diffusion(*_MASKED, ScoreNetwork, score_entropy_loss),
-    "SEDD uniform": _diffusion(Uniform, GeometricNoise(), ScoreNetwork, score_entropy_loss),
-    "MDLM": _diffusion(*_MASKED, Denoiser, masked_cross_entropy),
-    "time-free": _diffusion(*_MASKED, Denoiser, masked_cross_entropy, condition=0, gate=0.0),
+    "SEDD absorb": _diffusion(*MASKS, discrete.ScoreNetwork, discrete.score_entropy_loss),
+    "SEDD uniform": _diffusion(*RANDOM, discrete.ScoreNetwork, discrete.score_entropy_loss),
+    "MDLM": _diffusion(*MASKS, discrete.Denoiser, discrete.masked_cross_entropy),
+    "time-free": _diffusion(*MASKS, discrete.Denoiser, discrete.masked_cross_entropy, condition=0, gate=0.0),
     "constant noise": _diffusion(
-        *_MASKED, lambda network, chain: Denoiser(ConstantNoise(network), chain), masked_cross_entropy
+        *MASKS, lambda net, chain: discrete.Denoiser(ConstantNoise(net), chain), discrete.masked_cross_entropy
     ),
-    "concrete score": _diffusion(*_MASKED, ScoreNetwork, concrete_score_loss),
+    "concrete score": _diffusion(*MASKS, discrete.ScoreNetwork, discrete.concrete_score_loss),
     "D3PM": Method(
         lambda config, tokens, seed: _transformer(config, tokens + 1, seed), _d3pm_nats, _d3pm_bound
     ),
     "autoregressive": Method(
         lambda config, tokens, seed: _transformer(config, tokens + 1, seed, condition=0, causal=True),
-        lambda config, tokens, model, x0, generator: autoregressive_nats(model, x0, tokens).sum(-1),
+        _causal_nats,
         _causal_bound,
     ),
 }
@@ -208,32 +142,25 @@ def load_weights(network, weights):
         vector_to_parameters(weights.float(), network.parameters())
 
 
-class _Curve:
-    """A callback that evaluates the average at given steps."""
+def network(result, config=None):
+    """The trained network of a stored result, in evaluation mode: a score, or of D3PM and autoregressive ones logits.
 
-    def __init__(self, steps, measure):
-        self.steps, self.measure, self.rows = set(steps), measure, []
-
-    def __call__(self, run):
-        if run.step in self.steps:
-            with evaluating(run.average) as network:
-                self.rows.append({"steps": run.step} | self.measure(network))
-
-    def state_dict(self):
-        return {"rows": self.rows}
-
-    def load_state_dict(self, state):
-        self.rows = state["rows"]
+    It has the sizes of ``config``; by default those with which the result was made.
+    """
+    config = SimpleNamespace(**result.settings) if config is None else config
+    built = METHODS[result["method"]].network(config, int(result["vocabulary"]), 0)
+    load_weights(built, torch.from_numpy(result["weights"]))
+    return built.eval().requires_grad_(False)
 
 
-def _trained(config, name, seed, device, work, part="writers", steps=None):
+def train_method(config, name, seed, device, work, part="writers", steps=None):
     """Train a method's network, and judge it on held-out texts as it is stored, in half precision."""
-    method, settings = METHODS[name], config.training
-    settings = settings.model_copy(update={"steps": steps or settings.steps})
+    method, training = METHODS[name], config.training
+    training = training.model_copy(update={"steps": steps or training.steps})
     batches, tokens = training_text(config, part, seed)
     texts = {split: each.to(device) for split, each in held_out_texts(config).items()}
     built = method.network(config, tokens, seed).to(device)
-    if settings.compile:
+    if training.compile:
         built.compile()
 
     def loss(network, batch, generator):
@@ -241,45 +168,44 @@ def _trained(config, name, seed, device, work, part="writers", steps=None):
 
     def nats(network, x0, times):
         generator = torch.Generator(device).manual_seed(seed)
-        return method.bound(config, tokens, network, x0, times, generator)
+        found = method.bound(config, tokens, network, x0, times, generator)
+        return dict(zip(KINDS, found, strict=True))
 
-    def measure(network):
+    def measure(run):
         shown = texts["valid"][: config.curve_sequences]
-        found = nats(network, shown, config.curve_times)
-        bits = {
-            kind: float(BITS * each.mean()) / config.length for kind, each in zip(KINDS, found, strict=True)
-        }
-        return bits | (_excess(network, tokens, shown, seed) if name == "SEDD absorb" else {})
+        with evaluating(run.average) as network:
+            found = nats(network, shown, config.curve_times)
+            bits = {kind: float(BITS * each.mean()) / config.length for kind, each in found.items()}
+            return bits | (_excess(network, tokens, shown, seed) if name == "SEDD absorb" else {})
 
-    curve = _Curve(curve_steps(settings), measure)
+    curve = History(curve_steps(training), measure)
     run = fit(
-        built, loss, batches, settings.new_optimizer(built.parameters()), steps=settings.steps, seed=seed,
-        schedule=settings.schedule_factor(), clip=settings.clip, ema=settings.ema, accumulate=settings.accumulate,
-        precision=settings.precision, device=device, callbacks=[curve], checkpoint=work / "run.pt",
+        built, loss, batches, training.new_optimizer(built.parameters()), steps=training.steps, seed=seed,
+        schedule=training.schedule_factor(), clip=training.clip, ema=training.ema, accumulate=training.accumulate,
+        precision=training.precision, device=device, callbacks=[curve], checkpoint=work / "run.pt",
     )  # fmt: skip
     weights = parameters_to_vector(run.average.parameters()).half()
     load_weights(run.average, weights)
     found = {
-        "method": name,
-        "vocabulary": tokens,
-        "parameters": len(weights),
-        "steps": settings.steps,
-        "tokens_seen": settings.steps * settings.batch * config.length,
-        "loss": _means(BITS * run.losses.cpu().numpy()),
-        "texts": np.array(list(texts)),
-    } | {f"curve_{key}": np.array([row[key] for row in curve.rows]) for key in curve.rows[0]}
+        "method": name, "vocabulary": tokens, "parameters": len(weights), "steps": training.steps,
+        "tokens_seen": training.steps * training.batch * config.length,
+        "loss": _means(BITS * run.losses.cpu().numpy()), "texts": np.array(list(texts)),
+        "curve_steps": np.array(curve.steps),
+    }  # fmt: skip
+    found |= {f"curve_{key}": np.array(values) for key, values in curve.values.items()}
     if seed in config.sample_seeds:
         found["weights"] = weights.cpu().numpy()
-    with torch.no_grad():
-        for split, x0 in texts.items():
-            for kind, each in zip(KINDS, nats(run.average, x0, config.times), strict=True):
-                found[f"{kind}_{split}"] = BITS * each.cpu().double().numpy() / config.length
+    for split, x0 in texts.items():
+        with torch.no_grad():
+            each = nats(run.average, x0, config.times)
+        for kind in KINDS:
+            found[f"{kind}_{split}"] = BITS * each[kind].cpu().double().numpy() / config.length
     return found
 
 
-def curve_steps(settings):
+def curve_steps(training):
     """The steps of evaluations, evenly spaced in their logarithm: from a thousandth of the run to its end."""
-    steps = np.geomspace(max(1, settings.steps / 1000), settings.steps, settings.evaluations)
+    steps = np.geomspace(max(1, training.steps / 1000), training.steps, training.evaluations)
     return np.unique(steps.round().astype(int)).tolist()
 
 
@@ -291,15 +217,55 @@ def _means(losses, most=300):
 
 def _excess(network, tokens, x0, seed):
     """What the loss loses to scores that do not sum to what they must: rate / e (C - 1 - log C), in bits per token."""
-    graph, noise = Absorbing(tokens), LogLinearNoise()
+    graph, noise = MASKS[0](tokens), MASKS[1]
     generator = torch.Generator(x0.device).manual_seed(seed)
-    total, rate = noise(training_times(len(x0), generator, device=x0.device))
+    total, rate = noise(discrete.training_times(len(x0), generator, device=x0.device))
     x = graph.corrupt(x0, total, generator)
-    with torch.no_grad():
-        scores = network(x, total)[..., :tokens].double()
+    scores = network(x, total)[..., :tokens].double()
     log_c = (scores.logsumexp(-1) + torch.expm1(total).log().unsqueeze(-1)).masked_fill(x != graph.mask, 0)
     each = (rate / torch.expm1(total)).unsqueeze(-1) * (torch.expm1(log_c) - log_c)
     return {"excess": float(BITS * each.mean())}
+
+
+# --- experiments --------------------------------------------------------------------------------------------
+
+
+def _training(name, method, seeds="seeds", part="writers", longer=False):
+    """An experiment that trains one method."""
+
+    def run(config, *, seed, device, work):
+        steps = config.long_steps if longer else None
+        return train_method(config, method, seed, device, work, part, steps)
+
+    run.__name__ = name
+    return experiment(run, seeds=seeds)
+
+
+sedd_absorb = _training("sedd_absorb", "SEDD absorb")
+sedd_uniform = _training("sedd_uniform", "SEDD uniform")
+autoregressive = _training("autoregressive", "autoregressive")
+d3pm = _training("d3pm", "D3PM")
+mdlm = _training("mdlm", "MDLM")
+# The second judge of samples learns from text that no other network sees.
+judge = _training("judge", "autoregressive", "sample_seeds", part="judges")
+# MDLM without time, as in RADD; its control is MDLM's own network at one noise level always.
+time_free = _training("time_free", "time-free", "extra_seeds")
+constant_noise = _training("constant_noise", "constant noise", "extra_seeds")
+# C8: the loss before score entropy.
+concrete_score = _training("concrete_score", "concrete score", "extra_seeds")
+long_absorb = _training("long_absorb", "SEDD absorb", "long_seeds", longer=True)
+long_autoregressive = _training("long_autoregressive", "autoregressive", "long_seeds", longer=True)
+
+
+@experiment(seeds="one_seed")
+def counted(config, *, seed, device):
+    """Bits per character of held-out texts under n-grams of the text to learn: trivial rows, as the others are judged."""
+    texts = {name: x0.numpy() for name, x0 in held_out_texts(config).items()}
+    models = [NGramJudge(characters(config, "writers"), order=order) for order in ORDERS]
+    return {"orders": np.array(ORDERS), "texts": np.array(list(texts)), "uniform": np.log2(27)} | {
+        f"bits_{name}": np.array([model.bits_per_character(x0) for model in models])
+        for name, x0 in texts.items()
+    }
 
 
 # --- text ---------------------------------------------------------------------------------------------------

@@ -78,28 +78,27 @@ def oracle(found):
 
 def paper_tables():
     """The paper's tables 1 to 3, with SEDD Absorb against each row."""
-    own, text8, lm1b = "SEDD Absorb", TEXT8["SEDD Absorb"], LM1B["SEDD Absorb"]
-    blocks = (
-        table(("table 1, perplexity", *ZERO_SHOT_SETS), [
-            (f"{name}, {size}", *(f"{a:.2f} ({_percent(b / a - 1)})" for a, b in zip(row, rows[own], strict=True)))
-            for size, rows in ZERO_SHOT.items() for name, row in rows.items()
-        ], numeric=True),
-        table(("table 2, text8", "bits per character", "SEDD minus this"), [
-            (name, f"{value:.2f}", _signed(text8 - value)) for name, value in TEXT8.items()
-        ], numeric=True),
-        table(("table 3, LM1B", "perplexity", "SEDD against this"), [
-            (name, f"{value:.2f}", _percent(lm1b / value - 1)) for name, value in LM1B.items()
-        ], numeric=True),
-    )  # fmt: skip
+    own, zero_shot = "SEDD Absorb", [
+        (f"{name}, {size}", *(f"{a:.2f} ({_percent(b / a)})" for a, b in zip(row, rows["SEDD Absorb"], strict=True)))
+        for size, rows in ZERO_SHOT.items() for name, row in rows.items()
+    ]  # fmt: skip
+    text8 = [
+        (name, f"{one:.2f}", f"{TEXT8[own] - one:+.2f}".replace("-", "−")) for name, one in TEXT8.items()
+    ]
+    lm1b = [(name, f"{one:.2f}", _percent(LM1B[own] / one)) for name, one in LM1B.items()]
+    blocks = [
+        table(head, rows, numeric=True)
+        for head, rows in (
+            (("table 1, perplexity", *ZERO_SHOT_SETS), zero_shot),
+            (("table 2, text8", "bits per character", "SEDD minus this"), text8),
+            (("table 3, LM1B", "perplexity", "SEDD against this"), lm1b),
+        )
+    ]
     return Block("\n\n".join(map(str, blocks)), "".join(block.html for block in blocks))
 
 
-def _percent(fraction):
-    return f"{_signed(100 * fraction, 0)}\u00a0%"
-
-
-def _signed(value, digits=2):
-    return f"{value:+.{digits}f}".replace("-", "−")
+def _percent(ratio):
+    return f"{100 * (ratio - 1):+.0f}\u00a0%".replace("-", "−")
 
 
 def loss_table(bench):

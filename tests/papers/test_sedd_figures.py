@@ -11,15 +11,15 @@ from showing import assert_absent, assert_same_thumbnail_each_time, cells_of, fi
 
 from loupe import open_chapter
 from loupe.experiment.results import Runs, find
-from loupe.papers.sedd import figures, figures_samples, figures_text
+from loupe.papers.sedd import figures, figures_samples
 from loupe.papers.sedd.claims import bits, texts
 from loupe.papers.sedd.claims_reported import LM1B
+from loupe.papers.sedd.figures import CORE, MORE, REPORTED
 from loupe.papers.sedd.figures_samples import words
-from loupe.papers.sedd.figures_text import CORE, MORE, REPORTED
 from loupe.papers.sedd.numbers import numbers, place
 
 BLOCKS = (figures_samples.samples, figures_samples.infills)
-FIGURES = [one for one in figures_of(figures, figures_text, figures_samples) if one.values[0] not in BLOCKS]
+FIGURES = [one for one in figures_of(figures, figures_samples) if one.values[0] not in BLOCKS]
 
 
 @pytest.mark.parametrize("draw", FIGURES)
@@ -59,7 +59,7 @@ def test_texts_say_what_is_missing(draw, shown, tmp_path, monkeypatch):
 
 
 def test_learning_curves_are_those_of_every_seed(chapter, shown):
-    figures_text.curves(chapter)
+    figures.curves(chapter)
     found, lines, axes = stored(chapter, *CORE.values()), shown.lines(), shown.sheet.axes[0]
     for name, experiment in CORE.items():
         assert np.array_equal(lines[name].get_xdata(), found[experiment].first["curve_steps"])
@@ -67,20 +67,20 @@ def test_learning_curves_are_those_of_every_seed(chapter, shown):
         low, high = axes.get_ylim()
         assert low < lines[name].get_ydata()[-1] < high
     said = " ".join(text.get_text() for text in axes.texts)
-    for name, level in figures_text.counted(found).items():
+    for name, level in figures.counted(found).items():
         assert (f"{name.split()[0]} {level:.2f}" in said) == (name != "4-gram counts")
     assert axes.get_xscale() == "log"
 
 
 def test_counting_longer_contexts_is_better(chapter):
-    levels = list(figures_text.counted(stored(chapter, *CORE.values())).values())
+    levels = list(figures.counted(stored(chapter, *CORE.values())).values())
     assert all(a > b for a, b in pairwise(levels))
 
 
 def test_methods_and_trivial_rows_are_in_the_order_of_their_bits(chapter):
     found = stored(chapter, *CORE.values())
-    methods, counts = figures_text.trained(found), figures_text.counted(found)
-    _, rows = cells_of(figures_text.likelihoods(chapter))
+    methods, counts = figures.trained(found), figures.counted(found)
+    _, rows = cells_of(figures.likelihoods(chapter))
     means = []
     for name, strict, gap, reported in rows:
         means.append(bits(methods[name], kind="strict").mean() if name in methods else counts[name])
@@ -99,25 +99,23 @@ def test_gaps_are_paired_over_the_seeds_that_both_have(chapter):
     ]
     runs = {experiment: Runs(tuple(three)) for experiment in CORE.values()}
     runs["mdlm"] = Runs((FakeResult(2, {"bits_valid": np.full(4, 5.5), "strict_valid": np.full(4, 5.5)}),))
-    rows = {
-        row[0]: row[2] for row in cells_of(figures_text.likelihoods.__wrapped__(replace(found, runs=runs)))[1]
-    }
+    rows = {row[0]: row[2] for row in cells_of(figures.likelihoods.__wrapped__(replace(found, runs=runs)))[1]}
     assert (rows["MDLM"], rows["D3PM"]) == ("0.500", "0.000")
 
 
 def test_controls_that_are_not_there_yet_are_left_out(chapter, monkeypatch):
     found = stored(chapter, *CORE.values())
-    assert {*figures_text.trained(found)} >= {*CORE}
-    monkeypatch.setattr(figures_text, "beside", lambda *arguments: None)
-    assert [*figures_text.trained(found)] == [*CORE]
+    assert {*figures.trained(found)} >= {*CORE}
+    monkeypatch.setattr(figures, "beside", lambda *arguments: None)
+    assert [*figures.trained(found)] == [*CORE]
     assert {*CORE}.isdisjoint(MORE)
 
 
 def test_other_texts_have_a_column_each(chapter):
     found = stored(chapter, *CORE.values())
-    head, rows = cells_of(figures_text.zero_shot(chapter))
+    head, rows = cells_of(figures.zero_shot(chapter))
     names = [str(text) for text in found["mdlm"].first["texts"]]
-    assert head[1:] == [figures_text.TEXTS[name] for name in names]
+    assert head[1:] == [figures.TEXTS[name] for name in names]
     for name, *cells in rows[: len(CORE)]:
         for text, cell in zip(names, cells, strict=True):
             assert cell.startswith(f"{bits(found[CORE[name]], text, 'strict').mean():.2f}") or "…" in cell

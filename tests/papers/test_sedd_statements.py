@@ -9,8 +9,8 @@ from loupe import open_chapter
 from loupe.experiment.results import find
 from loupe.papers.sedd.claims import bits, common, texts
 from loupe.papers.sedd.claims_reported import LM1B, ZERO_SHOT
+from loupe.papers.sedd.figures import CORE
 from loupe.papers.sedd.figures_samples import WRITERS
-from loupe.papers.sedd.figures_text import CORE
 from loupe.publishing.notebooks import notebook_file, read_notebook
 
 TEXT = "\n".join(

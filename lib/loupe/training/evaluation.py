@@ -83,6 +83,11 @@ def losses_at(network, iterates, inputs, labels):
     return np.stack(losses)
 
 
+def log_spaced(steps, count):
+    """Up to ``count`` steps of a run, evenly spaced in their logarithm, from a thousandth of it to its end."""
+    return np.unique(np.geomspace(max(1, steps / 1000), steps, count).round().astype(int)).tolist()
+
+
 class History:
     """A callback that measures the network every ``every`` steps, or at given steps, and keeps the values.
 

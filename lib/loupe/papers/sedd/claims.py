@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from loupe.diffusion.discrete import expected_evaluations
 from loupe.experiment import Claim, Measure, at_least, at_most, between
 from loupe.experiment.claims import too_small
 from loupe.experiment.results import row
@@ -29,16 +30,13 @@ def _headlines(results):
 def _on_tables(name):
     lm1b, rows = LM1B[{"D3PM": "D3PM Absorb"}.get(name, name)], ZERO_SHOT["small"]
     older = min(LM1B[one] for one in ("DiffusionBert", "D3PM Absorb", "Diffusion-LM", "BERT-Mouth"))
-    yield Measure("LM1B: perplexity minus the autoregressive one", lm1b - LM1B["autoregressive"], at_most(1),
-                  basis="table 3")  # fmt: skip
-    yield Measure("LM1B: smallest factor over an earlier diffusion model", older / lm1b, at_least(2),
-                  basis="table 3; “at least 2×”")  # fmt: skip
+    behind, label = lm1b - LM1B["autoregressive"], "LM1B: smallest factor over an earlier diffusion model"
+    yield Measure("LM1B: perplexity minus the autoregressive one", behind, at_most(1), basis="table 3")
+    yield Measure(label, older / lm1b, at_least(2), basis="table 3; “at least 2×”")
     for other in ("D3PM", "PLAID"):
-        reduction = float((1 - np.array(rows[name]) / np.array(rows[other])).min())
-        yield Measure(f"zero-shot: smallest reduction against {other}", reduction, at_least(0.25),
-                      basis="table 1, 5 sets; “25–75 %”")  # fmt: skip
-    for size, table in ZERO_SHOT.items():
-        # Of D3PM there is a small one only.
+        least, basis = float((1 - np.array(rows[name]) / rows[other]).min()), "table 1, 5 sets; “25–75 %”"
+        yield Measure(f"zero-shot: smallest reduction against {other}", least, at_least(0.25), basis=basis)
+    for size, table in ZERO_SHOT.items():  # of D3PM there is a small one only
         wins = sum(a < b for a, b in zip(table.get(name, rows[name]), table["GPT-2"], strict=True))
         yield Measure(f"sets of 5 on which {size} SEDD beats GPT-2", wins, at_least(3), basis="table 1")
 
@@ -53,30 +51,25 @@ def _toys(values):
 
 
 def _same_gradient(results):
-    run = results["identities"].first
-    errors, control = run["gradient_errors"], ("ratios of twice the noise", run["gradient_control"].min())
-    return [
-        _exact(f"largest difference, {name} form", errors[..., k], 1e-10, _toys(errors), *control)
-        for k, name in enumerate(("implicit", "denoising"))
-    ]
+    run, words = results["identities"].first, "ratios of twice the noise"
+    wrong, errors = run["gradient_control"].min(), np.moveaxis(run["gradient_errors"], -1, 0)
+    each = {f"largest difference, {form} form": errors[k] for k, form in enumerate(("implicit", "denoising"))}
+    return [_exact(label, one, 1e-10, _toys(one), words, wrong) for label, one in each.items()]
 
 
 def _bound_is_tight(results):
     run = results["identities"].first
-    errors, excess = run["identity_error"], float(run["excess"].min())
+    errors, excess, basis = run["identity_error"], float(run["excess"].min()), _toys(run["excess"])
     wrong = np.abs(run["bound_wrong"] - run["bound_true"]).max(-1).min()
-    return [
-        _exact("largest error of the identity, any text", errors, 1e-9, _toys(errors), "wrong scores", wrong),
-        Measure("smallest mean excess of a wrong score, nats", excess, at_least(0), basis=_toys(errors)),
-    ]
+    exact = _exact("largest error of the identity, any text", errors, 1e-9, basis, "wrong scores", wrong)
+    return [exact, Measure("smallest mean excess of a wrong score, nats", excess, at_least(0), basis=basis)]
 
 
 def _tweedie_is_best(results):
     run = results["identities"].first
     gaps = run["tweedie"] - run["euler"]  # (problems, graphs, 3 log-linear and 3 geometric steps)
-    finite = np.where(
-        np.isfinite(gaps), gaps, np.nan
-    )  # a step of Euler's that is too long has an infinite KL
+    # A step of Euler's that is too long has an infinite KL.
+    finite = np.where(np.isfinite(gaps), gaps, np.nan)
     twins, others = abs(gaps[:, 0, :3]), abs(finite[:, 0, 3:])
     rows = (
         ("largest error of a token's distribution", run["marginal_error"], "Euler's step", run["marginal_control"].min()),
@@ -87,12 +80,10 @@ def _tweedie_is_best(results):
 
 
 def _one_loss_and_text(results):
-    run = results["identities"].first
-    label, differences = "largest relative difference of the losses, float32", int(run["cache_differences"])
-    return [
-        _exact(label, run["loss_gap"], 1e-6, "256 draws", "no softmax", run["loss_gap_control"]),
-        Measure("tokens that differ with the cache", differences, at_most(0), basis="64 texts"),
-    ]
+    run, label = results["identities"].first, "largest relative difference of the losses, float32"
+    losses = _exact(label, run["loss_gap"], 1e-6, "256 draws", "no softmax", run["loss_gap_control"])
+    differences = int(run["cache_differences"])
+    return [losses, Measure("tokens that differ with the cache", differences, at_most(0), basis="64 texts")]
 
 
 # --- likelihood ---------------------------------------------------------------------------------------------
@@ -115,9 +106,8 @@ def _gap(ours, theirs, accepts, label, control):
     def judge(results):
         pair = common(results[ours], results[theirs])
         names = [results[name].first.get("method", name) for name in (ours, theirs)]
-        measure = Measure.paired(
-            "bits per character, {} minus {}".format(*names), *pair, accepts
-        ).as_primary()
+        difference = "bits per character, {} minus {}".format(*names)
+        measure = Measure.paired(difference, *pair, accepts).as_primary()
         means = (each.mean() for each in (*pair, bits(results["sedd_uniform"], kind="strict")))
         return [measure.against(label, control(*means))]
 
@@ -126,12 +116,9 @@ def _gap(ours, theirs, accepts, label, control):
 
 def _concrete_score_fails(results):
     ours, theirs = common(results["sedd_absorb"], results["concrete_score"])
-    ignorance = IGNORANT / ours.mean()
-    if ignorance < 1.5:
-        raise too_small(
-            "the criterion asks for 1.5 times the bits of score entropy",
-            f"a network that guesses uniformly has {ignorance:.2f} times as many",
-        )
+    if (ignorance := IGNORANT / ours.mean()) < 1.5:
+        here = f"a network that guesses uniformly has {ignorance:.2f} times as many"
+        raise too_small("the criterion asks for 1.5 times the bits of score entropy", here)
     measure = Measure.ratio("bits over those of score entropy", theirs, ours, at_least(1.5))
     return [measure.against("score entropy itself", 1.0)]
 
@@ -180,10 +167,8 @@ def _more_steps_are_better(results):
 def _better_than_autoregressive(results):
     behind = float(np.subtract(*common(results["sedd_absorb"], results["autoregressive"])).mean())
     if abs(behind) > MATCHED:
-        raise too_small(
-            f"texts are compared of networks within {MATCHED} bits per character of each other",
-            f"SEDD is {behind:.2f} bits behind",
-        )
+        criterion = f"texts are compared of networks within {MATCHED} bits per character of each other"
+        raise too_small(criterion, f"SEDD is {behind:.2f} bits behind")
     ours, theirs = texts(results, "absorb")[1][:, -1], texts(results, "autoregressive")[1][:, 0]
     label = "judge's bits per character, SEDD with most steps minus autoregressive"
     return [Measure.paired(label, ours, theirs, at_most(0))]
@@ -191,24 +176,18 @@ def _better_than_autoregressive(results):
 
 def _tweedie_beats_euler(results):
     """Both chains with geometric noise at every number of steps; with log-linear noise the two are one (C4)."""
-    run = results["oracle_samplers"].first
-    basis, count = "exact scores, 95 % interval over texts", run.settings["oracle_sequences"]
-    measures = []
+    run, measures = results["oracle_samplers"].first, []
+    basis = {"basis": "exact scores, 95 % interval over texts", "units": run.settings["oracle_sequences"]}
     for chain in ("absorbing", "uniform"):
-        (ours, our_error), (theirs, their_error) = (
-            [row(run, value, samplers=f"{chain}, geometric, {method}") for value in ("bits", "bits_error")]
-            for method in ("tweedie", "euler")
-        )
-        for n, gap, half in zip(
-            run["steps"], ours - theirs, 1.96 * np.hypot(our_error, their_error), strict=True
-        ):
-            label, interval = (
-                f"{chain}, {n} steps: bits per character, Tweedie minus Euler",
-                (gap - half, gap + half),
-            )
-            measures.append(Measure(label, float(gap), at_most(0), *map(float, interval), basis, count))
+        names = [f"{chain}, geometric, {method}" for method in ("tweedie", "euler")]
+        ours, theirs = (row(run, "bits", samplers=name) for name in names)
+        halves = 1.96 * np.hypot(*(row(run, "bits_error", samplers=name) for name in names))
+        for n, gap, half in zip(run["steps"], ours - theirs, halves, strict=True):
+            label = f"{chain}, {n} steps: bits per character, Tweedie minus Euler"
+            interval = {"low": float(gap - half), "high": float(gap + half)}
+            measures.append(Measure(label, float(gap), at_most(0), **interval, **basis))
         if chain == "absorbing":  # the paper's regime is many steps, and its better chain masks
-            late = float(ours[-2] - theirs[-1])
+            late = ours[-2] - theirs[-1]
             measures[-1] = measures[-1].as_primary().against("Tweedie with half the steps", late)
     return measures
 
@@ -217,11 +196,12 @@ def _fills_gaps(results):
     runs, counts = results["infilling"], results["counted_infilling"].first["bits"].mean()
     both, before, causal = (runs[f"bits_{name}"].mean(-1) for name in ("both", "before", "autoregressive"))
     ours, left, theirs = (runs[f"{name}_network"].mean(-1) for name in ("both", "before", "nucleus"))
+    sides = "SEDD from both sides minus autoregressive"
     rows = (
-        ("bits per character of the middle, SEDD from both sides minus autoregressive from the left", both, causal, before),
+        (f"bits per character of the middle, {sides} from the left", both, causal, before),
         ("the same minus 5-grams from both sides", both, np.full_like(both, counts), before),
-        ("judge's bits per character, SEDD from both sides minus autoregressive nucleus from the left", ours, theirs, left),
-    )  # fmt: skip
+        (f"judge's bits per character, {sides} nucleus from the left", ours, theirs, left),
+    )
     first, *others = (
         Measure.paired(label, mine, other, at_most(0)).against("SEDD from the left", (control - other).mean())
         for label, mine, other, control in rows
@@ -229,19 +209,11 @@ def _fills_gaps(results):
     return [first.as_primary(), *others]
 
 
-def expected_evaluations(steps, length):
-    """Network evaluations of a sampler that evaluates only after a change: ``n (1 - (1 - 1/n)**L)``."""
-    steps = np.asarray(steps, dtype=float)
-    return steps * (1 - (1 - 1 / steps) ** length)
-
-
 def _cache_saves(results):
-    run = results["samples_time_free"].first
-    measures = []
-    for steps, count in list(zip(run["steps"], run["evaluations"], strict=True))[
-        :-1
-    ]:  # the last has no grid of times
-        expected = float(expected_evaluations(steps, run["tokens"].shape[-1]))
+    run, measures = results["samples_time_free"].first, []
+    grids = run["steps"] > 0  # the last texts have none
+    for steps, count in zip(run["steps"][grids], run["evaluations"][grids], strict=True):
+        expected = expected_evaluations(int(steps), run["tokens"].shape[-1])
         label = f"{steps} steps: evaluations per text over {expected:.1f}"
         measure = Measure.over_samples(label, count / expected, between(0.98, 1.02))
         measures.append(measure.against("without a cache", (steps + 1) / expected))

@@ -10,7 +10,7 @@ from fakes import FakeResult
 from showing import assert_absent, assert_same_thumbnail_each_time, cells_of, figures_of
 
 from loupe import open_chapter
-from loupe.experiment.results import Runs, find
+from loupe.experiment.results import Runs, find, row
 from loupe.papers.sedd import figures, figures_samples
 from loupe.papers.sedd.claims import bits, texts
 from loupe.papers.sedd.claims_reported import LM1B
@@ -84,7 +84,7 @@ def test_methods_and_trivial_rows_are_in_the_order_of_their_bits(chapter):
     means = []
     for name, strict, gap, reported in rows:
         means.append(bits(methods[name], kind="strict").mean() if name in methods else counts[name])
-        assert strict.startswith(f"{means[-1]:.3f}") or "…" in strict
+        assert strict.startswith(f"{means[-1]:.2f}") or "…" in strict
         assert reported == (f"{REPORTED[name]:.2f}" if name in methods and name in REPORTED else "–")
         assert (gap == "–") == (name == "SEDD Absorb" or name in counts)
     assert means == sorted(means)
@@ -199,11 +199,10 @@ def test_a_row_of_texts_has_the_options_asked_for(chapter):
 def test_bits_of_the_middle_are_those_of_all_texts(chapter):
     found = stored(chapter, "infilling", "counted_infilling")
     rows = {row[0]: row[1] for row in cells_of(figures_samples.infill_table(chapter))[1]}
-    for label, name in (("SEDD, both sides", "both"), ("autoregressive, left side", "autoregressive")):
-        assert (
-            rows[label].startswith(f"{found['infilling'][f'bits_{name}'].mean():.3f}") or "…" in rows[label]
-        )
-    assert rows["5-grams, both sides"] == f"{found['counted_infilling'].first['bits'].mean():.3f}"
+    for label, name in (("SEDD, both sides", "both"), ("AR, left side", "autoregressive")):
+        level = f"{found['infilling'][f'bits_{name}'].mean():.2f}"
+        assert rows[label].startswith(level) or "…" in rows[label]
+    assert rows["5-grams, both sides"] == f"{found['counted_infilling'].first['bits'].mean():.2f}"
 
 
 # --- exact scores, the paper's numbers, speed ---------------------------------------------------------------
@@ -213,15 +212,11 @@ def test_samplers_with_exact_scores_are_drawn_above_the_entropy(chapter, shown):
     figures.oracle(chapter)
     run = stored(chapter, "oracle_samplers").runs.first
     names = [
-        f"{graph}, geometric, {method}"
-        for graph in ("absorbing", "uniform")
-        for method in ("tweedie", "euler")
+        f"{graph}, geometric, {how}" for graph in ("absorbing", "uniform") for how in ("tweedie", "euler")
     ]
     drawn = [each.lines[0] for axes in shown.sheet.axes for each in axes.containers]
     for name, line in zip(names, drawn, strict=True):
-        assert line.get_ydata() == pytest.approx(
-            run["bits"][list(run["samplers"]).index(name)] - run["entropy"]
-        )
+        assert line.get_ydata() == pytest.approx(row(run, "bits", samplers=name) - run["entropy"])
 
 
 def test_the_paper_s_tables_with_their_ratios():

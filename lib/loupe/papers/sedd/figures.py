@@ -23,8 +23,7 @@ MORE = {"concrete score": "concrete_score", "time-free": "time_free", "constant 
 
 LONGER = {"SEDD Absorb": "long_absorb", "autoregressive": "long_autoregressive"}
 REPORTED = TEXT8 | {"D3PM": TEXT8["D3PM Absorb"], "autoregressive": TEXT8["autoregressive transformer"]}
-TEXTS = {"valid": "novels", "wikitext2": "WikiText-2", "ptb": "Penn Treebank", "shakespeare": "Shakespeare"}
-TEXTS["state_union"] = "State of the Union"
+TEXTS = dict(valid="novels", wikitext2="wiki", ptb="news", shakespeare="plays", state_union="speeches")
 
 
 def barrier():
@@ -196,8 +195,8 @@ def likelihoods(found):
         rows.append((name, bits(runs, kind="strict"), gap, reported))
     rows += [(name, np.array([level]), None, None) for name, level in counted(found).items()]
     rows.sort(key=lambda row: row[1].mean())
-    head = ("method", f"bits ({found.label})", "minus SEDD Absorb", "paper, text8")
-    return score_table(head, rows, digits=3)
+    head = (f"method ({found.label})", "bits", "minus SEDD Absorb", "paper, text8")
+    return score_table(head, rows, digits=(2, 3, 2))
 
 
 @from_training
@@ -206,7 +205,7 @@ def zero_shot(found):
     texts = [str(text) for text in found["sedd_absorb"].first["texts"]]
     rows = [(name, *(bits(found[one], text, "strict") for text in texts)) for name, one in CORE.items()]
     rows.append(("5-gram counts", *([counted(found, text)["5-gram counts"]] for text in texts)))
-    head = (f"bits per character, {found.label}", *(TEXTS[text] for text in texts))
+    head = (f"bits ({found.label})", *(TEXTS[text] for text in texts))
     return score_table(head, rows, digits=2, best="min")
 
 

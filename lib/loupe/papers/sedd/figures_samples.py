@@ -185,7 +185,7 @@ def infill_table(found):
     """Bits of the true middle, and how what was filled in fits the page."""
     runs, counts = found["infilling"], found["counted_infilling"].first
     rows = {
-        "SEDD, both sides": "both", "SEDD, left side": "before", "autoregressive, left side": "autoregressive",
+        "SEDD, both sides": "both", "SEDD, left side": "before", "AR, left side": "autoregressive",
         f"the same, nucleus {found.settings.infill_top_p}": "nucleus", "the true middle": "truth",
     }  # fmt: skip
 
@@ -196,4 +196,4 @@ def infill_table(found):
     shown = [(label, *cells(name)) for label, name in rows.items()]
     shown.insert(-1, ("5-grams, both sides", [counts["bits"].mean()], None, [100 * counts["right"].mean()]))
     head = (f"model ({found.preset})", "bits of the true middle", "judge’s bits", "right, %")
-    return score_table(head, shown, digits=(3, 3, 1), best=("min", "", ""))
+    return score_table(head, shown, digits=(2, 2, 1), best=("min", "", ""))

@@ -106,6 +106,7 @@ GAPS = {"C5": -0.6, "C6": 0.5, "C7": -0.1, "C13": 0.5}
 @pytest.mark.parametrize("claim", GAPS)
 def test_methods_are_compared_seed_by_seed_on_the_strict_bound(claim):
     (measure,) = judged(claim, **trained()).measures
+    assert measure.label.startswith("bits per character, ")
     assert measure.value == pytest.approx(GAPS[claim], abs=0.01)
     assert measure.high - measure.low < 0.02  # what seeds share is no spread
     assert measure.units == 3

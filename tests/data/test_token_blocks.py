@@ -15,7 +15,15 @@ from small_sets import refused
 
 from loupe.data import DataError, token_blocks
 from loupe.data.text import encode
-from loupe.data.token_blocks import BlockBatches, BlockWriter, Crops, blocks, open_blocks, write_blocks
+from loupe.data.token_blocks import (
+    BlockBatches,
+    BlockWriter,
+    Crops,
+    blocks,
+    open_blocks,
+    spread_blocks,
+    write_blocks,
+)
 from loupe.training import Batches
 
 DOCUMENTS = st.lists(st.lists(st.integers(0, 299), max_size=9), max_size=30)
@@ -288,3 +296,14 @@ def test_a_writer_tells_how_far_it_is(tmp_path, monkeypatch):
         assert writer.blocks == 2
         assert not (tmp_path / "b.npy").exists()
     assert len(open_blocks(tmp_path / "b.npy")) == 2
+
+
+def test_blocks_from_all_over_a_text():
+    ids = np.arange(47, dtype=np.uint8)
+    found = spread_blocks(ids, 5, 3)
+    assert (found.dtype, found[:, 0].tolist()) == (np.int64, [0, 20, 40])
+    assert np.array_equal(found, found[:, :1] + np.arange(5))
+    assert np.array_equal(spread_blocks(blocks(ids, 5), 5, 3), found)
+    assert np.array_equal(spread_blocks(ids, 5, 99), blocks(ids, 5))
+    with pytest.raises(DataError):
+        spread_blocks(ids, 48, 1)

@@ -15,7 +15,7 @@ from loupe.diffusion.discrete import (
     likelihood_bound,
     sample,
 )
-from loupe.diffusion.discrete.bigram import BigramOracle
+from loupe.diffusion.discrete.bigram import BigramOracle, stationary_chain
 from loupe.diffusion.discrete.enumeration import Enumeration, divergence, frequencies, total_variation
 
 both = pytest.mark.parametrize("graph", [Absorbing(3), Uniform(3)], ids=repr)
@@ -284,6 +284,18 @@ def test_tweedie_gives_the_exact_marginals_of_each_token(graph, start, end):
 
 @both
 @noises
+def test_tweedie_steps_give_each_token_its_distribution(graph, noise):
+    laboratory = Enumeration(DISTRIBUTION, graph)
+    exact, euler = (
+        laboratory.token_error(laboratory, noise, 0.9, 0.5, method) for method in ("tweedie", "euler")
+    )
+    assert exact < 1e-12
+    # For masks with log-linear noise both steps are one.
+    assert (euler < 1e-12) == (isinstance(graph, Absorbing) and isinstance(noise, LogLinearNoise))
+
+
+@both
+@noises
 def test_tweedie_is_the_best_step(graph, noise):
     laboratory = Enumeration(DISTRIBUTION, graph)
     for start, end in ((1.0, 0.7), (0.5, 0.4), (0.2, 1e-5)):
@@ -446,6 +458,8 @@ def test_the_chain_itself():
     )
     stationary = torch.linalg.matrix_power(rows, 200)[0]
     torch.testing.assert_close(oracle.stationary(), stationary, rtol=1e-10, atol=1e-12)
+    again = stationary_chain(5 * stationary[:, None] * rows)
+    torch.testing.assert_close(again, (stationary, rows), rtol=1e-10, atol=1e-12)
     assert oracle.entropy_rate().item() == pytest.approx(
         (oracle.entropy(60) - oracle.entropy(59)).item(), rel=1e-9
     )

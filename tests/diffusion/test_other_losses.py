@@ -10,6 +10,7 @@ from loss_cases import case, generator, letters, network
 
 from loupe.diffusion.discrete import (
     Absorbing,
+    ConstantNoise,
     Denoiser,
     GeometricNoise,
     LogLinearNoise,
@@ -18,12 +19,17 @@ from loupe.diffusion.discrete import (
     any_order_nats,
     autoregressive_nats,
     concrete_score_loss,
+    d3pm_bound,
     d3pm_loss,
     likelihood_bound,
     masked_cross_entropy,
+    named_method,
+    normalization_excess,
     score_entropy_loss,
     training_times,
 )
+from loupe.diffusion.discrete.methods import NAMED
+from loupe.networks.transformer import Transformer
 
 # ---- other losses
 
@@ -119,6 +125,81 @@ def test_d3pm_by_the_discrete_chain(spends):
             assert (more - found).item() == pytest.approx(0.1 * nats.item())
     with pytest.raises(ValueError, match="steps must be a positive whole number, got 0"):
         d3pm_loss(lambda x, total: logits, x0, graph, 0, times)
+
+
+def test_the_bound_of_d3pm_is_the_mean_of_its_loss():
+    graph, sizes = Absorbing(5), []
+    x0 = torch.randint(5, (2, 3, 6), generator=generator())
+    random = network(graph)
+
+    def counted(x, total):
+        sizes.append(len(x))
+        return random(x, total)
+
+    found = d3pm_bound(counted, x0, graph, 8, times=400, batch=7, generator=generator(1))
+    assert (found.shape, max(sizes), sum(sizes)) == ((2, 3), 7, 2400)
+    times = torch.arange(1, 9).repeat_interleave(300) / 8
+    many = [
+        d3pm_loss(random, x0[0, :1].expand(2400, -1), graph, 8, times, generator(k)).mean() for k in range(3)
+    ]
+    assert found[0, 0].item() == pytest.approx(torch.stack(many).mean().item(), rel=0.05)
+    for sequences, times, match in ((x0[:0], 3, "needs sequences"), (x0, 0, "positive whole number, got 0")):
+        with pytest.raises(ValueError, match=match):
+            d3pm_bound(random, sequences, graph, 8, times=times)
+
+
+def test_the_excess_is_what_normalization_saves():
+    graph, noise, times = Absorbing(5), LogLinearNoise(), torch.tensor([0.3, 0.8])
+    x0 = torch.randint(5, (2, 6), generator=generator())
+    denoiser = Denoiser(network(graph), graph)
+
+    def scaled(x, total):  # scores that sum to more than they must
+        return denoiser(x, total) + 0.5
+
+    given = (x0, graph, noise, times)
+    loss, least = (score_entropy_loss(one, *given, generator(3)) for one in (scaled, denoiser))
+    excess = normalization_excess(scaled, *given, generator(3))
+    torch.testing.assert_close(excess.sum(1), loss - least, rtol=1e-6, atol=1e-6)
+    assert normalization_excess(denoiser, *given, generator(3)).abs().max() < 1e-9
+    total, rate = noise(times)
+    masked = graph.corrupt(x0, total, generator(3)) == graph.mask
+    each = (rate / torch.expm1(total)).unsqueeze(1) * (math.exp(0.5) - 1.5)
+    torch.testing.assert_close(excess, masked * each.expand_as(masked), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", [*NAMED, "D3PM", "autoregressive"])
+def test_a_method_has_a_loss_and_a_bound(name):
+    """In expectation the loss is the bound, at the same times."""
+    method = named_method(name, 5, steps=16)
+    options = {"width": 16, "heads": 2, "blocks": 1, "seed": 1} | method.options
+    model = method.model(Transformer(method.states, **options)).eval()
+    x0 = torch.randint(5, (4, 8), generator=generator())
+    with torch.no_grad():
+        published, strict = method.bound(model, x0, times=512, batch=256, generator=generator())
+        first = method.first or 0
+        times = training_times(len(x0) * 500, generator(2), start=first)
+        loss = method.loss(model, x0.repeat(500, 1), times, generator(3)).mean()
+    assert (strict >= published - 1e-12).all()
+    if name != "concrete score":  # it is no likelihood
+        assert loss.item() * (1 - first) == pytest.approx(published.mean().item(), rel=0.1)
+    assert (strict / 8 / math.log(5) - 1).abs().max() < 0.35  # an untrained network knows nothing
+    with pytest.raises(ValueError, match=r"one of SEDD absorb, .*, got 'GPT'"):
+        named_method("GPT", 5)
+
+
+def test_constant_noise_hides_the_time():
+    graph, seen = Absorbing(5), []
+
+    def logits(x, noise):
+        seen.append(noise)
+        return torch.zeros(*x.shape, 6)
+
+    x = torch.full((2, 4), graph.mask)
+    scores = ConstantNoise(logits, graph)(x, torch.tensor([0.1, 2.0]))
+    assert seen == [math.log(2)]
+    torch.testing.assert_close(
+        scores[:, 0, 0].exp() * torch.expm1(torch.tensor([0.1, 2.0])), torch.full((2,), 0.2)
+    )
 
 
 def table_score(graph, length, seed=0):

@@ -13,6 +13,7 @@ from loupe.diffusion.discrete import (
     LogLinearNoise,
     ScoreNetwork,
     Uniform,
+    expected_evaluations,
     first_hitting,
     sample,
     sample_autoregressive,
@@ -388,3 +389,10 @@ def test_samplers_say_what_is_wrong():
     for given in ([0, 1, 2, 3], [5], [-1]):
         with pytest.raises(ValueError, match="at most 3, numbers from 0 to 4"):
             sample_autoregressive(net, (2, 3), 5, given=torch.tensor(given))
+
+
+def test_expected_evaluations_are_steps_in_which_a_mask_goes():
+    times = torch.rand(20_000, 8, generator=torch.Generator().manual_seed(0))
+    for steps in (1, 3, 20):
+        used = torch.nn.functional.one_hot((times * steps).long(), steps).any(1).sum(1).double()
+        assert expected_evaluations(steps, 8) == pytest.approx(used.mean().item(), abs=4 * 2 / 20_000**0.5)

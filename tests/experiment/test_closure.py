@@ -201,10 +201,10 @@ def current_after(sources, module, old, new, slug, experiment):
 
 def test_an_edit_in_one_room_marks_the_experiments_that_run_it(sources):
     """Three edits that an earlier rule missed, or flagged far too widely."""
-    helper = ("loupe.papers.sedd.experiments_samples", "first.bits_per_character(tokens)", "0")
+    helper = ("loupe.papers.sedd.experiments_networks", "first.bits_per_character(tokens)", "0")
     assert not current_after(sources, *helper, "sedd", "judged")
     assert current_after(sources, *helper, "sedd", "sedd_absorb")
-    unused = ("loupe.training.trajectory", "return ", "return 0 + ")
+    unused = ("loupe.training.batches", "return ", "return 0 + ")
     assert current_after(sources, *unused, "sedd", "sedd_absorb")
     assert not current_after(sources, *unused, "ph_dimension", "gap_grid")
     draws = ("loupe.diffusion.discrete.draws", "return ", "return 0 + ")

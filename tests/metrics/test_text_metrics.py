@@ -19,6 +19,7 @@ from loupe.metrics import (
     divergence_area,
     loglog_fit,
     mauve27,
+    ngram_infill,
     text,
     token_entropies,
     unigram_entropy,
@@ -333,3 +334,25 @@ def test_bins_are_evenly_filled_and_neighbours_part():
     assert 0.9 < chi_square < 1.1  # one if each code falls at random
     for step in (1, 27, 27**2, 27**3):  # codes that differ in one symbol
         assert np.mean(bins[step:] == bins[:-step]) == pytest.approx(1 / 4096, rel=0.5)
+
+
+def test_gaps_filled_by_counting_have_the_distribution_of_all_that_could_stand_there():
+    rng = np.random.default_rng(0)
+    model = NGramJudge(np.where(rng.random(900) < 0.4, np.arange(900) % 3, 0), symbols=3, order=3)
+    text, every = rng.integers(3, size=12), np.array(list(itertools.product(range(3), repeat=3)))
+    whole = np.tile(text[:9], (27, 1))  # order - 1 characters after the gap are all that matters
+    whole[:, 4:7] = every
+    chances = 2 ** -model.bits(whole).sum(-1)
+    chances /= chances.sum()
+    texts = np.tile(text, (4000, 1))
+    tokens, bits = ngram_infill(model, texts, 4, 3, rng)
+    assert np.allclose(bits, -np.log2(chances[text[4:7] @ [9, 3, 1]]) / 3, rtol=1e-5)
+    assert np.array_equal(np.delete(tokens, [4, 5, 6], axis=1), np.delete(texts, [4, 5, 6], axis=1))
+    found = np.bincount(tokens[:, 4:7] @ [9, 3, 1], minlength=27) / len(tokens)
+    # Three times the total variation that so many draws have on average.
+    assert abs(found - chances).sum() / 2 < 3 * np.sqrt(chances / (2 * np.pi * len(tokens))).sum()
+    near = text[:8]  # fewer characters after the gap than the model looks back
+    assert np.isfinite(ngram_infill(model, near[None], 4, 3, rng)[1]).all()
+    for start, size in ((1, 3), (4, 0), (4, 9)):
+        with pytest.raises(ValueError, match="a gap is inside the text, after 2 symbols or more; got"):
+            ngram_infill(model, texts[:1], start, size, rng)

@@ -2,13 +2,14 @@
 
 import types
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from fakes import FakeResult, FakeStored
 
 from loupe.experiment.render import score_table
 from loupe.experiment.results import OWN, Runs, find
-from loupe.papers.drawing import Picture, drawn_from, labeled_rows, mosaic
+from loupe.papers.drawing import SPANS, Picture, drawn_from, labeled_rows, mosaic, passages, seed_bars
 from loupe.papers.egno import PRESETS
 from loupe.plotting import figure, thumbnail_axes
 
@@ -144,3 +145,33 @@ def test_rows_of_images_gray_and_in_color_have_their_labels():
     first, second = (axes.images[0].get_array() for axes in sheet.axes)
     assert (first[:, :2] == (5, 5, 5, 255)).all()
     assert (second[:, 3:5, :3] == color[1]).all()
+
+
+def test_passages_keep_every_letter():
+    groups = [
+        (
+            "a <b>",
+            [("1.50", [("it  was ", "quiet"), ("<i>", "filled"), ("x", "gap")]), ("", [("now", "plain")])],
+        )
+    ]
+    block = passages(groups, "the & note")
+    assert str(block) == "a <b>  1.50  it  was [<i>][x]\na <b>  now\nthe & note"
+    for part in ("a &lt;b&gt;", ">1.50</span>", ">it  was </span>", ">&lt;i&gt;</span>", "the &amp; note"):
+        assert part in block.html
+    assert block.html.count("tabular-nums") == 1  # nothing stands before the second text
+    for parent, child in (("filled", "font-weight:600"), ("gap", "border-bottom")):
+        assert child in SPANS[parent]
+
+
+def test_bars_over_seeds_need_three():
+    _, axes = figure()
+    for values in ([[1.0, 2.0], [3.0, 2.0]], [[1.0, 2.0], [2.0, 2.0], [3.0, 2.0]]):
+        seed_bars(axes, np.array([1, 2]), np.array(values), label="one")
+    two, three = axes.containers
+    assert [line.get_ydata().tolist() for line in (two[0], three[0])] == [[2, 2]] * 2
+    heights = [[np.ptp(path.vertices[:, 1]) for path in one[2][0].get_paths()] for one in (two, three)]
+    assert heights[0] == [0, 0]
+    assert heights[1] == pytest.approx(
+        [2 * 4.302653 / 3**0.5, 0]
+    )  # Student's quantile with two degrees of freedom
+    plt.close("all")

@@ -10,16 +10,16 @@ from fakes import FakeResult
 from showing import assert_absent, assert_same_thumbnail_each_time, cells_of, figures_of
 
 from loupe import open_chapter
-from loupe.experiment.results import Runs, find
-from loupe.papers.sedd import figures, figures_samples, figures_text
+from loupe.experiment.results import Runs, find, row
+from loupe.papers.sedd import figures, figures_samples
 from loupe.papers.sedd.claims import bits, texts
 from loupe.papers.sedd.claims_reported import LM1B
+from loupe.papers.sedd.figures import CORE, MORE, REPORTED
 from loupe.papers.sedd.figures_samples import words
-from loupe.papers.sedd.figures_text import CORE, MORE, REPORTED
 from loupe.papers.sedd.numbers import numbers, place
 
 BLOCKS = (figures_samples.samples, figures_samples.infills)
-FIGURES = [one for one in figures_of(figures, figures_text, figures_samples) if one.values[0] not in BLOCKS]
+FIGURES = [one for one in figures_of(figures, figures_samples) if one.values[0] not in BLOCKS]
 
 
 @pytest.mark.parametrize("draw", FIGURES)
@@ -59,7 +59,7 @@ def test_texts_say_what_is_missing(draw, shown, tmp_path, monkeypatch):
 
 
 def test_learning_curves_are_those_of_every_seed(chapter, shown):
-    figures_text.curves(chapter)
+    figures.curves(chapter)
     found, lines, axes = stored(chapter, *CORE.values()), shown.lines(), shown.sheet.axes[0]
     for name, experiment in CORE.items():
         assert np.array_equal(lines[name].get_xdata(), found[experiment].first["curve_steps"])
@@ -67,24 +67,24 @@ def test_learning_curves_are_those_of_every_seed(chapter, shown):
         low, high = axes.get_ylim()
         assert low < lines[name].get_ydata()[-1] < high
     said = " ".join(text.get_text() for text in axes.texts)
-    for name, level in figures_text.counted(found).items():
+    for name, level in figures.counted(found).items():
         assert (f"{name.split()[0]} {level:.2f}" in said) == (name != "4-gram counts")
     assert axes.get_xscale() == "log"
 
 
 def test_counting_longer_contexts_is_better(chapter):
-    levels = list(figures_text.counted(stored(chapter, *CORE.values())).values())
+    levels = list(figures.counted(stored(chapter, *CORE.values())).values())
     assert all(a > b for a, b in pairwise(levels))
 
 
 def test_methods_and_trivial_rows_are_in_the_order_of_their_bits(chapter):
     found = stored(chapter, *CORE.values())
-    methods, counts = figures_text.trained(found), figures_text.counted(found)
-    _, rows = cells_of(figures_text.likelihoods(chapter))
+    methods, counts = figures.trained(found), figures.counted(found)
+    _, rows = cells_of(figures.likelihoods(chapter))
     means = []
     for name, strict, gap, reported in rows:
         means.append(bits(methods[name], kind="strict").mean() if name in methods else counts[name])
-        assert strict.startswith(f"{means[-1]:.3f}") or "…" in strict
+        assert strict.startswith(f"{means[-1]:.2f}") or "…" in strict
         assert reported == (f"{REPORTED[name]:.2f}" if name in methods and name in REPORTED else "–")
         assert (gap == "–") == (name == "SEDD Absorb" or name in counts)
     assert means == sorted(means)
@@ -99,25 +99,23 @@ def test_gaps_are_paired_over_the_seeds_that_both_have(chapter):
     ]
     runs = {experiment: Runs(tuple(three)) for experiment in CORE.values()}
     runs["mdlm"] = Runs((FakeResult(2, {"bits_valid": np.full(4, 5.5), "strict_valid": np.full(4, 5.5)}),))
-    rows = {
-        row[0]: row[2] for row in cells_of(figures_text.likelihoods.__wrapped__(replace(found, runs=runs)))[1]
-    }
+    rows = {row[0]: row[2] for row in cells_of(figures.likelihoods.__wrapped__(replace(found, runs=runs)))[1]}
     assert (rows["MDLM"], rows["D3PM"]) == ("0.500", "0.000")
 
 
 def test_controls_that_are_not_there_yet_are_left_out(chapter, monkeypatch):
     found = stored(chapter, *CORE.values())
-    assert {*figures_text.trained(found)} >= {*CORE}
-    monkeypatch.setattr(figures_text, "beside", lambda *arguments: None)
-    assert [*figures_text.trained(found)] == [*CORE]
+    assert {*figures.trained(found)} >= {*CORE}
+    monkeypatch.setattr(figures, "beside", lambda *arguments: None)
+    assert [*figures.trained(found)] == [*CORE]
     assert {*CORE}.isdisjoint(MORE)
 
 
 def test_other_texts_have_a_column_each(chapter):
     found = stored(chapter, *CORE.values())
-    head, rows = cells_of(figures_text.zero_shot(chapter))
+    head, rows = cells_of(figures.zero_shot(chapter))
     names = [str(text) for text in found["mdlm"].first["texts"]]
-    assert head[1:] == [figures_text.TEXTS[name] for name in names]
+    assert head[1:] == [figures.TEXTS[name] for name in names]
     for name, *cells in rows[: len(CORE)]:
         for text, cell in zip(names, cells, strict=True):
             assert cell.startswith(f"{bits(found[CORE[name]], text, 'strict').mean():.2f}") or "…" in cell
@@ -201,11 +199,10 @@ def test_a_row_of_texts_has_the_options_asked_for(chapter):
 def test_bits_of_the_middle_are_those_of_all_texts(chapter):
     found = stored(chapter, "infilling", "counted_infilling")
     rows = {row[0]: row[1] for row in cells_of(figures_samples.infill_table(chapter))[1]}
-    for label, name in (("SEDD, both sides", "both"), ("autoregressive, left side", "autoregressive")):
-        assert (
-            rows[label].startswith(f"{found['infilling'][f'bits_{name}'].mean():.3f}") or "…" in rows[label]
-        )
-    assert rows["5-grams, both sides"] == f"{found['counted_infilling'].first['bits'].mean():.3f}"
+    for label, name in (("SEDD, both sides", "both"), ("AR, left side", "autoregressive")):
+        level = f"{found['infilling'][f'bits_{name}'].mean():.2f}"
+        assert rows[label].startswith(level) or "…" in rows[label]
+    assert rows["5-grams, both sides"] == f"{found['counted_infilling'].first['bits'].mean():.2f}"
 
 
 # --- exact scores, the paper's numbers, speed ---------------------------------------------------------------
@@ -215,15 +212,11 @@ def test_samplers_with_exact_scores_are_drawn_above_the_entropy(chapter, shown):
     figures.oracle(chapter)
     run = stored(chapter, "oracle_samplers").runs.first
     names = [
-        f"{graph}, geometric, {method}"
-        for graph in ("absorbing", "uniform")
-        for method in ("tweedie", "euler")
+        f"{graph}, geometric, {how}" for graph in ("absorbing", "uniform") for how in ("tweedie", "euler")
     ]
     drawn = [each.lines[0] for axes in shown.sheet.axes for each in axes.containers]
     for name, line in zip(names, drawn, strict=True):
-        assert line.get_ydata() == pytest.approx(
-            run["bits"][list(run["samplers"]).index(name)] - run["entropy"]
-        )
+        assert line.get_ydata() == pytest.approx(row(run, "bits", samplers=name) - run["entropy"])
 
 
 def test_the_paper_s_tables_with_their_ratios():

@@ -4,47 +4,30 @@ import inspect
 import signal
 import subprocess
 import sys
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from loupe.diffusion import discrete
+from loupe.diffusion.discrete.methods import NAMED
 from loupe.errors import LoupeError
 from loupe.experiment.units import experiments_of
-from loupe.metrics import NGramJudge
 from loupe.papers import sedd as room
-from loupe.papers.sedd import PRESETS, experiments_text
-from loupe.papers.sedd.experiments_text import METHODS
-from loupe.papers.sedd.ngram_filling import fill
+from loupe.papers.sedd import PRESETS, experiments_networks
 
-TINY = PRESETS["smoke"].override(
-    {
-        "training": {"steps": 6, "evaluations": 2},
-        "width": 16,
-        "heads": 2,
-        "blocks": 1,
-        "length": 16,
-        "infill": 4,
-        "characters": 20_000,
-        "judge_characters": 20_000,
-        "sample_steps": [2, 3],
-        "orders": 1,
-    }
-)
-SMALL = TINY.override(
-    {
-        "oracle_sequences": 100,
-        "oracle_steps": [2, 4, 16],
-        "sequences": 20,
-        "curve_sequences": 4,
-        "long_seeds": [0],
-        "long_steps": 8,
-    }
-)
+TINY = PRESETS["smoke"].override({
+    "training": {"steps": 6, "evaluations": 2}, "width": 16, "heads": 2, "blocks": 1, "length": 16, "infill": 4,
+    "characters": 20_000, "judge_characters": 20_000, "sample_steps": [2, 3], "orders": 1,
+})  # fmt: skip
+SMALL = TINY.override({
+    "oracle_sequences": 100, "oracle_steps": [2, 4, 16], "sequences": 20, "curve_sequences": 4, "long_seeds": [0],
+    "long_steps": 8,
+})  # fmt: skip
 EXPERIMENTS = experiments_of(room)
 LOG27 = np.log2(27)
+METHODS = (*NAMED, "D3PM", "autoregressive")
 
 
 @pytest.fixture
@@ -52,7 +35,7 @@ def trained(tmp_path):
     def train(name, config=TINY, seed=0, folder="run", **options):
         work = tmp_path / folder / f"{name} {seed}"
         work.mkdir(parents=True, exist_ok=True)
-        return experiments_text._trained(config, name, seed, "cpu", work, **options)
+        return experiments_networks.train_method(config, name, seed, "cpu", work, **options)
 
     return train
 
@@ -82,6 +65,15 @@ def test_every_method_trains_and_is_judged_on_all_texts(trained, name):
     assert (result["strict_valid"] >= result["bits_valid"] - 1e-12).all()
 
 
+def test_each_experiment_trains_its_method(stored):
+    assert all(experiment.__name__ == name for name, experiment in EXPERIMENTS.items())
+    assert {name: found["method"] for name, found in stored.items() if "method" in found and "loss" in found} == {
+        "sedd_absorb": "SEDD absorb", "sedd_uniform": "SEDD uniform", "autoregressive": "autoregressive", "d3pm": "D3PM",
+        "mdlm": "MDLM", "judge": "autoregressive", "time_free": "time-free", "constant_noise": "constant noise",
+        "concrete_score": "concrete score", "long_absorb": "SEDD absorb", "long_autoregressive": "autoregressive",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_an_experiment_gives_finite_numbers(experiment, stored):
     """All but those of Euler's steps that are too long."""
@@ -95,14 +87,13 @@ def test_an_experiment_gives_finite_numbers(experiment, stored):
 def test_a_stored_network_gives_the_bits_that_are_stored_with_it(trained, name):
     result = trained(name)
     again = room.network(result, TINY)
-    x0 = experiments_text.held_out_texts(TINY)["valid"]
+    x0 = experiments_networks.held_out_texts(TINY)["valid"]
     draws = torch.Generator().manual_seed(0)
+    options = {"times": TINY.times, "batch": TINY.sample_batch, "generator": draws}
     with torch.no_grad():
-        bits = (
-            METHODS[name].bound(TINY, 27, again, x0, TINY.times, draws)[1]
-            * experiments_text.BITS
-            / TINY.length
-        )
+        method, _ = experiments_networks.new_model(TINY, name, 27)
+        nats = method.bound(again, x0, **options)[1]
+    bits = nats * experiments_networks.BITS / TINY.length
     assert np.array_equal(bits.double().numpy(), result["strict_valid"])
     assert result["weights"].dtype == np.float16
 
@@ -112,29 +103,30 @@ def test_weights_are_stored_at_the_seeds_that_write(trained):
 
 
 def test_judges_learn_from_text_that_no_other_network_sees():
-    ours, theirs = (experiments_text.characters(TINY, part) for part in ("writers", "judges"))
-    whole = experiments_text.load(TINY.text, split="train").ids
+    ours, theirs = (experiments_networks.characters(TINY, part) for part in ("writers", "judges"))
+    whole = experiments_networks.load(TINY.text, split="train").ids
     assert np.array_equal(ours, whole[: TINY.characters])
     assert np.array_equal(theirs, whole[TINY.characters :][: TINY.judge_characters])
     assert len(ours) == TINY.characters
     assert len(theirs) > 0
 
 
-def test_a_longer_run_takes_more_steps(trained):
-    assert trained("autoregressive", steps=9)["steps"] == 9
-
-
-def test_evaluations_are_evenly_spaced_in_the_logarithm_of_the_step():
-    steps = np.array(experiments_text.curve_steps(PRESETS["gpu"].training))
-    assert (steps[0], steps[-1], len(steps)) == (15, 15_000, 30)
-    assert np.allclose(steps[1:] / steps[:-1], 1000 ** (1 / 29), rtol=0.03)
+def test_longer_runs_take_more_steps(stored):
+    steps = {name: found["steps"] for name, found in stored.items() if "loss" in found}
+    assert {name for name, count in steps.items() if count == SMALL.long_steps} == {
+        "long_absorb",
+        "long_autoregressive",
+    }
+    assert {*steps.values()} == {SMALL.long_steps, SMALL.training.steps}
 
 
 def test_an_interrupted_run_goes_on_to_the_same(trained, monkeypatch):
-    straight, measure = trained("SEDD absorb", seed=0), experiments_text._excess
+    straight, measure = trained("SEDD absorb", seed=0), discrete.normalization_excess
     with monkeypatch.context() as patch:
         patch.setattr(
-            experiments_text, "_excess", lambda *each: signal.raise_signal(signal.SIGINT) or measure(*each)
+            discrete,
+            "normalization_excess",
+            lambda *each: signal.raise_signal(signal.SIGINT) or measure(*each),
         )
         with pytest.raises(KeyboardInterrupt):
             trained("SEDD absorb", seed=0, folder="again")
@@ -156,25 +148,8 @@ def test_the_same_seed_gives_the_same_numbers_and_another_others(trained):
     assert not np.array_equal(one, trained("SEDD uniform", seed=1)["bits_valid"])
 
 
-def test_gaps_filled_by_counting_have_the_distribution_of_all_that_could_stand_there():
-    rng = np.random.default_rng(0)
-    model = NGramJudge(np.where(rng.random(900) < 0.4, np.arange(900) % 3, 0), symbols=3, order=3)
-    text, every = rng.integers(3, size=12), np.array(list(product(range(3), repeat=3)))
-    whole = np.tile(text[:9], (27, 1))  # order - 1 characters after the gap are all that matters
-    whole[:, 4:7] = every
-    chances = 2 ** -model.bits(whole).sum(-1)
-    chances /= chances.sum()
-    texts = np.tile(text, (4000, 1))
-    tokens, bits = fill(model, texts, 4, 3, rng)
-    assert np.allclose(bits, -np.log2(chances[text[4:7] @ [9, 3, 1]]) / 3, rtol=1e-5)
-    assert np.array_equal(np.delete(tokens, [4, 5, 6], axis=1), np.delete(texts, [4, 5, 6], axis=1))
-    found = np.bincount(tokens[:, 4:7] @ [9, 3, 1], minlength=27) / len(tokens)
-    # Three times the total variation that so many draws have on average.
-    assert abs(found - chances).sum() / 2 < 3 * np.sqrt(chances / (2 * np.pi * len(tokens))).sum()
-
-
 def test_held_out_sequences_come_from_all_over_the_text():
-    found = experiments_text.held_out_texts(TINY)["valid"]
+    found = experiments_networks.held_out_texts(TINY)["valid"]
     assert found.shape == (TINY.sequences, TINY.length)
     assert len({tuple(row.tolist()) for row in found}) == TINY.sequences
 
@@ -217,7 +192,7 @@ import os, sys
 from pathlib import Path
 import numpy as np
 from loupe.data.token_blocks import PackedText, Vocabulary, open_blocks, write_blocks
-from loupe.papers.sedd import PRESETS, experiments_text as room
+from loupe.papers.sedd import PRESETS, experiments_networks as room
 
 work, accumulate = Path(sys.argv[1]), int(sys.argv[2])
 rank = int(os.environ["RANK"])
@@ -234,7 +209,7 @@ config = PRESETS["paper"].override({
         "evaluations": 2, "precision": "32-true", "compile": False,
     },
 })
-found = room._trained(config, "SEDD absorb", 0, "cpu", work)
+found = room.train_method(config, "SEDD absorb", 0, "cpu", work)
 if rank == 0:
     np.savez(work / "found.npz", loss=found["loss"], bits=found["bits_valid"])
 """

@@ -9,8 +9,8 @@ from loupe import open_chapter
 from loupe.experiment.results import find
 from loupe.papers.sedd.claims import bits, common, texts
 from loupe.papers.sedd.claims_reported import LM1B, ZERO_SHOT
+from loupe.papers.sedd.figures import CORE
 from loupe.papers.sedd.figures_samples import WRITERS
-from loupe.papers.sedd.figures_text import CORE
 from loupe.publishing.notebooks import notebook_file, read_notebook
 
 TEXT = "\n".join(
@@ -97,27 +97,23 @@ def test_more_steps_help_and_sharpening_costs_diversity(stored, says):
     absorb = texts(found, "absorb")[1].mean(0)
     assert absorb[-1] < absorb[0]
     for name in ("absorb", "autoregressive"):
-        plain = (
-            -1 if name == "autoregressive" else list(texts(found, name)[0]).index(found.settings.race_steps)
-        )
+        plain = {} if name == "autoregressive" else {"steps": found.settings.race_steps}
         for options in (
             {"top_p": found.settings.nuclei[1]},
             {"temperature": found.settings.temperatures[-1]},
         ):
             for kind in ("network", "entropy"):
-                assert (
-                    texts(found, name, kind, **options)[1].mean()
-                    < texts(found, name, kind)[1][:, plain].mean()
-                )
+                usual, sharpened = (texts(found, name, kind, **one)[1].mean() for one in (plain, options))
+                assert sharpened < usual
 
 
 def test_half_precision_is_a_lower_temperature(stored, says):
     says("with 27 characters it takes float16")
     found = stored("samples_absorb", "judged")
-    few, many = (
-        texts(found, "absorb", "entropy", race=digits)[1].mean() for digits in ("float16", "float64")
-    )
-    assert few < many
+    entropy = {
+        digits: texts(found, "absorb", "entropy", race=digits)[1].mean() for digits in ("float16", "float64")
+    }
+    assert entropy["float16"] < entropy["float64"]
 
 
 def test_mauve_cannot_tell_middles_of_other_texts(stored, says):

@@ -8,10 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from loupe.training import Batches, History, cosine, fit, step_decay, warmup
+from loupe.training import Batches, History, cosine, fit, log_spaced, step_decay, warmup
 from loupe.training.devices import seed_of
 from tests.training import runs
 
@@ -200,6 +201,17 @@ def test_history_measures_at_intervals():
     assert history.last("step") != history.last("step")  # nan
     runs.train(35, callbacks=(history,))
     assert (history.steps, history.values) == ([10, 20, 30], {"step": [10.0, 20.0, 30.0]})
+    chosen = History([1, 4, 30], lambda run: {"step": run.step})
+    runs.train(35, callbacks=(chosen,))
+    assert chosen.steps == [1, 4, 30]
+
+
+def test_steps_evenly_spaced_in_their_logarithm():
+    steps = np.array(log_spaced(15_000, 30))
+    assert (steps[0], steps[-1], len(steps)) == (15, 15_000, 30)
+    assert np.allclose(steps[1:] / steps[:-1], 1000 ** (1 / 29), rtol=0.03)
+    assert log_spaced(6, 2) == [1, 6]
+    assert log_spaced(2, 9) == [1, 2]
 
 
 def test_refusals(tmp_path):

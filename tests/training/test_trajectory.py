@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from loupe.networks import fully_connected
-from loupe.training import TrajectoryRecorder, flat_parameters, losses_at
+from loupe.training import TrajectoryRecorder, flat_parameters, losses_at, set_parameters
 
 
 def train(network, steps, after_step):
@@ -36,6 +36,10 @@ def test_order_is_that_of_the_network_and_buffers_stay_out():
     assert flat.numel() == 2 * 3 + 3 + 3 + 3
     assert torch.equal(flat[:6], network[0].weight.reshape(-1))
     assert torch.equal(flat[-3:], network[1].bias)
+    set_parameters(network, (2 * flat).half())
+    torch.testing.assert_close(flat_parameters(network), 2 * flat, rtol=1e-3, atol=1e-3)
+    assert flat_parameters(network).dtype == torch.float32
+    assert all(one.requires_grad for one in network.parameters())
 
 
 def test_too_few_steps_say_how_many_there_were():

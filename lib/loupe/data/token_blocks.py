@@ -246,6 +246,29 @@ def blocks(ids, length):
     return ids[: count * length].reshape(count, length)
 
 
+def spread_blocks(ids, length, count):
+    """At most ``count`` blocks from all over a text, evenly spaced.
+
+    Parameters
+    ----------
+    ids : numpy.ndarray
+        Integers ``(n,)``, or blocks ``(n, length)`` themselves.
+    length, count : int
+
+    Returns
+    -------
+    numpy.ndarray of int64, shape (k, length)
+
+    Raises
+    ------
+    DataError
+        As :func:`blocks` does.
+    """
+    rows = ids if ids.ndim == 2 else blocks(ids, length)
+    chosen = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)
+    return rows[chosen].astype(np.int64)
+
+
 class _ByStep:
     """Batches of rows of ids that are a function of the seed and the step."""
 

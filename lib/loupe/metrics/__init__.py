@@ -9,6 +9,7 @@ from loupe.metrics.images import (
 )
 from loupe.metrics.importance import effective_sample_size
 from loupe.metrics.mauve import divergence_area, mauve27
+from loupe.metrics.ngram_filling import ngram_infill
 from loupe.metrics.ngrams import NGramJudge
 from loupe.metrics.rank_correlation import (
     Correlation,
@@ -46,6 +47,7 @@ __all__ = [
     "kendall",
     "loglog_fit",
     "mauve27",
+    "ngram_infill",
     "partial_kendall",
     "permutation_test",
     "sliced_wasserstein",

@@ -13,8 +13,9 @@ of charged particles has not been computed yet.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
+from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,6 +92,12 @@ def band(
     axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
 
 
+def seed_bars(axes: Axes, x: np.ndarray, values: np.ndarray, **options) -> None:
+    """Draw the means over seeds of values (seeds, n), with 95 % t intervals as bars from three seeds on."""
+    intervals = [t_interval(column) if len(column) > 2 else (0.0, 0.0) for column in values.T.tolist()]
+    axes.errorbar(x, values.mean(axis=0), [(high - low) / 2 for low, high in intervals], capsize=2, **options)
+
+
 def mosaic(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
     """Images ``(n, C, H, W)`` of uint8 in rows, with transparent gaps between them: ``(height, width, 4)``."""
     images = np.moveaxis(np.asarray(images), 1, -1)
@@ -128,6 +135,53 @@ def image_rows(rows: Mapping[str, np.ndarray], columns: int = 10, **options) -> 
     for axes, (title, images) in zip(panels, rows.items(), strict=True):
         draw_images(axes, images, title, columns)
     return sheet
+
+
+QUIET = "color:var(--loupe-quiet,#56616f)"
+SPANS = {
+    "plain": "",
+    "quiet": QUIET,
+    "gap": "border-bottom:1px solid",
+    "filled": "border-bottom:1px solid;font-weight:600;color:var(--loupe-accent,#0f766e)",
+}
+"""Styles of parts of a text in :func:`passages`."""
+
+
+def passages(
+    groups: Iterable[tuple[str, Iterable[tuple[str, Sequence[tuple[str, str]]]]]], note: str
+) -> Block:
+    """Texts, letter for letter, for readers to compare: on a phone each has the whole width.
+
+    Parameters
+    ----------
+    groups
+        A label that stands once, and its texts: each a few words before it, such as its cost, and its parts, with the
+        name of a style in :data:`SPANS`.
+    note
+        The line below.
+
+    >>> print(passages([("SEDD", [("2.50", [("it was ", "quiet"), ("the", "filled")])])], "The first text."))
+    SEDD  2.50  it was [the]
+    The first text.
+    """
+    mono = (
+        "font-family:var(--pst-font-family-monospace,monospace);white-space:pre-wrap;overflow-wrap:anywhere"
+    )
+    lines, divs = [], []
+    for label, texts in groups:
+        divs.append(f'<div style="{QUIET};margin-top:.8rem">{escape(label)}</div>')
+        for aside, parts in texts:
+            html = "".join(f'<span style="{SPANS[kind]}">{escape(text)}</span>' for text, kind in parts)
+            quiet = f'<span style="{QUIET};font-variant-numeric:tabular-nums">{escape(aside)}</span>' * bool(
+                aside
+            )
+            line = f'{quiet}<span style="{mono}">{html}</span>'
+            divs.append(f'<div style="display:flex;gap:.8rem;margin:.15rem 0">{line}</div>')
+            text = "".join(f"[{text}]" if kind in ("gap", "filled") else text for text, kind in parts)
+            lines.append("  ".join(filter(None, (label, aside, text))))
+    divs.append(f'<div style="{QUIET};margin-top:.8rem">{escape(note)}</div>')
+    html = f'<div class="loupe-passages" style="font-size:.85rem">{"".join(divs)}</div>'
+    return Block("\n".join([*lines, note]), html)
 
 
 def bench_table(bench: Mapping[str, Any], task: str, columns: Mapping[str, str]) -> Block:

@@ -4,11 +4,11 @@ from loupe.deprecation import renamed_names
 from loupe.training.averaging import MovingAverage
 from loupe.training.batches import Batches
 from loupe.training.divergence import DivergenceError
-from loupe.training.evaluation import History, accuracy, evaluating, logits_of, losses_at
+from loupe.training.evaluation import History, accuracy, evaluating, log_spaced, logits_of, losses_at
 from loupe.training.loop import Run, fit
 from loupe.training.recipe import Trained, Training, train
 from loupe.training.schedules import cosine, linear, step_decay, warmup
-from loupe.training.trajectory import TrajectoryRecorder, flat_parameters
+from loupe.training.trajectory import TrajectoryRecorder, flat_parameters, set_parameters
 
 __all__ = [
     "Batches",
@@ -25,8 +25,10 @@ __all__ = [
     "fit",
     "flat_parameters",
     "linear",
+    "log_spaced",
     "logits_of",
     "losses_at",
+    "set_parameters",
     "step_decay",
     "train",
     "warmup",

@@ -1,5 +1,6 @@
 """Evaluate a network during training."""
 
+from collections.abc import Collection
 from contextlib import contextmanager
 
 import numpy as np
@@ -82,13 +83,18 @@ def losses_at(network, iterates, inputs, labels):
     return np.stack(losses)
 
 
+def log_spaced(steps, count):
+    """Up to ``count`` steps of a run, evenly spaced in their logarithm, from a thousandth of it to its end."""
+    return np.unique(np.geomspace(max(1, steps / 1000), steps, count).round().astype(int)).tolist()
+
+
 class History:
-    """A callback that measures the network every ``every`` steps and keeps the values.
+    """A callback that measures the network every ``every`` steps, or at given steps, and keeps the values.
 
     Parameters
     ----------
-    every : int
-        Steps between measurements, the first after ``every`` steps.
+    every : int or collection of int
+        Steps between measurements, the first after ``every`` steps; or the steps of all measurements.
     measure : callable
         Maps the :class:`~loupe.training.Run` to a dictionary of numbers, with the same names each time. No gradient is
         kept.
@@ -104,7 +110,8 @@ class History:
         self.steps, self.values = [], {}
 
     def __call__(self, run):
-        if run.step % self.every == 0:
+        listed = isinstance(self.every, Collection)
+        if (run.step in self.every) if listed else (run.step % self.every == 0):
             self.steps.append(run.step)
             with torch.no_grad():
                 for name, value in self.measure(run).items():

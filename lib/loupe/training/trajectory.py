@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn.utils import vector_to_parameters
 
 from loupe.errors import CheckpointError
 
@@ -25,6 +26,12 @@ def flat_parameters(network):
         In the parameters' dtype, differentiable.
     """
     return torch.cat([parameter.reshape(-1) for parameter in network.parameters()])
+
+
+@torch.no_grad()
+def set_parameters(network, vector):
+    """Put all parameters, as :func:`flat_parameters` gives them, into a network; they may have another precision."""
+    vector_to_parameters(vector.to(next(network.parameters())), network.parameters())
 
 
 class TrajectoryRecorder:

@@ -166,6 +166,28 @@ class BigramOracle:
         return torch.special.entr(self.transitions).sum(1)
 
 
+def stationary_chain(pairs):
+    """The chain with these frequencies of pairs of neighbors, as text has them: for :class:`BigramOracle`.
+
+    Parameters
+    ----------
+    pairs : torch.Tensor or array, shape (N, N)
+        Positive; rows are the first token.
+
+    Returns
+    -------
+    initial : torch.Tensor, shape (N,), float64
+        The distribution after 200 steps from equally likely tokens.
+    transitions : torch.Tensor, shape (N, N), float64
+    """
+    pairs = torch.as_tensor(pairs).double()
+    transitions = pairs / pairs.sum(1, keepdim=True)
+    initial = torch.full_like(pairs[0], 1 / len(pairs))
+    for _ in range(200):
+        initial = initial @ transitions
+    return initial, transitions
+
+
 def _normalized(message, likelihood):
     """Messages normalized to sum 1; where one is all zero, the token's own likelihood replaces it."""
     total = message.sum(-1, keepdim=True)

@@ -15,6 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from torch.nn.functional import one_hot
 
 from loupe.deprecation import renamed
 from loupe.diffusion.discrete.samplers import LAST_TIME
@@ -213,17 +214,26 @@ class Enumeration:
 
     def step(self, score, noise, start, end, method="tweedie"):
         """A sampler's step from time start to end, tokens independent; each row is a starting sequence."""
+        return self._factorized(self._step_of_tokens(score, noise, start, end, method))
+
+    def _step_of_tokens(self, score, noise, start, end, method):
         (total, rate), later = noise(start), noise(end)[0]
         length = total - later if method == "tweedie" else rate * (start - end)
-        return self._factorized(
-            self.graph.probabilities(self.table(score, total), self.sequences, length, method)
-        )
+        return self.graph.probabilities(self.table(score, total), self.sequences, length, method)
 
     def step_divergence(self, score, noise, start, end, method="tweedie"):
         """Mean over ``p_start`` of the KL between the true step and a sampler's, in nats: smallest for ``"tweedie"``."""
         total, later = noise(start)[0], noise(end)[0]
         gaps = divergence(self.true_step(total, later), self.step(score, noise, start, end, method))
         return (self.marginal(total) * gaps).sum()
+
+    def token_error(self, score, noise, start, end, method="tweedie"):
+        """Largest error of a token's probability after a sampler's step, over starts of positive probability."""
+        total, later = noise(start)[0], noise(end)[0]
+        own = one_hot(self.sequences, self.graph.states).double()  # (to, i, state)
+        gap = torch.einsum("ft,tis->fis", self.true_step(total, later), own)
+        gap = gap - self._step_of_tokens(score, noise, start, end, method)
+        return gap[self.marginal(total) > 0].abs().max()
 
     def sampler_distribution(self, score, noise, steps, method="tweedie", given=None):
         """The distribution of :func:`~loupe.diffusion.discrete.sample` with these arguments, shape (N,) * d."""

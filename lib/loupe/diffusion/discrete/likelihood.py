@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from loupe.checks import whole
-from loupe.diffusion.discrete.losses import rate_weighted
+from loupe.diffusion.discrete.losses import d3pm_loss, rate_weighted
 
 START = 1e-3
 """Start of the time integral, as published."""
@@ -103,6 +103,36 @@ def likelihood_bound(score, x0, graph, noise, *, times=1000, batch=64, generator
     prior = length * graph.prior_gap(noise(1.0)[0].to(x0.device)).expand(count)
     parts = _mean(path, x0, t, batch), _mean(end, x0, last, batch), prior
     return Bound(*(part.view(batch_shape) for part in parts), length, times)
+
+
+def d3pm_bound(network, x0, graph, steps, *, times=1000, batch=64, generator=None):
+    """Estimate the bound of D3PM with masks of each sequence, in nats, at stratified random times.
+
+    Parameters
+    ----------
+    network, graph, steps
+        As :func:`~loupe.diffusion.discrete.losses.d3pm_loss` takes them.
+    x0 : torch.Tensor of int64, shape (n, L) or (..., L)
+    times, batch, generator
+        As :func:`likelihood_bound` takes them; the intervals are those of [0, 1].
+
+    Returns
+    -------
+    torch.Tensor, shape (n,) or (...), float64
+
+    Raises
+    ------
+    ValueError
+        If there are no sequences, no times or no steps.
+    """
+    times, batch = whole("times", times), whole("batch", batch)
+    if not x0.numel():
+        raise ValueError("a bound needs sequences, got none")
+    rows = x0.reshape(-1, x0.shape[-1])
+    draws = torch.rand(len(rows), times, generator=generator, device=x0.device, dtype=torch.float64)
+    t = (draws + torch.arange(times, device=x0.device)) / times
+    nats = _mean(lambda clean, t: d3pm_loss(network, clean, graph, steps, t, generator), rows, t, batch)
+    return nats.view(x0.shape[:-1])
 
 
 def _mean(part, x0, t, batch):

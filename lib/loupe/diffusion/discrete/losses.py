@@ -118,6 +118,23 @@ def d3pm_loss(network, x0, graph, steps, times, generator=None, *, auxiliary=0.0
     return (steps * nats - auxiliary * right).masked_fill(x != graph.mask, 0).sum(-1)
 
 
+def normalization_excess(score, x0, graph, noise, times, generator=None):
+    """What score entropy loses at each token to scores of masks that sum to C times what they must: nats, shape (B, L).
+
+    It is ``rate / expm1(total) * (C - 1 - log C)`` at a mask, at least 0, and 0 elsewhere.
+
+    Parameters
+    ----------
+    score, x0, graph, noise, times, generator
+        As :func:`masked_cross_entropy` takes them.
+    """
+    total, rate = noise(times)
+    x = graph.corrupt(x0, total, generator)
+    logs = graph.check_score(score(x, total), x0)[..., : graph.tokens].double()
+    log_c = (logs.logsumexp(-1) + torch.expm1(total).log().unsqueeze(-1)).masked_fill(x != graph.mask, 0)
+    return (rate / torch.expm1(total)).unsqueeze(-1) * (torch.expm1(log_c) - log_c)
+
+
 def autoregressive_nats(network, x0, start):
     """Negative log-likelihood of each token given those before it, exact, in nats, shape (B, L).
 

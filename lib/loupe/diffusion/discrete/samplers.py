@@ -358,3 +358,11 @@ class _Cached(_Counted):
             )
         self.x, self.evaluations = x, self.evaluations + changed.long()
         return scaled_score(self.logs, total_noise)
+
+
+def expected_evaluations(steps, length):
+    """Network evaluations for a text that :func:`sample` needs on average with masks and ``cached`` [3].
+
+    ``n (1 - (1 - 1/n)**L)`` of n steps, for L tokens, since masks go at independent, uniformly distributed times.
+    """
+    return steps * (1 - (1 - 1 / steps) ** length)

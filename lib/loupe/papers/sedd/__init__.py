@@ -8,26 +8,24 @@ from loupe.papers import PAPERS
 from loupe.papers.sedd.claims import CLAIMS
 from loupe.papers.sedd.config import PRESETS, Config
 from loupe.papers.sedd.experiments import identities, oracle_samplers
-from loupe.papers.sedd.experiments_counted import counted
-from loupe.papers.sedd.experiments_samples import (
+from loupe.papers.sedd.experiments_networks import (
+    autoregressive,
+    concrete_score,
+    constant_noise,
+    counted,
     counted_infilling,
+    d3pm,
     infilling,
+    judge,
     judged,
+    long_absorb,
+    long_autoregressive,
+    mdlm,
     network,
     samples_absorb,
     samples_autoregressive,
     samples_time_free,
     samples_uniform,
-)
-from loupe.papers.sedd.experiments_text import (
-    autoregressive,
-    concrete_score,
-    constant_noise,
-    d3pm,
-    judge,
-    long_absorb,
-    long_autoregressive,
-    mdlm,
     sedd_absorb,
     sedd_uniform,
     time_free,
@@ -38,46 +36,17 @@ PAPER = PAPERS["sedd"]
 
 # What is computed first where time is short; those in brackets take turns seed by seed, the rest follows.
 PRIORITY = (
-    "counted",
-    (
+    "counted", (
         "sedd_absorb", "autoregressive", "sedd_uniform", "mdlm", "d3pm", "judge", "time_free", "samples_absorb",
         "samples_uniform", "samples_autoregressive", "samples_time_free", "judged", "infilling",
     ),
-    "counted_infilling",
-    "identities",
-    "oracle_samplers",
-    ("constant_noise", "concrete_score"),
-    "long_absorb",
-    "long_autoregressive",
+    "counted_infilling", "identities", "oracle_samplers", ("constant_noise", "concrete_score"),
+    "long_absorb", "long_autoregressive",
 )  # fmt: skip
 
 __all__ = [
-    "CLAIMS",
-    "PAPER",
-    "PRESETS",
-    "PRIORITY",
-    "Config",
-    "autoregressive",
-    "concrete_score",
-    "constant_noise",
-    "counted",
-    "counted_infilling",
-    "d3pm",
-    "identities",
-    "infilling",
-    "judge",
-    "judged",
-    "long_absorb",
-    "long_autoregressive",
-    "mdlm",
-    "network",
-    "numbers",
-    "oracle_samplers",
-    "samples_absorb",
-    "samples_autoregressive",
-    "samples_time_free",
-    "samples_uniform",
-    "sedd_absorb",
-    "sedd_uniform",
-    "time_free",
-]
+    "CLAIMS", "PAPER", "PRESETS", "PRIORITY", "Config", "autoregressive", "concrete_score", "constant_noise", "counted",
+    "counted_infilling", "d3pm", "identities", "infilling", "judge", "judged", "long_absorb", "long_autoregressive",
+    "mdlm", "network", "numbers", "oracle_samplers", "samples_absorb", "samples_autoregressive", "samples_time_free",
+    "samples_uniform", "sedd_absorb", "sedd_uniform", "time_free",
+]  # fmt: skip

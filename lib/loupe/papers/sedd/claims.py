@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 
+from loupe.diffusion.discrete import expected_evaluations
 from loupe.experiment import Claim, Measure, at_least, at_most, between
 from loupe.experiment.claims import too_small
+from loupe.experiment.results import row
 from loupe.metrics import loglog_fit
 from loupe.papers.sedd.claims_reported import LM1B, ZERO_SHOT
 
@@ -27,17 +29,14 @@ def _headlines(results):
 
 def _on_tables(name):
     lm1b, rows = LM1B[{"D3PM": "D3PM Absorb"}.get(name, name)], ZERO_SHOT["small"]
-    older = [LM1B[one] for one in ("DiffusionBert", "D3PM Absorb", "Diffusion-LM", "BERT-Mouth")]
-    yield Measure("LM1B: perplexity minus the autoregressive one", lm1b - LM1B["autoregressive"], at_most(1),
-                  basis="table 3")  # fmt: skip
-    yield Measure("LM1B: smallest factor over an earlier diffusion model", min(older) / lm1b, at_least(2),
-                  basis="table 3; “at least 2×”")  # fmt: skip
+    older = min(LM1B[one] for one in ("DiffusionBert", "D3PM Absorb", "Diffusion-LM", "BERT-Mouth"))
+    behind, label = lm1b - LM1B["autoregressive"], "LM1B: smallest factor over an earlier diffusion model"
+    yield Measure("LM1B: perplexity minus the autoregressive one", behind, at_most(1), basis="table 3")
+    yield Measure(label, older / lm1b, at_least(2), basis="table 3; “at least 2×”")
     for other in ("D3PM", "PLAID"):
-        reduction = float((1 - np.array(rows[name]) / np.array(rows[other])).min())
-        yield Measure(f"zero-shot: smallest reduction against {other}", reduction, at_least(0.25),
-                      basis="table 1, 5 sets; “25–75 %”")  # fmt: skip
-    for size, table in ZERO_SHOT.items():
-        # Of D3PM there is a small one only.
+        least, basis = float((1 - np.array(rows[name]) / rows[other]).min()), "table 1, 5 sets; “25–75 %”"
+        yield Measure(f"zero-shot: smallest reduction against {other}", least, at_least(0.25), basis=basis)
+    for size, table in ZERO_SHOT.items():  # of D3PM there is a small one only
         wins = sum(a < b for a, b in zip(table.get(name, rows[name]), table["GPT-2"], strict=True))
         yield Measure(f"sets of 5 on which {size} SEDD beats GPT-2", wins, at_least(3), basis="table 1")
 
@@ -47,56 +46,44 @@ def _exact(label, values, most, basis, control, wrong):
     return Measure(label, float(np.max(values)), at_most(most), basis=basis).against(control, float(wrong))
 
 
-def _same_gradient(results):
-    run = results["identities"].first
-    errors, control = run["gradient_errors"], run["gradient_control"].min()
-    return [
-        _exact(f"largest difference, {name} form", errors[..., k], 1e-10, _toys(errors),
-               "ratios of twice the noise", control)
-        for k, name in enumerate(("implicit", "denoising"))
-    ]  # fmt: skip
-
-
-def _bound_is_tight(results):
-    run = results["identities"].first
-    errors, excess = run["identity_error"], float(run["excess"].min())
-    wrong = np.abs(run["bound_wrong"] - run["bound_true"]).max(-1).min()
-    return [
-        _exact("largest error of the identity, any text", errors, 1e-9, _toys(errors), "wrong scores", wrong),
-        Measure("smallest mean excess of a wrong score, nats", excess, at_least(0), basis=_toys(errors)),
-    ]  # fmt: skip
-
-
-def _tweedie_is_best(results):
-    run = results["identities"].first
-    tweedie, euler = run["tweedie"], run["euler"]  # (problems, graphs, 3 log-linear and 3 geometric steps)
-    twins, basis = np.abs(tweedie - euler)[:, 0], _toys(tweedie)
-    return [
-        _exact("largest error of a token's distribution", run["marginal_error"], 1e-12, basis, "Euler's step",
-               run["marginal_control"].min()),
-        _exact("largest KL above Euler's, nats", tweedie - euler, 1e-12, basis, "Euler's above Tweedie's",
-               _largest(euler - tweedie)),
-        _exact("masks, log-linear: largest difference", twins[:, :3], 1e-12, basis, "masks, geometric",
-               _largest(twins[:, 3:])),
-    ]  # fmt: skip
-
-
-def _largest(values):
-    """The largest finite one: a step of Euler's that is too long has an infinite KL."""
-    return values[np.isfinite(values)].max()
-
-
 def _toys(values):
     return f"{values.shape[0]} random distributions over 81 texts, {values.shape[1]} chains"
 
 
-def _one_loss_and_text(results):
+def _same_gradient(results):
+    run, words = results["identities"].first, "ratios of twice the noise"
+    wrong, errors = run["gradient_control"].min(), np.moveaxis(run["gradient_errors"], -1, 0)
+    each = {f"largest difference, {form} form": errors[k] for k, form in enumerate(("implicit", "denoising"))}
+    return [_exact(label, one, 1e-10, _toys(one), words, wrong) for label, one in each.items()]
+
+
+def _bound_is_tight(results):
     run = results["identities"].first
-    return [
-        _exact("largest relative difference of the losses, float32", run["loss_gap"], 1e-6, "256 draws",
-               "no softmax", run["loss_gap_control"]),
-        Measure("tokens that differ with the cache", int(run["cache_differences"]), at_most(0), basis="64 texts"),
-    ]  # fmt: skip
+    errors, excess, basis = run["identity_error"], float(run["excess"].min()), _toys(run["excess"])
+    wrong = np.abs(run["bound_wrong"] - run["bound_true"]).max(-1).min()
+    exact = _exact("largest error of the identity, any text", errors, 1e-9, basis, "wrong scores", wrong)
+    return [exact, Measure("smallest mean excess of a wrong score, nats", excess, at_least(0), basis=basis)]
+
+
+def _tweedie_is_best(results):
+    run = results["identities"].first
+    gaps = run["tweedie"] - run["euler"]  # (problems, graphs, 3 log-linear and 3 geometric steps)
+    # A step of Euler's that is too long has an infinite KL.
+    finite = np.where(np.isfinite(gaps), gaps, np.nan)
+    twins, others = abs(gaps[:, 0, :3]), abs(finite[:, 0, 3:])
+    rows = (
+        ("largest error of a token's distribution", run["marginal_error"], "Euler's step", run["marginal_control"].min()),
+        ("largest KL above Euler's, nats", gaps, "Euler's above Tweedie's", -np.nanmin(finite)),
+        ("masks, log-linear: largest difference", twins, "masks, geometric", np.nanmax(others)),
+    )  # fmt: skip
+    return [_exact(label, values, 1e-12, _toys(gaps), *control) for label, values, *control in rows]
+
+
+def _one_loss_and_text(results):
+    run, label = results["identities"].first, "largest relative difference of the losses, float32"
+    losses = _exact(label, run["loss_gap"], 1e-6, "256 draws", "no softmax", run["loss_gap_control"])
+    differences = int(run["cache_differences"])
+    return [losses, Measure("tokens that differ with the cache", differences, at_most(0), basis="64 texts")]
 
 
 # --- likelihood ---------------------------------------------------------------------------------------------
@@ -113,38 +100,25 @@ def common(*each, text="valid"):
     return [bits(runs, text, "strict")[[list(runs.seeds).index(seed) for seed in seeds]] for runs in each]
 
 
-def _gap(results, ours, theirs, rival, accepts):
-    """The paired difference of bits of two methods, with that of another method in the place of ours or theirs."""
-    a, b = common(results[ours], results[theirs])
-    names = [results[name].first.get("method", name) for name in (ours, theirs)]
-    measure = Measure.paired("bits per character, {} minus {}".format(*names), a, b, accepts).as_primary()
-    return [measure.against(*rival(a.mean(), b.mean()))]
+def _gap(ours, theirs, accepts, label, control):
+    """A judge of the paired difference of bits. Its control is a difference of our bits, theirs and SEDD uniform's."""
 
+    def judge(results):
+        pair = common(results[ours], results[theirs])
+        names = [results[name].first.get("method", name) for name in (ours, theirs)]
+        difference = "bits per character, {} minus {}".format(*names)
+        measure = Measure.paired(difference, *pair, accepts).as_primary()
+        means = (each.mean() for each in (*pair, bits(results["sedd_uniform"], kind="strict")))
+        return [measure.against(label, control(*means))]
 
-def _masks_beat_uniform(results):
-    ignorant = lambda a, b: ("uniform guessing", IGNORANT - b)  # noqa: E731
-    return _gap(results, "sedd_absorb", "sedd_uniform", ignorant, at_most(0))
-
-
-def _order_beats_masks(results):
-    uniform = bits(results["sedd_uniform"], kind="strict").mean()
-    return _gap(results, "sedd_absorb", "autoregressive",
-                lambda a, b: ("SEDD uniform in place of the autoregressive network", a - uniform), at_least(0))  # fmt: skip
-
-
-def _sedd_beats_d3pm(results):
-    uniform = bits(results["sedd_uniform"], kind="strict").mean()
-    return _gap(results, "sedd_absorb", "d3pm", lambda a, b: ("SEDD uniform", uniform - b), at_most(0))
+    return judge
 
 
 def _concrete_score_fails(results):
     ours, theirs = common(results["sedd_absorb"], results["concrete_score"])
-    ignorance = IGNORANT / ours.mean()
-    if ignorance < 1.5:
-        raise too_small(
-            "the criterion asks for 1.5 times the bits of score entropy",
-            f"a network that guesses uniformly has {ignorance:.2f} times as many",
-        )
+    if (ignorance := IGNORANT / ours.mean()) < 1.5:
+        here = f"a network that guesses uniformly has {ignorance:.2f} times as many"
+        raise too_small("the criterion asks for 1.5 times the bits of score entropy", here)
     measure = Measure.ratio("bits over those of score entropy", theirs, ours, at_least(1.5))
     return [measure.against("score entropy itself", 1.0)]
 
@@ -152,25 +126,25 @@ def _concrete_score_fails(results):
 def _transfers(results):
     methods = [results[name] for name in ("sedd_absorb", "autoregressive", "sedd_uniform")]
     texts = [text for text in methods[0].first["texts"] if text != "valid"]
-    each = np.array([common(*methods, text=text) for text in texts])  # (texts, methods, seeds)
+    ours, causal, uniform = np.array([common(*methods, text=text) for text in texts]).swapaxes(0, 1)
+    gaps, others = (np.median(each - causal, axis=0) for each in (ours, uniform))
     label = f"bits per character, absorb minus autoregressive, median of {len(texts)} texts"
-    ours, causal, uniform = each.swapaxes(0, 1)
-    gaps = np.median(ours - causal, axis=0)
     measure = Measure.paired(label, gaps, np.zeros_like(gaps), at_most(0))
-    return [measure.against("SEDD uniform", np.median(uniform - causal, axis=0).mean())]
+    return [measure.against("SEDD uniform", others.mean())]
 
 
 # --- samples ------------------------------------------------------------------------------------------------
 
 
-USUAL = {"method": "tweedie", "temperature": 1.0, "top_p": 1.0, "race": ""}
+PLAIN = {"method": "tweedie", "temperature": 1.0, "top_p": 1.0, "race": ""}
 
 
 def texts(results, name, kind="network", **options):
-    """Of texts written with these options: numbers of steps (k,), and what judges find (seeds, k), mean over texts."""
-    run, found = results[f"samples_{name}"].first, results["judged"][f"{name}_{kind}"]
-    rows = np.all([run[key] == value for key, value in (USUAL | options).items()], axis=0)
-    return run["steps"][rows], (found if kind == "bigrams" else found.mean(-1))[:, rows]
+    """Of texts written with these options: numbers of steps (k,), and what they cost, or a judge finds (seeds, k)."""
+    runs, options = results[f"samples_{name}"], PLAIN | options
+    rows = np.all([runs.first[key] == value for key, value in options.items()], axis=0)
+    found = runs[kind] if kind in runs.first else results["judged"][f"{name}_{kind}"]
+    return runs.first["steps"][rows], (found.mean(-1) if found.ndim > 2 else found)[:, rows]
 
 
 def _more_steps_are_better(results):
@@ -180,14 +154,12 @@ def _more_steps_are_better(results):
     # With masks, steps beyond the length change nothing any more.
     some = steps <= results["samples_absorb"].first["tokens"].shape[-1]
     steps, absorb, uniform = steps[some], absorb[:, some], uniform[:, some]
-    fits = [[loglog_fit(steps, 2**row)[2] for row in bits] for bits in (absorb, uniform)]
-    ranks, gains = (
-        [spearmanr(steps, row).statistic for row in absorb],
-        [each[:, -3] - each[:, -1] for each in (uniform, absorb)],
-    )
+    ranks = [spearmanr(steps, each).statistic for each in absorb]
+    fits = [loglog_fit(steps, 2**each)[2] for each in absorb]
+    gains = (each[:, -3] - each[:, -1] for each in (uniform, absorb))
     return [
         Measure.of_seeds("absorb: rank correlation of steps and bits", ranks, at_most(-0.9)).as_primary(),
-        Measure.of_seeds("absorb: R² of a line, log perplexity on log steps", fits[0], at_least(0.9)),
+        Measure.of_seeds("absorb: R² of a line, log perplexity on log steps", fits, at_least(0.9)),
         Measure.paired("bits gained in the last two doublings up to the length, uniform minus absorb", *gains, at_most(0)),
     ]  # fmt: skip
 
@@ -195,10 +167,8 @@ def _more_steps_are_better(results):
 def _better_than_autoregressive(results):
     behind = float(np.subtract(*common(results["sedd_absorb"], results["autoregressive"])).mean())
     if abs(behind) > MATCHED:
-        raise too_small(
-            f"texts are compared of networks within {MATCHED} bits per character of each other",
-            f"SEDD is {behind:.2f} bits behind",
-        )
+        criterion = f"texts are compared of networks within {MATCHED} bits per character of each other"
+        raise too_small(criterion, f"SEDD is {behind:.2f} bits behind")
     ours, theirs = texts(results, "absorb")[1][:, -1], texts(results, "autoregressive")[1][:, 0]
     label = "judge's bits per character, SEDD with most steps minus autoregressive"
     return [Measure.paired(label, ours, theirs, at_most(0))]
@@ -206,60 +176,44 @@ def _better_than_autoregressive(results):
 
 def _tweedie_beats_euler(results):
     """Both chains with geometric noise at every number of steps; with log-linear noise the two are one (C4)."""
-    run = results["oracle_samplers"].first
-    names, basis = list(run["samplers"]), "exact scores, 95 % interval over texts"
-    measures = []
+    run, measures = results["oracle_samplers"].first, []
+    basis = {"basis": "exact scores, 95 % interval over texts", "units": run.settings["oracle_sequences"]}
     for chain in ("absorbing", "uniform"):
-        ours, theirs = (names.index(f"{chain}, geometric, {method}") for method in ("tweedie", "euler"))
-        gaps = run["bits"][ours] - run["bits"][theirs]
-        halves = 1.96 * np.hypot(run["bits_error"][ours], run["bits_error"][theirs])
-        measures += [
-            Measure(f"{chain}, {n} steps: bits per character, Tweedie minus Euler", float(gap), at_most(0),
-                    float(gap - half), float(gap + half), basis, run.settings["oracle_sequences"])
-            for n, gap, half in zip(run["steps"], gaps, halves, strict=True)
-        ]  # fmt: skip
+        names = [f"{chain}, geometric, {method}" for method in ("tweedie", "euler")]
+        ours, theirs = (row(run, "bits", samplers=name) for name in names)
+        halves = 1.96 * np.hypot(*(row(run, "bits_error", samplers=name) for name in names))
+        for n, gap, half in zip(run["steps"], ours - theirs, halves, strict=True):
+            label = f"{chain}, {n} steps: bits per character, Tweedie minus Euler"
+            interval = {"low": float(gap - half), "high": float(gap + half)}
+            measures.append(Measure(label, float(gap), at_most(0), **interval, **basis))
         if chain == "absorbing":  # the paper's regime is many steps, and its better chain masks
-            late = float(run["bits"][ours][-2] - run["bits"][theirs][-1])
+            late = ours[-2] - theirs[-1]
             measures[-1] = measures[-1].as_primary().against("Tweedie with half the steps", late)
     return measures
 
 
 def _fills_gaps(results):
     runs, counts = results["infilling"], results["counted_infilling"].first["bits"].mean()
-    names = (
-        "bits_both",
-        "bits_before",
-        "bits_autoregressive",
-        "both_network",
-        "before_network",
-        "nucleus_network",
-    )
-    both, before, causal, ours, left, theirs = (runs[name].mean(-1) for name in names)
+    both, before, causal = (runs[f"bits_{name}"].mean(-1) for name in ("both", "before", "autoregressive"))
+    ours, left, theirs = (runs[f"{name}_network"].mean(-1) for name in ("both", "before", "nucleus"))
+    sides = "SEDD from both sides minus autoregressive"
     rows = (
-        ("bits per character of the middle, SEDD from both sides minus autoregressive from the left", both, causal, before),
+        (f"bits per character of the middle, {sides} from the left", both, causal, before),
         ("the same minus 5-grams from both sides", both, np.full_like(both, counts), before),
-        ("judge's bits per character, SEDD from both sides minus autoregressive nucleus from the left", ours, theirs, left),
-    )  # fmt: skip
-    measures = [
-        Measure.paired(label, mine, other, at_most(0)).against("SEDD from the left", float((control - other).mean()))
+        (f"judge's bits per character, {sides} nucleus from the left", ours, theirs, left),
+    )
+    first, *others = (
+        Measure.paired(label, mine, other, at_most(0)).against("SEDD from the left", (control - other).mean())
         for label, mine, other, control in rows
-    ]  # fmt: skip
-    return [measures[0].as_primary(), *measures[1:]]
-
-
-def expected_evaluations(steps, length):
-    """Network evaluations of a sampler that evaluates only after a change: ``n (1 - (1 - 1/n)**L)``."""
-    steps = np.asarray(steps, dtype=float)
-    return steps * (1 - (1 - 1 / steps) ** length)
+    )
+    return [first.as_primary(), *others]
 
 
 def _cache_saves(results):
-    run = results["samples_time_free"].first
-    measures = []
-    for steps, count in zip(run["steps"], run["evaluations"], strict=True):
-        if steps == 0:  # without a grid of times
-            continue
-        expected = float(expected_evaluations(steps, run["tokens"].shape[-1]))
+    run, measures = results["samples_time_free"].first, []
+    grids = run["steps"] > 0  # the last texts have none
+    for steps, count in zip(run["steps"][grids], run["evaluations"][grids], strict=True):
+        expected = expected_evaluations(int(steps), run["tokens"].shape[-1])
         label = f"{steps} steps: evaluations per text over {expected:.1f}"
         measure = Measure.over_samples(label, count / expected, between(0.98, 1.02))
         measures.append(measure.against("without a cache", (steps + 1) / expected))
@@ -267,86 +221,52 @@ def _cache_saves(results):
 
 
 CLAIMS = (
-    Claim(
-        "C1", "SEDD nearly matches autoregressive models on LM1B, beats earlier language diffusion by 25 to 75 %, and "
-        "beats GPT-2 on most zero-shot sets.",
-        "abstract, tables 1 and 3", "“25–75 %”, “at least 2×”", "arithmetic", "arithmetic on the paper's own tables",
-        _headlines, EVERYWHERE,
-    ),
-    Claim(
-        "C2", "Explicit, implicit and denoising score entropy have the same gradient.",
-        "Prop. 3.3, Thm 3.4", "theorems", "exact", "largest difference below 10⁻¹⁰, on all texts of a toy problem",
-        _same_gradient, EVERYWHERE,
-    ),
-    Claim(
-        "C3", "Diffusion-weighted score entropy bounds the negative log-likelihood (an ELBO), and is tight at the true "
-        "score.",
-        "Thm 3.6", "a theorem", "exact", "identity to 10⁻⁹ for every text; wrong scores never lower its mean",
-        _bound_is_tight, EVERYWHERE,
-    ),
-    Claim(
-        "C4", "The Tweedie step is the best of all steps that draw tokens independently.",
-        "Thm 4.2", "a theorem", "exact", "each token's distribution correct to 10⁻¹², KL never above Euler's",
-        _tweedie_is_best, EVERYWHERE,
-    ),
-    Claim(
-        "C5", "Masking noise gives better likelihoods than uniform noise.", "Table 2, text8", "1.39 against 1.47",
-        "statistical", "paired difference of bits per character below 0", _masks_beat_uniform, FULL, FEW_STEPS,
-    ),
-    Claim(
-        "C6", "Per character, an autoregressive network still has the better likelihood.", "Table 2, text8",
-        "1.39 against 1.23", "statistical", "paired difference of bits per character above 0",
-        _order_beats_masks, FULL, FEW_STEPS,
-    ),
-    Claim(
-        "C7", "SEDD Absorb has a better likelihood than D3PM Absorb.", "Table 2, text8", "1.39 against 1.45",
-        "statistical", "paired difference of bits per character below 0", _sedd_beats_d3pm, FULL, FEW_STEPS,
-    ),
-    Claim(
-        "C8", "Score entropy trains; concrete score matching does not.", "App. D.1", "loss 3 to 4 times higher",
-        "statistical", "bits per character at least 1.5 times those of score entropy, at equal steps",
-        _concrete_score_fails, FULL, FEW_STEPS,
-    ),
-    Claim(
-        "C9", "More sampling steps give better text: a straight line on log-log axes for masks, while uniform noise levels "
-        "off.",
-        "Figs. 1 and 2", "shown in figures", "statistical",
-        "up to as many steps as tokens: rank correlation of steps and bits at most −0.9, R² of the line at least 0.9, and "
-        "a smaller gain for uniform noise", _more_steps_are_better, FULL, FEW_STEPS,
-    ),
-    Claim(
-        "C10", "With many steps SEDD's text is better than autoregressive text without annealing.",
-        "abstract, Fig. 1", "6 to 8 times lower generative perplexity", "statistical",
-        "fewer bits under the judge, from networks within 0.1 bits per character of each other",
-        _better_than_autoregressive, FULL, FEW_STEPS,
-    ),
-    Claim(
-        "C11", "Tweedie sampling gives better text than Euler sampling.", "Fig. 2", "1 to 4 points of perplexity",
-        "statistical",
-        "fewer bits per character at every number of steps; the primary measure is masks at the largest one",
-        _tweedie_beats_euler, FULL, "smoke samples too few texts",
-    ),
-    Claim(
-        "C12", "SEDD fills in text at any position, given both sides, as well as autoregressive models continue text.",
-        "Table 4, Table 5", "MAUVE 0.942 for infilling, 0.955 for GPT-2 with a nucleus", "statistical",
-        "fewer bits for the true middle than an autoregressive network and 5-grams need, and fewer bits under the judge "
-        "for the samples than for nucleus samples", _fills_gaps, FULL, FEW_STEPS,
-    ),
-    Claim(
-        "C13", "On zero-shot sets SEDD Absorb beats an autoregressive model of its size.", "Table 1",
-        "ahead of GPT-2 on 3 of 5 sets", "statistical",
-        "paired difference of bits per character below 0 on most sets, that is in the median", _transfers, FULL, FEW_STEPS,
-    ),
-    Claim(
-        "C14", "Beyond the paper: with normalized scores SEDD's loss is that of masked language models, and caching a "
-        "time-free network until a token changes leaves its samples the same.",
-        "later work: MDLM, RADD", "not in the paper", "exact",
-        "losses equal to 10⁻⁶ in float32, texts identical with and without the cache", _one_loss_and_text, EVERYWHERE,
-    ),
-    Claim(
-        "C15", "Beyond the paper: a cached time-free network needs n (1 − (1 − 1/n)ᴸ) evaluations per sample.",
-        "later work: RADD", "not in the paper", "statistical",
-        "mean evaluations within 2 % of that number",
-        _cache_saves, FULL, FEW_STEPS,
-    ),
+    Claim("C1", "SEDD nearly matches autoregressive models on LM1B, beats earlier language diffusion by 25 to 75 %, and "
+          "beats GPT-2 on most zero-shot sets.", "abstract, tables 1 and 3", "“25–75 %”, “at least 2×”", "arithmetic",
+          "arithmetic on the paper's own tables", _headlines, EVERYWHERE),
+    Claim("C2", "Explicit, implicit and denoising score entropy have the same gradient.", "Prop. 3.3, Thm 3.4",
+          "theorems", "exact", "largest difference below 10⁻¹⁰, on all texts of a toy problem", _same_gradient, EVERYWHERE),
+    Claim("C3", "Diffusion-weighted score entropy bounds the negative log-likelihood (an ELBO), and is tight at the true "
+          "score.", "Thm 3.6", "a theorem", "exact", "identity to 10⁻⁹ for every text; wrong scores never lower its mean",
+          _bound_is_tight, EVERYWHERE),
+    Claim("C4", "The Tweedie step is the best of all steps that draw tokens independently.", "Thm 4.2", "a theorem",
+          "exact", "each token's distribution correct to 10⁻¹², KL never above Euler's", _tweedie_is_best, EVERYWHERE),
+    Claim("C5", "Masking noise gives better likelihoods than uniform noise.", "Table 2, text8", "1.39 against 1.47",
+          "statistical", "paired difference of bits per character below 0",
+          _gap("sedd_absorb", "sedd_uniform", at_most(0), "uniform guessing", lambda a, b, uniform: IGNORANT - b),
+          FULL, FEW_STEPS),
+    Claim("C6", "Per character, an autoregressive network still has the better likelihood.", "Table 2, text8",
+          "1.39 against 1.23", "statistical", "paired difference of bits per character above 0",
+          _gap("sedd_absorb", "autoregressive", at_least(0), "SEDD uniform in place of the autoregressive network",
+               lambda a, b, uniform: a - uniform), FULL, FEW_STEPS),
+    Claim("C7", "SEDD Absorb has a better likelihood than D3PM Absorb.", "Table 2, text8", "1.39 against 1.45",
+          "statistical", "paired difference of bits per character below 0",
+          _gap("sedd_absorb", "d3pm", at_most(0), "SEDD uniform", lambda a, b, uniform: uniform - b), FULL, FEW_STEPS),
+    Claim("C8", "Score entropy trains; concrete score matching does not.", "App. D.1", "loss 3 to 4 times higher",
+          "statistical", "bits per character at least 1.5 times those of score entropy, at equal steps",
+          _concrete_score_fails, FULL, FEW_STEPS),
+    Claim("C9", "More sampling steps give better text: a straight line on log-log axes for masks, while uniform noise "
+          "levels off.", "Figs. 1 and 2", "shown in figures", "statistical", "up to as many steps as tokens: rank "
+          "correlation of steps and bits at most −0.9, R² of the line at least 0.9, and a smaller gain for uniform noise",
+          _more_steps_are_better, FULL, FEW_STEPS),
+    Claim("C10", "With many steps SEDD's text is better than autoregressive text without annealing.", "abstract, Fig. 1",
+          "6 to 8 times lower generative perplexity", "statistical", "fewer bits under the judge, from networks within 0.1 "
+          "bits per character of each other", _better_than_autoregressive, FULL, FEW_STEPS),
+    Claim("C11", "Tweedie sampling gives better text than Euler sampling.", "Fig. 2", "1 to 4 points of perplexity",
+          "statistical", "fewer bits per character at every number of steps; the primary measure is masks at the largest "
+          "one", _tweedie_beats_euler, FULL, "smoke samples too few texts"),
+    Claim("C12", "SEDD fills in text at any position, given both sides, as well as autoregressive models continue text.",
+          "Table 4, Table 5", "MAUVE 0.942 for infilling, 0.955 for GPT-2 with a nucleus", "statistical", "fewer bits for "
+          "the true middle than an autoregressive network and 5-grams need, and fewer bits under the judge for the samples "
+          "than for nucleus samples", _fills_gaps, FULL, FEW_STEPS),
+    Claim("C13", "On zero-shot sets SEDD Absorb beats an autoregressive model of its size.", "Table 1", "ahead of GPT-2 "
+          "on 3 of 5 sets", "statistical", "paired difference of bits per character below 0 on most sets, that is in the "
+          "median", _transfers, FULL, FEW_STEPS),
+    Claim("C14", "Beyond the paper: with normalized scores SEDD's loss is that of masked language models, and caching a "
+          "time-free network until a token changes leaves its samples the same.", "later work: MDLM, RADD", "not in the "
+          "paper", "exact", "losses equal to 10⁻⁶ in float32, texts identical with and without the cache",
+          _one_loss_and_text, EVERYWHERE),
+    Claim("C15", "Beyond the paper: a cached time-free network needs n (1 − (1 − 1/n)ᴸ) evaluations per sample.",
+          "later work: RADD", "not in the paper", "statistical", "mean evaluations within 2 % of that number",
+          _cache_saves, FULL, FEW_STEPS),
 )  # fmt: skip

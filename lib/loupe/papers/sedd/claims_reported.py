@@ -18,21 +18,13 @@ ZERO_SHOT = {
 """Perplexities of table 1; those of diffusion models are upper bounds. Of 1BW GPT-2's was not measured again."""
 
 TEXT8 = {
-    "autoregressive transformer": 1.23,
-    "SEDD Absorb": 1.39,
-    "D3PM Absorb": 1.45,
-    "SEDD Uniform": 1.47,
+    "autoregressive transformer": 1.23, "SEDD Absorb": 1.39, "D3PM Absorb": 1.45, "SEDD Uniform": 1.47,
     "D3PM Uniform": 1.61,
-}
+}  # fmt: skip
 """Bits per character of table 2, some of its rows."""
 
 LM1B = {
-    "autoregressive": 31.98,
-    "SEDD Absorb": 32.79,
-    "SEDD Uniform": 40.25,
-    "DiffusionBert": 63.78,
-    "D3PM Absorb": 77.50,
-    "Diffusion-LM": 118.62,
-    "BERT-Mouth": 142.89,
-}
+    "autoregressive": 31.98, "SEDD Absorb": 32.79, "SEDD Uniform": 40.25, "DiffusionBert": 63.78, "D3PM Absorb": 77.50,
+    "Diffusion-LM": 118.62, "BERT-Mouth": 142.89,
+}  # fmt: skip
 """Perplexities of table 3."""

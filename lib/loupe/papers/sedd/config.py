@@ -152,13 +152,9 @@ class Config(Preset):
     @model_validator(mode="after")
     def _sensible(self):
         if self.width % (2 * self.heads):
-            raise ValueError(
-                f"width must be a multiple of 2 * heads, got {self.width} and {self.heads} heads"
-            )
+            raise ValueError(f"width must be a multiple of 2 * heads, got {self.width}, {self.heads} heads")
         if self.infill > self.length - 2:
-            raise ValueError(
-                f"infill must leave a token on each side, got {self.infill} of {self.length} tokens"
-            )
+            raise ValueError(f"infill must leave a token on each side, got {self.infill} of {self.length}")
         for name in ("seeds", "extra_seeds"):
             if not set(self.sample_seeds) <= set(listed := getattr(self, name)):
                 raise ValueError(f"sample_seeds must be among {name} {listed}, got {self.sample_seeds}")
@@ -166,36 +162,26 @@ class Config(Preset):
 
 
 PAPER_SETTINGS = Config()
-GPU = PAPER_SETTINGS.override(
-    {
-        "long_seeds": [0], "long_steps": 60_000, "oracle_sequences": 10_000,
-        "text": "novels27", "characters": 4_000_000, "judge_characters": 4_000_000,
-        "length": 64, "width": 96, "heads": 4, "blocks": 3, "condition": 32, "dropout": 0.0,
-        "training": {
-            "steps": 15_000, "batch": 32, "learning_rate": 2e-3, "beta2": 0.99, "warmup": 100, "schedule": "linear",
-            "cooldown": 0.3, "ema": 0.999, "evaluations": 30, "precision": "32-true", "compile": False,
-        },
-        "times": 32,
-        # The Penn Treebank may not be passed on.
-        "zero_shot": ["zs_wikitext2", "zs_shakespeare", "zs_state_union"],
-        "samples": 512, "sample_batch": 64, "sample_steps": [4, 8, 16, 32, 64, 128, 256], "race_steps": 64, "infill": 16,
-    }
-)  # fmt: skip
-CPU = GPU.override(
-    {
-        "toy_problems": 10, "oracle_steps": [2, 4, 8, 16], "extra_seeds": [0], "sample_seeds": [0], "long_seeds": [],
-        "training": {"steps": 300, "warmup": 50, "ema": 0.99, "evaluations": 12},
-        "curve_sequences": 64, "curve_times": 4, "sequences": 256, "times": 16, "samples": 128,
-    }
-)  # fmt: skip
-SMOKE = CPU.override(
-    {
-        "toy_problems": 2, "oracle_sequences": 300, "oracle_steps": [2, 4, 8], "seeds": [0],
-        "text": "cpython_topics", "characters": 200_000, "judge_characters": 200_000,
-        "length": 32, "width": 32, "blocks": 2, "condition": 16,
-        "training": {"steps": 20, "batch": 8, "warmup": 5, "evaluations": 2},
-        "curve_sequences": 8, "curve_times": 2, "sequences": 24, "times": 2, "zero_shot": [],
-        "samples": 20, "sample_batch": 20, "sample_steps": [2, 4, 8], "race_steps": 4, "infill": 8, "orders": 2,
-    }
-)  # fmt: skip
+GPU = PAPER_SETTINGS.override({
+    "long_seeds": [0], "long_steps": 60_000, "oracle_sequences": 10_000, "text": "novels27", "characters": 4_000_000,
+    "judge_characters": 4_000_000, "length": 64, "width": 96, "heads": 4, "blocks": 3, "condition": 32, "dropout": 0.0,
+    "training": {
+        "steps": 15_000, "batch": 32, "learning_rate": 2e-3, "beta2": 0.99, "warmup": 100, "schedule": "linear",
+        "cooldown": 0.3, "ema": 0.999, "evaluations": 30, "precision": "32-true", "compile": False,
+    },
+    "times": 32, "zero_shot": ["zs_wikitext2", "zs_shakespeare", "zs_state_union"],  # the Penn Treebank is not free
+    "samples": 512, "sample_batch": 64, "sample_steps": [4, 8, 16, 32, 64, 128, 256], "race_steps": 64, "infill": 16,
+})  # fmt: skip
+CPU = GPU.override({
+    "toy_problems": 10, "oracle_steps": [2, 4, 8, 16], "extra_seeds": [0], "sample_seeds": [0], "long_seeds": [],
+    "training": {"steps": 300, "warmup": 50, "ema": 0.99, "evaluations": 12},
+    "curve_sequences": 64, "curve_times": 4, "sequences": 256, "times": 16, "samples": 128,
+})  # fmt: skip
+SMOKE = CPU.override({
+    "toy_problems": 2, "oracle_sequences": 300, "oracle_steps": [2, 4, 8], "seeds": [0], "text": "cpython_topics",
+    "characters": 200_000, "judge_characters": 200_000, "length": 32, "width": 32, "blocks": 2, "condition": 16,
+    "training": {"steps": 20, "batch": 8, "warmup": 5, "evaluations": 2},
+    "curve_sequences": 8, "curve_times": 2, "sequences": 24, "times": 2, "zero_shot": [], "samples": 20,
+    "sample_batch": 20, "sample_steps": [2, 4, 8], "race_steps": 4, "infill": 8, "orders": 2,
+})  # fmt: skip
 PRESETS = {"smoke": SMOKE, "cpu": CPU, "gpu": GPU, "paper": PAPER_SETTINGS}

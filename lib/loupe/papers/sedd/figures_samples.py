@@ -1,20 +1,16 @@
 """What trained networks write: texts on their way, judged texts, filled gaps, and what they cost."""
 
-from html import escape
-from itertools import pairwise
-
 import numpy as np
 
 from loupe.data.text import ALPHABET
 from loupe.diffusion.discrete.samplers import LAST_TIME
-from loupe.experiment.render import Block, score_table
-from loupe.papers.drawing import Picture, drawn_from
-from loupe.papers.sedd.claims import texts
-from loupe.papers.sedd.figures_text import interval, style
+from loupe.experiment.render import score_table
+from loupe.experiment.results import row
+from loupe.papers.drawing import Picture, drawn_from, passages, seed_bars
+from loupe.papers.sedd.claims import PLAIN, texts
+from loupe.papers.sedd.figures import style
 from loupe.plotting import GROUND, SERIES, TRUTH, figure, log_axis, reverse_path
 
-MONO = "font-family:var(--pst-font-family-monospace,monospace);white-space:pre-wrap;overflow-wrap:anywhere"
-QUIET, COLORED = "var(--loupe-quiet,#56616f)", "var(--loupe-accent,#0f766e)"
 WRITERS = ("samples_absorb", "samples_uniform", "samples_autoregressive")
 WRITING = {"what": "sampling from trained networks", "partial": True}
 
@@ -22,10 +18,11 @@ WRITING = {"what": "sampling from trained networks", "partial": True}
 @drawn_from("samples_absorb", "samples_uniform", **WRITING)
 def paths(found):
     """The hero: texts that come out of masks, and out of random characters."""
+    masks, random = (found[name].first["path"] for name in ("samples_absorb", "samples_uniform"))
+    times, steps = np.linspace(1, LAST_TIME, found.settings.race_steps + 1), found.settings.training.steps
     return reverse_path(
-        {"masks": found["samples_absorb"].first["path"], "random characters": found["samples_uniform"].first["path"]},
-        np.linspace(1, LAST_TIME, found.settings.race_steps + 1),
-        title=f"SEDD writes, step by step (preset {found.preset}, {found.settings.training.steps:,} training steps)",
+        {"masks": masks, "random characters": random}, times,
+        title=f"SEDD writes, step by step (preset {found.preset}, {steps:,} training steps)",
         alt="A text at three moments of its generation and at its end, each character colored by when it was fixed: "
         "characters appear all over the text, in no order.",
     )  # fmt: skip
@@ -37,72 +34,48 @@ def words(tokens):
 
 
 def row_of(found, name, **options):
-    """The first row of a writer's texts with these options: texts ``(samples, L)``, judge's bits ``(samples,)``."""
-    run, judged = found[f"samples_{name}"].first, found["judged"].first
-    row = np.flatnonzero(np.all([run[key] == value for key, value in options.items()], axis=0))[0]
-    return run["tokens"][row], judged[f"{name}_network"][row]
+    """A writer's texts with these options: texts ``(samples, L)``, judge's bits ``(samples,)``."""
+    run = dict(found[f"samples_{name}"].first) | {"bits": found["judged"].first[f"{name}_network"]}
+    return [row(run, value, **PLAIN | options) for value in ("tokens", "bits")]
 
 
 @drawn_from(*WRITERS, "judged", "infilling", **WRITING)
 def samples(found, each=2):
     """The first texts of each sampler as they came, with the judge's bits."""
-    few, many = (found["samples_absorb"].first["steps"][k] for k in (0, len(found.settings.sample_steps) - 1))
-    top_p = found.settings.nuclei[1]
-    plain = {"temperature": 1.0, "top_p": 1.0}
+    config, real = found.settings, found["judged"].first["held_out_network"][0]
+    few, many, top_p = config.sample_steps[0], config.sample_steps[-1], config.nuclei[1]
     rows = {
-        "held-out novels": (found["infilling"].first["truth"], found["judged"].first["held_out_network"][0]),
-        f"SEDD Absorb, {many} steps": row_of(found, "absorb", steps=many, **plain),
-        f"SEDD Absorb, {few} steps": row_of(found, "absorb", steps=few, **plain),
-        f"SEDD Absorb, {found.settings.race_steps} steps, nucleus {top_p}": row_of(found, "absorb", top_p=top_p),
-        f"SEDD Uniform, {many} steps": row_of(found, "uniform", steps=many, method="tweedie"),
-        "autoregressive": row_of(found, "autoregressive", **plain),
+        "held-out novels": (found["infilling"].first["truth"], real),
+        f"SEDD Absorb, {many} steps": row_of(found, "absorb", steps=many),
+        f"SEDD Absorb, {few} steps": row_of(found, "absorb", steps=few),
+        f"SEDD Absorb, {config.race_steps} steps, nucleus {top_p}": row_of(found, "absorb", top_p=top_p),
+        f"SEDD Uniform, {many} steps": row_of(found, "uniform", steps=many),
+        "autoregressive": row_of(found, "autoregressive", cached=True),
         f"autoregressive, nucleus {top_p}": row_of(found, "autoregressive", top_p=top_p),
-    }  # fmt: skip
-    lines, parts = [], []
+    }
+    groups = []
     for label, (written, costs) in rows.items():
-        # The label stands once, above its texts, so that a phone has the whole width for them.
-        parts.append(f'<div style="color:{QUIET};margin-top:.8rem">{escape(label)}</div>')
-        for tokens, cost in zip(written[:each], costs, strict=False):
-            lines.append(f"{label}, {cost:.2f} bits: {words(tokens)}")
-            parts.append(
-                f'<div style="display:flex;gap:.8rem;margin:.15rem 0"><span style="color:{QUIET};'
-                f'font-variant-numeric:tabular-nums">{cost:.2f}</span><span style="{MONO}">{words(tokens)}</span></div>'
-            )
-    note = (
-        f"The first {each} texts of each, not selected, and their bits per character under the judge. Preset "
-        f"{found.preset}, seed {found.first_seed}."
-    )
-    return _texts("samples", lines, parts, note)
-
-
-def _texts(kind, lines, parts, note):
-    note_html = f'<div style="color:{QUIET};margin-top:.8rem">{escape(note)}</div>'
-    html = f'<div class="loupe-{kind}" style="font-size:.85rem">{"".join(parts)}{note_html}</div>'
-    return Block("\n".join([*lines, note]), html)
+        shown = zip(costs[:each], written[:each], strict=True)
+        groups.append((label, [(f"{cost:.2f}", [(words(text), "plain")]) for cost, text in shown]))
+    note = f"The first {each} texts of each, not selected, and their bits per character under the judge."
+    return passages(groups, f"{note} Preset {found.preset}, seed {found.first_seed}.")
 
 
 # --- quality ------------------------------------------------------------------------------------------------
-
-
-def _spread(values):
-    """Mean and half of a 95 % interval over seeds ``(seeds,)``; none for fewer than three."""
-    return interval(values) if len(values) > 2 else (float(np.mean(values)), 0.0)
 
 
 @drawn_from(*WRITERS, "judged", **WRITING)
 def steps_figure(found):
     """C9: the judge's bits against the number of steps, beside autoregressive and held-out text."""
     sheet, axes = figure(height=3.9)
-    for name, method, look in (
-        ("absorb", "tweedie", {"label": "SEDD Absorb"}),
-        ("uniform", "tweedie", {"label": "SEDD Uniform, Tweedie"}),
-        ("uniform", "euler", {"label": "SEDD Uniform, Euler", "linestyle": "--", "markerfacecolor": GROUND}),
-    ):
-        steps, found_bits = texts(found, name, method=method)
-        means, halves = zip(*map(_spread, found_bits.T), strict=True)
-        axes.errorbar(steps, means, halves, capsize=2, **style(f"SEDD {name.title()}") | look)
-    causal = texts(found, "autoregressive")[1][:, 0].mean()
-    axes.axhline(causal, color=SERIES[1].color, label="autoregressive")
+    dashed = {"linestyle": "--", "markerfacecolor": GROUND}
+    for label, method, look in (
+        ("SEDD Absorb", "tweedie", {}), ("SEDD Uniform, Tweedie", "tweedie", {}), ("SEDD Uniform, Euler", "euler", dashed),
+    ):  # fmt: skip
+        name = label.partition(",")[0]
+        steps, values = texts(found, name.removeprefix("SEDD ").lower(), method=method)
+        seed_bars(axes, steps, values, label=label, **style(name) | look)
+    axes.axhline(_seeds(found, "autoregressive").mean(), color=SERIES[1].color, label="autoregressive")
     axes.axhline(found["judged"]["held_out_network"].mean(), **TRUTH, label="held-out text")
     log_axis(axes)
     axes.set_xticks(steps, [str(n) for n in steps])
@@ -115,26 +88,30 @@ def steps_figure(found):
         "Generative perplexity as bits per character (2 to these bits): what the sampled text costs an autoregressive "
         f"judge trained on other novels. {found.settings.samples} texts of {found.settings.length} characters per point "
         "and seed; bars are 95 % t intervals over seeds, where there are three.",
-    )  # fmt: skip
+    )
+
+
+def _seeds(found, name, kind="network", **options):
+    """One value a seed (seeds,): the first of those written with these options, mean over texts."""
+    return texts(found, name, kind, **options)[1][:, 0]
 
 
 @drawn_from(*WRITERS, "judged", **WRITING)
 def frontier(found):
     """C10: the judge's bits against entropy, along numbers of steps, temperatures and nuclei."""
-    config, sheet = found.settings, figure(height=4.2)
-    sheet, axes = sheet
-    hot, nuclei = ([{key: one} for one in values] for key, values in (("temperature", config.temperatures),
-                                                                     ("top_p", config.nuclei)))  # fmt: skip
-    for name, rank, label in (("absorb", "SEDD Absorb", "SEDD Absorb"), ("autoregressive",) * 3):
-        start = {"steps": config.race_steps} if name == "absorb" else {}
-        for choices, line, marker, how in ((hot, "-", "o", "temperature"), (nuclei, "--", "s", "nucleus")):
-            points = np.array([_point(found, name, **one) for one in [start, *choices]])
-            axes.plot(
-                *points.T, linestyle=line, marker=marker, color=style(rank)["color"], label=f"{label}, {how}"
-            )
-    points = np.array([_point(found, "uniform", steps=n) for n in config.sample_steps])
-    axes.plot(*points.T, ":^", color=style("SEDD Uniform")["color"], label="SEDD Uniform, steps")
-    real = [found["judged"][f"held_out_{kind}"].mean() for kind in ("entropy", "network")]
+    (sheet, axes), config, kinds = figure(height=4.2), found.settings, ("entropy", "network")
+    hot, nuclei = [{"temperature": t} for t in config.temperatures], [{"top_p": p} for p in config.nuclei]
+    plain, steps = {"steps": config.race_steps}, [{"steps": n} for n in config.sample_steps]
+    for label, name, choices, look in (
+        ("SEDD Absorb, temperature", "absorb", [plain, *hot], "-o"),
+        ("SEDD Absorb, nucleus", "absorb", [plain, *nuclei], "--s"),
+        ("autoregressive, temperature", "autoregressive", [{}, *hot], "-o"),
+        ("autoregressive, nucleus", "autoregressive", [{}, *nuclei], "--s"),
+        ("SEDD Uniform, steps", "uniform", steps, ":^"),
+    ):
+        points = [[_seeds(found, name, kind, **one).mean() for one in choices] for kind in kinds]
+        axes.plot(*points, look, color=style(label.partition(",")[0])["color"], label=label)
+    real = [found["judged"][f"held_out_{kind}"].mean() for kind in kinds]
     axes.plot(*real, "*", color=TRUTH["color"], markersize=10, label="held-out text")
     axes.set(xlabel="entropy of characters within a text, bits", ylabel="judge’s bits per character")
     axes.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.16))
@@ -146,53 +123,37 @@ def frontier(found):
         f"temperature 1 (right end), then at {', '.join(map(str, config.temperatures))} or with a nucleus of "
         f"{', '.join(map(str, config.nuclei))}; SEDD Uniform with {config.sample_steps[0]} to {config.sample_steps[-1]} "
         "steps. Low bits at low entropy are repetition, not quality: compare at equal entropy, and with the star.",
-    )  # fmt: skip
-
-
-def _point(found, name, steps=None, **options):
-    """Entropy and judge's bits of a writer's texts, mean over seeds."""
-    rows = [texts(found, name, kind, **options) for kind in ("entropy", "network")]
-    at = 0 if steps is None else list(rows[0][0]).index(steps)
-    return [values[:, at].mean() for _, values in rows]
+    )
 
 
 @drawn_from(*WRITERS, "samples_time_free", "judged", **WRITING)
 def costs(found):
     """Network evaluations (NFE) and CPU time per text, beside its quality."""
     some = [n for n in found.settings.sample_steps if n in (16, 64, 256)] or found.settings.sample_steps
-    rows = [("AR, cached", *_cost(found, "autoregressive", cached=True)),
-            ("AR, no cache", *_cost(found, "autoregressive", cached=False))]  # fmt: skip
-    rows += [(f"SEDD, {n} steps", *_cost(found, "absorb", steps=n)) for n in some]
-    rows += [(f"time-free, {n} steps", *_cost(found, "time_free", steps=n)) for n in some]
-    rows += [("first hitting", *_cost(found, "time_free", steps=0))]
-    head = (f"sampler ({found.label})", "NFE", "CPU ms", "judge’s bits")
-    return score_table(head, rows, digits=(1, 1, 2))
-
-
-def _cost(found, name, **options):
-    runs, judged = found[f"samples_{name}"], found["judged"]
-    plain = options | {"temperature": 1.0, "top_p": 1.0, "race": ""}
-    row = np.flatnonzero(np.all([runs.first[key] == value for key, value in plain.items()], axis=0))[0]
-    scores = judged[f"{name}_network"][:, row].mean(-1)
-    return runs["evaluations"][:, row].mean(-1), 1000 * runs["seconds"][:, row], scores
+    cached = {"AR, cached": True, "AR, no cache": False}
+    rows = {label: ("autoregressive", {"cached": one}) for label, one in cached.items()}
+    for label, name in (("SEDD", "absorb"), ("time-free", "time_free")):
+        rows |= {f"{label}, {n} steps": (name, {"steps": n}) for n in some}
+    rows["first hitting"] = ("time_free", {"steps": 0})
+    kinds = {"evaluations": 1, "seconds": 1000, "network": 1}
+    shown = [
+        (label, *(scale * _seeds(found, name, kind, **options) for kind, scale in kinds.items()))
+        for label, (name, options) in rows.items()
+    ]
+    return score_table((f"sampler ({found.label})", "NFE", "CPU ms", "judge’s bits"), shown, digits=(1, 1, 2))
 
 
 @drawn_from("samples_absorb", "judged", **WRITING)
 def races(found):
     """Texts drawn by exponential sampling in fewer digits: better to the judge, and less diverse."""
+    kinds, options = ("network", "entropy"), {one: {"race": one} for one in ("float16", "float32", "float64")}
+    options["exact draws"] = {"steps": found.settings.race_steps}
     rows = [
-        (digits, *(texts(found, "absorb", kind, race=digits)[1][:, 0] for kind in ("network", "entropy")))
-        for digits in ("float16", "float32", "float64")
+        (name, *(_seeds(found, "absorb", kind, **one) for kind in kinds)) for name, one in options.items()
     ]
-    exact = list(texts(found, "absorb")[0]).index(found.settings.race_steps)
-    rows.append(
-        ("exact draws", *(texts(found, "absorb", kind)[1][:, exact] for kind in ("network", "entropy")))
-    )
-    real = (found["judged"][f"held_out_{kind}"].mean((1, 2)) for kind in ("network", "entropy"))
-    rows.append(("held-out text", *real))
-    return score_table(
-        (f"precision, {found.label}", "judge’s bits per character", "entropy, bits"), rows, digits=3
-    )
+    rows.append(("held-out text", *(found["judged"][f"held_out_{kind}"].mean((1, 2)) for kind in kinds)))
+    head = (f"precision, {found.label}", "judge’s bits per character", "entropy, bits")
+    return score_table(head, rows, digits=3)
 
 
 # --- filling in ---------------------------------------------------------------------------------------------
@@ -202,46 +163,37 @@ def races(found):
 def infills(found, each=3, margin=24):
     """The middle of held-out texts: as it was, and as three models fill it."""
     run, counts = found["infilling"].first, found["counted_infilling"].first
-    start, stop = run["place"][0], run["place"][-1] + 1
-    kinds = {"the novel": run["truth"], "SEDD, both sides": run["both_tokens"], "5-grams, both sides": counts["tokens"],
+    start, stop, count = run["place"][0], run["place"][-1] + 1, min(each, len(run["truth"]))
+    kinds = {"SEDD, both sides": run["both_tokens"], "5-grams, both sides": counts["tokens"],
              "autoregressive, left side": run["autoregressive_tokens"]}  # fmt: skip
-    lines, parts = [], []
-    for k in range(min(each, len(run["truth"]))):
-        for label, tokens in kinds.items():
-            bounds = max(0, start - margin), start, stop, stop + margin
-            before, fill, after = (words(tokens[k][a:b]) for a, b in pairwise(bounds))
-            lines.append(f"{label:<26} {before}[{fill}]{after}")
-            look = "400" if label == "the novel" else f"600;color:{COLORED}"
-            parts.append(
-                f'<div style="margin:.2rem 0"><div style="color:{QUIET};font-size:.8rem">{label}</div>'
-                f'<div style="{MONO}"><span style="color:{QUIET}">{before}</span><span style="border-bottom:1px solid;'
-                f'font-weight:{look}">{fill}</span><span style="color:{QUIET}">{after}</span></div></div>'
-            )
-        lines.append("")
-        parts.append('<div style="height:1.1rem"></div>')
-    note = (
-        f"The first {min(each, len(run['truth']))} held-out texts, with {stop - start} characters to fill in (underlined). "
-        f"Preset {found.preset}, seed {found['infilling'].seeds[0]}."
-    )
-    return _texts("fills", lines, parts, note)
+
+    def parts(tokens, look="filled"):
+        text, first = words(tokens), max(0, start - margin)
+        around = text[first:start], text[stop : stop + margin]
+        return [("", [(around[0], "quiet"), (text[start:stop], look), (around[1], "quiet")])]
+
+    groups = []
+    for k in range(count):
+        groups.append((f"text {k + 1}, the novel", parts(run["truth"][k], "gap")))
+        groups += [(label, parts(tokens[k])) for label, tokens in kinds.items()]
+    note = f"The first {count} held-out texts, with {stop - start} characters to fill in (underlined)."
+    return passages(groups, f"{note} Preset {found.preset}, seed {found['infilling'].seeds[0]}.")
 
 
 @drawn_from("infilling", "counted_infilling", **WRITING)
 def infill_table(found):
     """Bits of the true middle, and how what was filled in fits the page."""
     runs, counts = found["infilling"], found["counted_infilling"].first
-    rows = (
-        ("SEDD, both sides", "both", "both"),
-        ("SEDD, left side", "before", "before"),
-        ("autoregressive, left side", "autoregressive", "autoregressive"),
-        (f"the same, nucleus {found.settings.infill_top_p}", None, "nucleus"),
-    )
-    mean = lambda key: runs[key].mean(-1)  # noqa: E731
-    shown = [
-        (label, cost and mean(f"bits_{cost}"), mean(f"{name}_network"), 100 * mean(f"{name}_right"))
-        for label, cost, name in rows
-    ]
-    shown.append(("5-grams, both sides", [counts["bits"].mean()], None, [100 * counts["right"].mean()]))
-    shown.append(("the true middle", None, mean("truth_network"), None))
+    rows = {
+        "SEDD, both sides": "both", "SEDD, left side": "before", "AR, left side": "autoregressive",
+        f"the same, nucleus {found.settings.infill_top_p}": "nucleus", "the true middle": "truth",
+    }  # fmt: skip
+
+    def cells(name):
+        kinds = {f"bits_{name}": 1, f"{name}_network": 1, f"{name}_right": 100}
+        return [scale * runs[kind].mean(-1) if kind in runs.first else None for kind, scale in kinds.items()]
+
+    shown = [(label, *cells(name)) for label, name in rows.items()]
+    shown.insert(-1, ("5-grams, both sides", [counts["bits"].mean()], None, [100 * counts["right"].mean()]))
     head = (f"model ({found.preset})", "bits of the true middle", "judge’s bits", "right, %")
-    return score_table(head, shown, digits=(3, 3, 1), best=("min", "", ""))
+    return score_table(head, shown, digits=(2, 2, 1), best=("min", "", ""))

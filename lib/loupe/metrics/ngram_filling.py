@@ -2,19 +2,21 @@
 
 import numpy as np
 
+from loupe.metrics.text import checked_sequences
+
 TEXTS = 4  # at once: of each the weights of all contexts are kept, for each character of the gap
 
 
-def fill(model, texts, start, size, random):
-    """Fill a gap of some characters with an :class:`~loupe.metrics.NGramJudge`.
+def ngram_infill(model, texts, start, size, random):
+    """Fill a gap in texts by an n-gram model, given both sides: exactly, by the forward-backward algorithm.
 
     Parameters
     ----------
     model : NGramJudge
-        It looks back ``back = order - 1`` characters; there are as many at least on each side of the gap.
+        It looks back ``order - 1`` symbols.
     texts : array of int, shape (n, L)
     start, size : int
-        Of the gap.
+        Of the gap: where it starts, after ``order - 1`` symbols at least, and its symbols.
     random : numpy.random.Generator
 
     Returns
@@ -23,9 +25,19 @@ def fill(model, texts, start, size, random):
         With gaps drawn given both sides.
     bits : numpy.ndarray, shape (n,)
         Bits per character of what stood in the gap, given both sides.
+
+    Raises
+    ------
+    ValueError
+        If the gap is empty, too near the start or beyond the end, or an id is out of range.
     """
+    texts, back = checked_sequences("texts", texts, model.symbols), model.order - 1
+    if size < 1 or start < back or start + size > texts.shape[-1]:
+        raise ValueError(
+            f"a gap is inside the text, after {back} symbols or more; got {size} from {start} on of {texts.shape[-1]}"
+        )
     tokens, bits = np.array(texts), []
-    stop = start + size + model.order - 1
+    stop = start + size + back
     for first in range(0, len(texts), TEXTS):
         part = tokens[first : first + TEXTS]
         contexts = _forward(model, part, start, size)

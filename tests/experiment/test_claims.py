@@ -173,7 +173,7 @@ def test_a_damaged_result_is_not_excused():
 @pytest.mark.parametrize(
     ("error", "reason"),
     [
-        (MissingResultError("type `loupe compute`."), "not computed at cpu yet"),
+        (MissingResultError("type `loupe compute`."), "not all computed at cpu yet"),
         (LoupeError("no run converged."), "no run converged."),
     ],
 )

@@ -401,7 +401,7 @@ def test_claims_are_judged_where_their_experiments_are_run_and_say_why_not_elsew
     found = judging.judge(claim, preset, Watched({}))
     judged_here = preset in claim.at
     assert found.verdict == NOT_TESTED
-    assert found.reason == (f"not computed at {preset} yet" if judged_here else claim.reason) != ""
+    assert found.reason == (f"not all computed at {preset} yet" if judged_here else claim.reason) != ""
     results = Watched(GOOD.get(claim.id, {}))
     assert (judging.judge(claim, preset, results).verdict == REPRODUCED) == judged_here
     for name in results.read:

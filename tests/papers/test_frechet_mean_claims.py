@@ -316,4 +316,4 @@ def test_a_claim_that_is_not_tested_says_why(claim):
         assert judged.verdict == NOT_TESTED
         assert judged.reason
         if claim.judge and preset in claim.at:
-            assert judged.reason == f"not computed at {preset} yet"
+            assert judged.reason == f"not all computed at {preset} yet"

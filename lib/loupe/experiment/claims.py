@@ -299,7 +299,7 @@ def judge(claim: Claim, preset: str, results: Mapping[str, Any]) -> Judgement:
     except StoreError:
         raise  # a damaged result must not let a claim pass untested
     except MissingResultError:
-        return Judgement(claim, preset, NOT_TESTED, reason=f"not computed at {preset} yet", missing=True)
+        return Judgement(claim, preset, NOT_TESTED, reason=f"not all computed at {preset} yet", missing=True)
     except LoupeError as error:
         measures, reason = (), str(error)
     if claim.withdrawn:

@@ -60,14 +60,16 @@ def paths(found):
     for axes, (title, times, x, color) in zip(panels, rows, strict=True):
         axes.plot(times, x[:, :SHOWN], color=color, linewidth=0.5, alpha=0.7)
         axes.set(title=title, xlabel="$t$", xticks=(0, 0.5, 1))
+    panels[0].set_ylabel("$x_t$")
     for axes in panels[1:]:
         axes.invert_xaxis()
     return Picture(
         sheet,
         "Three panels of paths between a source and two modes. Forward paths start in the modes and meet in the source. "
         "Backward, the ODE gives one curve; the hybrid sampler fans out into both modes.",
-        "Targets in two modes, one source, VP. Left: the bridge, forward. Middle: the ODE has one path. Right: with "
-        "stochastic steps, both modes come back. VE looks alike, but its standard deviation is 40 in the middle.",
+        "Targets in two modes, one source, VP. Left: the bridge, forward to the source. Middle and right: time runs "
+        "backward. The ODE has one path; with stochastic steps, both modes come back. VE looks alike, but its standard "
+        "deviation is 40 in the middle.",
     )
 
 
@@ -96,8 +98,9 @@ def spread(found):
         sheet,
         "Two panels of falling curves: the variance of the answers over the true one, from about a hundred at a churn of "
         "0.001 to one at 0.3 and above; more steps lower them.",
-        "Spread of the answers to one source, with the exact denoiser. At $s=0$ it is zero (off the axis). With a small "
-        "churn it is far too large: one Heun step from next to the pinned end overshoots.",
+        "Variance of the answers to one source, with the exact denoiser, for normal targets; the dashed line is right. At "
+        "$s=0$ the variance is zero (off the axis). With a small churn it is far too large: one Heun step from next to the "
+        "pinned end overshoots.",
     )
 
 
@@ -120,8 +123,9 @@ def coefficients(found):
         sheet,
         "Two panels of smooth curves over time: the factors of source and target cross while the noise rises and falls; "
         "the preconditioning for three covariances differs only toward the source.",
-        "VP. Left: factors of source and target, and the noise. Right: for data of standard deviation 0.5 on both sides "
-        "and covariance 0 (solid), 0.125 (dashed) and 0.2 (dotted).",
+        "VP. Left: on the way from target to source, the factor $a_t$ of the source rises, $b_t$ of the target falls, and "
+        "the noise $\\sqrt{c_t}$ is largest in between. Right: for data of standard deviation 0.5 on both sides and "
+        "covariance 0 (solid), 0.125 (dashed) and 0.2 (dotted); the covariance matters toward the source.",
     )
 
 
@@ -146,6 +150,7 @@ def answers(found):
         alt="Rows of an edge map and eight digits drawn for it, above a histogram of answers in the two-mode toy. Without "
         "churn, the eight are equal; with it they vary.",
         at=int(np.abs(np.array(run["churns"]) - 0.33).argmin()), text="Eight answers to each of four edge maps, by churn.",
+        note="Move the slider to churn 0: the eight answers in a row become equal, and one of the two peaks vanishes.",
     )  # fmt: skip
 
 
@@ -161,7 +166,8 @@ def grid(found):
         labeled_rows(rows | {"target": trivial["targets"]}),
         "A grid of small images, a row for each method: coarse blocks, gray averages by regression, sharper digits by "
         "the bridges, and the true digits.",
-        "The first ten test pairs. Each column is one source.",
+        "The first ten test pairs. Each column is one source, and the last row has the true targets. Look for blur, stray "
+        "pixels and wrong digits.",
     )
 
 
@@ -177,7 +183,8 @@ def strip(found):
         "Four rows of small images, each from a coarse image to a digit. In between, those of the hybrid sampler are noisy "
         "and those of the ODE not.",
         "From left to right: the source, states on the way at the times "
-        f"{', '.join(f'{share:g}' for share in SHARES[1:-1])}, the answer, and last the true target. DDBM (VP).",
+        f"{', '.join(f'{share:g}' for share in SHARES[1:-1])}, the answer, and last the true target. The hybrid sampler "
+        "goes through noise; the ODE doesn't. DDBM (VP).",
     )
 
 
@@ -198,7 +205,8 @@ def scores(found):
     rows = [(*cells, "–") for cells in trivial_rows(found, found["trivial"].first["rows"][:4])]
     one_class, near, real = ([each] for each in found["spreads"].first["diversity"])
     rows[-1] = (*rows[-1][:3], real, "–")
-    for words, anchor in (("as many of one class", one_class), ("as many nearest pairs", near)):
+    count = found.settings.answers
+    for words, anchor in ((f"{count} of one class", one_class), (f"{count} nearest pairs", near)):
         rows.append((words, None, None, anchor, "–"))
     for name in MAIN:
         runs = found[name]
@@ -262,16 +270,17 @@ def sweeps(found):
     for rank, sampler in enumerate(("hybrid", "ODE")):
         calls, distances = (runs[f"{sampler} steps {key}"].mean(0) for key in ("calls", "distance"))
         panels[1].plot(calls, distances, label=sampler, **series(rank))
-    log_axis(panels[1], "xy")
-    panels[1].set(xlabel="calls of the network")
+    log_axis(panels[1])
+    panels[1].set(xlabel="calls of the network", ylabel="distance", ylim=(0, None))
     for axes in panels:
         axes.legend()
     return Picture(
         sheet,
         "Left: distance and squared error against churn. Right: distance against calls of the network, for the hybrid "
         "sampler and for the ODE.",
-        f"Left: {settings['sampler_steps']} steps. Right: at equal calls of the network. Distance in classifier features, "
-        "DDBM (VP).",
+        f"DDBM (VP); lower is better. Left: by churn, at {settings['sampler_steps']} steps. Right: by calls of the "
+        f"network; compare the two curves at one number of calls. Each point is from {settings['swept']} answers, fewer "
+        "than in the tables.",
     )
 
 
@@ -282,10 +291,9 @@ def guidance(found):
     for name in ("vp", "ve"):
         distances = found[name]["guidance distance"].mean(0)
         axes.plot(found.settings.guidances, distances, label=WORDS[name], **series(RANK[name]))
-    log_axis(axes, "y")
-    axes.set(xlabel="weight $w$ of the pull $h$", ylabel="distance")
+    axes.set(xlabel="weight $w$ of the pull $h$", ylabel="distance", ylim=(0, None))
     axes.legend()
-    caption = "Distance by the weight of the pull; 1 is the bridge."
+    caption = "Distance by the weight of the pull; 1 is the bridge. A flat curve means that the pull hardly matters."
     return Picture(sheet, "Two curves of the distance against the weight of the pull.", caption)
 
 
@@ -294,25 +302,31 @@ def learning(found):
     """Training losses, each of its own kind, on a log axis."""
     sheet, axes = figure(height=2.6)
     for name in MAIN:
-        losses, color = found[name]["losses"], series(RANK[name])["color"]
+        losses = found[name]["losses"]
         steps = found.settings.training.steps * (np.arange(losses.shape[1]) + 1) / losses.shape[1]
-        axes.plot(steps, losses.mean(0) / losses[:, 0].mean(), label=WORDS[name], color=color)
+        relative = losses.mean(0) / losses[:, 0].mean()
+        axes.plot(steps, relative, label=WORDS[name], **series(RANK[name]), markevery=0.1)
     log_axis(axes, "xy")
     axes.set(xlabel="step", ylabel="loss / first loss")
     axes.legend(ncols=2)
-    caption = "Training losses, each relative to its start: they measure different things."
+    caption = (
+        "Training losses, each divided by its first value. They measure different things, so don't compare heights: look "
+        "for curves that still fall at the end."
+    )
     return Picture(sheet, "Falling curves of the training losses of five methods.", caption)
 
 
 def reported():
     """T5: Table 2 of the paper."""
-    head = [f"{data} {measure}" for data in ("E2H", "DIODE") for measure in ("FID", "IS", "LPIPS", "MSE")]
+    head = [
+        f"{data} {measure}" for data in ("Handbags", "DIODE") for measure in ("FID", "IS", "LPIPS", "MSE")
+    ]
     return table(("", *head), [[str(cell) for cell in cells] for cells in REPORTED], numeric=True)
 
 
 def later():
     """T6: the released networks with later samplers."""
-    head = ("sampler", "E2H, 5 / 10 / 20 calls", "50 / 100", "DIODE, 5 / 10 / 20 calls", "50 / 100")
+    head = ("sampler", "Handbags, 5 / 10 / 20 calls", "50 / 100", "DIODE, 5 / 10 / 20 calls", "50 / 100")
     return table(head, LATER, numeric=True)
 
 

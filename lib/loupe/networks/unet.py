@@ -325,17 +325,18 @@ class TranslationUNet(nn.Module):
     Parameters
     ----------
     unet : torch.nn.Module
-        As of :func:`make_unet`. With as many channels as ``x`` and ``x_T`` have together, both are its input; with those of
-        ``x`` alone, it ignores the sources.
+        As of :func:`make_unet`, with as many channels as ``x`` and ``x_T`` have together.
+    sources : bool
+        False withholds the sources: the U-Net then has the channels of ``x`` alone.
     """
 
-    def __init__(self, unet):
+    def __init__(self, unet, sources=True):
         super().__init__()
-        self.unet = unet
+        self.unet, self.sources = unet, sources
 
     def forward(self, x, x_T, log_time):
         """Outputs of the shape of ``x``."""
-        seen = x if self.unet.channels == x.shape[1] else torch.cat([x, x_T], 1)
+        seen = torch.cat([x, x_T], 1) if self.sources else x
         return self.unet(seen, (4 * log_time).exp())
 
     def at(self, x, t, x_T=None):

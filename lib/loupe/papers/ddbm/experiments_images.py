@@ -76,7 +76,8 @@ class Pairs:
             make_unet(
                 channels=channels * (1 + sources), out_channels=channels, width=one.width, multipliers=one.multipliers,
                 blocks=one.blocks, attention=one.attention, size=one.size // one.fold, dropout=one.dropout, seed=seed,
-            )
+            ),
+            sources,
         )  # fmt: skip
 
 

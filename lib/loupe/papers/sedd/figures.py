@@ -48,8 +48,8 @@ def barrier():
         sheet,
         alt="Two losses of an estimated ratio on a logarithmic axis, both zero at the true ratio 0.2. Towards 0 score "
         "entropy and its slope grow without bound, while the squared error flattens at 0.02.",
-        caption="Loss of an estimate s when the true ratio is r = 0.2, and its derivative in s. An estimate near 0 costs a "
-        "squared error of at most r²/2. Score entropy, s − r log s + r (log r − 1), has no such ceiling.",
+        caption="Loss of an estimate s when the true ratio is r = 0.2, and its derivative in s. Half the squared error "
+        "never exceeds r²/2 below r. Score entropy, s − r log s + r (log r − 1), grows without bound towards 0.",
     )
 
 
@@ -70,6 +70,7 @@ def oracle(found):
         axes.axhline(0, **TRUTH)
         axes.set_yscale("symlog", linthresh=0.05, linscale=0.4)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 0.12))
+        axes.set_yticks(levels := (0, 0.1, 0.3, 1, 3), [str(level) for level in levels])
         log_axis(axes)
         axes.set_xticks(steps, [str(n) for n in steps])
         axes.set(xlabel="steps", title=title)
@@ -158,6 +159,7 @@ def curves(found):
     longer = {name: runs for name, one in LONGER.items() if (runs := beside(found, one))}
     for name, runs in methods.items():
         steps, look = runs.first["curve_steps"], style(name) | {"marker": "none"}
+        look["zorder"] = 3 if name == "SEDD Absorb" else 2  # else MDLM and D3PM hide it
         axes.plot(steps, runs["curve_strict"].T, **look, linewidth=0.6, alpha=0.5)
         axes.plot(steps, runs["curve_strict"].mean(0), **look, label=name)
     for name, runs in longer.items():
@@ -169,6 +171,7 @@ def curves(found):
             axes.axhline(level, color=plotting.INK, linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)
             place = {"xycoords": ("axes fraction", "data"), "va": "center", "color": plotting.MUTED}
             axes.annotate(f"{name.partition(' ')[0]} {level:.2f}", (1.01, level), **place)
+    thin = "Thin lines: seeds; thick: their mean. " if len(methods["SEDD Absorb"]) > 1 else ""
     last = [runs["curve_strict"].mean(0)[-1] for runs in methods.values()]
     limits = min(*last, *levels.values()) - 0.1, max(5, *last) + 0.1
     axes.set(ylim=limits, xlabel="training steps", ylabel="bits per character")
@@ -178,9 +181,9 @@ def curves(found):
         "Bits per character on validation text against training steps on a logarithmic axis, one color per method, above "
         "and below dotted levels of n-gram counts.",
         "Validation bits per character of the averaged weights (EMA). For diffusion the strict bound is drawn, for the "
-        f"autoregressive network the exact value. Thin lines: seeds; thick: their mean. {config.curve_sequences} sequences "
-        f"with {config.curve_times} random times each, so the curves are noisier than the table. Dotted: models that only "
-        "count the training text.",
+        f"autoregressive network the exact value. {thin}A point takes {config.curve_sequences} sequences with "
+        f"{config.curve_times} times each, the table {config.sequences:,} with {config.times}, so the last points differ "
+        "from the table. Dotted: models that only count the training text.",
     )
 
 

@@ -85,9 +85,9 @@ def steps_figure(found):
         sheet,
         "Bits per character under a judge against the number of sampling steps: curves for masks and for uniform tokens, "
         "level lines for autoregressive and for held-out text.",
-        "Generative perplexity as bits per character (2 to these bits): what the sampled text costs an autoregressive "
-        f"judge trained on other novels. {found.settings.samples} texts of {found.settings.length} characters per point "
-        "and seed; bars are 95 % t intervals over seeds, where there are three.",
+        "Generative perplexity on a logarithmic scale: what the sampled text costs an autoregressive judge trained on "
+        f"other novels. {found.settings.samples} texts of {found.settings.length} characters per point and seed; bars, "
+        "from three seeds on, are 95 % t intervals.",
     )
 
 
@@ -122,7 +122,7 @@ def frontier(found):
         f"Quality against diversity. SEDD Absorb with {config.race_steps} steps and the autoregressive network, each at "
         f"temperature 1 (right end), then at {', '.join(map(str, config.temperatures))} or with a nucleus of "
         f"{', '.join(map(str, config.nuclei))}; SEDD Uniform with {config.sample_steps[0]} to {config.sample_steps[-1]} "
-        "steps. Low bits at low entropy are repetition, not quality: compare at equal entropy, and with the star.",
+        "steps. Low bits at low entropy can be repetition, not quality: compare at equal entropy, and with the star.",
     )
 
 
@@ -152,7 +152,7 @@ def races(found):
         (name, *(_seeds(found, "absorb", kind, **one) for kind in kinds)) for name, one in options.items()
     ]
     rows.append(("held-out text", *(found["judged"][f"held_out_{kind}"].mean((1, 2)) for kind in kinds)))
-    head = (f"precision, {found.label}", "judge’s bits per character", "entropy, bits")
+    head = (f"precision ({found.label})", "judge’s bits per character", "entropy, bits")
     return score_table(head, rows, digits=3)
 
 
@@ -186,7 +186,7 @@ def infill_table(found):
     runs, counts = found["infilling"], found["counted_infilling"].first
     rows = {
         "SEDD, both sides": "both", "SEDD, left side": "before", "AR, left side": "autoregressive",
-        f"the same, nucleus {found.settings.infill_top_p}": "nucleus", "the true middle": "truth",
+        f"AR, nucleus {found.settings.infill_top_p}": "nucleus", "the true middle": "truth",
     }  # fmt: skip
 
     def cells(name):
@@ -195,5 +195,5 @@ def infill_table(found):
 
     shown = [(label, *cells(name)) for label, name in rows.items()]
     shown.insert(-1, ("5-grams, both sides", [counts["bits"].mean()], None, [100 * counts["right"].mean()]))
-    head = (f"model ({found.preset})", "bits of the true middle", "judge’s bits", "right, %")
+    head = (f"model ({found.label})", "bits of the true middle", "judge’s bits", "right, %")
     return score_table(head, shown, digits=(2, 2, 1), best=("min", "", ""))

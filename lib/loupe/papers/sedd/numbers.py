@@ -16,11 +16,13 @@ def numbers(chapter):
     """All of them; strings are finished, with their intervals."""
     parts = {
         _likelihoods: [*CORE.values()], _controls: ["mdlm", "constant_noise", "time_free"],
+        _time_free: ["mdlm", "time_free"],
         _squares: ["sedd_absorb", "concrete_score"], _identities: ["identities"], _oracle: ["oracle_samplers"],
         _texts: [*WRITERS, "judged"], _costs: [*WRITERS, "samples_time_free"],
         _infilling: ["infilling", "counted_infilling"],
     }  # fmt: skip
     found = [part(find(chapter, names, partial=True)) for part, names in parts.items()]
+    found.append(_short_runs(find(chapter, [*CORE.values()], ["cpu"], partial=True)))
     return {name: value for each in found for name, value in each.items()}
 
 
@@ -34,14 +36,22 @@ def _likelihoods(found):
     absorb, causal, counts = found["sedd_absorb"], found["autoregressive"], counted(found)
     run, (ours, theirs) = absorb.first, (float(bits(runs, kind="strict").mean()) for runs in (absorb, causal))
     return {
-        "preset": found.preset, "training_steps": run["steps"], "million_characters": run["tokens_seen"] / 1e6,
+        "runs": found.label, "training_steps": run["steps"], "million_characters": run["tokens_seen"] / 1e6,
         "cpu_steps": found.chapter.room.PRESETS["cpu"].training.steps, "parameters": run["parameters"],
         "ar_fewer_parameters": 1 - causal.first["parameters"] / run["parameters"],
         "absorb": ours, "absorb_published": float(bits(absorb).mean()), "absorb_place": place(ours, counts),
         "ar": theirs, "ar_place": place(theirs, counts), "fivegram": counts["5-gram counts"],
         "masks_gap": _gap(found["sedd_uniform"], absorb), "order_gap": _gap(absorb, causal),
-        "d3pm_gap": _gap(absorb, found["d3pm"], 3),
+        "d3pm_gap": _gap(absorb, found["d3pm"], 3), "ignorance_longer": IGNORANT / ours,
         "excess_share": float((absorb["curve_excess"][:, -1] / absorb["curve_bits"][:, -1]).mean()),
+    }  # fmt: skip
+
+
+def _short_runs(found):
+    absorb = found["sedd_absorb"]
+    return {
+        "quick_runs": found.label, "masks_gap_quick": _gap(found["sedd_uniform"], absorb, 3),
+        "order_gap_quick": _gap(absorb, found["autoregressive"], 3), "d3pm_gap_quick": _gap(absorb, found["d3pm"], 3),
     }  # fmt: skip
 
 
@@ -56,12 +66,14 @@ def place(level, counts):
 
 def _controls(found):
     levels = zip(found.runs, common(*found.runs.values()), strict=True)
-    mdlm, constant, free = found.runs.values()
     return {name: float(np.mean(values)) for name, values in levels} | {
-        "controls": f"{found.preset}, {mdlm.first['steps']:,} steps",
-        "constant_gap": _gap(constant, mdlm, 3), "time_free_gap": _gap(free, constant, 3),
-        "mdlm_seeds": ", ".join(f"{each:.2f}" for each in bits(mdlm, kind="strict")),
-    }  # fmt: skip
+        "controls": f"{found.preset}, {found['mdlm'].first['steps']:,} steps",
+        "mdlm_seeds": ", ".join(f"{each:.2f}" for each in bits(found["mdlm"], kind="strict")),
+    }
+
+
+def _time_free(found):
+    return {"free_runs": found.label, "free_gap": _gap(found["time_free"], found["mdlm"], 3)}
 
 
 def _squares(found):
@@ -102,11 +114,13 @@ def _texts(found):
     steps, absorb = texts(found, "absorb")
     ours, uniform = absorb.mean(0), texts(found, "uniform")[1].mean(0)
     causal, nucleus = texts(found, "autoregressive")[1][:, 0].mean(), found.settings.nuclei[1]
+    euler = texts(found, "uniform", method="euler")[1].mean(0)
     reached = [f"it takes {n} steps to match" for n in steps[ours <= causal]]
     return {
         "writers": found.label, "few": steps[0], "many": steps[-1], "judged_few": ours[0], "judged_many": ours[-1],
         "judged_uniform_few": uniform[0], "judged_uniform_many": uniform[-1],
-        "judged_ar": causal, "judged_real": found["judged"]["held_out_network"].mean(),
+        "euler_wins": f"{(euler < uniform).sum()} of {len(steps)}", "judged_ar": causal,
+        "judged_real": found["judged"]["held_out_network"].mean(),
         "reached": [*reached, f"no number of steps up to {steps[-1]} matches"][0],
         "judged_nucleus": texts(found, "absorb", top_p=nucleus)[1].mean(),
         "judged_ar_nucleus": texts(found, "autoregressive", top_p=nucleus)[1].mean(), "nucleus": str(nucleus),
@@ -131,7 +145,7 @@ def _infilling(found):
     runs = found["infilling"]
     means = {name: runs[f"bits_{name}"].mean(-1) for name in ("both", "before", "autoregressive")}
     return {f"fill_{name}": float(values.mean()) for name, values in means.items()} | {
-        "fill_gain": over_seeds(means["before"] - means["both"], 2),
+        "fill_gain": over_seeds(means["before"] - means["both"], 3),
         "fill_counts": found["counted_infilling"].first["bits"].mean(),
         "fill_judged": runs["both_network"].mean(), "fill_judged_nucleus": runs["nucleus_network"].mean(),
         "fill_preset": f"{found.preset}, {len(runs)} seed{'s' * (len(runs) > 1)}",

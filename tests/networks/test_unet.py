@@ -10,7 +10,15 @@ from layers import generator, perturbed, silu
 
 from loupe.errors import LoupeError
 from loupe.networks.noise_embedding import NoiseEmbedding
-from loupe.networks.unet import Attention, DiffusersUNet, ResidualBlock, UNet, group_norm, make_unet
+from loupe.networks.unet import (
+    Attention,
+    DiffusersUNet,
+    ResidualBlock,
+    TranslationUNet,
+    UNet,
+    group_norm,
+    make_unet,
+)
 
 # Levels of 4 and 8 pixels.
 TINY = dict(channels=2, width=8, multipliers=(1, 2), blocks=1, attention=(4,), size=8, classes=3)
@@ -497,3 +505,17 @@ def test_diffusers_missing(monkeypatch):
 def test_unknown_backbone():
     with pytest.raises(ValueError, match=r"backbone must be one of 'loupe', 'diffusers', got 'dit'"):
         make_unet(backbone="dit", **TINY)
+
+
+def test_translation_sees_its_source_unless_withheld():
+    torch.manual_seed(0)
+    x, one, other = torch.randn(3, 2, 1, 16, 16)
+    for sources in (True, False):
+        network = TranslationUNet(make_unet(channels=1 + sources, out_channels=1, width=16, size=16), sources)
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        answers = [network(x, source, torch.zeros(2)) for source in (one, other)]
+        assert answers[0].shape == x.shape
+        assert torch.equal(*answers) is not sources
+    with pytest.raises(ValueError, match=r"\(B, 1, 16, 16\) for this network, got \(2, 2, 16, 16\)"):
+        TranslationUNet(make_unet(channels=1, width=16, size=16))(x, one, torch.zeros(2))

@@ -174,7 +174,7 @@ def test_bad_input_is_named():
         heat_mixture(manifold, x, torch.tensor([1.0, -1.0, 1.0]))
     with pytest.raises(ValueError, match=r"weights must have shape \(3,\), got \(2,\)"):
         heat_mixture(manifold, x, torch.ones(2))
-    with pytest.raises(ValueError, match="sigma_min and sigma_max must be positive and differ, got 0"):
+    with pytest.raises(ValueError, match="sigma_min must be positive and below sigma_max, got 0"):
         log_likelihood(mix.score, x, manifold, sigma_min=0.0, sigma_max=6.0)
     with pytest.raises(ValueError, match="steps must be a positive whole number"):
         sample(mix.score, manifold, (3, 3), sigma_min=0.1, sigma_max=6.0, steps=0)

@@ -262,9 +262,9 @@ def test_bad_input_is_named():
         HeatKernel(SpecialUnitary(2))
     with pytest.raises(ValueError, match="method must be one of combined, series, varadhan, got 'exact'"):
         HeatKernel(Sphere(), "exact")
-    with pytest.raises(ValueError, match="sigma must be positive, got 0"):
+    with pytest.raises(ValueError, match="sigma must be positive and finite, got 0"):
         kernel.score(x, x, 0.0)
-    with pytest.raises(ValueError, match="sigma must be positive, got nan"):
+    with pytest.raises(ValueError, match="sigma must be positive and finite, got nan"):
         kernel.sample(x, math.nan)
     with pytest.raises(ValueError, match=r"sigma .* must have shape \(3,\), got \(2,\)"):
         kernel.log_density(x, x, torch.ones(2))

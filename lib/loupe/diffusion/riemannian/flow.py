@@ -15,7 +15,7 @@ from functools import partial
 import torch
 
 from loupe.checks import whole
-from loupe.diffusion.riemannian.losses import _tangent
+from loupe.diffusion.riemannian.losses import _check_noise, _tangent
 from loupe.geometry import SpecialOrthogonal, SpecialUnitary, Sphere, Torus
 
 
@@ -64,8 +64,8 @@ def sample(
     """
     x = manifold.random(*shape, generator=generator) if start is None else start
     velocity, points = probability_flow(score, manifold), [x]
-    for s, h in _grid(sigma_max, sigma_min, steps):
-        points.append(_step(velocity, manifold, points[-1], s, h)[0])
+    for s, h in reversed(_grid(sigma_min, sigma_max, steps)):
+        points.append(_step(velocity, manifold, points[-1], s + h, -h)[0])
     return torch.stack(points) if path else points[-1]
 
 
@@ -100,6 +100,8 @@ def log_likelihood(score, x, manifold, *, sigma_min, sigma_max, steps=100, noise
     UserWarning
         If ``sigma_max`` leaves the data far from uniform.
     """
+    manifold.shaped(x)
+    _check_noise(noise, manifold, x)
     _warn_unless_uniform(manifold, x, sigma_max)
     velocity = probability_flow(score, manifold)
     gain = x.new_zeros(x.shape[: x.dim() - manifold.ndim], dtype=x.dtype.to_real())
@@ -116,12 +118,13 @@ def log_likelihood(score, x, manifold, *, sigma_min, sigma_max, steps=100, noise
     return log
 
 
-def _grid(first, last, steps):
+def _grid(sigma_min, sigma_max, steps):
     """Logs of sigma at the beginnings of even steps, and their length."""
-    if not (min(first, last) > 0 and first != last and max(first, last) < math.inf):
-        raise ValueError(f"sigma_min and sigma_max must be positive and differ, got {first} and {last}")
-    h = (math.log(last) - math.log(first)) / whole("steps", steps)
-    return [(math.log(first) + k * h, h) for k in range(steps)]
+    if not 0 < sigma_min < sigma_max < math.inf:
+        raise ValueError(f"sigma_min must be positive and below sigma_max, got {sigma_min} and {sigma_max}")
+    first = math.log(sigma_min)
+    h = (math.log(sigma_max) - first) / whole("steps", steps)
+    return [(first + k * h, h) for k in range(steps)]
 
 
 def _step(velocity, manifold, x, s, h, divergence=False, noise=None):
@@ -139,9 +142,13 @@ def _step(velocity, manifold, x, s, h, divergence=False, noise=None):
 
 
 def _warn_unless_uniform(manifold, x, sigma_max):
-    gap = {Torus: 1.0, SpecialOrthogonal: 2.0, SpecialUnitary: 8 / 3}.get(type(manifold))
-    gap = manifold.dimension_like(x) if isinstance(manifold, Sphere) else gap
-    if gap and gap * sigma_max**2 / 2 < 3:
+    n = manifold.dimension_like(x)
+    # The smallest eigenvalue of the Laplacian.
+    if isinstance(manifold, SpecialUnitary):
+        gap = n / (n + 1) ** 0.5
+    else:
+        gap = {Torus: 1, Sphere: n, SpecialOrthogonal: 2}.get(type(manifold), math.inf)
+    if gap * sigma_max**2 / 2 < 3:
         warnings.warn(
             f"at sigma_max = {sigma_max:g} the slowest mode is still at {math.exp(-gap * sigma_max**2 / 2):.2g} of its "
             "size, so the base is not uniform: take a larger one",

@@ -78,7 +78,7 @@ class HeatKernel:
         Raises
         ------
         ValueError
-            For points off the manifold, or a sigma that is not positive or has another shape.
+            For points off the manifold, or a sigma that is not positive and finite or has another shape.
         TypeError
             For half precision.
         """
@@ -99,22 +99,28 @@ class HeatKernel:
 
         Parameters
         ----------
-        theta : torch.Tensor, shape (...)
+        theta : float or torch.Tensor, shape (...)
         sigma : float or torch.Tensor, shape (...)
         """
-        return self._radial(theta, sigma)[0].to(theta.dtype)
+        return self._radial(theta, sigma)[0]
 
     def radial_score(self, theta, sigma):
         """The derivative of :meth:`radial_log_density` in the angle."""
-        return (2 * theta * self._radial(theta, sigma)[1]).to(theta.dtype)
+        return self._radial(theta, sigma)[1]
 
     def _points(self, *points):
+        """The points, checked, of one shape and dtype."""
         for x in points:
-            if x.dtype in (torch.float16, torch.bfloat16):
+            if getattr(x, "dtype", None) in (torch.float16, torch.bfloat16):
                 raise TypeError(
                     f"heat kernels need float32 or float64, got {x.dtype}: convert the points with .float()"
                 )
-        return torch.broadcast_tensors(*self.manifold.sound(*points))
+        points = self.manifold.sound(*points)
+        try:
+            return torch.broadcast_tensors(*(x.to(points[0].dtype) for x in points))
+        except RuntimeError:
+            shapes = " and ".join(str(tuple(x.shape)) for x in points)
+            raise ValueError(f"points must have shapes that broadcast, got {shapes}") from None
 
     def _evaluate(self, x, x0, sigma):
         x, x0 = self._points(x, x0)
@@ -129,28 +135,46 @@ class HeatKernel:
                 f"no function of one angle is the heat kernel of {self.manifold!r}: take SpecialOrthogonal(3), or a "
                 "sphere with its dimension, such as Sphere(2)"
             )
-        origin = self.manifold.origin_like(torch.empty(self.manifold.event_shape, dtype=torch.float64))
-        square, dimension = theta.double().square(), self._exact.dimension(origin)
-        sigma = torch.as_tensor(sigma, dtype=torch.float64, device=theta.device)
+        theta = torch.as_tensor(theta)
+        dtype = theta.dtype if theta.is_floating_point() else torch.get_default_dtype()
+        theta, sigma = theta.double(), _positive(sigma, theta.shape, theta.device)
+        dimension = self._exact.dimension(torch.empty(self.manifold.event_shape))
         if self.method == "varadhan":
-            return _gaussian(square, sigma, dimension), -1 / (2 * sigma.square()) + 0 * square
-        return self._exact.radial(square, sigma, dimension, self.terms if self.method == "series" else None)
+            log, slope = _gaussian(theta.square(), sigma, dimension), -theta / sigma.square()
+        else:
+            terms = self.terms if self.method == "series" else None
+            log, slope = self._exact.radial((theta / 2).sin().square(), sigma, dimension, terms)
+            slope = -theta.sin() * slope
+        return log.to(dtype), slope.to(dtype)
 
 
-def per_sample(sigma, x, manifold):
+def per_sample(sigma, x, manifold, zero=False):
     """Sigma in float64, one for each point of ``x``.
 
     Raises
     ------
     ValueError
-        For numbers that are not positive, or a shape that is not the batch's.
+        For numbers that are not positive and finite, or a shape that is not the batch's.
+    TypeError
+        For anything but numbers.
     """
-    batch = x.shape[: x.dim() - manifold.ndim]
-    sigma = torch.as_tensor(sigma, dtype=torch.float64, device=x.device)
+    manifold.shaped(x)
+    return _positive(sigma, x.shape[: x.dim() - manifold.ndim], x.device, zero)
+
+
+def _positive(sigma, batch, device, zero=False):
+    try:
+        sigma = torch.as_tensor(sigma, dtype=torch.float64, device=device)
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"sigma must be a number, or one per sample, got {sigma!r}") from None
     if sigma.ndim:
         of_shape("sigma (one number, or one per sample)", sigma, batch)
-    if readable(sigma) and not (sigma > 0).all():
-        raise ValueError(f"sigma must be positive, got {sigma.min().item():g}")
+    if sigma.numel() and readable(sigma):
+        low, high = (bound.item() for bound in sigma.detach().aminmax())
+        if not ((low > 0 or (zero and low == 0)) and high < math.inf):
+            raise ValueError(
+                f"sigma must be {'0 or ' if zero else ''}positive and finite, got {high if low > 0 else low:g}"
+            )
     return sigma.expand(batch)
 
 
@@ -234,19 +258,17 @@ class HeatMixture:
 
     def sample(self, n, generator=None):
         """``n`` independent draws."""
-        which = torch.multinomial(self.log_weights.exp(), n, replacement=True, generator=generator)
+        which = torch.multinomial(self.log_weights.exp(), whole("n", n), replacement=True, generator=generator)
         return self.kernel.sample(self.centers[which], self.sigmas[which], generator)
 
     def _apart(self, x, sigma):
         """Points, centers and sigmas with an axis for the components."""
-        sigma = torch.as_tensor(sigma, dtype=torch.float64, device=x.device)
+        sigma = per_sample(sigma, x, self.kernel.manifold, zero=True).unsqueeze(-1)
         x = x.unsqueeze(-1 - self.kernel.manifold.ndim)
-        x, centers = torch.broadcast_tensors(x, self.centers.to(x))
-        batch = x.shape[: x.dim() - self.kernel.manifold.ndim]
-        return x, centers, torch.hypot(self.sigmas, sigma.unsqueeze(-1)).expand(batch)
+        return x, self.centers.to(x.device), torch.hypot(self.sigmas.to(x.device), sigma)
 
     def _logs(self, x, centers, sigma):
-        return self.log_weights.to(x.dtype.to_real()) + self.kernel.log_density(x, centers, sigma)
+        return self.log_weights.to(x.device, x.dtype.to_real()) + self.kernel.log_density(x, centers, sigma)
 
 
 def heat_mixture(manifold, centers, weights=None, sigmas=0.1):
@@ -273,6 +295,7 @@ def heat_mixture(manifold, centers, weights=None, sigmas=0.1):
     """
     kernel = HeatKernel(manifold)
     (centers,) = kernel._points(centers)
+    of_shape("centers", centers, (len(centers), *centers.shape[-manifold.ndim :]))
     sigmas = per_sample(sigmas, centers, manifold)
     weights = torch.ones_like(sigmas) if weights is None else torch.as_tensor(weights).to(sigmas)
     of_shape("weights", weights, sigmas.shape)

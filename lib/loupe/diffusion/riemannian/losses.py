@@ -67,9 +67,15 @@ def implicit_loss(score, manifold, x, sigma, *, noise=None):
     torch.Tensor, shape (B,)
     """
     sigma = per_sample(sigma, x, manifold)
+    _check_noise(noise, manifold, x)
     field = _tangent(score, manifold, x, sigma)
     divergence = manifold.divergence(lambda at: _tangent(score, manifold, at, sigma), x, noise)
     return sigma.square().to(x.dtype.to_real()) * (manifold.inner(x, field, field) + 2 * divergence)
+
+
+def _check_noise(noise, manifold, x):
+    if noise is not None:
+        of_shape("noise", noise, (*x.shape[: x.dim() - manifold.ndim], manifold.dimension_like(x)))
 
 
 def _tangent(score, manifold, x, sigma):

@@ -1,10 +1,8 @@
 r"""Heat kernels that depend on the distance alone: spheres, and rotations of space.
 
-A log density is a function of the squared angle, smooth at 0, so the score is -2 times its derivative times the
-manifold's logarithm: it needs no axis and no division by a sine. Below a switch in sigma it comes from a sum over
-geodesics (exact for S^3 and SO(3), an expansion with a table elsewhere), from there on from eigenfunctions.
-
-Each function returns the log density and its derivative in the squared angle.
+A log density is a smooth function of the angle's cosine, so the score is its derivative times the gradient of the
+cosine: it needs no axis and no logarithm. Below a switch in sigma it comes from a sum over geodesics (exact for S^3 and
+SO(3), an expansion with a table elsewhere), from there on from eigenfunctions.
 
 References
 ----------
@@ -17,55 +15,121 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.polynomial import chebyshev
+from scipy.special import zeta
 
+from loupe.derivatives import readable
 from loupe.diffusion.riemannian import tables
-from loupe.geometry import SpecialOrthogonal
+from loupe.geometry import SpecialOrthogonal, Sphere
 from loupe.geometry.base import normal
-from loupe.geometry.series import cos_root, power_series, sin_ratio
+from loupe.geometry.matrices import product
 
 TURN = 2 * math.pi
 BEFORE_ANTIPODE = 2.9**2
 """Corrections of the short-time forms stay constant beyond this squared angle, at least six standard deviations away."""
 
-ROTATION_SWITCH = 1.0
-
-_FIRST = (1 / 3, 1 / 45, 2 / 945, 1 / 4725, 2 / 93555, 1382 / 638512875, 4 / 18243225, 3617 / 162820783125)
-_FIRST_SLOPE = tuple(k * a for k, a in enumerate(_FIRST))[1:]
-"""Coefficients of (1 - r cot r) / r**2 in powers of r**2, and of its derivative."""
+ROTATION_SWITCH = 0.8
+"""From this sigma on SO(3) sums eigenfunctions."""
 
 
-def sphere(square, sigma, dimension):
-    """The heat kernel of a sphere, relative to its volume.
+class RadialKernel:
+    """Log densities, scores and samples on a sphere or SO(3); sigma is a tensor of float64 with the batch's shape."""
 
-    Parameters
-    ----------
-    square : torch.Tensor of float64, shape (...)
-        Squared angles.
-    sigma : torch.Tensor, of a shape that broadcasts
-    dimension : int
-        At least 2.
+    def __init__(self, manifold):
+        self.manifold, self.rotations = manifold, isinstance(manifold, SpecialOrthogonal)
 
-    Returns
-    -------
-    log, slope : torch.Tensor, shape (...)
-    """
-    near = _three_sphere_near if dimension == 3 else _sphere_near
-    return _switched(square, sigma, tables.longest(dimension), near, _sphere_waves, dimension)
+    def evaluate(self, x, x0, sigma, terms=None):
+        """The log density (...), and the score; ``terms`` cuts the series of eigenfunctions off."""
+        apart = x0 - x
+        square = apart.square().sum(tuple(range(-self.manifold.ndim, 0))).double()
+        quarter = square / 8 if self.rotations else square / 4
+        log, slope = self.radial(quarter, sigma, self.dimension(x), terms)
+        if self.rotations:
+            gradient = 0.5 * (apart - product(x, apart.mT, x))
+        else:
+            gradient = apart + 2 * quarter.unsqueeze(-1).to(x.dtype) * x
+        return log, self.beside(slope).to(x.dtype) * gradient
+
+    def radial(self, quarter, sigma, dimension, terms=None):
+        """The log density, and its derivative in the cosine of the angle.
+
+        Parameters
+        ----------
+        quarter : torch.Tensor of float64, shape (...)
+            The squared sine of half the angle.
+        sigma : torch.Tensor of float64, of a shape that broadcasts
+        dimension : int
+            At least 2.
+        terms : int, optional
+            The highest eigenfunction of the series, which is cut off there; by default the density is accurate.
+        """
+        quarter, sigma = torch.broadcast_tensors(quarter, sigma)
+        if terms is not None:
+            return self._waves(quarter, sigma, dimension, terms)
+        switch = ROTATION_SWITCH if self.rotations else tables.longest(dimension)
+        early = sigma < switch
+        if readable(early):
+            if early.all():
+                return self._geodesics(quarter, sigma, dimension)
+            if not early.any():
+                return self._waves(quarter, sigma, dimension)
+        short = self._geodesics(quarter, torch.where(early, sigma, 0.5 * switch), dimension)
+        long = self._waves(quarter, torch.where(early, switch, sigma), dimension)
+        return [torch.where(early, *pair) for pair in zip(short, long, strict=True)]
+
+    def _geodesics(self, quarter, sigma, dimension):
+        # Rounding takes points beyond both ends. At the lower one, the roots have no derivative.
+        sine = quarter.clamp(1e-30, 1).sqrt()
+        cosine = (1 - quarter).clamp_min(1e-30).sqrt()
+        stretch = torch.atan2(sine, cosine) / sine
+        square = 4 * quarter * stretch.square()
+        if self.rotations:
+            log, slope = _group(square, sigma, 0.25, -1)
+        elif dimension == 3:
+            log, slope = _group(square, sigma, 1.0, 1)
+        else:
+            log, slope = _expansion(square, sigma, dimension)
+        return log, -2 * slope * stretch / cosine.clamp_min(1e-8)
+
+    def _waves(self, quarter, sigma, dimension, terms=None):
+        device = quarter.device
+        if self.rotations:
+            coefficients = _rotation_coefficients(12 if terms is None else terms, device)
+        else:
+            coefficients = _sphere_coefficients(dimension, _enough(dimension) if terms is None else terms, device)
+        return _sum_of_waves(1 - 2 * quarter, sigma, *coefficients)
+
+    def dimension(self, x):
+        """The dimension of the manifold; ValueError for a circle, and beyond the tables."""
+        dimension = self.manifold.dimension_like(x)
+        if dimension < 2:
+            raise ValueError(
+                "a heat kernel needs points of a sphere in at least 3 coordinates: a circle is Torus(1)"
+            )
+        if dimension > tables.SHIPPED[-1]:
+            raise ValueError(
+                f"heat kernels of spheres go up to dimension {tables.SHIPPED[-1]}, got {dimension}"
+            )
+        return dimension
+
+    def beside(self, values):
+        """Values of the batch's shape, to multiply points."""
+        return values[(..., *[None] * self.manifold.ndim)]
+
+    def sample(self, x0, sigma, generator=None):
+        """A uniform direction, and an angle from a table of quantiles."""
+        z = normal(sigma.shape, generator, torch.float64, x0.device)
+        angle = self.beside(_quantiles(self.rotations, self.dimension(x0), x0.device)(z, sigma)).to(x0.dtype)
+        towards = normal(x0.shape[: sigma.dim() + 1], generator, x0.dtype, x0.device)
+        if self.rotations:
+            axis = (towards / towards.norm(dim=-1, keepdim=True)).unsqueeze(-2).expand_as(x0)
+            once = torch.linalg.cross(x0, axis)
+            return x0 + angle.sin() * once + 2 * (angle / 2).sin().square() * torch.linalg.cross(once, axis)
+        towards = towards - (towards * x0).sum(-1, keepdim=True) * x0
+        towards = towards / towards.norm(dim=-1, keepdim=True)
+        return self.manifold.project(angle.cos() * x0 + angle.sin() * towards)
 
 
-def rotation(square, sigma):
-    """The heat kernel of SO(3), relative to the volume 8 pi**2; see :func:`sphere`."""
-    return _switched(square, sigma, ROTATION_SWITCH, _rotation_near, _rotation_waves)
-
-
-def _switched(square, sigma, switch, near, waves, *dimension):
-    early = sigma < switch
-    short = near(square, torch.where(early, sigma, 0.5 * switch), *dimension)
-    long = waves(square, torch.where(early, switch, sigma), *dimension)
-    return tuple(torch.where(early, *pair) for pair in zip(short, long, strict=True))
-
-
-# --- sums over geodesics ------------------------------------------------------------------------------------
+# --- sums over geodesics: the log density and its derivative in the squared angle ---------------------------
 
 
 def _gaussian(square, sigma, dimension):
@@ -73,20 +137,23 @@ def _gaussian(square, sigma, dimension):
     return -square / (2 * variance) - dimension / 2 * (TURN * variance).log(), -1 / (2 * variance)
 
 
-def _sphere_near(square, sigma, dimension):
+def _expansion(square, sigma, dimension):
     """The short-time expansion, and the table of what it leaves ([1], section 4; see :mod:`tables`)."""
     log, slope = _gaussian(square, sigma, dimension)
     alpha, tau = (dimension - 1) / 2, sigma.square() / 2
+    reach = 2 * (dimension**0.5 + tables.REACH) ** 2 * tau
     inside, held = _held(square, BEFORE_ANTIPODE)
-    ratio, first, first_slope = _first(held)
-    reach = (sigma * (dimension**0.5 + tables.REACH)).square()
     in_table, angle = _held(square / reach, 1.0)
+    time = tau * (2 / tables.longest(dimension) ** 2)
+    sines, angles, times = _chebyshev(
+        2 * torch.stack([held / BEFORE_ANTIPODE, angle, time]) - 1, tables.SHAPE[0]
+    )
+    log_ratio, first, first_slope = _log_sine(held, sines)
     values, slopes = _remainder(dimension, square.device)
-    late = _chebyshev(2 * (sigma / tables.longest(dimension)).square() - 1, len(values.T))
-    angles = _chebyshev(2 * angle - 1, len(values))
-    rest, rest_slope = ((angles @ coefficients * late).sum(-1) for coefficients in (values, slopes))
+    times = times[..., : tables.SHAPE[1]]
+    rest, rest_slope = ((angles @ coefficients * times).sum(-1) for coefficients in (values, slopes))
     bend = alpha * (1 - alpha)
-    log = log - alpha * ratio.log() + tau * (alpha**2 + bend * first + tau * rest)
+    log = log - alpha * log_ratio + tau * (alpha**2 + bend * first + tau * rest)
     slope = slope + inside * (alpha / 2 * first + tau * bend * first_slope)
     return log, slope + in_table * tau.square() * rest_slope * 2 / reach
 
@@ -104,83 +171,62 @@ def _remainder(dimension, device):
     return torch.tensor(values, device=device), torch.tensor(slopes, device=device)
 
 
-def _first(square):
-    """``sin(r) / r``, ``(1 - r cot r) / r**2``, and the derivative of the latter in ``r**2``."""
-    ratio, near = sin_ratio(square), square < 0.1
-    small, safe = torch.where(near, square, 0.0), torch.where(near, 1.0, square)
-    sine = torch.where(near, math.sin(1.0), ratio)
-    cotangent = cos_root(safe) / sine
-    closed = (1 - cotangent) / safe
-    slope = -(cotangent - sine**-2) / (2 * safe.square()) - closed / safe
-    return (
-        ratio,
-        torch.where(near, power_series(_FIRST, small), closed),
-        torch.where(near, power_series(_FIRST_SLOPE, small), slope),
-    )
+def _log_sine(square, polynomials):
+    """``log(sin(r) / r)``, ``(1 - r cot r) / r**2``, and the derivative of the latter in ``r**2 <= BEFORE_ANTIPODE``.
 
-
-def _three_sphere_near(square, sigma, dimension):
-    """S^3 = SU(2): exact."""
-    log, slope = _gaussian(square, sigma, 3)
-    inside, held = _held(square, BEFORE_ANTIPODE)
-    ratio, first, _ = _first(held)
-    others, others_slope = _longer_geodesics(held, sigma, 1)
-    log = log - ratio.log() + sigma.square() / 2 + others.log()
-    return log, slope + inside * (first / 2 + others_slope / others)
-
-
-def _rotation_near(square, sigma):
-    """SO(3): exact."""
-    log, slope = _gaussian(square, sigma, 3)
-    ratio, first, _ = _first(square / 4)
-    others, others_slope = _longer_geodesics(square, sigma, -1)
-    log = log - ratio.log() + sigma.square() / 8 + others.log()
-    return log, slope + first / 8 + others_slope / others
-
-
-def _longer_geodesics(square, sigma, sign):
-    """The sum over all geodesics, of lengths ``theta + 2 pi k``, divided by the term of the shortest one.
-
-    Two pairs are enough for sigma up to 1. ``sign`` is that of odd k. The geodesics k and -k are added first, since
-    apart they have poles at angle 0.
+    The second is -2 times the derivative of the first. The product of the sine's zeros leaves a smooth function beside
+    the first pair of them.
     """
-    total, slope = torch.ones_like(square * sigma), torch.zeros_like(square * sigma)
-    near = square < 1e-4
-    theta, small = torch.where(near, 1.0, square).sqrt(), torch.where(near, square, 0.0)
-    for turn, signed in ((TURN, sign), (2 * TURN, 1)):
-        pull = turn / sigma.square()
-        damped = (-turn * pull / 2).exp()
-        with_, against = (-pull * (turn / 2 + theta)).exp(), (-pull * (turn / 2 - theta)).exp()
-        plus, minus = with_ + against, (with_ - against) / theta
-        far = plus + turn * minus
-        far_slope = -(pull * minus + turn * (pull * plus + minus) / theta.square()) / 2
-        y = pull.square() * small
-        close = 2 * damped * (1 + y / 2 - turn * pull * (1 + y / 6))
-        close_slope = damped * pull.square() * (1 + y / 6 - turn * pull * (1 + y / 10) / 3)
-        total = total + signed * torch.where(near, close, far)
-        slope = slope + signed * torch.where(near, close_slope, far_slope)
-    return total.clamp_min(1e-300), slope
+    smooth, smooth_slope, bend = (polynomials @ _smooth_part(square.device)).unbind(-1)
+    gap = math.pi**2 - square
+    return smooth + (gap / math.pi**2).log(), 2 / gap - 2 * smooth_slope, 2 / gap.square() - 2 * bend
+
+
+@lru_cache
+def _smooth_part(device):
+    """Chebyshev coefficients of ``log(sin(r) / r / (1 - r**2 / pi**2))`` and its two derivatives in ``r**2``."""
+    k = np.arange(1, 60)
+
+    def function(u):
+        part = BEFORE_ANTIPODE * (1 + u) / 2 / math.pi**2
+        return -(zeta(2 * k, 2) / k * part[:, None] ** k).sum(-1)
+
+    value = chebyshev.chebinterpolate(function, tables.SHAPE[0] - 1)
+    columns = [value, *(chebyshev.chebder(value, m, scl=2 / BEFORE_ANTIPODE) for m in (1, 2))]
+    return torch.tensor(np.stack([np.pad(c, (0, len(value) - len(c))) for c in columns], -1), device=device)
+
+
+def _group(square, sigma, part, sign):
+    """S^3 = SU(2) with ``part`` 1, and SO(3) with 1/4, both exact; ``sign`` is that of the next geodesics."""
+    log, slope = _gaussian(square, sigma, 3)
+    inside, held = _held(part * square, BEFORE_ANTIPODE)
+    log_ratio, first, _ = _log_sine(held, _chebyshev(2 * held / BEFORE_ANTIPODE - 1, tables.SHAPE[0]))
+    others, others_slope = _two_more(held / part, sigma, sign)
+    log = log - log_ratio + part * sigma.square() / 2 + others.log()
+    return log, slope + inside * (part * first / 2 + others_slope / others)
+
+
+def _two_more(square, sigma, sign):
+    """The sum over geodesics of lengths ``theta + 2 pi k``, k from -1 to 1, divided by the term of the shortest one.
+
+    The others are below e^-60 for sigma up to 0.8. Apart, the two have poles at angle 0.
+    """
+    theta, pull = square.clamp_min(1e-8).sqrt(), TURN / sigma.square()
+    more, less = (-pull * (TURN / 2 + theta)).exp(), (-pull * (TURN / 2 - theta)).exp()
+    plus, minus = more + less, (more - less) / theta
+    slope = -(pull * minus + TURN * (pull * plus + minus) / theta.square()) / 2
+    return 1 + sign * (plus + TURN * minus), sign * slope
 
 
 # --- sums over eigenfunctions -------------------------------------------------------------------------------
 
 
-def _sphere_waves(square, sigma, dimension, terms=None):
-    terms = _enough(dimension) if terms is None else terms
-    return _waves(square, sigma, *_sphere_coefficients(dimension, terms, square.device))
-
-
-def _rotation_waves(square, sigma, terms=12):
-    return _waves(square, sigma, *_rotation_coefficients(terms, square.device))
-
-
-def _waves(square, sigma, log_volume, eigenvalues, values, slopes):
-    """``log sum_m b_m cos(m theta)``, where b depends on sigma, less the log volume; and its derivative."""
+def _sum_of_waves(cosine, sigma, log_volume, eigenvalues, values, slopes):
+    """``log sum_m b_m cos(m theta)``, where b depends on sigma, less the log volume; and its derivative in the cosine."""
     decay = torch.exp(-eigenvalues * sigma.square().unsqueeze(-1) / 2)
-    cosines = _chebyshev(cos_root(square), len(eigenvalues))
-    total = (cosines * (decay @ values)).sum(-1)
-    by_cosine = (cosines * (decay @ slopes)).sum(-1)
-    return total.clamp_min(1e-300).log() - log_volume, -by_cosine * sin_ratio(square) / (2 * total)
+    cosines = _chebyshev(cosine, len(eigenvalues))
+    total, slope = ((cosines * (decay @ table)).sum(-1) for table in (values, slopes))
+    return total.clamp_min(1e-300).log() - log_volume, slope / total
 
 
 @lru_cache
@@ -201,9 +247,8 @@ def _sphere_coefficients(dimension, terms, device):
 
 @lru_cache
 def _rotation_coefficients(terms, device):
-    n = terms + 1
-    level = np.arange(n)
-    table = np.tril(np.full((n, n), 2.0))
+    level = np.arange(terms + 1)
+    table = np.tril(np.full((terms + 1, terms + 1), 2.0))
     table[:, 0] = 1
     table *= (2 * level + 1)[:, None]
     return math.log(8 * math.pi**2), *_series(level * (level + 1.0), table, device)
@@ -215,6 +260,7 @@ def _series(eigenvalues, table, device):
     return [torch.tensor(a, device=device) for a in (eigenvalues, table, slopes)]
 
 
+@lru_cache
 def _enough(dimension):
     """How many eigenfunctions give the digits of float64 from the switch on, at all angles that matter."""
     sigma, alpha = tables.longest(dimension), (dimension - 1) / 2
@@ -237,52 +283,7 @@ def _chebyshev(x, n):
     return rows[..., :n]
 
 
-# --- the kernel of a manifold -------------------------------------------------------------------------------
-
-
-class RadialKernel:
-    """Log densities, scores and samples on a sphere or SO(3); sigma is a tensor of float64 with the batch's shape."""
-
-    def __init__(self, manifold):
-        self.manifold, self.rotations = manifold, isinstance(manifold, SpecialOrthogonal)
-
-    def radial(self, square, sigma, dimension, terms=None):
-        """The log density and its derivative, as functions of the squared angle; ``terms`` cuts the series off."""
-        if self.rotations:
-            return rotation(square, sigma) if terms is None else _rotation_waves(square, sigma, terms)
-        return (
-            sphere(square, sigma, dimension)
-            if terms is None
-            else _sphere_waves(square, sigma, dimension, terms)
-        )
-
-    def evaluate(self, x, x0, sigma, terms=None):
-        """The log density (...), and the score."""
-        back = self.manifold.log(x, x0)
-        square = self.manifold.inner(x, back, back).double()
-        log, slope = self.radial(square, sigma, self.dimension(x), terms)
-        return log, -2 * self.beside(slope).to(x.dtype) * back
-
-    def dimension(self, x):
-        """The dimension of the manifold; ValueError for a circle."""
-        dimension = self.manifold.dimension_like(x)
-        if dimension < 2:
-            raise ValueError(
-                "a heat kernel needs points of a sphere in at least 3 coordinates: a circle is Torus(1)"
-            )
-        return dimension
-
-    def beside(self, values):
-        """Values of the batch's shape, to multiply points."""
-        return values[(..., *[None] * self.manifold.ndim)]
-
-    def sample(self, x0, sigma, generator=None):
-        """A uniform direction, and an angle from a table of quantiles."""
-        u = self.manifold.random_tangent(x0, generator)
-        length = self.manifold.norm(x0, u)
-        z = normal(sigma.shape, generator, torch.float64, x0.device)
-        angle = _quantiles(self.rotations, self.dimension(x0), x0.device)(z, sigma)
-        return self.manifold.exp(x0, self.beside((angle / length).to(x0.dtype)) * u)
+# --- samples ------------------------------------------------------------------------------------------------
 
 
 @lru_cache
@@ -290,10 +291,11 @@ def _quantiles_table(rotations, dimension):
     """Quantiles of the angle over sigma; log sigmas and normal scores of its rows and columns."""
     spread = np.linspace(math.log(0.02), math.log(9), 257) - 0.5 * math.log(dimension)
     scores = np.linspace(-6, 6, 1025)
+    kernel = RadialKernel(SpecialOrthogonal() if rotations else Sphere(dimension))
 
     def log_density(theta, sigma):
-        square, sigma = torch.from_numpy(theta).square(), torch.tensor(sigma, dtype=torch.float64)
-        log = (rotation(square, sigma) if rotations else sphere(square, sigma, dimension))[0].numpy()
+        quarter = torch.from_numpy(np.sin(theta / 2) ** 2)
+        log = kernel.radial(quarter, torch.tensor(sigma, dtype=torch.float64), dimension)[0].numpy()
         with np.errstate(divide="ignore"):
             return log + (
                 2 * np.log(np.sin(theta / 2)) if rotations else (dimension - 1) * np.log(np.sin(theta))

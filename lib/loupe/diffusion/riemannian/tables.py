@@ -23,7 +23,7 @@ from importlib.resources import files
 import numpy as np
 from scipy.special import ndtri
 
-SHAPE = 18, 14
+SHAPE = 17, 14
 """Numbers of coefficients, for the angle and for the time."""
 
 REACH = 5.0
@@ -40,7 +40,7 @@ def longest(dimension):
 
     In high dimension its terms add up to ``exp(d exp(-d sigma^2 / 2))``, far above the density.
     """
-    flat = (2 * math.log(dimension / 40) / dimension) ** 0.5 if dimension > 40 else 0.0
+    flat = (2 * math.log(dimension / 30) / dimension) ** 0.5 if dimension > 30 else 0.0
     return max(2.05 / (dimension + 26) ** 0.5, flat)
 
 
@@ -51,8 +51,6 @@ def remainder(dimension):
     The variables are ``(theta / (sigma (sqrt(d) + REACH)))**2`` and ``(sigma / longest(d))**2``, both moved from [0, 1]
     to [-1, 1].
     """
-    if dimension > SHIPPED[-1]:
-        raise ValueError(f"heat kernels of spheres go up to dimension {SHIPPED[-1]}, got {dimension}")
     if dimension in SHIPPED:
         rows = np.loadtxt(files(__package__) / _FILE)
         return rows[SHIPPED.index(dimension)].reshape(SHAPE)

@@ -19,7 +19,7 @@ import math
 
 import torch
 
-from loupe.derivatives import first_order, no_derivative, slope
+from loupe.derivatives import first_order, no_derivative, readable, slope
 from loupe.geometry.base import normal
 from loupe.geometry.compact import SpecialUnitary
 from loupe.geometry.matrices import adjoint, expm, product, unitary_spectrum
@@ -256,6 +256,10 @@ class UnitaryKernel:
         self.manifold = manifold
 
     def evaluate(self, x, x0, sigma, terms=None):
+        if not readable(x, x0, sigma):
+            raise RuntimeError(
+                "the heat kernel of SU(3) runs neither under torch.func.vmap nor torch.compile: call it on a batch"
+            )
         with torch.no_grad():
             flat = [a.to(torch.complex128).reshape(-1, 3, 3) for a in (x, x0)]
             if terms is None:
@@ -265,6 +269,9 @@ class UnitaryKernel:
             log, score = log.reshape(sigma.shape), score.reshape(x.shape).to(x.dtype)
         first = (score.conj() * (x - x.detach())).real.sum((-2, -1))
         log = log + first_order("the log heat kernel of SU(3)", first)
+        for constant in (x0, sigma):
+            log = no_derivative("the log heat kernel of SU(3), in anything but x,", log, constant)
+            score = no_derivative("the score of SU(3)'s heat kernel", score, constant)
         return log, no_derivative("the score of SU(3)'s heat kernel", score, x)
 
     def sample(self, x0, sigma, generator=None):

@@ -176,6 +176,14 @@ def test_bad_input_is_named():
         heat_mixture(manifold, x, torch.ones(2))
     with pytest.raises(ValueError, match="sigma_min must be positive and below sigma_max, got 0"):
         log_likelihood(mix.score, x, manifold, sigma_min=0.0, sigma_max=6.0)
+    with pytest.raises(ValueError, match=r"below sigma_max, got 6\.0 and 0\.1"):
+        sample(mix.score, manifold, (3, 3), sigma_min=6.0, sigma_max=0.1)
+    with pytest.raises(ValueError, match=r"noise must have shape \(3, 2\), got \(3,\)"):
+        implicit_loss(mix.score, manifold, x, 0.5, noise=torch.ones(3))
+    with pytest.raises(ValueError, match="sigma must be 0 or positive and finite, got -1"):
+        mix.log_density(x, -1.0)
+    with pytest.raises(ValueError, match=r"centers must have shape \(3, 3\), got \(3,\)"):
+        heat_mixture(manifold, x[0])
     with pytest.raises(ValueError, match="steps must be a positive whole number"):
         sample(mix.score, manifold, (3, 3), sigma_min=0.1, sigma_max=6.0, steps=0)
     with pytest.raises(RuntimeError, match="log-likelihood of point 1 is not finite"):

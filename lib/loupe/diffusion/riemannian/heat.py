@@ -99,8 +99,8 @@ class HeatKernel:
 
         Parameters
         ----------
-        theta : float or torch.Tensor, shape (...)
-        sigma : float or torch.Tensor, shape (...)
+        theta, sigma : float or torch.Tensor
+            Of shapes that broadcast.
         """
         return self._radial(theta, sigma)[0]
 
@@ -137,7 +137,7 @@ class HeatKernel:
             )
         theta = torch.as_tensor(theta)
         dtype = theta.dtype if theta.is_floating_point() else torch.get_default_dtype()
-        theta, sigma = theta.double(), _positive(sigma, theta.shape, theta.device)
+        theta, sigma = theta.double(), _positive(sigma, getattr(sigma, "shape", ()), theta.device)
         dimension = self._exact.dimension(torch.empty(self.manifold.event_shape))
         if self.method == "varadhan":
             log, slope = _gaussian(theta.square(), sigma, dimension), -theta / sigma.square()
@@ -258,7 +258,9 @@ class HeatMixture:
 
     def sample(self, n, generator=None):
         """``n`` independent draws."""
-        which = torch.multinomial(self.log_weights.exp(), whole("n", n), replacement=True, generator=generator)
+        which = torch.multinomial(
+            self.log_weights.exp(), whole("n", n), replacement=True, generator=generator
+        )
         return self.kernel.sample(self.centers[which], self.sigmas[which], generator)
 
     def _apart(self, x, sigma):

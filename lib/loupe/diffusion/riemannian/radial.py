@@ -95,7 +95,9 @@ class RadialKernel:
         if self.rotations:
             coefficients = _rotation_coefficients(12 if terms is None else terms, device)
         else:
-            coefficients = _sphere_coefficients(dimension, _enough(dimension) if terms is None else terms, device)
+            coefficients = _sphere_coefficients(
+                dimension, _enough(dimension) if terms is None else terms, device
+            )
         return _sum_of_waves(1 - 2 * quarter, sigma, *coefficients)
 
     def dimension(self, x):
@@ -145,10 +147,8 @@ def _expansion(square, sigma, dimension):
     inside, held = _held(square, BEFORE_ANTIPODE)
     in_table, angle = _held(square / reach, 1.0)
     time = tau * (2 / tables.longest(dimension) ** 2)
-    sines, angles, times = _chebyshev(
-        2 * torch.stack([held / BEFORE_ANTIPODE, angle, time]) - 1, tables.SHAPE[0]
-    )
-    log_ratio, first, first_slope = _log_sine(held, sines)
+    sines, angles, times = _chebyshev(2 * torch.stack([held / math.pi**2, angle, time]) - 1, tables.SHAPE[0])
+    log_ratio, first, first_slope = log_sine(held, sines)
     values, slopes = _remainder(dimension, square.device)
     times = times[..., : tables.SHAPE[1]]
     rest, rest_slope = ((angles @ coefficients * times).sum(-1) for coefficients in (values, slopes))
@@ -171,12 +171,14 @@ def _remainder(dimension, device):
     return torch.tensor(values, device=device), torch.tensor(slopes, device=device)
 
 
-def _log_sine(square, polynomials):
-    """``log(sin(r) / r)``, ``(1 - r cot r) / r**2``, and the derivative of the latter in ``r**2 <= BEFORE_ANTIPODE``.
+def log_sine(square, polynomials=None):
+    """``log(sin(r) / r)``, ``(1 - r cot r) / r**2``, and the derivative of the latter in ``r**2 < pi**2``.
 
     The second is -2 times the derivative of the first. The product of the sine's zeros leaves a smooth function beside
-    the first pair of them.
+    the first pair of them. The Chebyshev polynomials of the square, from [0, pi**2], may be given.
     """
+    if polynomials is None:
+        polynomials = _chebyshev(2 * square / math.pi**2 - 1, tables.SHAPE[0])
     smooth, smooth_slope, bend = (polynomials @ _smooth_part(square.device)).unbind(-1)
     gap = math.pi**2 - square
     return smooth + (gap / math.pi**2).log(), 2 / gap - 2 * smooth_slope, 2 / gap.square() - 2 * bend
@@ -188,11 +190,10 @@ def _smooth_part(device):
     k = np.arange(1, 60)
 
     def function(u):
-        part = BEFORE_ANTIPODE * (1 + u) / 2 / math.pi**2
-        return -(zeta(2 * k, 2) / k * part[:, None] ** k).sum(-1)
+        return -(zeta(2 * k, 2) / k * ((1 + u[:, None]) / 2) ** k).sum(-1)
 
     value = chebyshev.chebinterpolate(function, tables.SHAPE[0] - 1)
-    columns = [value, *(chebyshev.chebder(value, m, scl=2 / BEFORE_ANTIPODE) for m in (1, 2))]
+    columns = [value, *(chebyshev.chebder(value, m, scl=2 / math.pi**2) for m in (1, 2))]
     return torch.tensor(np.stack([np.pad(c, (0, len(value) - len(c))) for c in columns], -1), device=device)
 
 
@@ -200,7 +201,7 @@ def _group(square, sigma, part, sign):
     """S^3 = SU(2) with ``part`` 1, and SO(3) with 1/4, both exact; ``sign`` is that of the next geodesics."""
     log, slope = _gaussian(square, sigma, 3)
     inside, held = _held(part * square, BEFORE_ANTIPODE)
-    log_ratio, first, _ = _log_sine(held, _chebyshev(2 * held / BEFORE_ANTIPODE - 1, tables.SHAPE[0]))
+    log_ratio, first, _ = log_sine(held)
     others, others_slope = _two_more(held / part, sigma, sign)
     log = log - log_ratio + part * sigma.square() / 2 + others.log()
     return log, slope + inside * (part * first / 2 + others_slope / others)

@@ -20,10 +20,10 @@ import math
 import torch
 
 from loupe.derivatives import first_order, no_derivative, readable, slope
+from loupe.diffusion.riemannian.radial import log_sine
 from loupe.geometry.base import normal
 from loupe.geometry.compact import SpecialUnitary
 from loupe.geometry.matrices import adjoint, expm, product, unitary_spectrum
-from loupe.geometry.series import power_series, sin_ratio
 
 TURN = 2 * math.pi
 SWITCH = 0.8
@@ -41,8 +41,6 @@ _SHIFTS = ((0, 0, 0), (1, -1, 0), (-1, 1, 0), (1, 0, -1), (-1, 0, 1), (0, 1, -1)
 """Beside the shortest geodesic these can count; the next ones are below e^-60 of it."""
 
 _CIRCLE = 12
-_COTANGENT = (1 / 3, 1 / 45, 2 / 945, 1 / 4725, 2 / 93555, 1382 / 638512875, 4 / 18243225)
-"""Coefficients of ``(1 - r cot r) / r**2`` in powers of ``r**2``."""
 
 
 def log_and_score(x, x0, sigma):
@@ -101,16 +99,9 @@ def by_geodesics(angles, sigma):
 def _shortest(angles):
     """The log of the product over pairs for the shortest geodesic alone, and its derivatives."""
     gaps = torch.stack([angles[:, i] - angles[:, j] for i, j in _PAIRS], -1)
-    square = gaps.square() / 4
-    near = square < 0.05
-    safe = torch.where(near, 1.0, gaps / 2)
-    cotangent = torch.where(
-        near,
-        power_series(_COTANGENT, torch.where(near, square, 0.0)),
-        (1 - safe / safe.tan()) / safe.square(),
-    )
-    a, b, c = (gaps / 4 * cotangent).unbind(-1)
-    return -sin_ratio(square).log().sum(-1), torch.stack([a + b, c - a, -b - c], -1)
+    log_ratio, first, _ = log_sine(gaps.square() / 4)
+    a, b, c = (gaps / 4 * first).unbind(-1)
+    return -log_ratio.sum(-1), torch.stack([a + b, c - a, -b - c], -1)
 
 
 def _several(angles, variance):

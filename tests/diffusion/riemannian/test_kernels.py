@@ -1,5 +1,6 @@
 """Heat kernels against multiprecision, a second expansion, moments, and their own laws."""
 
+import itertools
 import math
 
 import mpmath
@@ -85,12 +86,40 @@ def rotation_reference(theta, sigma):
 
 def test_rotations_match_multiprecision():
     kernel = HeatKernel(SpecialOrthogonal(3))
-    for sigma in (0.3, 0.99, 1.0, 2.5):
+    for sigma in (0.3, 0.79, 0.8, 2.0):
         for theta in (1e-9, 5e-3, 0.02, 1.5, math.pi):
             log, slope = rotation_reference(theta, sigma)
             angle = torch.tensor(theta, dtype=torch.float64)
             assert abs(kernel.radial_log_density(angle, sigma).item() - log) < 1e-10
             assert abs(kernel.radial_score(angle, sigma).item() - slope) < 1e-8 * abs(slope) + 1e-10
+
+
+def unitary_reference(one, two, sigma):
+    """The log density on SU(3): the sum over all geodesics in multiprecision, slightly beside coincident angles."""
+    with mpmath.workdps(60):
+        tiny = mpmath.mpf(10) ** -18
+        one, two, variance = one + tiny, two + 2 * tiny, mpmath.mpf(sigma) ** 2
+        total = mpmath.mpf(0)
+        for k, m in itertools.product(range(-4, 5), repeat=2):
+            a, b = one + 2 * mpmath.pi * k, two + 2 * mpmath.pi * m
+            angles = (a, b, -a - b)
+            weight = mpmath.exp(-sum(angle**2 for angle in angles) / (2 * variance))
+            for x, y in itertools.combinations(angles, 2):
+                weight *= (x - y) / 2 / mpmath.sin((x - y) / 2)
+            total += weight
+        front = 16 * mpmath.sqrt(3) * mpmath.pi**5 * mpmath.exp(variance) / (2 * mpmath.pi * variance) ** 4
+        return float(mpmath.log(front * total))
+
+
+@pytest.mark.parametrize("sigma", [0.05, 0.3, 0.6, 0.79, 0.81, 1.9, 3.0])
+def test_su3_matches_multiprecision(sigma):
+    x0 = SpecialUnitary(3).random(3, 3, generator=generator(), dtype=torch.float64)
+    for one, two in ((1.0, -0.3), (0.7, 0.7), (0.7, 0.7 + 1e-6), (2.5, 0.1), (math.pi, -math.pi)):
+        one, two = (angle * min(1, 4 * sigma) for angle in (one, two))
+        angles = torch.tensor([one, two, -one - two], dtype=torch.float64)
+        x = x0 @ torch.diag(torch.polar(torch.ones_like(angles), angles))
+        found = HeatKernel(SpecialUnitary(3)).log_density(x, x0, sigma).item()
+        assert found == pytest.approx(unitary_reference(one, two, sigma), abs=1e-8)
 
 
 def test_geodesics_and_characters_agree_on_su3():

@@ -122,26 +122,21 @@ def _several(angles, variance):
 
 def _sum(angles, variance):
     """The sum over geodesics, over the shortest one's Gaussian, and its derivatives; complex."""
-    below, below_slopes = _triple(
-        [(angles[..., i] - angles[..., j]) / 2 for i, j in _PAIRS], torch.sin, torch.cos
-    )
-    total, slopes = 0.0, 0.0
-    for shift in _SHIFTS:
-        step = TURN * torch.tensor(shift, dtype=angles.real.dtype, device=angles.device)
-        moved = angles + step
-        halves = [(moved[..., i] - moved[..., j]) / 2 for i, j in _PAIRS]
-        above, above_slopes = _triple(halves, lambda a: a, torch.ones_like)
-        weight = (-((angles * step).sum(-1) + step.square().sum() / 2) / variance).exp()
-        total = total + above * weight
-        slopes = slopes + (
-            above_slopes - above.unsqueeze(-1) * step / variance.unsqueeze(-1)
-        ) * weight.unsqueeze(-1)
+    below, below_slopes = _triple(angles, torch.sin, torch.cos)
+    steps = TURN * torch.tensor(_SHIFTS, dtype=angles.real.dtype, device=angles.device)
+    angles, variance = angles.unsqueeze(-2), variance.unsqueeze(-1)
+    above, above_slopes = _triple(angles + steps, lambda half: half, torch.ones_like)
+    weight = (-((angles * steps).sum(-1) + steps.square().sum(-1) / 2) / variance).exp()
+    total = (above * weight).sum(-1)
+    moved_slopes = above_slopes - above.unsqueeze(-1) * steps / variance.unsqueeze(-1)
+    slopes = (moved_slopes * weight.unsqueeze(-1)).sum(-2)
     quotient = total / below
     return quotient, (slopes - quotient.unsqueeze(-1) * below_slopes) / below.unsqueeze(-1)
 
 
-def _triple(halves, function, derivative):
+def _triple(angles, function, derivative):
     """The product of a function of half of each gap, and its derivatives in the angles."""
+    halves = [(angles[..., i] - angles[..., j]) / 2 for i, j in _PAIRS]
     f, g, h = map(function, halves)
     a, b, c = (derivative(half) / 2 for half in halves)
     a, b, c = a * g * h, f * b * h, f * g * c

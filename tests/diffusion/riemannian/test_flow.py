@@ -26,7 +26,7 @@ def generator(seed=0):
 
 def mixture(manifold, sigmas=0.4):
     centers = manifold.random(3, *manifold.event_shape, generator=generator(), dtype=torch.float64)
-    return heat_mixture(manifold, centers, WEIGHTS, sigmas)
+    return heat_mixture(manifold, centers, 2 * WEIGHTS, sigmas)  # weights need not add up to 1
 
 
 @pytest.mark.parametrize("manifold", [*MANIFOLDS, SpecialUnitary(3)])

@@ -85,3 +85,22 @@ class _FirstOrder(torch.autograd.Function):
                 "and no transform of torch.func"
             )
         return None, cotangent
+
+
+def no_derivative(name, value, x):
+    """The value, computed from ``x`` without a derivative; asking for one raises a RuntimeError, rather than give 0."""
+    return _NoDerivative.apply(name, value, x) if x.requires_grad or transformed() else value
+
+
+class _NoDerivative(torch.autograd.Function):
+    @staticmethod
+    def forward(name, value, x):
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.name = inputs[0]
+
+    @staticmethod
+    def backward(ctx, cotangent):
+        raise RuntimeError(f"{ctx.name} has no derivative: call .detach() if it is constant for your purpose")

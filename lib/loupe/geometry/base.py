@@ -221,11 +221,12 @@ class Manifold:
 
     def check(self, x, *, finite=True):
         """Raise ValueError if a point is off the manifold; the message names the worst one and the remedy."""
-        self._shaped(x)
+        self.shaped(x)
         if finite and not torch.isfinite(x).all():
             raise ValueError(f"points must be finite, got {_first_bad(x)} among them")
 
-    def _shaped(self, *tensors):
+    def shaped(self, *tensors):
+        """ValueError unless all are tensors, each with as many coordinates as a point."""
         for x in tensors:
             if not isinstance(x, torch.Tensor):
                 raise ValueError(
@@ -251,7 +252,7 @@ class Manifold:
         ValueError
             If they do not, or a point is off the manifold; where values are not checked, its coordinates become nan.
         """
-        self._shaped(*points, *vectors)
+        self.shaped(*points, *vectors)
         return [self._sound(x) for x in points]
 
     def _sound(self, x):

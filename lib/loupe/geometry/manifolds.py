@@ -5,6 +5,7 @@ import math
 import torch
 from torch.nn.functional import pad
 
+from loupe.checks import whole
 from loupe.geometry.base import OFF, Manifold, nan_where, normal
 from loupe.geometry.charts import euclidean_mean, sphere_mean
 from loupe.geometry.series import arcsin_ratio, arcsin_square, cos_root, sin_ratio
@@ -78,9 +79,20 @@ class Sphere(Manifold):
     """The unit sphere in d coordinates: dimension d - 1, curvature 1.
 
     The logarithm is undefined at a point's antipode; there it returns one of the many shortest geodesics, or 0.
+
+    Parameters
+    ----------
+    dimension : int, optional
+        d - 1; by default points may have any number of coordinates.
     """
 
     curvature = 1.0
+
+    def __init__(self, dimension=None):
+        self.event_shape = None if dimension is None else (whole("dimension", dimension) + 1,)
+
+    def __repr__(self):
+        return f"Sphere({'' if self.event_shape is None else self.event_shape[0] - 1})"
 
     def project(self, x):
         return x / x.norm(dim=-1, keepdim=True)

@@ -144,7 +144,7 @@ def log1p_unitary(z):
     return _UnitaryLog.apply(z)[0]
 
 
-def _unitary_spectrum(z):
+def unitary_spectrum(z):
     """Logarithm, angles that sum to 0 and have the least sum of squares, and orthonormal eigenvectors; detached."""
     with torch.no_grad():
         z = z.detach()
@@ -165,7 +165,7 @@ def _unitary_spectrum(z):
 
 def _log1p_unitary(z):
     """:func:`log1p_unitary` with derivatives of any order, by :func:`log1p`; 0 where that is not defined."""
-    log, angles, _ = _unitary_spectrum(z)
+    log, angles, _ = unitary_spectrum(z)
     low, high = (angle[..., None, None] for angle in (angles.amin(-1), angles.amax(-1)))
     # Rotated by the middle of their arc, the angles are as far from a half turn as possible.
     middle = 0.5 * (high + low)
@@ -180,7 +180,7 @@ class _UnitaryLog(torch.autograd.Function):
 
     @staticmethod
     def forward(z):
-        return _unitary_spectrum(z)
+        return unitary_spectrum(z)
 
     @staticmethod
     def setup_context(ctx, inputs, output):

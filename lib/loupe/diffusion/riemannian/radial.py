@@ -1,0 +1,327 @@
+r"""Heat kernels that depend on the distance alone: spheres, and rotations of space.
+
+A log density is a smooth function of the angle's cosine, so the score is its derivative times the gradient of the
+cosine: it needs no axis and no logarithm. Below a switch in sigma it comes from a sum over geodesics (exact for S^3 and
+SO(3), an expansion with a table elsewhere), from there on from eigenfunctions.
+
+References
+----------
+.. [1] Lou et al., Scaling Riemannian Diffusion Models, 2023.
+"""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.polynomial import chebyshev
+from scipy.special import zeta
+
+from loupe.derivatives import readable
+from loupe.diffusion.riemannian import tables
+from loupe.geometry import SpecialOrthogonal, Sphere
+from loupe.geometry.base import normal
+from loupe.geometry.matrices import product
+
+TURN = 2 * math.pi
+BEFORE_ANTIPODE = 2.9**2
+"""Corrections of the short-time forms stay constant beyond this squared angle, at least six standard deviations away."""
+
+ROTATION_SWITCH = 0.8
+"""From this sigma on SO(3) sums eigenfunctions."""
+
+
+class RadialKernel:
+    """Log densities, scores and samples on a sphere or SO(3); sigma is a tensor of float64 with the batch's shape."""
+
+    def __init__(self, manifold):
+        self.manifold, self.rotations = manifold, isinstance(manifold, SpecialOrthogonal)
+
+    def evaluate(self, x, x0, sigma, terms=None):
+        """The log density (...), and the score; ``terms`` cuts the series of eigenfunctions off."""
+        apart = x0 - x
+        square = apart.square().sum(tuple(range(-self.manifold.ndim, 0))).double()
+        quarter = square / 8 if self.rotations else square / 4
+        log, slope = self.radial(quarter, sigma, self.dimension(x), terms)
+        if self.rotations:
+            gradient = 0.5 * (apart - product(x, apart.mT, x))
+        else:
+            gradient = apart + 2 * quarter.unsqueeze(-1).to(x.dtype) * x
+        return log, self.beside(slope).to(x.dtype) * gradient
+
+    def radial(self, quarter, sigma, dimension, terms=None):
+        """The log density, and its derivative in the cosine of the angle.
+
+        Parameters
+        ----------
+        quarter : torch.Tensor of float64, shape (...)
+            The squared sine of half the angle.
+        sigma : torch.Tensor of float64, of a shape that broadcasts
+        dimension : int
+            At least 2.
+        terms : int, optional
+            The highest eigenfunction of the series, which is cut off there; by default the density is accurate.
+        """
+        quarter, sigma = torch.broadcast_tensors(quarter, sigma)
+        if terms is not None:
+            return self._waves(quarter, sigma, dimension, terms)
+        switch = ROTATION_SWITCH if self.rotations else tables.longest(dimension)
+        early = sigma < switch
+        if readable(early):
+            if early.all():
+                return self._geodesics(quarter, sigma, dimension)
+            if not early.any():
+                return self._waves(quarter, sigma, dimension)
+        short = self._geodesics(quarter, torch.where(early, sigma, 0.5 * switch), dimension)
+        long = self._waves(quarter, torch.where(early, switch, sigma), dimension)
+        return [torch.where(early, *pair) for pair in zip(short, long, strict=True)]
+
+    def _geodesics(self, quarter, sigma, dimension):
+        # Rounding takes points beyond both ends. At the lower one, the roots have no derivative.
+        sine = quarter.clamp(1e-30, 1).sqrt()
+        cosine = (1 - quarter).clamp_min(1e-30).sqrt()
+        stretch = torch.atan2(sine, cosine) / sine
+        square = 4 * quarter * stretch.square()
+        if self.rotations:
+            log, slope = _group(square, sigma, 0.25, -1)
+        elif dimension == 3:
+            log, slope = _group(square, sigma, 1.0, 1)
+        else:
+            log, slope = _expansion(square, sigma, dimension)
+        return log, -2 * slope * stretch / cosine.clamp_min(1e-8)
+
+    def _waves(self, quarter, sigma, dimension, terms=None):
+        device = quarter.device
+        if self.rotations:
+            coefficients = _rotation_coefficients(12 if terms is None else terms, device)
+        else:
+            coefficients = _sphere_coefficients(
+                dimension, _enough(dimension) if terms is None else terms, device
+            )
+        return _sum_of_waves(1 - 2 * quarter, sigma, *coefficients)
+
+    def dimension(self, x):
+        """The dimension of the manifold; ValueError for a circle, and beyond the tables."""
+        dimension = self.manifold.dimension_like(x)
+        if dimension < 2:
+            raise ValueError(
+                "a heat kernel needs points of a sphere in at least 3 coordinates: a circle is Torus(1)"
+            )
+        if dimension > tables.SHIPPED[-1]:
+            raise ValueError(
+                f"heat kernels of spheres go up to dimension {tables.SHIPPED[-1]}, got {dimension}"
+            )
+        return dimension
+
+    def beside(self, values):
+        """Values of the batch's shape, to multiply points."""
+        return values[(..., *[None] * self.manifold.ndim)]
+
+    def sample(self, x0, sigma, generator=None):
+        """A uniform direction, and an angle from a table of quantiles."""
+        z = normal(sigma.shape, generator, torch.float64, x0.device)
+        angle = self.beside(_quantiles(self.rotations, self.dimension(x0), x0.device)(z, sigma)).to(x0.dtype)
+        towards = normal(x0.shape[: sigma.dim() + 1], generator, x0.dtype, x0.device)
+        if self.rotations:
+            axis = (towards / towards.norm(dim=-1, keepdim=True)).unsqueeze(-2).expand_as(x0)
+            once = torch.linalg.cross(x0, axis)
+            return x0 + angle.sin() * once + 2 * (angle / 2).sin().square() * torch.linalg.cross(once, axis)
+        towards = towards - (towards * x0).sum(-1, keepdim=True) * x0
+        towards = towards / towards.norm(dim=-1, keepdim=True)
+        return self.manifold.project(angle.cos() * x0 + angle.sin() * towards)
+
+
+# --- sums over geodesics: the log density and its derivative in the squared angle ---------------------------
+
+
+def _gaussian(square, sigma, dimension):
+    variance = sigma.square()
+    return -square / (2 * variance) - dimension / 2 * (TURN * variance).log(), -1 / (2 * variance)
+
+
+def _expansion(square, sigma, dimension):
+    """The short-time expansion, and the table of what it leaves ([1], section 4; see :mod:`tables`)."""
+    log, slope = _gaussian(square, sigma, dimension)
+    alpha, tau = (dimension - 1) / 2, sigma.square() / 2
+    reach = 2 * (dimension**0.5 + tables.REACH) ** 2 * tau
+    inside, held = _held(square, BEFORE_ANTIPODE)
+    in_table, angle = _held(square / reach, 1.0)
+    time = tau * (2 / tables.longest(dimension) ** 2)
+    sines, angles, times = _chebyshev(2 * torch.stack([held / math.pi**2, angle, time]) - 1, tables.SHAPE[0])
+    log_ratio, first, first_slope = log_sine(held, sines)
+    values, slopes = _remainder(dimension, square.device)
+    times = times[..., : tables.SHAPE[1]]
+    rest, rest_slope = ((angles @ coefficients * times).sum(-1) for coefficients in (values, slopes))
+    bend = alpha * (1 - alpha)
+    log = log - alpha * log_ratio + tau * (alpha**2 + bend * first + tau * rest)
+    slope = slope + inside * (alpha / 2 * first + tau * bend * first_slope)
+    return log, slope + in_table * tau.square() * rest_slope * 2 / reach
+
+
+def _held(square, most):
+    return (square < most).to(square.dtype), square.clamp_max(most)
+
+
+@lru_cache
+def _remainder(dimension, device):
+    """Coefficients of the table, and of its derivative."""
+    values = tables.remainder(dimension)
+    slopes = np.zeros_like(values)
+    slopes[:-1] = chebyshev.chebder(values, axis=0)
+    return torch.tensor(values, device=device), torch.tensor(slopes, device=device)
+
+
+def log_sine(square, polynomials=None):
+    """``log(sin(r) / r)``, ``(1 - r cot r) / r**2``, and the derivative of the latter in ``r**2 < pi**2``.
+
+    The second is -2 times the derivative of the first. The product of the sine's zeros leaves a smooth function beside
+    the first pair of them. The Chebyshev polynomials of the square, from [0, pi**2], may be given.
+    """
+    if polynomials is None:
+        polynomials = _chebyshev(2 * square / math.pi**2 - 1, tables.SHAPE[0])
+    smooth, smooth_slope, bend = (polynomials @ _smooth_part(square.device)).unbind(-1)
+    gap = math.pi**2 - square
+    return smooth + (gap / math.pi**2).log(), 2 / gap - 2 * smooth_slope, 2 / gap.square() - 2 * bend
+
+
+@lru_cache
+def _smooth_part(device):
+    """Chebyshev coefficients of ``log(sin(r) / r / (1 - r**2 / pi**2))`` and its two derivatives in ``r**2``."""
+    k = np.arange(1, 60)
+
+    def function(u):
+        return -(zeta(2 * k, 2) / k * ((1 + u[:, None]) / 2) ** k).sum(-1)
+
+    value = chebyshev.chebinterpolate(function, tables.SHAPE[0] - 1)
+    columns = [value, *(chebyshev.chebder(value, m, scl=2 / math.pi**2) for m in (1, 2))]
+    return torch.tensor(np.stack([np.pad(c, (0, len(value) - len(c))) for c in columns], -1), device=device)
+
+
+def _group(square, sigma, part, sign):
+    """S^3 = SU(2) with ``part`` 1, and SO(3) with 1/4, both exact; ``sign`` is that of the next geodesics."""
+    log, slope = _gaussian(square, sigma, 3)
+    inside, held = _held(part * square, BEFORE_ANTIPODE)
+    log_ratio, first, _ = log_sine(held)
+    others, others_slope = _two_more(held / part, sigma, sign)
+    log = log - log_ratio + part * sigma.square() / 2 + others.log()
+    return log, slope + inside * (part * first / 2 + others_slope / others)
+
+
+def _two_more(square, sigma, sign):
+    """The sum over geodesics of lengths ``theta + 2 pi k``, k from -1 to 1, divided by the term of the shortest one.
+
+    The others are below e^-60 for sigma up to 0.8. Apart, the two have poles at angle 0.
+    """
+    theta, pull = square.clamp_min(1e-8).sqrt(), TURN / sigma.square()
+    more, less = (-pull * (TURN / 2 + theta)).exp(), (-pull * (TURN / 2 - theta)).exp()
+    plus, minus = more + less, (more - less) / theta
+    slope = -(pull * minus + TURN * (pull * plus + minus) / theta.square()) / 2
+    return 1 + sign * (plus + TURN * minus), sign * slope
+
+
+# --- sums over eigenfunctions -------------------------------------------------------------------------------
+
+
+def _sum_of_waves(cosine, sigma, log_volume, eigenvalues, values, slopes):
+    """``log sum_m b_m cos(m theta)``, where b depends on sigma, less the log volume; and its derivative in the cosine."""
+    decay = torch.exp(-eigenvalues * sigma.square().unsqueeze(-1) / 2)
+    cosines = _chebyshev(cosine, len(eigenvalues))
+    total, slope = ((cosines * (decay @ table)).sum(-1) for table in (values, slopes))
+    return total.clamp_min(1e-300).log() - log_volume, slope / total
+
+
+@lru_cache
+def _sphere_coefficients(dimension, terms, device):
+    """The log volume, eigenvalues, the cosine series of zonal functions, and their derivatives in the cosine."""
+    n, alpha = terms + 1, (dimension - 1) / 2
+    k = np.arange(n)
+    rising = np.array([math.lgamma(alpha + j) - math.lgamma(alpha) - math.lgamma(j + 1) for j in k])
+    table = np.zeros((n, n))
+    for degree in k:
+        j = np.arange(degree + 1)
+        np.add.at(table[degree], abs(degree - 2 * j), np.exp(rising[j] + rising[degree - j]))
+    half = (dimension + 1) / 2
+    log_volume = math.log(2) + half * math.log(math.pi) - math.lgamma(half)
+    table *= ((k + alpha) / alpha)[:, None]
+    return log_volume, *_series(k * (k + dimension - 1.0), table, device)
+
+
+@lru_cache
+def _rotation_coefficients(terms, device):
+    level = np.arange(terms + 1)
+    table = np.tril(np.full((terms + 1, terms + 1), 2.0))
+    table[:, 0] = 1
+    table *= (2 * level + 1)[:, None]
+    return math.log(8 * math.pi**2), *_series(level * (level + 1.0), table, device)
+
+
+def _series(eigenvalues, table, device):
+    slopes = np.zeros_like(table)
+    slopes[:, :-1] = chebyshev.chebder(table, axis=1)
+    return [torch.tensor(a, device=device) for a in (eigenvalues, table, slopes)]
+
+
+@lru_cache
+def _enough(dimension):
+    """How many eigenfunctions give the digits of float64 from the switch on, at all angles that matter."""
+    sigma, alpha = tables.longest(dimension), (dimension - 1) / 2
+    cosine = math.cos(max(0.0, sigma * (dimension**0.5 - tables.REACH)))
+    before, value, sizes = 0.0, 1.0, []
+    while len(sizes) < 2 * dimension + 60:
+        k = len(sizes)
+        sizes.append((k + alpha) / alpha * abs(value))
+        decay = math.exp(-(2 * k + dimension) * sigma**2 / 2)  # part of the recurrence, which would overflow
+        rising, falling = 2 * (k + alpha) * cosine * value, (k + 2 * alpha - 1) * before
+        before, value = value * decay, decay * (rising - falling) / (k + 1)
+    return int(np.nonzero(np.array(sizes) > 1e-17 * max(sizes))[0].max()) + 1
+
+
+def _chebyshev(x, n):
+    """The Chebyshev polynomials of degrees below n, along a new last axis; each round doubles their number."""
+    rows = torch.stack([torch.ones_like(x), x], -1)
+    while (top := rows.shape[-1] - 1) < n - 1:
+        rows = torch.cat([rows, 2 * rows[..., -1:] * rows[..., 1:] - rows[..., :top].flip(-1)], -1)
+    return rows[..., :n]
+
+
+# --- samples ------------------------------------------------------------------------------------------------
+
+
+@lru_cache
+def _quantiles_table(rotations, dimension):
+    """Quantiles of the angle over sigma; log sigmas and normal scores of its rows and columns."""
+    spread = np.linspace(math.log(0.02), math.log(9), 257) - 0.5 * math.log(dimension)
+    scores = np.linspace(-6, 6, 1025)
+    kernel = RadialKernel(SpecialOrthogonal() if rotations else Sphere(dimension))
+
+    def log_density(theta, sigma):
+        quarter = torch.from_numpy(np.sin(theta / 2) ** 2)
+        log = kernel.radial(quarter, torch.tensor(sigma, dtype=torch.float64), dimension)[0].numpy()
+        with np.errstate(divide="ignore"):
+            return log + (
+                2 * np.log(np.sin(theta / 2)) if rotations else (dimension - 1) * np.log(np.sin(theta))
+            )
+
+    return spread, scores, tables.angle_quantiles(log_density, dimension, np.exp(spread), scores)
+
+
+@lru_cache
+def _quantiles(rotations, dimension, device):
+    """Angles as a function of normal numbers and sigmas: bilinear interpolation in the table."""
+    spread, scores, table = _quantiles_table(rotations, dimension)
+    table = torch.tensor(table, device=device)
+
+    def look(z, sigma):
+        row, along = _place(sigma.log(), spread)
+        column, across = _place(z, scores)
+        lower, upper = (torch.lerp(table[r, column], table[r, column + 1], across) for r in (row, row + 1))
+        return sigma.clamp_max(math.exp(spread[-1])) * torch.lerp(lower, upper, along)
+
+    return look
+
+
+def _place(values, grid):
+    """Index and fraction of values on an even grid, held at its ends."""
+    place = ((values - grid[0]) / (grid[1] - grid[0])).clamp(0, len(grid) - 1)
+    index = place.long().clamp_max(len(grid) - 2)
+    return index, place - index

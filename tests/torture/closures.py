@@ -36,15 +36,14 @@ def pieces(module):
     """Every piece of a module."""
     whole = parse(module, sources()[module], any(name.startswith(f"{module}.") for name in sources()))
     members = [piece for found in whole.members.values() for piece, _ in found]
-    fields = [piece for found in whole.fields.values() for piece in found]
     defined = [piece for found in whole.pieces.values() for piece in found]
-    return [*defined, *entries(module), *members, *fields, *whole.acting]
+    return [*defined, *members, *whole.acting]
 
 
 def entries(module):
     """The entries of a module's tables of functions."""
     whole = parse(module, sources()[module], any(name.startswith(f"{module}.") for name in sources()))
-    return [piece for found in whole.tables.values() for piece in found]
+    return [piece for found in whole.members.values() for piece, kind in found if kind == "entry"]
 
 
 def executed(function, config, seed, results):

@@ -109,9 +109,9 @@ def test_the_strict_bound_is_above_the_published_number(stored, says):
 
 def test_tweedie_and_euler_with_exact_scores(stored, says):
     says(
-        "With masks and geometric noise Tweedie is closer from 2 to 16 steps",
+        "With masks and geometric noise Tweedie is closer, and the gap closes as the steps grow",
         "With uniform tokens it wins at 2 steps",
-        "and loses at 16",
+        "and loses from 8 on",
         "The schedule matters more",
     )
     run = stored("oracle_samplers").runs.first
@@ -121,8 +121,10 @@ def test_tweedie_and_euler_with_exact_scores(stored, says):
         if (noise := name.split(", ")[1]) and name.endswith("tweedie")
     }
     steps = list(run["steps"])
-    assert all(gap["absorbing", "geometric"][steps.index(n)] < 0 for n in (2, 4, 8, 16))
-    assert gap["uniform", "geometric"][steps.index(2)] < 0 < gap["uniform", "geometric"][steps.index(16)]
+    assert (gap["absorbing", "geometric"] < 0).all()
+    assert (np.diff(gap["absorbing", "geometric"][steps.index(4) :]) > 0).all()
+    assert gap["uniform", "geometric"][steps.index(2)] < 0
+    assert (gap["uniform", "geometric"][steps.index(8) :] > 0).all()
     first = dict(zip(run["samplers"], run["bits"][:, steps.index(2)], strict=True))
     noises, methods = (
         abs(first["absorbing, geometric, tweedie"] - first[f"absorbing, {other}"])

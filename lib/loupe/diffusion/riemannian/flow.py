@@ -1,7 +1,7 @@
 r"""The probability flow of a score on a manifold: samples and likelihoods.
 
 In :math:`s=\log\sigma` the flow is :math:`\mathrm dx/\mathrm ds=-\sigma^2\nabla\log p_\sigma(x)`, whatever the schedule
-([1], section 2): its times are levels of noise. The base is the uniform distribution.
+([1]): its times are levels of noise. The base is the uniform distribution.
 
 References
 ----------

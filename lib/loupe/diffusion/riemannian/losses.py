@@ -2,8 +2,8 @@ r"""Losses for the score of data that heat has spread.
 
 References
 ----------
-.. [1] Lou et al., Scaling Riemannian Diffusion Models, 2023, section 3.
-.. [2] De Bortoli et al., Riemannian Score-Based Generative Modelling, 2022, proposition 5.
+.. [1] Lou et al., Scaling Riemannian Diffusion Models, 2023.
+.. [2] De Bortoli et al., Riemannian Score-Based Generative Modelling, 2022.
 """
 
 import torch
@@ -13,7 +13,7 @@ from loupe.diffusion.riemannian.heat import per_sample
 
 
 def denoising_loss(score, kernel, x0, sigma, *, x=None, generator=None):
-    r"""Denoising score matching: :math:`\sigma^2\|s(x,\sigma)-\nabla_x\log K_\sigma(x\mid x_0)\|^2` ([1], eq. 4).
+    r"""Denoising score matching: :math:`\sigma^2\|s(x,\sigma)-\nabla_x\log K_\sigma(x\mid x_0)\|^2` ([1]).
 
     Parameters
     ----------

@@ -140,7 +140,7 @@ def _gaussian(square, sigma, dimension):
 
 
 def _expansion(square, sigma, dimension):
-    """The short-time expansion, and the table of what it leaves ([1], section 4; see :mod:`tables`)."""
+    """The short-time expansion, and the table of what it leaves ([1]; see :mod:`tables`)."""
     log, slope = _gaussian(square, sigma, dimension)
     alpha, tau = (dimension - 1) / 2, sigma.square() / 2
     reach = 2 * (dimension**0.5 + tables.REACH) ** 2 * tau

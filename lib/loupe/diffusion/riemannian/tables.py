@@ -13,7 +13,7 @@ multiprecision: near a typical distance its terms cancel to e^(-d/2) of their si
 
 References
 ----------
-.. [1] Lou et al., Scaling Riemannian Diffusion Models, 2023, section 4.
+.. [1] Lou et al., Scaling Riemannian Diffusion Models, 2023.
 """
 
 import math

@@ -1,6 +1,6 @@
 r"""The heat kernel of SU(3), relative to normalised Haar measure, as a function of the eigenangles or of the trace.
 
-With Frobenius' metric it is a sum over geodesics, which ends early for small sigma ([1], section 4),
+With Frobenius' metric it is a sum over geodesics, which ends early for small sigma ([1]),
 
 .. math::
 

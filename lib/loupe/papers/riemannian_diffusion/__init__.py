@@ -1,0 +1,17 @@
+"""Scaling Riemannian Diffusion Models (Lou, Xu, Farris and Ermon 2023).
+
+``config`` holds the presets, ``experiments`` what is run, ``claims`` what is judged, ``figures`` what is drawn, and
+``numbers`` what paragraphs say in numbers.
+"""
+
+from loupe.papers import PAPERS
+from loupe.papers.riemannian_diffusion.claims import CLAIMS
+from loupe.papers.riemannian_diffusion.config import PRESETS, Config
+from loupe.papers.riemannian_diffusion.experiments import identities
+
+PAPER = PAPERS["riemannian_diffusion"]
+
+# What is computed first where time is short; the rest follows.
+PRIORITY = ("identities",)
+
+__all__ = ["CLAIMS", "PAPER", "PRESETS", "PRIORITY", "Config", "identities"]

@@ -1,0 +1,3 @@
+"""What the chapter judges."""
+
+CLAIMS = ()

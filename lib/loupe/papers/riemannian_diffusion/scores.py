@@ -91,6 +91,11 @@ def trained(points, loss, settings, training, *, seed, device, work, angles=Fals
 
 
 def nll(network, x, manifold, settings, steps):
-    """Negative log-likelihoods (n,) of points, in nats, with the exact divergence."""
+    """Negative log-likelihoods (n,) of points, in nats, with the exact divergence; on the CPU."""
     levels = {"sigma_min": settings.sigma_min, "sigma_max": settings.sigma_max, "steps": steps}
-    return -riemannian.log_likelihood(network, x, manifold, **levels)
+    return -riemannian.log_likelihood(network, x.to(device_of(network)), manifold, **levels).cpu()
+
+
+def device_of(network):
+    """Where the weights are."""
+    return next(network.parameters()).device

@@ -54,7 +54,7 @@ class Config(Preset):
     draws: int = Field(20_000, ge=100)
     """samples of each test of a sampler"""
 
-    points: int = Field(256, ge=8)
+    points: int = Field(64, ge=8)
     """points at which the scores of estimators are compared with exact ones"""
 
     levels: int = Field(12, ge=2)
@@ -149,7 +149,7 @@ CPU = GPU.override(
         "dimensions": [3, 15, 63], "sphere_training": {"steps": 1000}, "tested": 700, "flow_steps": 50,
         "group_seeds": [0], "group_training": {"steps": 2000}, "chains": 2048, "sweeps": 100, "weighed": 512,
         "outlier_seeds": [0], "outliers": "mnist", "embedding": 64, "encoder_epochs": 2,
-        "embedding_training": {"steps": 2000}, "draws": 20_000, "points": 64,
+        "embedding_training": {"steps": 2000},
     }
 )  # fmt: skip
 SMOKE = CPU.override(

@@ -5,7 +5,14 @@ import math
 import numpy as np
 
 from loupe.experiment.results import find, row
-from loupe.papers.riemannian_diffusion.claims import OTHERS, growth, kernels, likelihoods, sphere_errors, worst
+from loupe.papers.riemannian_diffusion.claims import (
+    OTHERS,
+    growth,
+    kernels,
+    likelihoods,
+    sphere_errors,
+    worst,
+)
 
 
 def numbers(chapter):
@@ -21,7 +28,7 @@ def _exact(chapter):
     return {
         "exact_preset": found.preset, "matching_growth": growth(run, "matching"), "likelihood": run["flow errors"].max(),
         "combined_error": max(worst(errors, space)[0] for space in spaces), "points": errors.settings["points"],
-        "half_likelihood": run["half score errors"].min(), "draws": moments.settings["draws"],
+        "half_likelihood": run["half score error"], "draws": moments.settings["draws"],
         "unitary_sigma": moments["sigma"][k], "unitary_exact": moments["exact"][k], "unitary_ours": moments["mean"][k],
         "unitary_released": moments["released mean"][k], "added": run["added sigma errors"].max(),
     }  # fmt: skip
@@ -45,7 +52,9 @@ def _globe(chapter):
             f"{key}_{each}": np.mean([row(run, "nll", rows=label, sets=each) for run in found["trivial"]])
             for each in sets
         }
-    values["quakes_repeated"] = 100 * row(found["combined"], "repeated", sets="quakes").mean() if "quakes" in sets else 0.0
+    values["quakes_repeated"] = (
+        100 * row(found["combined"], "repeated", sets="quakes").mean() if "quakes" in sets else 0.0
+    )
     return values
 
 

@@ -5,14 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
-from fakes import FakeResult
-from showing import assert_shown, figures_of
+from fakes import FakeResult, computed
+from matplotlib.text import Text
+from showing import cells_of, figures_of
 
-from loupe import open_chapter
 from loupe.experiment.claims import INCONCLUSIVE, NOT_REPRODUCED, REPRODUCED, judge
-from loupe.experiment.results import Runs, columns
+from loupe.experiment.results import Found, Runs, columns
 from loupe.geometry.matrices import adjoint, product
 from loupe.papers import riemannian_diffusion as room
+from loupe.papers.drawing import Picture
 from loupe.papers.riemannian_diffusion import experiments_groups as groups
 from loupe.papers.riemannian_diffusion import figures_groups
 from loupe.papers.riemannian_diffusion.claims_groups import CLAIMS
@@ -163,18 +164,23 @@ def test_detection_is_judged(ours, chance, verdict):
 
 
 @pytest.fixture(scope="module")
-def chapter():
-    found = open_chapter("riemannian_diffusion", preset="smoke", recompute=True)
-    for name in ("site", "lattice", "outliers"):
-        found.run(getattr(room, name))
-    return found
+def smoke(tmp_path_factory):
+    return computed(room, room.PRESETS["smoke"], ("site", "lattice", "outliers"), tmp_path_factory)
 
 
 @pytest.mark.parametrize("draw", figures_of(figures_groups))
-def test_every_figure(draw, chapter, rendered):
-    assert_shown(draw, chapter, rendered)
+def test_every_figure(draw, smoke):
+    runs = {name: smoke[name] for name in draw.names}
+    made = draw.__wrapped__(Found(runs if len(runs) > 1 else next(iter(runs.values())), "smoke"))
+    if isinstance(made, Picture):
+        assert len(made.caption.split()) > 5
+        assert all(text.get_fontsize() >= 9.8 for text in made.sheet.findobj(Text) if text.get_text())
+    else:
+        head, rows = cells_of(made)
+        assert head[0] == "smoke, 1 seed"
+        assert rows
 
 
-def test_claims_of_one_seed_decide_nothing(chapter):
-    assert np.isfinite(chapter.stored["site"].first["MLP KL + log Z"])
-    assert {judge(one, "gpu", chapter.stored).verdict for one in CLAIMS} <= {INCONCLUSIVE, "not tested here"}
+def test_claims_of_one_seed_decide_nothing(smoke):
+    assert np.isfinite(smoke["site"].first["MLP KL + log Z"])
+    assert {judge(one, "gpu", smoke).verdict for one in CLAIMS} <= {INCONCLUSIVE, "not tested here"}

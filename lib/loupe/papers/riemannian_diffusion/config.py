@@ -111,6 +111,9 @@ class Config(Preset):
     weighed: int = Field(4096, ge=16)
     """samples of the flow that get an importance weight"""
 
+    group_steps: int = Field(100, ge=2)
+    """Runge-Kutta steps of samples and likelihoods on SU(3)"""
+
     outliers: Literal["cifar10", "mnist", "digits"] = "cifar10"
     """images whose features are embedded in a sphere"""
 
@@ -119,6 +122,9 @@ class Config(Preset):
 
     encoder_epochs: int = Field(60, ge=1)
     """passes of the encoder's training"""
+
+    scored: int = Field(10_000, ge=16)
+    """most test images of each set"""
 
     embedding_network: Network = Network(width=256, layers=5, sigma_max=0.6)
     """network for embeddings"""
@@ -137,8 +143,8 @@ GPU = PAPER_SETTINGS.override(
         "long_training": RECIPE | {"steps": 30_000, "evaluations": 10},
         "synthetic_training": RECIPE | {"steps": 6000}, "tested": 1300,
         "sphere": {"width": 128, "layers": 3}, "sphere_training": RECIPE | {"steps": 4000, "batch": 256, "evaluations": 8},
-        "group": {"width": 128, "layers": 3}, "group_training": RECIPE | {"steps": 10_000, "batch": 256},
-        "lattice": 2, "chains": 8192, "sweeps": 200, "weighed": 2048,
+        "group": {"width": 128, "layers": 3, "sigma_min": 0.03}, "group_training": RECIPE | {"steps": 4000, "batch": 256},
+        "lattice": 2, "chains": 2048, "sweeps": 100, "weighed": 1024, "group_steps": 25, "scored": 1500,
         "encoder_epochs": 10, "embedding_network": {"width": 128, "layers": 3},
         "embedding_training": RECIPE | {"steps": 10_000, "batch": 256},
     }
@@ -147,9 +153,9 @@ CPU = GPU.override(
     {
         "long_seeds": [], "training": {"steps": 3000, "evaluations": 3}, "synthetic_training": {"steps": 2000},
         "dimensions": [3, 15, 63], "sphere_training": {"steps": 1000}, "tested": 700, "flow_steps": 50,
-        "group_seeds": [0], "group_training": {"steps": 2000}, "chains": 2048, "sweeps": 100, "weighed": 512,
+        "group_seeds": [0], "group_training": {"steps": 1500, "batch": 128}, "chains": 1024, "sweeps": 60, "weighed": 256,
         "outlier_seeds": [0], "outliers": "mnist", "embedding": 64, "encoder_epochs": 2,
-        "embedding_training": {"steps": 2000},
+        "embedding_training": {"steps": 2000}, "scored": 600,
     }
 )  # fmt: skip
 SMOKE = CPU.override(
@@ -159,8 +165,9 @@ SMOKE = CPU.override(
         "synthetic_training": {"steps": 30, "batch": 64}, "dimensions": [3, 15],
         "sphere": {"width": 16, "layers": 1}, "sphere_training": {"steps": 20, "batch": 32, "evaluations": 2},
         "group": {"width": 16, "layers": 1}, "group_training": {"steps": 20, "batch": 16}, "chains": 64,
-        "sweeps": 6, "weighed": 32, "outliers": "digits", "embedding": 16, "encoder_epochs": 1,
-        "embedding_network": {"width": 16, "layers": 1}, "embedding_training": {"steps": 20, "batch": 32},
+        "sweeps": 8, "weighed": 16, "group_steps": 6, "outliers": "digits", "embedding": 32, "scored": 64,
+        "encoder_epochs": 1, "embedding_network": {"width": 16, "layers": 1},
+        "embedding_training": {"steps": 20, "batch": 32},
     }
 )  # fmt: skip
 PRESETS = {"smoke": SMOKE, "cpu": CPU, "gpu": GPU, "paper": PAPER_SETTINGS}

@@ -17,7 +17,8 @@ from loupe.papers.riemannian_diffusion.claims import (
 
 def numbers(chapter):
     """Values of stored results: of the largest preset that has them."""
-    return _exact(chapter) | _globe(chapter) | _spheres(chapter) | _synthetic(chapter)
+    parts = (_exact, _globe, _spheres, _synthetic, _groups, _outliers)
+    return {name: value for part in parts for name, value in part(chapter).items()}
 
 
 def _exact(chapter):
@@ -74,4 +75,25 @@ def _synthetic(chapter):
     for name, key in (("T²", "torus"), ("SO(3)", "rotations")):
         for method in ("combined", "varadhan"):
             values[f"{key}_{method}"] = row(found.runs, "kl", sets=name, methods=method).mean()
+    return values
+
+
+def _groups(chapter):
+    found = find(chapter, ("site", "lattice"), partial=True)
+    values = {"group_preset": found.preset, "group_seeds": found.seeds, "beta": found.settings.beta}
+    for key, experiment, measure, name in (
+        ("site_ess", "site", "ESS", "MLP"), ("site_haar", "site", "ESS", "Haar"),
+        ("lattice_ess", "lattice", "ESS", "loops"),
+        ("lattice_mean", "lattice", "mean", "loops"), ("lattice_exact", "lattice", "mean", "exact"),
+    ):  # fmt: skip
+        values[key] = row(found[experiment], measure, row=name).mean()
+    return values
+
+
+def _outliers(chapter):
+    found = find(chapter, ("outliers",), partial=True)
+    values = {"outlier_preset": found.preset, "outlier_seeds": found.seeds}
+    for key, method in (("likelihood", "likelihood"), ("neighbor", "k-th neighbor")):
+        areas = [np.median(run["AUROC"][run["method"] == method]) for run in found.runs]
+        values[f"outliers_{key}"] = np.mean(areas)
     return values

@@ -192,18 +192,17 @@ def test_bad_input():
         assert of(clamp=torch.tensor([-0.5, 0.5])).samples.abs().max() <= 0.5
         assert not of(x_T=flat.clone().requires_grad_()).samples.requires_grad
     refused([
-        ("must be an object such as VPBridge", *[unlike(same, bridge=each) for each in ("VP", b.VPBridge)]),
+        ("must be an object such as VPBridge", *[partial(b.bridge_sample, same, flat, no) for no in ("VP", b.VPBridge)]),
         ("must be an object such as Brown", lambda: b.i2sb_sample(same, flat, VP)),
         ("churn must be one number, got", *[partial(s, churn=each) for each in (None, "some", torch.ones(2))]),
         ("t_min must be one number, got 'a'", partial(s, t_min="a")),
         ("both finite", lambda: b.karras_grid(3, 0.1, math.inf)),
-        ("guidance must be one number or one per sample, got '?None", partial(s, guidance=None)),
+        ("guidance must be one number or one per sample, got None", partial(s, guidance=None)),
         ("generator must be torch.Generator.*, got 1", partial(s, generator=1), partial(s, generator=1, churn=0.0)),
         ("the noise must be a torch.Tensor, got ndarray", partial(s, noise=noise.numpy())),
         ("the prediction must be a torch.Tensor, got ndarray", unlike(lambda x, t, y: x.numpy())),
         ("the prediction must hold floating-point", unlike(lambda x, t, y: x.long()), unlike(lambda x, t, y: x + 1j)),
-        ("float16 may be too narrow, so take float32",
-         lambda: b.bridge_sample(same, flat.half(), VE, steps=3, noise=torch.ones(3, 4, 3))),
+        ("float16 may be too narrow, so take float32", unlike(lambda x, t, y: 1e5 * (x + 1), flat.half())),
     ])  # fmt: skip
     for churn in (0.0, 0.33):  # the end of a step, where the next one starts, belongs to the step
         for step, limit in enumerate(b.karras_grid(5, VP.t_min, VP.t_max - 1e-4)[1:-1].tolist(), 1):

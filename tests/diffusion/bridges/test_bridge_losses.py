@@ -283,7 +283,7 @@ def test_bad_input():
         (r"values of x0 must differ, got \[\]", partial(of_pairs, x[:0], x[:0])),
         (r"values of x_T must differ, got \[3.0\]: give more pairs", partial(of_pairs, x, 0 * x + 3)),
         ("need no bridge", partial(of_pairs, x, 2 * x)),
-        (r"bridge must be an object such as VPBridge\(\), got 'VP'", partial(b.Preconditioning, "VP")),
+        (r"bridge must be a Bridge such as VPBridge\(\), got 'VP'", partial(b.Preconditioning, "VP")),
         ("increase from 0 to 1, got", partial(VP.path, x, x, []), partial(VP.path, x, x, 1.0)),
     ])  # fmt: skip
     assert VP.path(x, x, [0, 0.5, 1]).shape == (3, 4, 3)
@@ -298,7 +298,7 @@ def test_bad_input():
         ("x0 must be a torch.Tensor, got ndarray", partial(of_pairs, array, array), partial(VP.sample, array, x, 0.5)),
         ("x_T must be a torch.Tensor, got ndarray", partial(of_pairs, x, array), partial(gauss.sample, array)),
         ("x must be a torch.Tensor", partial(VP.h, array, 0.5, x), partial(form.denoiser(ref.bent), array, 0.5, x)),
-        ("must be an object such as", *wrong_bridges),
+        ("must be a (Preconditioning|BrownianBridge), got VPBridge", *wrong_bridges),
         ("x_T must be on the device of x0, cpu, got meta: move it", partial(VP.sample, x, x.to("meta"), 0.5)),
         (r"generator must be torch.Generator\('cpu'\), seeded or not, got 0", partial(VP.sample, x, x, 0.5, 0),
          partial(gauss.sample, x, 0), *[partial(loss, ref.bent, x, x, generator=0) for loss in drawn]),

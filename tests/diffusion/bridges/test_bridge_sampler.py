@@ -192,8 +192,8 @@ def test_bad_input():
         assert of(clamp=torch.tensor([-0.5, 0.5])).samples.abs().max() <= 0.5
         assert not of(x_T=flat.clone().requires_grad_()).samples.requires_grad
     refused([
-        ("must be an object such as VPBridge", *[partial(b.bridge_sample, same, flat, no) for no in ("VP", b.VPBridge)]),
-        ("must be an object such as Brown", lambda: b.i2sb_sample(same, flat, VP)),
+        ("must be a Bridge such as VPBridge", *[partial(b.bridge_sample, same, flat, no) for no in ("VP", b.VPBridge)]),
+        ("must be a BrownianBridge, got VPB", lambda: b.i2sb_sample(same, flat, VP)),
         ("churn must be one number, got", *[partial(s, churn=each) for each in (None, "some", torch.ones(2))]),
         ("t_min must be one number, got 'a'", partial(s, t_min="a")),
         ("both finite", lambda: b.karras_grid(3, 0.1, math.inf)),

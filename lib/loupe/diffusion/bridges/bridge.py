@@ -59,10 +59,10 @@ def batch_of(name, points):
     return points
 
 
-def of_kind(name, value, kind, such):
-    """The value; ValueError unless it is of that class, with an example of what is."""
+def of_kind(name, value, kind, such=""):
+    """The value; ValueError unless it is of that class. ``such`` is an example for the message."""
     if not isinstance(value, kind):
-        raise ValueError(f"{name} must be an object such as {such}, got {value!r}")
+        raise ValueError(f"{name} must be a {kind.__name__}{such and ' such as '}{such}, got {value!r}")
     return value
 
 
@@ -454,16 +454,17 @@ def bridge_loss(model, x0, x_T, preconditioning, generator=None, *, t=None, nois
     ValueError
         If shapes differ, or points are not floats.
     """
-    bridge = of_kind(
-        "preconditioning", preconditioning, Preconditioning, "Preconditioning(VPBridge())"
-    ).bridge
-    batch_of("x0", x0)
-    if t is None:
-        random_on(x0.device, generator)
-        ends = {"start": bridge.t_min, "end": bridge.t_max}
-        t = training_times(len(x0), generator, **ends, stratified=False, device=x0.device)
+    bridge = of_kind("preconditioning", preconditioning, Preconditioning).bridge
+    t = _training_times(bridge, x0, generator) if t is None else t
     x = bridge.sample(x0, x_T, t, generator, noise=noise)
     c_in, c_skip, c_out = (per_sample("t", each, x) for each in preconditioning._all(t))
     wanted = (x0 - c_skip * x) / c_out
     error = preconditioning._output(model, c_in * x, x_T, t) - wanted
     return error.square().unsqueeze(-1).flatten(1).mean(1)
+
+
+def _training_times(bridge, x0, generator):
+    """Independent times, uniform from the first to the last of the bridge, shape (B,), float64."""
+    count, device = len(batch_of("x0", x0)), x0.device
+    options = {"start": bridge.t_min, "end": bridge.t_max, "stratified": False, "device": device}
+    return training_times(count, random_on(device, generator), **options)

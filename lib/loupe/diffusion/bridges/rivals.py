@@ -83,7 +83,7 @@ def i2sb_loss(model, x0, x_T, bridge, generator=None, *, t=None, noise=None):
     -------
     torch.Tensor, shape (B,)
     """
-    of_kind("bridge", bridge, BrownianBridge, "BrownianBridge()")
+    of_kind("bridge", bridge, BrownianBridge)
     t = _times(t, x0, generator)
     on_xT, on_x0, variance = (per_sample("t", each, x0) for each in bridge.posterior(t, torch.ones_like(t)))
     x = on_xT * paired(x0, x_T, "x0") + on_x0 * x0 + variance.sqrt() * normal_like(x0, generator, noise)
@@ -99,7 +99,7 @@ def i2sb_sample(model, x_T, bridge, *, steps=40, generator=None, clamp=None):
     Drawn
         With as many calls of the network as steps.
     """
-    of_kind("bridge", bridge, BrownianBridge, "BrownianBridge()")
+    of_kind("bridge", bridge, BrownianBridge)
     x, clamp = batch_of("x_T", x_T), limits(clamp)
     for t, s in pairwise(time_grid(1.0, 0.0, steps)):
         found = _output(model, x, t.expand(len(x)))

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 
-from loupe.data.pairs import block_means, edge_maps
+from loupe.data.pairs import block_means, edge_maps, image_pairs
 
 
 def test_edges_of_a_square_are_beside_its_border():
@@ -44,7 +45,13 @@ def test_block_means():
     ],
 )
 def test_other_images_are_refused(images, sentence):
-    for make in (edge_maps, lambda x: block_means(x, 2)):
+    fine = np.zeros((1, 1, 4, 4))
+    for make in (
+        edge_maps,
+        lambda x: block_means(x, 2),
+        lambda x: image_pairs(x, fine),
+        lambda x: image_pairs(fine, x),
+    ):
         with pytest.raises(ValueError, match=sentence):
             make(images)
 
@@ -52,3 +59,14 @@ def test_other_images_are_refused(images, sentence):
 def test_images_that_are_not_divisible_are_refused():
     with pytest.raises(ValueError, match="4 x 4 pixels have no blocks of 3"):
         block_means(np.zeros((1, 1, 4, 4)), 3)
+
+
+def test_pairs_for_networks_are_between_minus_one_and_one():
+    images = np.linspace(0, 1, 32).reshape(2, 1, 4, 4)
+    targets, sources = image_pairs(images, images[::-1])
+    assert (targets.dtype, targets.min(), targets.max()) == (torch.float32, -1, 1)
+    assert torch.equal(sources, targets.flip(0))
+    with pytest.raises(ValueError, match=r"sources must have shape \(2, 1, 4, 4\), got \(1, 1, 4, 4\)"):
+        image_pairs(images, images[:1])
+    with pytest.raises(ValueError, match="got 0 to 255: rescale"):
+        image_pairs(images, 255 * images)

@@ -14,6 +14,7 @@ import pytest
 from toy import ROOM
 
 from loupe.experiment import provenance
+from loupe.experiment.compute import in_turn
 from loupe.experiment.folders import project_root
 from loupe.experiment.process import take_place
 from loupe.experiment.store import Store, read_result
@@ -257,6 +258,21 @@ def test_an_attempt_that_was_too_long_is_remembered(environment):
     output, _ = again.communicate(timeout=60)
     assert "time is up after 0 of 1 units" in output
     assert Path(environment["SLOW_LOG"]).read_text() == "0 begin\n"
+
+
+def test_chapters_take_turns_in_the_order_of_their_rooms():
+    rooms = {"a": ("main", ("ours", "theirs"), "extra"), "b": (("net", "peer"),), "c": ()}
+    experiments = {"a": ("extra", "main", "theirs", "ours", "rest"), "b": ("peer", "net"), "c": ("only",)}
+    units = [
+        SimpleNamespace(slug=slug, room=SimpleNamespace(PRIORITY=rooms[slug]), experiment=name, seed=seed)
+        for slug, names in experiments.items() for name in names for seed in (0, 1)
+    ]  # fmt: skip
+    found = [f"{unit.slug} {unit.experiment} {unit.seed}" for unit in in_turn(units)]
+    of = {slug: [name[2:] for name in found if name.startswith(slug)] for slug in rooms}
+    main, pairs = ["main 0", "main 1"], ["ours 0", "theirs 0", "ours 1", "theirs 1"]
+    assert of["a"] == [*main, *pairs, "extra 0", "extra 1", "rest 0", "rest 1"]
+    assert of["b"] == ["net 0", "peer 0", "net 1", "peer 1"]
+    assert "".join(name[0] for name in found) == "abc" + "acb" + "ba" + "ba" + 6 * "a"
 
 
 # --- one after another --------------------------------------------------------------------------------------

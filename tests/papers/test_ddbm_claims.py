@@ -17,6 +17,7 @@ CLAIM = {claim.id: claim for claim in CLAIMS}
 REPRODUCED, NOT = judging.REPRODUCED, judging.NOT_REPRODUCED
 PARTLY, OPEN, NOT_TESTED = judging.PARTLY, judging.INCONCLUSIVE, judging.NOT_TESTED
 ROWS = np.array(["the source itself", "nearest training pair", "mean of the ten nearest", "targets, blurred"])
+DISTANCES, ERRORS = np.array([21.0, 0.25, 1.07, 3.5]), np.array([0.14, 0.11, 0.07, 0.07])
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +107,7 @@ def images(bridge=0.51, wobbles=(0.99, 1.0, 1.02), **changes):
             }))  # fmt: skip
             runs[-1].settings = {"guidances": [0.0, 1.0]}
         found[name] = Runs(tuple(runs))
-    trivial = FakeResult(
-        0, {"rows": ROWS, "distance": np.array([21.0, 0.55, 1.07, 3.5]), "mse": np.full(4, 0.1)}
-    )
+    trivial = FakeResult(0, {"rows": ROWS, "distance": DISTANCES, "mse": ERRORS})
     unconditional = [
         FakeResult(
             seed,
@@ -128,7 +127,7 @@ def images(bridge=0.51, wobbles=(0.99, 1.0, 1.02), **changes):
         ("B7", {}, REPRODUCED),
         ("B7", {"vp": (0.5, 0.3)}, NOT),
         ("B7", {"vp": (0.485, 0.5)}, NOT),  # nearer than five percent
-        ("B7", {"vp": (0.6, 0.7)}, NOT_TESTED),  # the nearest training pair is better
+        ("B7", {"mse": {"vp": 0.2}}, NOT_TESTED),  # the nearest training pair is better
         ("B8", {}, REPRODUCED),
         ("B8", {"simple": (0.2, 0.3)}, NOT),
         ("B8", {"mse": {"simple": 0.03}}, PARTLY),
@@ -146,6 +145,27 @@ def images(bridge=0.51, wobbles=(0.99, 1.0, 1.02), **changes):
 )  # fmt: skip
 def test_images_are_judged(name, changes, verdict):
     assert judging.judge(CLAIM[name], "gpu", images(**changes)).verdict == verdict
+
+
+@pytest.mark.parametrize("name", ["B7", "B8", "B9", "B10"])
+@pytest.mark.parametrize(
+    ("distance", "error", "beaten_by"),
+    [
+        *zip(DISTANCES[:3], ERRORS[:3], ROWS[:3], strict=True),  # trivial rows in place of DDBM
+        (0.14, 0.31, "nearest training pair"),  # real images that ignore the source
+        (0.3, 0.11, "nearest training pair"),  # level in squared error
+        (1.07, 0.03, "mean of the ten nearest"),  # level in distance
+        (25.0, 0.15, "the source itself"),  # worse than everything
+        (0.3, np.nan, "nearest training pair"),
+        (0.3, 0.1, None),  # a larger distance than the nearest pair's, and a smaller error
+        (1.0, 0.1, None),
+    ],
+)  # fmt: skip
+def test_methods_are_compared_once_no_trivial_row_is_as_good(name, distance, error, beaten_by):
+    found = images(vp=(distance, 0.5), mse={"vp": error}, wobbles=(1.0, 1.0, 1.0))
+    judged = judging.judge(CLAIM[name], "gpu", found)
+    assert (judged.verdict == NOT_TESTED) == bool(beaten_by)
+    assert f"beats {beaten_by}, which has" in judged.reason or not beaten_by
 
 
 def test_equal_calls_are_those_within_five_percent():

@@ -76,8 +76,8 @@ def test_the_recipe_runs():
     code = re.search(r"```python\n(.*?)```", TEXT, re.DOTALL)[1]
     lines = [line for line in code.splitlines() if line.strip()]
     assert len(lines) <= 20
-    x0, x_T = torch.rand(2, 32, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    space = {"x0": x0, "x_T": x_T}
+    targets, sources = np.random.default_rng(0).uniform(size=(2, 32, 1, 16, 16))
+    space = {"targets": targets, "sources": sources}
     exec(code.replace("steps=2000, batch=64", "steps=2, batch=8"), space)
     assert space["answers"].shape == (8, 1, 16, 16)
     assert np.isfinite(space["answers"].numpy()).all()

@@ -1,8 +1,8 @@
-"""Pairs of images made from images: line drawings and coarse versions, as sources for image translation."""
+"""Pairs of images: line drawings and coarse versions as sources for image translation, and their scale."""
 
 import numpy as np
 
-from loupe.checks import whole
+from loupe.checks import of_shape, whole
 
 
 def edge_maps(images, *, threshold=0.45, smoothing=0.0):
@@ -69,6 +69,30 @@ def block_means(images, size):
     means = images.reshape(n, channels, height // size, size, width // size, size).mean((1, 3, 5))
     coarse = means.repeat(size, 1).repeat(size, 2)[:, None]
     return np.broadcast_to(coarse, images.shape).astype(np.float32)
+
+
+def image_pairs(targets, sources):
+    """Targets and sources as networks take them: values in [-1, 1].
+
+    Parameters
+    ----------
+    targets, sources : numpy.ndarray, shape (n, C, H, W)
+        Values in [0, 1], such as from :func:`loupe.data.images.unit_interval`.
+
+    Returns
+    -------
+    tuple of two torch.Tensor, shape (n, C, H, W), float32
+
+    Raises
+    ------
+    ValueError
+        For images of another shape, integers, or values outside [0, 1].
+    """
+    import torch  # imported here: it takes seconds
+
+    targets, sources = _unit_images(targets), _unit_images(sources)
+    of_shape("sources", sources, targets.shape)
+    return tuple(torch.from_numpy((2 * images - 1).astype(np.float32)) for images in (targets, sources))
 
 
 def _unit_images(images):

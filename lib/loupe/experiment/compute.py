@@ -12,10 +12,12 @@ import signal
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from inspect import signature
+from itertools import count
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any
@@ -49,9 +51,9 @@ def compute(
 ) -> list[Unit]:
     """Compute the units whose results are missing and return them, except those that ran out of time.
 
-    The order follows each room's ``PRIORITY``, across chapters. Another run on this machine may work on the same units:
-    the two share them, but with ``recompute`` each computes all. Under ``torchrun`` all ranks compute each unit
-    together; only rank 0 returns, and the others exit after their last unit.
+    Chapters take turns, unit by unit, each in the order of its room's ``PRIORITY``. Another run on this machine may work
+    on the same units: the two share them, but with ``recompute`` each computes all. Under ``torchrun`` all ranks compute
+    each unit together; only rank 0 returns, and the others exit after their last unit.
 
     Parameters
     ----------
@@ -78,7 +80,7 @@ def compute(
     """
     together = _processes()
     _check(jobs, device, together)
-    units = sorted(units, key=_rank)
+    units = in_turn(units)
     todo = _missing(units, store, recompute, report)
     if together > 1:
         return _walk_together(units, todo, store, device, report)
@@ -118,6 +120,12 @@ def _missing(units: Iterable[Unit], store: Store, recompute: bool, report: Repor
             report(f"{error} Computing it again now.")
         todo.append(unit)
     return todo
+
+
+def in_turn(units: Iterable[Unit]) -> list[Unit]:
+    """The first unit of each chapter, then the second of each, and so on; stored ones count, so a later run goes on."""
+    turns = defaultdict(count)
+    return sorted(sorted(units, key=_rank), key=lambda unit: next(turns[unit.slug]))
 
 
 def _rank(unit: Unit) -> tuple[int, int, int]:

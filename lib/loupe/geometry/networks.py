@@ -107,7 +107,9 @@ def tangent_aggregation(x, edges, manifold):
 def frechet_aggregation(x, edges, manifold):
     """The Fréchet mean of each node's neighbors with equal weights; otherwise like :func:`tangent_aggregation`."""
     tolerance = max(FRECHET_TOLERANCE, 64 * torch.finfo(x.dtype).eps)
-    return manifold.inside(graph_frechet_mean(x, edges, manifold=manifold, tolerance=tolerance))
+    return manifold.inside(
+        graph_frechet_mean(x, edges, manifold=manifold, tolerance=tolerance),
+    )
 
 
 AGGREGATIONS = {"none": None, "tangent": tangent_aggregation, "frechet": frechet_aggregation}

@@ -251,7 +251,7 @@ def test_bad_input():
         refused([
             ("x_T must have shape", partial(of, x, two, ref.HALF, x)),
             ("x_T must hold floating-point numbers, got torch.uint8", partial(of, x, ref.BYTES, ref.HALF, x)),
-            ("points must hold floating-point", partial(of, ref.BYTES, x, ref.HALF, x)),
+            ("x0 must hold floating-point", partial(of, ref.BYTES, x, ref.HALF, x)),
             ("output must have shape", *[partial(loss, lambda *_: y, x, x, ref.HALF, x) for y in (two, x[None])]),  # noqa: B023
             ("one number or one per sample", partial(of, x, x, ref.HALF[:1], x)),
             (r"lie in \[0, 1\]", partial(of, x, x, ref.HALF + 0.6, x)),
@@ -278,6 +278,34 @@ def test_bad_input():
         ("increase from 0 to 1, got", *[partial(VP.path, x, x, ref.HALF.new_tensor(each)) for each in PARTS]),
         ("x_T must have shape", partial(VP.path, x, two, ref.HALF.new_tensor([0.0, 1.0]))),
         ("beta_min above 0", partial(b.BrownianBridge, 0.0), partial(b.BrownianBridge, 0.4, 0.3)),
+        ("1 of 12 values of x0 are not finite: leave", partial(of_pairs, x.where(x < x.max(), nan), x)),
+        ("1 of 12 values of x_T are not finite: leave", partial(of_pairs, x, x.where(x < x.max(), math.inf))),
+        (r"values of x0 must differ, got \[\]", partial(of_pairs, x[:0], x[:0])),
+        (r"values of x_T must differ, got \[3.0\]: give more pairs", partial(of_pairs, x, 0 * x + 3)),
+        ("need no bridge", partial(of_pairs, x, 2 * x)),
+        (r"bridge must be a Bridge such as VPBridge\(\), got 'VP'", partial(b.Preconditioning, "VP")),
+        ("increase from 0 to 1, got", partial(VP.path, x, x, []), partial(VP.path, x, x, 1.0)),
+    ])  # fmt: skip
+    assert VP.path(x, x, [0, 0.5, 1]).shape == (3, 4, 3)
+    array, form, gauss = x.numpy(), P(), b.GaussianPair()
+    drawn = [
+        partial(b.bridge_loss, preconditioning=form),
+        partial(b.i2sb_loss, bridge=I2SB),
+        b.rectified_flow_loss,
+    ]
+    wrong_bridges = [partial(b.bridge_loss, ref.bent, x, x, VP), partial(b.i2sb_loss, ref.bent, x, x, VP)]
+    refused([
+        ("x0 must be a torch.Tensor, got ndarray", partial(of_pairs, array, array), partial(VP.sample, array, x, 0.5)),
+        ("x_T must be a torch.Tensor, got ndarray", partial(of_pairs, x, array), partial(gauss.sample, array)),
+        ("x must be a torch.Tensor", partial(VP.h, array, 0.5, x), partial(form.denoiser(ref.bent), array, 0.5, x)),
+        ("must be a (Preconditioning|BrownianBridge), got VPBridge", *wrong_bridges),
+        ("x_T must be on the device of x0, cpu, got meta: move it", partial(VP.sample, x, x.to("meta"), 0.5)),
+        (r"generator must be torch.Generator\('cpu'\), seeded or not, got 0", partial(VP.sample, x, x, 0.5, 0),
+         partial(gauss.sample, x, 0), *[partial(loss, ref.bent, x, x, generator=0) for loss in drawn]),
+        (r"generator must be torch.Generator\('meta'\), seeded or not, got cpu",
+         partial(VP.sample, x.to("meta"), x.to("meta"), 0.5, generator())),
+        ("got one number: give it a first axis", *[partial(loss, ref.bent, x[0, 0], x[0, 0]) for loss in drawn]),
+        ("the model's output must hold floating-point", *[partial(loss, lambda x, *_: x.long(), x, x) for loss in drawn]),
     ])  # fmt: skip
     tenth = b.VEBridge(0.1)  # above its float32, so rounded times are not above the end
     assert tenth.coefficients(torch.tensor([0.1]))[2] >= 0

@@ -176,6 +176,34 @@ def test_bad_input():
         ("the prediction must have shape", unlike(lambda x, t, y: x[:1]), unlike(lambda x, t, y: x[None])),
         ("not finite in step 1 of 40", unlike(same, flat * nan), unlike(lambda x, t, y: x / 0, clamp=(-1, 1))),
     ])  # fmt: skip
+    sources = [partial(b.bridge_sample, same, bridge=VP), partial(b.rectified_flow_sample, lambda x, t: x),
+               partial(b.i2sb_sample, lambda x, t: x, bridge=b.BrownianBridge())]  # fmt: skip
+    for sample in sources:
+        of = partial(sample, x_T=flat, steps=3)
+        refused([
+            ("clamp must be two numbers, the lower first, such as .*, got 1", partial(of, clamp=1)),
+            (r"the lower first, such as .*, got \(1, -1\)", partial(of, clamp=(1, -1))),
+            ("the lower first", *[partial(of, clamp=each) for each in ((0, 0), (nan, 1), (0, 1, 2), (None, 1))]),
+            ("x_T must be a torch.Tensor, got ndarray", partial(of, x_T=flat.numpy())),
+            ("x_T must be a torch.Tensor, got list", partial(of, x_T=[0.1, 0.2])),
+            ("x_T must have shape .*, got one number", partial(of, x_T=flat[0, 0])),
+            ("steps must be a .*whole number.*, got 0", partial(of, steps=0)),
+        ])  # fmt: skip
+        assert of(clamp=torch.tensor([-0.5, 0.5])).samples.abs().max() <= 0.5
+        assert not of(x_T=flat.clone().requires_grad_()).samples.requires_grad
+    refused([
+        ("must be a Bridge such as VPBridge", *[partial(b.bridge_sample, same, flat, no) for no in ("VP", b.VPBridge)]),
+        ("must be a BrownianBridge, got VPB", lambda: b.i2sb_sample(same, flat, VP)),
+        ("churn must be one number, got", *[partial(s, churn=each) for each in (None, "some", torch.ones(2))]),
+        ("t_min must be one number, got 'a'", partial(s, t_min="a")),
+        ("both finite", lambda: b.karras_grid(3, 0.1, math.inf)),
+        ("guidance must be one number or one per sample, got None", partial(s, guidance=None)),
+        ("generator must be torch.Generator.*, got 1", partial(s, generator=1), partial(s, generator=1, churn=0.0)),
+        ("the noise must be a torch.Tensor, got ndarray", partial(s, noise=noise.numpy())),
+        ("the prediction must be a torch.Tensor, got ndarray", unlike(lambda x, t, y: x.numpy())),
+        ("the prediction must hold floating-point", unlike(lambda x, t, y: x.long()), unlike(lambda x, t, y: x + 1j)),
+        ("float16 may be too narrow, so take float32", unlike(lambda x, t, y: 1e5 * (x + 1), flat.half())),
+    ])  # fmt: skip
     for churn in (0.0, 0.33):  # the end of a step, where the next one starts, belongs to the step
         for step, limit in enumerate(b.karras_grid(5, VP.t_min, VP.t_max - 1e-4)[1:-1].tolist(), 1):
             late = lambda x, t, y: x * nan if t[0] <= limit else x  # noqa: B023, E731

@@ -29,18 +29,62 @@ from loupe.diffusion.continuous import EDMSDE, VPSDE, per_sample
 from loupe.diffusion.times import training_times
 
 
-def paired(x, x_T):
-    """The sources, if they are floats of the shape of ``x``; images of bytes would have another scale."""
-    return of_floats("x_T", of_shape("x_T", x_T, x.shape))
+def paired(x, x_T, name="x"):
+    """The sources, if both are floats of one shape on one device; images of bytes would have another scale."""
+    of_floats("x_T", of_shape("x_T", x_T, of_floats(name, x).shape))
+    if x_T.device != x.device:
+        raise ValueError(f"x_T must be on the device of {name}, {x.device}, got {x_T.device}: move it there")
+    return x_T
 
 
 def of_floats(name, points):
-    """The points; ValueError unless they are floats."""
+    """The points; ValueError unless they are a tensor of floats."""
+    if not isinstance(points, torch.Tensor):
+        raise ValueError(
+            f"{name} must be a torch.Tensor, got {type(points).__name__}: torch.as_tensor converts arrays and lists"
+        )
     if not points.is_floating_point():
         raise ValueError(
-            f"{name} must hold floating-point numbers, got {points.dtype}: scale images to [-1, 1] first"
+            f"{name} must hold floating-point numbers, got {points.dtype}: scale images to [-1, 1], and convert by .float()"
         )
     return points
+
+
+def batch_of(name, points):
+    """The points (B, ...); ValueError unless they are a tensor of floats with at least one axis."""
+    if of_floats(name, points).ndim == 0:
+        raise ValueError(
+            f"{name} must have shape (B, ...), got one number: give it a first axis by reshape(1)"
+        )
+    return points
+
+
+def of_kind(name, value, kind, such=""):
+    """The value; ValueError unless it is of that class. ``such`` is an example for the message."""
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} must be a {kind.__name__}{such and ' such as '}{such}, got {value!r}")
+    return value
+
+
+def limits(clamp):
+    """Limits (low, high) as floats, or None; ValueError unless the first is below the second."""
+    if clamp is None:
+        return None
+    try:
+        low, high = map(float, clamp)
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not low < high:
+        raise ValueError(f"clamp must be two numbers, the lower first, such as (-1, 1), got {clamp!r}")
+    return low, high
+
+
+def random_on(device, generator):
+    """The generator, or None; ValueError unless it is torch's own, for this kind of device."""
+    if generator is None or (isinstance(generator, torch.Generator) and generator.device.type == device.type):
+        return generator
+    got = generator.device.type if isinstance(generator, torch.Generator) else repr(generator)
+    raise ValueError(f"generator must be torch.Generator({device.type!r}), seeded or not, got {got}")
 
 
 def times_within(t, last):
@@ -57,10 +101,11 @@ def times_within(t, last):
 
 
 def normal_like(x, generator, noise=None):
-    """The noise, if it is given and has the shape of ``x``; otherwise standard normal, drawn."""
+    """The noise, if floats of the shape of ``x`` are given; otherwise standard normal, drawn."""
     if noise is None:
+        generator = random_on(x.device, generator)
         return torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
-    return of_shape("the noise", noise, x.shape)
+    return of_floats("the noise", of_shape("the noise", noise, x.shape))
 
 
 class Bridge:
@@ -106,7 +151,7 @@ class Bridge:
         torch.Tensor
             Shape of ``x0``.
         """
-        paired(x0, x_T)
+        paired(x0, x_T, "x0")
         a, b, c = (per_sample("t", each, x0) for each in self.coefficients(t))
         return a * x_T + b * x0 + c.sqrt() * normal_like(x0, generator, noise)
 
@@ -130,9 +175,11 @@ class Bridge:
         ValueError
             If shapes differ, or the times do not run from 0 to t_max.
         """
-        if not (times[0] == 0 and times[-1] == self.t_max and times.diff().gt(0).all()):
+        paired(x0, x_T, "x0")
+        times = times if isinstance(times, torch.Tensor) else torch.as_tensor(times, dtype=torch.float64)
+        ends = times.ndim == 1 and len(times) > 1 and times[0] == 0 and times[-1] == self.t_max
+        if not (ends and times.diff().gt(0).all()):
             raise ValueError(f"times of a path must increase from 0 to {self.t_max:g}, got {times.tolist()}")
-        paired(x0, x_T)
         free = [x0]
         for s, t in pairwise(times):
             scale, variance = self.sde.transition(s, t)
@@ -287,7 +334,7 @@ class Preconditioning:
     Raises
     ------
     ValueError
-        If a standard deviation is not above 0, or the covariance is impossible for them.
+        If a standard deviation is not above 0, the covariance is impossible for them, or ``bridge`` isn't a bridge.
     """
 
     bridge: Bridge
@@ -297,6 +344,7 @@ class Preconditioning:
     simple: bool = False
 
     def __post_init__(self):
+        of_kind("bridge", self.bridge, Bridge, "VPBridge()")
         if not (0 < self.sigma_0 < math.inf and 0 < self.sigma_T < math.inf):
             raise ValueError(
                 f"sigma_0 and sigma_T must be above 0 and finite, got {self.sigma_0} and {self.sigma_T}"
@@ -305,13 +353,31 @@ class Preconditioning:
         if not abs(self.covariance) < self.sigma_0 * self.sigma_T * (1 - 1e-12):
             raise ValueError(
                 f"covariance must be smaller than the product of the standard deviations, "
-                f"{self.sigma_0 * self.sigma_T:g}, got {self.covariance:g}"
+                f"{self.sigma_0 * self.sigma_T:g}, got {self.covariance:g}: targets that are a multiple of their sources "
+                "need no bridge"
             )
 
     @classmethod
     def of_pairs(cls, bridge, x0, x_T, **options):
-        """The preconditioning for these pairs, with their moments over all coordinates."""
-        target, source = of_floats("x0", x0).double().flatten(), paired(x0, x_T).double().flatten()
+        """The preconditioning for these pairs, with their moments over all coordinates.
+
+        Raises
+        ------
+        ValueError
+            If there are no pairs, values that are not finite, targets or sources that are all the same, or targets that
+            are a multiple of their sources.
+        """
+        paired(x0, x_T, "x0")
+        for name, points in (("x0", x0), ("x_T", x_T)):
+            if wrong := int((~points.isfinite()).sum()):
+                raise ValueError(
+                    f"{wrong} of {points.numel()} values of {name} are not finite: leave those pairs out"
+                )
+            if not points.numel() or points.min() == points.max():
+                raise ValueError(
+                    f"the values of {name} must differ, got {points.unique().tolist()}: give more pairs"
+                )
+        target, source = x0.double().flatten(), x_T.double().flatten()
         moments = torch.stack([target, source]).cov(correction=0)
         return cls(
             bridge, float(moments[0, 0].sqrt()), float(moments[1, 1].sqrt()), float(moments[0, 1]), **options
@@ -337,6 +403,7 @@ class Preconditioning:
         """The denoiser ``(x, t, x_T)`` of a network F that is called ``(c_in x, x_T, ln(t) / 4)``."""
 
         def denoised(x, t, x_T):
+            of_floats("x", x)
             c_in, c_skip, c_out = (per_sample("t", each, x) for each in self._all(t))
             return c_skip * x + c_out * self._output(model, c_in * x, x_T, t)
 
@@ -354,9 +421,8 @@ class Preconditioning:
     @staticmethod
     def _output(model, scaled, x_T, t):
         t = torch.as_tensor(t, dtype=torch.promote_types(scaled.dtype, torch.float32), device=scaled.device)
-        return of_shape(
-            "the model's output", model(scaled, x_T, (t.log() / 4).expand(len(scaled))), scaled.shape
-        )
+        found = model(scaled, x_T, (t.log() / 4).expand(len(scaled)))
+        return of_floats("the model's output", of_shape("the model's output", found, scaled.shape))
 
 
 def bridge_loss(model, x0, x_T, preconditioning, generator=None, *, t=None, noise=None):
@@ -374,7 +440,7 @@ def bridge_loss(model, x0, x_T, preconditioning, generator=None, *, t=None, nois
     generator : torch.Generator, optional
         On the device of ``x0``.
     t : torch.Tensor, optional
-        Times of shape (B,); by default uniform in [t_min, t_max).
+        Times of shape (B,), above 0; by default uniform in [t_min, t_max).
     noise : torch.Tensor, optional
         Standard normal, shape of ``x0``; by default drawn after the times.
 
@@ -388,12 +454,17 @@ def bridge_loss(model, x0, x_T, preconditioning, generator=None, *, t=None, nois
     ValueError
         If shapes differ, or points are not floats.
     """
-    bridge = preconditioning.bridge
-    if t is None:
-        ends = {"start": bridge.t_min, "end": bridge.t_max}
-        t = training_times(len(x0), generator, **ends, stratified=False, device=x0.device)
+    bridge = of_kind("preconditioning", preconditioning, Preconditioning).bridge
+    t = _training_times(bridge, x0, generator) if t is None else t
     x = bridge.sample(x0, x_T, t, generator, noise=noise)
     c_in, c_skip, c_out = (per_sample("t", each, x) for each in preconditioning._all(t))
     wanted = (x0 - c_skip * x) / c_out
     error = preconditioning._output(model, c_in * x, x_T, t) - wanted
     return error.square().unsqueeze(-1).flatten(1).mean(1)
+
+
+def _training_times(bridge, x0, generator):
+    """Independent times, uniform from the first to the last of the bridge, shape (B,), float64."""
+    count, device = len(batch_of("x0", x0)), x0.device
+    options = {"start": bridge.t_min, "end": bridge.t_max, "stratified": False, "device": device}
+    return training_times(count, random_on(device, generator), **options)

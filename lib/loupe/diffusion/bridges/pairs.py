@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from loupe.diffusion.bridges.bridge import paired
+from loupe.diffusion.bridges.bridge import of_floats, paired, random_on
 from loupe.diffusion.continuous import per_sample
 
 
@@ -14,8 +14,8 @@ class _Pair:
 
     def sample(self, x_T, generator=None):
         """Targets for these sources, of their shape."""
-        means = self._means(x_T)
-        options = {"generator": generator, "device": x_T.device}
+        means = self._means(of_floats("x_T", x_T))
+        options = {"generator": random_on(x_T.device, generator), "device": x_T.device}
         which = torch.randint(len(means), x_T.shape, **options)
         noise = torch.randn(x_T.shape, dtype=x_T.dtype, **options)
         return means.gather(0, which.unsqueeze(0))[0] + self._std * noise

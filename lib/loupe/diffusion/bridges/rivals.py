@@ -7,11 +7,21 @@ References
 """
 
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
 
-from loupe.diffusion.bridges.bridge import normal_like, of_floats, paired, times_within
+from loupe.diffusion.bridges.bridge import (
+    batch_of,
+    limits,
+    normal_like,
+    of_floats,
+    of_kind,
+    paired,
+    random_on,
+    times_within,
+)
 from loupe.diffusion.bridges.sampler import Drawn
 from loupe.diffusion.continuous import heun, per_sample, time_grid, training_times
 from loupe.diffusion.continuous.sde import predicted
@@ -73,9 +83,10 @@ def i2sb_loss(model, x0, x_T, bridge, generator=None, *, t=None, noise=None):
     -------
     torch.Tensor, shape (B,)
     """
+    of_kind("bridge", bridge, BrownianBridge)
     t = _times(t, x0, generator)
     on_xT, on_x0, variance = (per_sample("t", each, x0) for each in bridge.posterior(t, torch.ones_like(t)))
-    x = on_xT * paired(x0, x_T) + on_x0 * x0 + variance.sqrt() * normal_like(x0, generator, noise)
+    x = on_xT * paired(x0, x_T, "x0") + on_x0 * x0 + variance.sqrt() * normal_like(x0, generator, noise)
     return _squared(model, x, t, (x - x0) / per_sample("t", bridge.variance(t).sqrt(), x0))
 
 
@@ -88,9 +99,10 @@ def i2sb_sample(model, x_T, bridge, *, steps=40, generator=None, clamp=None):
     Drawn
         With as many calls of the network as steps.
     """
-    x = of_floats("x_T", x_T)
+    of_kind("bridge", bridge, BrownianBridge)
+    x, clamp = batch_of("x_T", x_T), limits(clamp)
     for t, s in pairwise(time_grid(1.0, 0.0, steps)):
-        found = predicted("the model's output", model, x, t.expand(len(x)))
+        found = _output(model, x, t.expand(len(x)))
         clean = x - float(bridge.variance(t).sqrt()) * found
         clean = clean if clamp is None else clean.clamp(*clamp)
         on_x, on_clean, variance = map(float, bridge.posterior(s, t))
@@ -116,7 +128,7 @@ def rectified_flow_loss(model, x0, x_T, generator=None, *, t=None):
     """
     t = _times(t, x0, generator)
     way = per_sample("t", t, x0)
-    return _squared(model, (1 - way) * x0 + way * paired(x0, x_T), t, x_T - x0)
+    return _squared(model, (1 - way) * x0 + way * paired(x0, x_T, "x0"), t, x_T - x0)
 
 
 def rectified_flow_sample(model, x_T, *, steps=40, clamp=None):
@@ -127,20 +139,22 @@ def rectified_flow_sample(model, x_T, *, steps=40, clamp=None):
     Drawn
         With ``2 steps - 1`` calls of the network.
     """
-
-    def velocity(x, t):
-        return predicted("the model's output", model, x, t)
-
-    x = heun(velocity, of_floats("x_T", x_T), time_grid(1.0, 0.0, steps))
+    clamp = limits(clamp)
+    x = heun(partial(_output, model), batch_of("x_T", x_T), time_grid(1.0, 0.0, steps))
     return Drawn(x if clamp is None else x.clamp(*clamp), 2 * steps - 1, None)
 
 
+def _output(model, x, t):
+    return of_floats("the model's output", predicted("the model's output", model, x, t))
+
+
 def _times(t, x0, generator):
+    batch_of("x0", x0), random_on(x0.device, generator)
     if t is not None:
         return times_within(t, 1.0)
     return training_times(len(x0), generator, start=FIRST, stratified=False, device=x0.device)
 
 
 def _squared(model, x, t, target):
-    error = predicted("the model's output", model, x, t) - target
+    error = _output(model, x, t) - target
     return error.square().unsqueeze(-1).flatten(1).mean(1)

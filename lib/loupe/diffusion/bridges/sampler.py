@@ -9,6 +9,7 @@ References
 .. [2] Karras et al., Elucidating the Design Space of Diffusion-Based Generative Models, 2022.
 """
 
+import math
 import warnings
 from itertools import pairwise
 from typing import NamedTuple
@@ -16,7 +17,16 @@ from typing import NamedTuple
 import torch
 
 from loupe.checks import of_shape, whole
-from loupe.diffusion.bridges.bridge import VEBridge, normal_like, of_floats
+from loupe.diffusion.bridges.bridge import (
+    Bridge,
+    VEBridge,
+    batch_of,
+    limits,
+    normal_like,
+    of_floats,
+    of_kind,
+    random_on,
+)
 from loupe.diffusion.times import time_grid
 
 MARGIN = 1e-4
@@ -40,10 +50,11 @@ def karras_grid(n, t_min, t_max, rho=7):
     Raises
     ------
     ValueError
-        Unless ``n`` is at least 2 and ``0 < t_min < t_max``.
+        Unless ``n`` is at least 2 and ``0 < t_min < t_max``, all finite.
     """
-    if not 0 < t_min < t_max:
-        raise ValueError(f"t_min must lie between 0 and t_max, got {t_min:g} and {t_max:g}")
+    t_min, t_max = _number("t_min", t_min), _number("t_max", t_max)
+    if not 0 < t_min < t_max < math.inf:
+        raise ValueError(f"t_min must lie between 0 and t_max, both finite, got {t_min:g} and {t_max:g}")
     return time_grid(t_max, t_min, whole("n", n, 2), rho=rho, to_zero=True)
 
 
@@ -94,6 +105,8 @@ def bridge_sample(
     ValueError
         For arguments out of range, predictions of another shape, and predictions that are not finite (with their step).
     """
+    of_kind("bridge", bridge, Bridge, "VPBridge()")
+    churn = _number("churn", churn)
     if not 0 <= churn < 1:
         raise ValueError(f"churn must be at least 0 and below 1, got {churn}")
     if 0 < churn < SMALL:
@@ -102,12 +115,16 @@ def bridge_sample(
         )
     if compat not in (None, "official"):
         raise ValueError(f"compat must be None or 'official', got {compat!r}")
-    of_floats("x_T", x_T)
+    batch_of("x_T", x_T), random_on(x_T.device, generator)
+    clamp = limits(clamp)
     t_min = bridge.t_min if t_min is None else t_min
     times = karras_grid(whole("steps", steps, 2), t_min, bridge.t_max - MARGIN)
     if noise is not None:
         of_shape("the noise", noise, (steps, *x_T.shape))
-    weight = torch.as_tensor(guidance, dtype=torch.float64, device="cpu")
+    try:
+        weight = torch.as_tensor(guidance, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"guidance must be one number or one per sample, got {guidance!r}") from None
     if weight.ndim:
         of_shape("guidance", weight, (len(x_T),))
     if not weight.isfinite().all():
@@ -118,7 +135,7 @@ def bridge_sample(
 
     def predict(x, t):
         each = torch.full((len(x),), t, dtype=torch.float64, device=x.device)
-        found = of_shape("the prediction", denoiser(x, each, x_T), x.shape)
+        found = of_floats("the prediction", of_shape("the prediction", denoiser(x, each, x_T), x.shape))
         totals.append(found.sum(dtype=torch.promote_types(found.dtype, torch.float32)))
         return found if clamp is None else found.clamp(*clamp)
 
@@ -136,9 +153,18 @@ def bridge_sample(
     wrong = (~torch.stack(totals).isfinite()).nonzero()  # looked at once: each look waits for a GPU
     if len(wrong):
         step = int(wrong[0]) // (2 + bool(churn)) + 1
-        raise ValueError(f"the denoiser's prediction is not finite in step {step} of {steps}")
+        why = ": float16 may be too narrow, so take float32" if x_T.dtype == torch.float16 else ""
+        raise ValueError(f"the denoiser's prediction is not finite in step {step} of {steps}{why}")
     states[-1] = x = x if clamp is None else x.clamp(*clamp)
     return Drawn(x, len(totals), torch.stack(states) if path else None)
+
+
+def _number(name, value):
+    """The value as a float; ValueError unless it is one number."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name} must be one number, got {value!r}") from None
 
 
 def _tables(bridge, times, churn, weight, official, x):

@@ -58,7 +58,9 @@ def denoising_loss(score, x0, sde, t=None, generator=None, *, weighting="varianc
         For data outside the cube, an unknown weighting, or a score whose shape differs from that of the points.
     """
     if weighting not in WEIGHTINGS:
-        raise ValueError(f"weighting must be one of {', '.join(WEIGHTINGS)}, got {weighting!r}")
+        raise ValueError(
+            f"weighting must be one of {', '.join(WEIGHTINGS)}, got {weighting!r}",
+        )
     x0 = checked_data(x0, sde)
     if t is None:
         t = training_times(len(x0), generator, start=EARLIEST, device=x0.device)

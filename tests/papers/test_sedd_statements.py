@@ -83,6 +83,11 @@ def test_the_run_of_concrete_scores_is_missing_and_the_time_free_network_is_leve
     curves = stored("mdlm", "time_free").runs.values()
     mdlm, free = (runs["curve_strict"].mean(0) for runs in curves)
     assert (free > mdlm).mean() > 0.8
+    says("MDLM's own seeds differ about as much as the methods do")
+    names = ("mdlm", "time_free", "constant_noise")
+    found = find(stored.chapter, names, ["cpu"], True)
+    seeds = np.ptp(bits(found["mdlm"], kind="strict"))
+    assert 0.5 < np.ptp([each[0] for each in common(*found.runs.values())]) / seeds < 2
 
 
 def test_infilling_goes_against_sedd_everywhere(stored, says):

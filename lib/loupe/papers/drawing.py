@@ -90,7 +90,8 @@ def drawn_from(
 def _folded(made: Picture, caption: str, title: str) -> Block:
     """A picture and its caption under a title to click on."""
     words = re.sub("`(.*?)`", r"<code>\1</code>", escape(caption))
-    block = Block(caption, f"{image(made.sheet, made.alt)}<p><em>{words}</em></p>")
+    line = f'<p style="{QUIET};font-size:.9rem">{words}</p>'
+    block = Block(caption, image(made.sheet, made.alt) + line)
     plt.close(made.sheet)
     return block.folded(title)
 

@@ -1,5 +1,7 @@
 """A chapter in a notebook: stored results, and what it says of missing, outdated or damaged ones."""
 
+from types import SimpleNamespace
+
 import pytest
 from toy import CLAIMS, PRESETS, ROOM
 
@@ -7,7 +9,7 @@ from loupe.errors import LoupeError
 from loupe.experiment import chapter as chapter_module
 from loupe.experiment.chapter import Chapter
 from loupe.experiment.provenance import code_digests
-from loupe.experiment.results import Runs, Stored, columns, row
+from loupe.experiment.results import Runs, Stored, columns, of_shared_seeds, row
 from loupe.experiment.store import Store
 from loupe.experiment.units import units_of
 
@@ -87,6 +89,32 @@ def test_the_card_tells_how_results_stand(store):
     assert "warn" in shown.html
 
 
+def test_a_page_told_from_a_larger_preset_says_so(store, monkeypatch):
+    monkeypatch.setitem(PRESETS, "gpu", PRESETS["cpu"].override({"steps": 50}))
+    fill(store)
+    alone = str(chapter(store).card()), chapter(store).differences(), chapter(store).costs()
+    assert "page told from" not in alone[0]
+    assert "here, at cpu" in str(alone[1])
+    fill(store, "gpu")
+    units = units_of(ROOM, "gpu")
+    (store.published / f"gpu/ph_dimension/walk-s{units[0].seed}.json").unlink()
+    card = " ".join(str(chapter(store).card()).split())
+    assert f"page told from gpu: {len(units) - 1} of {len(units)} runs so far, seed" in card
+    assert "your own run cpu" in card
+    assert "gpu: 8 CPU-seconds" in card
+    assert "cpu: 9 CPU" in card
+    assert "warn" not in chapter(store).card().html  # what is missing at gpu is no fault of a reader's
+    head, *rows = str(chapter(store).differences()).splitlines()
+    assert "this page, gpu" in head
+    assert "your own run, cpu" in head
+    assert [row.split() for row in rows] == [["steps", "of", "the", "walk", "50", "10", "100"]]
+    costs = str(chapter(store).costs()).splitlines()
+    assert {line.split()[1] for line in costs[1:]} == {"gpu", "cpu"}
+    own = chapter(store, overrides={"scale": 2.0})
+    assert [one.preset for one in own.shown] == ["cpu"]  # its figures are drawn from its own results
+    assert [one.preset for one in chapter(store, "gpu").shown] == ["gpu"]
+
+
 def test_overrides_are_on_the_card(store):
     assert "scale = 2" in str(chapter(store, overrides={"scale": 2.0}).card())
 
@@ -95,7 +123,7 @@ def test_differences_and_costs(store):
     fill(store)
     assert "steps of the walk" in str(chapter(store).differences())
     costs = str(chapter(store).costs()).splitlines()
-    assert costs[1].split()[:3] == ["walk", "3", "4"]  # 3 x 1.5 CPU-seconds
+    assert costs[1].split()[:4] == ["walk", "cpu", "3", "4"]  # 3 x 1.5 CPU-seconds
 
 
 def test_the_ledger_has_a_column_for_every_judged_preset(store):
@@ -122,6 +150,14 @@ def test_source_is_the_code_that_runs(store):
     assert "cumsum" in str(block)
     assert '"""A random walk."""' not in str(block)
     assert block.markdown.startswith("```python\n")
+
+
+def test_runs_are_compared_at_the_seeds_that_all_have():
+    def runs(*seeds):
+        return Runs(tuple(SimpleNamespace(seed=seed) for seed in seeds))
+
+    ours, theirs = of_shared_seeds(runs(2, 0, 1), runs(1, 2, 3))
+    assert ours.seeds == theirs.seeds == (2, 1)
 
 
 def test_rows_are_columns_and_one_is_found_by_its_labels():

@@ -50,7 +50,7 @@ def test_frozen():
 
 def test_differences_name_the_meaning():
     (difference,) = PRESETS["cpu"].differences(PRESETS["paper"])
-    assert difference == ("steps", "steps of the walk", 10, 100)
+    assert difference == ("steps", "steps of the walk", (10, 100), "")
 
 
 def test_digest_depends_on_values_alone():
@@ -83,6 +83,7 @@ class Wide(Group):
 
 class Grouped(Preset):
     wide: Wide = Wide()
+    """networks"""
     other: int = 1
     """something else"""
 
@@ -97,6 +98,12 @@ def test_of_a_group_of_settings_a_part_is_replaced(values):
     assert [(one.field, one.meaning, one.here, one.there) for one in changed.differences(GROUPED)] == [
         ("wide.steps", "steps of the optimizer", 7, 50),
         ("wide.clip", "largest gradient", 1.0, None),
+    ]
+    third = GROUPED.override({"other": 3})
+    assert [(one.field, one.values, one.group) for one in third.differences(changed, GROUPED)] == [
+        ("wide.steps", (50, 7, 50), "networks"),
+        ("wide.clip", (None, 1.0, None), "networks"),
+        ("other", (3, 1, 1), ""),
     ]
 
 

@@ -7,9 +7,18 @@ import numpy as np
 import pytest
 from fakes import FakeResult, FakeStored
 
-from loupe.experiment.render import score_table
+from loupe.experiment.render import Block, score_table
 from loupe.experiment.results import OWN, Runs, find
-from loupe.papers.drawing import SPANS, Picture, drawn_from, labeled_rows, mosaic, passages, seed_bars
+from loupe.papers.drawing import (
+    SPANS,
+    Picture,
+    drawn_from,
+    labeled_rows,
+    learning_curves,
+    mosaic,
+    passages,
+    seed_bars,
+)
 from loupe.papers.egno import PRESETS
 from loupe.plotting import figure, thumbnail_axes
 
@@ -80,6 +89,33 @@ def test_the_caption_ends_with_preset_and_seeds(seeds, ending, shown):
     assert shown.caption == f"What a line of a test shows. {ending}"
     assert tuple(shown.sheet.get_size_inches()) == (5.4, 3)
     assert (one.__name__, one.__doc__, one.names) == ("one", "A picture.", ("a",))
+
+
+def test_a_picture_can_be_folded_with_its_caption(shown):
+    @drawn_from("a", what="a test")
+    def one(found):
+        return Picture(figure()[0], "A line that rises up a little.", "What `a` < `b` shows.")
+
+    block = one(chapter_of(A), folded="More")
+    assert "<summary>More</summary>" in block.html
+    assert 'alt="A line that rises up a little."' in block.html
+    assert "What <code>a</code> &lt; <code>b</code> shows. Preset <code>cpu</code>, 1 seed." in block.html
+    assert "What `a` < `b` shows. Preset `cpu`, 1 seed." in block.text
+    assert not shown.outputs
+    table = drawn_from("a", what="a test")(lambda found: Block("text", "<p>text</p>"))
+    assert table(chapter_of(A), folded="More").html.endswith("<p>text</p></details>")
+
+
+def test_curves_of_seeds_with_their_mean_stand_beside_trivial_rows():
+    steps, values = np.array([1, 10, 100]), np.array([[4.0, 2.0, 1.0], [6.0, 4.0, 3.0]])
+    axes = figure()[1]
+    learning_curves(axes, {"ours": (steps, values, {"color": "k"})}, {"guessing": 4.5})
+    drawn = {line.get_label(): line.get_ydata() for line in axes.lines}
+    assert drawn["ours"].tolist() == [5, 3, 2]
+    assert [line.get_ydata().tolist() for line in axes.lines[:2]] == values.tolist()
+    assert axes.texts[0].get_text() == "guessing 4.50"
+    assert axes.get_xscale() == "log"
+    assert axes.get_ylim() == pytest.approx((2 - 0.075, 4.5 + 0.075))
 
 
 def test_what_is_no_picture_is_given_back_and_what_is_missing_is_said():

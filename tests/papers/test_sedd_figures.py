@@ -10,13 +10,14 @@ from fakes import FakeResult
 from showing import assert_absent, assert_same_thumbnail_each_time, cells_of, figures_of
 
 from loupe import open_chapter
-from loupe.experiment.results import Runs, find, row
+from loupe.experiment.render import over_seeds
+from loupe.experiment.results import Found, Runs, find, row
 from loupe.papers.sedd import figures, figures_samples
-from loupe.papers.sedd.claims import bits, texts
+from loupe.papers.sedd.claims import bits, common, texts
 from loupe.papers.sedd.claims_reported import LM1B
 from loupe.papers.sedd.figures import CORE, MORE, REPORTED
 from loupe.papers.sedd.figures_samples import words
-from loupe.papers.sedd.numbers import numbers, place
+from loupe.papers.sedd.numbers import numbers
 
 BLOCKS = (figures_samples.samples, figures_samples.infills)
 FIGURES = [one for one in figures_of(figures, figures_samples) if one.values[0] not in BLOCKS]
@@ -106,7 +107,7 @@ def test_gaps_are_paired_over_the_seeds_that_both_have(chapter):
 def test_controls_that_are_not_there_yet_are_left_out(chapter, monkeypatch):
     found = stored(chapter, *CORE.values())
     assert {*figures.trained(found)} >= {*CORE}
-    monkeypatch.setattr(figures, "beside", lambda *arguments: None)
+    monkeypatch.setattr(Found, "beside", lambda *arguments: None)
     assert [*figures.trained(found)] == [*CORE]
     assert {*CORE}.isdisjoint(MORE)
 
@@ -121,12 +122,13 @@ def test_other_texts_have_a_column_each(chapter):
             assert cell.startswith(f"{bits(found[CORE[name]], text, 'strict').mean():.2f}") or "…" in cell
 
 
-@pytest.mark.parametrize(
-    ("level", "words"),
-    [(0.5, "below all 2 trivial rows"), (1.5, "between unigram and pair"), (3, "above all 2 trivial rows")],
-)
-def test_a_place_among_trivial_rows(level, words):
-    assert place(level, {"unigram": 2.0, "pair": 1.0}) == words
+def test_the_short_runs_have_a_table_of_their_own(chapter):
+    found = find(chapter, [*CORE.values()], ["cpu"], True)
+    head, rows = cells_of(figures.quick(chapter))
+    assert head[0] == f"method (cpu, {found.seeds})"
+    (gap,) = (row[2] for row in rows if row[0] == "SEDD Uniform")
+    assert gap == over_seeds(np.subtract(*common(found["sedd_uniform"], found["sedd_absorb"])), 3)
+    assert {"SEDD Absorb", *MORE} <= {row[0] for row in rows}
 
 
 # --- what networks write ------------------------------------------------------------------------------------
@@ -221,7 +223,7 @@ def test_samplers_with_exact_scores_are_drawn_above_the_entropy(chapter, shown):
 
 def test_the_paper_s_tables_with_their_ratios():
     block = figures.paper_tables()
-    assert block.html.count("<table") == 3
+    assert block.html.count("<table") == 4  # two sizes, text8 and LM1B
     for cell in ("−46\u00a0%", "+13\u00a0%", "+0.16", "−49\u00a0%", *LM1B):
         assert cell in str(block)
 

@@ -119,7 +119,7 @@ WRONG = uniform(1, 4, 8)[0].astype(int)
     ("paths", "when", "words", "message"),
     [
         *(({"a": WRONG}, times(4), *bad) for bad in BAD_WORDS),
-        ({}, times(4), {}, "at least one graph"),
+        ({}, times(4), {}, "at least one text"),
         ({" ": WRONG}, times(4), {}, "name must be a text"),
         ({"a": WRONG[0]}, times(4), {}, r"a must have shape \(states, L\) or .*got \(8,\)"),
         ({"a": WRONG[:1]}, times(1), {}, r"at least 2 states .*got \(1, 1, 8\)"),

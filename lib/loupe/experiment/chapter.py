@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +12,7 @@ from loupe.experiment import claims as judging
 from loupe.experiment import render
 from loupe.experiment.compute import compute
 from loupe.experiment.folders import PRESET_NAMES, project_root, show_path
-from loupe.experiment.results import Runs, State, Stored, distinct, judge_all
+from loupe.experiment.results import PUBLISHED_PRESETS, Runs, State, Stored, distinct, is_own, judge_all
 from loupe.experiment.store import Store
 from loupe.experiment.units import Preset, experiments_of, resolve_config, units_of
 
@@ -67,45 +67,66 @@ class Chapter:
         """The source of functions as they ran, for the page, without docstrings."""
         return render.source(functions)
 
+    @property
+    def shown(self) -> list["Chapter"]:
+        """The chapter at the presets of its page: the largest with results, from which the page is told, and this one."""
+        larger = () if is_own(self) else PUBLISHED_PRESETS[: PUBLISHED_PRESETS.index(self.preset)]
+        every = [
+            replace(self, stored=replace(self.stored, preset=name), config=self.room.PRESETS[name])
+            for name in larger
+            if name in self.room.PRESETS
+        ]
+        return [*[one for one in every if one.state.found][:1], self]
+
     def card(self) -> render.Block:
-        """The card under the title: paper, preset, cost, hardware, versions, source."""
-        paper, state = self.room.PAPER, self.state
+        """The card under the title: paper, presets, cost, hardware, versions, source."""
+        paper, states = self.room.PAPER, {one.preset: one.state for one in self.shown}
         changed = self.config.differences(self.room.PRESETS[self.preset])
         overrides = ", ".join(f"{one.field} = {render.setting(one.here)}" for one in changed)
-        items = {
-            "paper": f"{paper.title}. {paper.authors}. {paper.venue}",
-            "preset": self.preset + (f" with {overrides}" if overrides else ""),
-            "seeds": self._seeds(),
-        }
-        if made_by := [result.provenance for result in state.found]:
-            seconds, cpu = (sum(one[key] for one in made_by) for key in ("seconds", "cpu_seconds"))
-            peak = max(one["peak_memory_mb"] for one in made_by)
-            took = f"{cpu:,.0f} CPU-seconds ({seconds:,.0f} s in {len(made_by)} one-thread processes)"
-            items["computed in"] = f"{took}, peak {peak:,} MB each"
+        items = {"paper": f"{paper.title}. {paper.authors}. {paper.venue}"}
+        for preset, state in states.items():
+            if preset == self.preset:
+                label = "preset" if len(states) == 1 else "your own run"
+                items[label] = preset + (f" with {overrides}" if overrides else "")
+            else:
+                items["page told from"] = f"{preset}: {state.extent()}; {self.preset} where there are none"
+        items["seeds" if len(states) == 1 else "its seeds"] = self._seeds()
+        made_by = [result.provenance for state in states.values() for result in state.found]
+        if made_by:
+            costs = {preset: state.cost() for preset, state in states.items() if state.found}
+            items["computed in"] = _by_preset(costs)
             items["hardware"] = "; ".join(distinct(one["hardware"] for one in made_by))
             items["versions"] = ", ".join(_versions(made_by))
-        items["source"] = state.sentence()
-        return render.card(
-            items, f"https://arxiv.org/abs/{paper.arxiv}", "source" if state.needs_attention else ""
-        )
+        items["source"] = _by_preset({preset: state.sentence() for preset, state in states.items()})
+        warn = "source" if states[self.preset].needs_attention else ""
+        return render.card(items, f"https://arxiv.org/abs/{paper.arxiv}", warn)
 
     def differences(self) -> render.Block:
-        """The settings that differ from the preset ``paper``."""
-        differences = self.config.differences(self.room.PRESETS["paper"])
-        rows = [(one.meaning, render.setting(one.here), render.setting(one.there)) for one in differences]
-        return render.table(("setting", f"here, at {self.preset}", "at paper"), rows)
+        """The settings that differ from the preset ``paper``, in the presets of the page."""
+        shown, paper, rows, group = self.shown, self.room.PRESETS["paper"], [], ""
+        for one in shown[0].config.differences(*(each.config for each in shown[1:]), paper):
+            if one.group and one.group != group:
+                rows.append((render.Strong(one.group), *([""] * len(one.values))))
+            group = one.group
+            rows.append(("\u2003" * bool(group) + one.meaning, *map(render.setting, one.values)))
+        heads = [f"here, at {self.preset}"]
+        if len(shown) == 2:
+            heads = [f"this page, {shown[0].preset}", f"your own run, {self.preset}"]
+        return render.table(("setting", *heads, "paper"), rows)
 
     def costs(self) -> render.Block:
-        """The cost of each experiment's stored results, over all seeds."""
+        """The cost of each experiment's stored results, over all seeds, in the presets of the page."""
         rows, made_by = [], defaultdict(list)
-        for result in self.state.found:
-            made_by[result.experiment].append(result.provenance)
-        for name, made in made_by.items():
+        for preset, result in ((one.preset, result) for one in self.shown for result in one.state.found):
+            made_by[preset, result.experiment].append(result.provenance)
+        for (preset, name), made in made_by.items():
             cpu, peak = ([one[key] for one in made] for key in ("cpu_seconds", "peak_memory_mb"))
             # A resumed unit has the cost of its last attempt only.
             more = "more than " if any(one.get("resumed") for one in made) else ""
-            rows.append((name, len(made), f"{more}{sum(cpu):,.0f}", f"{max(cpu):,.0f}", f"{max(peak):,}"))
-        head = ("experiment", "seeds", "CPU, s", "longest, s", "peak, MB")
+            rows.append(
+                (name, preset, len(made), f"{more}{sum(cpu):,.0f}", f"{max(cpu):,.0f}", f"{max(peak):,}")
+            )
+        head = ("experiment", "preset", "seeds", "CPU, s", "longest, s", "peak, MB")
         return render.table(head, rows, numeric=True)
 
     def ledger(self, claims: Iterable[judging.Claim] | None = None) -> render.Block:
@@ -179,6 +200,12 @@ def _mapping(value: Any) -> dict[str, Any]:
     if value is None or isinstance(value, Mapping):
         return dict(value or {})
     raise LoupeError(f"overrides={shown(value)} is refused: give settings by name, such as {{'repeats': 5}}.")
+
+
+def _by_preset(texts: Mapping[str, str]) -> str:
+    """One text, or those of two presets, each after its name."""
+    named = [f"{preset}: {text}" for preset, text in texts.items()]
+    return ". ".join(named) if named[1:] else next(iter(texts.values()))
 
 
 def _versions(made_by: list[dict]) -> list[str]:

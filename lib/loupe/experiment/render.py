@@ -144,9 +144,17 @@ def html_row(cells: Iterable[tuple[str, str]], name: str = "") -> str:
 
 
 def setting(value: Any) -> str:
-    """A setting or a number in readable form; long regular lists are shortened."""
+    """A setting or a number in readable form; long regular lists are shortened.
+
+    >>> setting(1_300_000), setting(None), setting([]), setting((4, 8, 16))
+    ('1,300,000', '–', 'none', '4, 8, 16')
+    """
     if isinstance(value, float):
         return number(value)
+    if value is None:
+        return "–"
+    if isinstance(value, int) and abs(value) >= 10_000:
+        return f"{value:,}"
     if isinstance(value, list | tuple):
         if len(value) > 5 and not isinstance(value[0], str):
             return f"{setting(value[0])}, {setting(value[1])}, …, {setting(value[-1])} ({len(value)} values)"
@@ -196,6 +204,21 @@ def over_seeds(values: Iterable[float], digits: int, *, positive: bool = False) 
         text = f"({mean / 10**exponent:.1f}\u00a0±\u00a0{half / 10**exponent:.1f})·10^{exponent}"
         return text.replace("-", "−")
     return f"{rounded(mean, digits)}\u00a0±\u00a0{rounded(half, digits)}"
+
+
+def place_among(level: float, rows: Mapping[str, float]) -> str:
+    """Between which of the trivial rows of a table a level lies, in words.
+
+    >>> place_among(2.5, {"guessing": 4.75, "bigram counts": 3.4, "5-gram counts": 2.1})
+    'between bigram counts and 5-gram counts'
+    >>> place_among(1.9, {"guessing": 4.75, "5-gram counts": 2.1})
+    'below all 2 trivial rows'
+    """
+    above = [name for name, each in rows.items() if each > level]
+    below = [name for name in rows if name not in above]
+    if above and below:
+        return f"between {min(above, key=rows.get)} and {max(below, key=rows.get)}"
+    return f"{'below' if above else 'above'} all {len(rows)} trivial rows"
 
 
 def ledger(columns: Mapping[str, Sequence[Judgement]]) -> Block:

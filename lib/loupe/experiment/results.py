@@ -108,9 +108,29 @@ class State:
     def needs_attention(self) -> bool:
         return bool(self.standings.keys() - {provenance.CURRENT})
 
+    def extent(self) -> str:
+        """How many of the preset's units are there, and of which seeds: ``17 of 51 runs so far, seed 0``."""
+        seeds = sorted({result.seed for result in self.found})
+        of_all = sum(map(len, self.standings.values()))
+        runs = (
+            f"all {of_all} runs"
+            if len(self.found) == of_all
+            else f"{len(self.found)} of {of_all} runs so far"
+        )
+        return f"{runs}, seed{'s' * (len(seeds) > 1)} {render.setting(seeds)}"
+
+    def cost(self) -> str:
+        """The time and memory that all results took."""
+        made_by = [result.provenance for result in self.found]
+        seconds, cpu = (sum(one[key] for one in made_by) for key in ("seconds", "cpu_seconds"))
+        peak = max(one["peak_memory_mb"] for one in made_by)
+        took = f"{cpu:,.0f} CPU-seconds ({seconds:,.0f} s in {len(made_by)} one-thread processes)"
+        return f"{took}, peak {peak:,} MB each"
+
     def sentence(self) -> str:
-        commits = ", ".join(distinct(result.provenance["commit"] for result in self.found))
-        parts = [f"commit {commits}"] if commits else []
+        commits = distinct(result.provenance["commit"] for result in self.found)
+        more = f" and {len(commits) - 4} more" if commits[4:] else ""
+        parts = [f"commit {', '.join(commits[:4])}{more}"] if commits else []
         if self.found and not self.standings.keys() & {provenance.OTHER_CODE, provenance.OTHER_DATA}:
             parts.append("current")
         how = {provenance.OTHER_CODE: "made by other code", provenance.OTHER_DATA: "made from other data"}
@@ -124,6 +144,13 @@ class State:
 def distinct(values: Iterable[str]) -> list[str]:
     """The values without duplicates, in order."""
     return list(dict.fromkeys(values))
+
+
+def of_shared_seeds(*runs: Runs) -> list[Runs]:
+    """The same experiments, each at the seeds that all of them have, in the order of the first, to compare in pairs."""
+    by_seed = [{result.seed: result for result in each} for each in runs]
+    seeds = [seed for seed in by_seed[0] if all(seed in each for each in by_seed)]
+    return [Runs(tuple(each[seed] for seed in seeds)) for each in by_seed]
 
 
 # --- rows -------------------------------------------------------------------------------------------------
@@ -208,6 +235,10 @@ class Found:
         """The seed of the first run, for figures of one run."""
         return self._every()[0].seeds[0]
 
+    def beside(self, experiment: str) -> Runs | None:
+        """The runs of another experiment at the same preset, as far as they are there."""
+        return stored_at(self.chapter, experiment, self.preset, partial=True)
+
     def _every(self) -> list[Runs]:
         return [self.runs] if isinstance(self.runs, Runs) else list(self.runs.values())
 
@@ -221,7 +252,7 @@ def find(
     ``partial`` a preset counts as soon as it has one seed of each. ``found.runs`` is the runs for one name, and a
     dictionary for several.
     """
-    presets = presets or ((OWN, *PUBLISHED_PRESETS) if _is_own(chapter) else PUBLISHED_PRESETS)
+    presets = presets or ((OWN, *PUBLISHED_PRESETS) if is_own(chapter) else PUBLISHED_PRESETS)
     for preset in dict.fromkeys(chapter.preset if name == OWN else name for name in presets):
         runs = {name: stored_at(chapter, name, preset, partial) for name in names}
         if None not in runs.values():
@@ -229,7 +260,7 @@ def find(
     return None
 
 
-def _is_own(chapter: "Chapter") -> bool:
+def is_own(chapter: "Chapter") -> bool:
     """Whether a chapter was opened to compute or with its own settings, rather than to be read."""
     stored = chapter.stored
     own = chapter.recompute or stored.overrides or stored.seed is not None

@@ -6,7 +6,7 @@ its changes, so differences are easy to print. An experiment is a plain function
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -20,12 +20,24 @@ MOST_CHARACTERS = 50_000  # of all settings together: a unit gets them in one me
 
 
 class Difference(NamedTuple):
-    """One setting that differs between two presets."""
+    """One setting that differs between presets."""
 
     field: str
     meaning: str
-    here: Any
-    there: Any
+    values: tuple
+    """its value in each preset"""
+    group: str
+    """what the group of settings is for that it belongs to; empty outside a group"""
+
+    @property
+    def here(self) -> Any:
+        """The value in the first preset."""
+        return self.values[0]
+
+    @property
+    def there(self) -> Any:
+        """The value in the last preset."""
+        return self.values[-1]
 
 
 class Preset(BaseModel):
@@ -96,9 +108,9 @@ class Preset(BaseModel):
             what = f"override {field}={shown(given)} is refused ({why})"
         return f"{what}; the settings are: {', '.join(known)}."
 
-    def differences(self, other: Self) -> list[Difference]:
-        """The fields in which ``self`` and ``other`` differ, in class order; ``group.field`` inside a group."""
-        return list(_differences(self, other))
+    def differences(self, *others: Self) -> list[Difference]:
+        """The fields in which ``self`` and ``others`` differ, in class order; ``group.field`` inside a group."""
+        return list(_differences((self, *others)))
 
     def settings(self, names: Iterable[str]) -> dict[str, Any]:
         """The named fields with their values as plain JSON types, in class order.
@@ -118,13 +130,13 @@ class Preset(BaseModel):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:8]
 
 
-def _differences(ours: BaseModel, theirs: BaseModel, prefix: str = "") -> Iterable[Difference]:
-    for name, field in type(ours).model_fields.items():
-        here, there = getattr(ours, name), getattr(theirs, name)
-        if isinstance(here, BaseModel) and type(here) is type(there):
-            yield from _differences(here, there, f"{name}.")
-        elif here != there:
-            yield Difference(prefix + name, field.description or "", here, there)
+def _differences(presets: Sequence[BaseModel], prefix: str = "", group: str = "") -> Iterable[Difference]:
+    for name, field in type(presets[0]).model_fields.items():
+        values, meaning = tuple(getattr(one, name) for one in presets), field.description or ""
+        if isinstance(values[0], BaseModel) and len(set(map(type, values))) == 1:
+            yield from _differences(values, f"{name}.", meaning)
+        elif any(value != values[0] for value in values):
+            yield Difference(prefix + name, meaning, values, group)
 
 
 def _first_default(group: BaseModel, field: str) -> Any:

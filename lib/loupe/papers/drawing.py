@@ -18,6 +18,7 @@ from functools import wraps
 from html import escape
 from typing import Any, NamedTuple
 
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -25,7 +26,8 @@ from matplotlib.figure import Figure
 from loupe.experiment.claims import t_interval
 from loupe.experiment.render import Block, table
 from loupe.experiment.results import absent, find
-from loupe.plotting import SERIES, figure, show
+from loupe.plotting import INK, MUTED, SERIES, figure, log_axis, show
+from loupe.plotting.display import image
 
 
 class Picture(NamedTuple):
@@ -59,27 +61,39 @@ def drawn_from(
     -------
     callable
         Turns ``f(found, ...)``, which returns a :class:`Picture` or a block, into a function of a chapter. That
-        function shows the picture or returns the block; without results, it returns a block that says so. ``found`` is
-        a
-        :class:`loupe.experiment.results.Found`.
+        function shows the picture or returns the block; without results, it returns a block that says so. With
+        ``folded="a title"`` it returns either as a block folded under this title; the caption then has no formulas.
+        ``found`` is a :class:`loupe.experiment.results.Found`.
     """
 
     def decorate(draw: Callable) -> Callable:
         @wraps(draw)
-        def drawn(chapter, *args, **options):
+        def drawn(chapter, *args, folded="", **options):
             found = find(chapter, names, presets, partial)
             if found is None:
                 return absent(what)
             made = draw(found, *args, **options)
             if not isinstance(made, Picture):
-                return made
+                return made.folded(folded) if folded else made
             said = {"all": f", {found.seeds}", "first": f", seed {found.first_seed}", "": ""}[seeds]
-            return show(made.sheet, alt=made.alt, caption=f"{made.caption} Preset `{found.preset}`{said}.")
+            caption = f"{made.caption} Preset `{found.preset}`{said}."
+            return (
+                _folded(made, caption, folded) if folded else show(made.sheet, alt=made.alt, caption=caption)
+            )
 
         drawn.names, drawn.presets, drawn.partial = names, presets, partial
         return drawn
 
     return decorate
+
+
+def _folded(made: Picture, caption: str, title: str) -> Block:
+    """A picture and its caption under a title to click on."""
+    words = re.sub("`(.*?)`", r"<code>\1</code>", escape(caption))
+    line = f'<p style="{QUIET};font-size:.9rem">{words}</p>'
+    block = Block(caption, image(made.sheet, made.alt) + line)
+    plt.close(made.sheet)
+    return block.folded(title)
 
 
 def band(
@@ -90,6 +104,33 @@ def band(
     axes.plot(x, values.mean(axis=0), line, color=color, label=label, **options)
     low, high = np.array([t_interval(column) for column in values.T.tolist()]).T.astype(float)
     axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
+
+
+def learning_curves(axes: Axes, curves: Mapping[str, tuple], levels: Mapping[str, float]) -> None:
+    """Draw curves on a logarithmic axis of steps, above and below the levels of trivial rows, with a legend below.
+
+    Parameters
+    ----------
+    axes
+        They get a limit a little beyond the last points and the levels.
+    curves
+        By label: steps ``(n,)``, values ``(seeds, n)`` (thin lines, and a thick one for their mean), and the options of
+        the lines.
+    levels
+        By label, which stands at the right.
+    """
+    for label, (steps, values, look) in curves.items():
+        axes.plot(steps, values.T, **look, linewidth=0.6, alpha=0.5)
+        axes.plot(steps, values.mean(0), **look, label=label)
+    log_axis(axes)
+    for label, level in levels.items():
+        axes.axhline(level, color=INK, linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)
+        place = {"xycoords": ("axes fraction", "data"), "va": "center", "color": MUTED}
+        axes.annotate(f"{label} {level:.2f}", (1.01, level), **place)
+    ends = [*(values.mean(0)[-1] for _, values, _ in curves.values()), *levels.values()]
+    margin = 0.03 * (max(ends) - min(ends))
+    axes.set_ylim(min(ends) - margin, max(ends) + margin)
+    axes.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.16))
 
 
 def seed_bars(axes: Axes, x: np.ndarray, values: np.ndarray, **options) -> None:

@@ -38,6 +38,7 @@ from loupe.plotting.widgets import (
     picture_chooser,
     poincare_disk,
     reverse_path,
+    reverse_path_thumbnail,
     trajectory_view,
 )
 
@@ -66,6 +67,7 @@ __all__ = [
     "picture_chooser",
     "poincare_disk",
     "reverse_path",
+    "reverse_path_thumbnail",
     "series",
     "shades",
     "show",

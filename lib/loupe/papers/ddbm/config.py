@@ -23,15 +23,15 @@ class Images(BaseModel):
     size: int = Field(32, ge=4)
     """height and width of an image in pixels"""
     source: Literal["edges", "blocks"] = "edges"
-    """what the sources are: edge maps of the targets, or their means over blocks, in gray"""
+    """what the sources are: edge maps of the targets, or the targets' means over blocks, in gray"""
     block: int = Field(8, ge=1)
-    """side of these blocks in pixels"""
+    """side of a block in pixels, where sources are means over blocks"""
     threshold: float = Field(0.25, gt=0)
     """gradient above which there is an edge, for images in [0, 1]"""
     smoothing: float = Field(1.0, ge=0)
     """standard deviation, in pixels, of the Gaussian before the gradient"""
     fold: int = Field(1, ge=1)
-    """the network sees blocks of this side as channels"""
+    """side of the blocks of pixels that the network sees as channels"""
     width: int = Field(192, ge=4)
     """channels of the first level of the U-Net"""
     multipliers: tuple[int, ...] = Field((1, 2, 3, 4), min_length=1)
@@ -66,7 +66,7 @@ class Config(Preset):
     """seeds of image networks: of weights, data and noise"""
 
     control_seeds: tuple[int, ...] = (0, 1, 2)
-    """seeds of networks that should fail, and of those without a pair"""
+    """seeds of networks that should fail, and of networks without a pair"""
 
     edge_seeds: tuple[int, ...] = (0,)
     """seeds of the network that colors edge maps in"""
@@ -84,7 +84,7 @@ class Config(Preset):
     """growth of the noise rate of the variance-preserving bridge"""
 
     beta_min: float = Field(0.1, ge=0)
-    """its noise rate at time 0"""
+    """noise rate of the variance-preserving bridge at time 0"""
 
     sampler_steps: int = Field(40, ge=2)
     """steps of every sampler"""
@@ -96,31 +96,31 @@ class Config(Preset):
     """paths for each measurement on pairs of numbers"""
 
     toy_churns: tuple[float, ...] = (0.0, 0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.33, 0.5, 0.7, 0.9)
-    """churns at which the spread of these paths is measured"""
+    """churns at which the spread of paths on pairs of numbers is measured"""
 
     toy_steps: tuple[int, ...] = (10, 40, 160)
-    """numbers of steps for which this is done"""
+    """numbers of steps of paths on pairs of numbers"""
 
     toy_width: int = Field(64, ge=4)
     """units of the hidden layers of networks for pairs of numbers"""
 
     toy_training: Training = TOY_TRAINING
-    """training of these networks"""
+    """training of networks for pairs of numbers"""
 
     draws: int = Field(200_000, ge=1000)
     """draws for the moments of inputs and targets"""
 
     images: Images = Images()
-    """pairs of the main comparison, and their network"""
+    """pairs of the main comparison, and the network for them"""
 
     edges: Images = Images()
-    """pairs of edge maps and images, and their network"""
+    """pairs of edge maps and images, and the network for them"""
 
     large: Images = Images()
-    """pairs of larger images, and their network"""
+    """pairs of larger images, and the network for them"""
 
     photos: Images = Images()
-    """pairs of photographs with edge maps or gray blocks, whichever the experiment takes, and their network"""
+    """pairs of photographs with edge maps or gray blocks, whichever the experiment takes, and the network for them"""
 
     training: Training = IMAGE_TRAINING
     """training of image networks"""
@@ -128,14 +128,15 @@ class Config(Preset):
     large_training: Training = IMAGE_TRAINING
     """training of networks on larger images"""
 
+    # At gpu, a step takes 0.4 s of one core, and all six networks about four hours.
     photo_training: Training = IMAGE_TRAINING
-    """training of networks on photographs; at gpu, a step takes 0.4 s of one core, and all six networks about four hours"""
+    """training of networks on photographs"""
 
     judge_widths: tuple[int, ...] = Field((32, 64, 128), min_length=1)
     """channels of the classifier whose features samples are compared in"""
 
     judge_epochs: int = Field(10, ge=1)
-    """passes of its training"""
+    """passes over the training images of the classifier whose features samples are compared in"""
 
     samples: int = Field(10_000, ge=20)
     """test pairs that each sampler answers"""
@@ -156,7 +157,7 @@ class Config(Preset):
     """samples for one source, to measure their diversity"""
 
     asked: int = Field(64, ge=2)
-    """sources for which this is done"""
+    """sources for which the diversity of samples is measured"""
 
 
 PAPER_SETTINGS = Config()

@@ -5,7 +5,7 @@ import numpy as np
 from loupe.diffusion.bridges import VPBridge, karras_grid
 from loupe.diffusion.bridges.sampler import MARGIN
 from loupe.experiment.render import score_table, table
-from loupe.experiment.results import absent, row, stored_at
+from loupe.experiment.results import absent, row
 from loupe.papers.ddbm.claims import SAMPLERS
 from loupe.papers.ddbm.experiments_images import SHARES
 from loupe.papers.drawing import Picture, draw_images, drawn_from, labeled_rows
@@ -237,7 +237,7 @@ def controls(found):
     """T3: what preconditioning, pairs and the network's view of the source are worth; and SDEdit, which needs no pairs."""
     rows = []
     for words, (name, sampler, of) in CONTROLS.items():
-        runs = stored_at(found.chapter, name, found.preset, partial=True)
+        runs = found.beside(name)
         label = {f"{of}samplers": sampler}
         rows += [(words, *(row(runs, of + key, **label) for key in MEASURES))] if runs else []
     if not rows:

@@ -96,7 +96,7 @@ class Config(Preset):
     """width of networks for charged particles, H"""
 
     layers: int = Field(4, ge=1)
-    """their layers, L"""
+    """layers of networks for charged particles, L"""
 
     training: ChargedTraining = ChargedTraining()
     """training on charged particles"""
@@ -105,22 +105,22 @@ class Config(Preset):
     """other numbers of systems for training"""
 
     size_steps: int = Field(150_000, ge=1)
-    """steps of training of these networks"""
+    """training steps of networks with other numbers of systems"""
 
     ablation_width: int = Field(64, ge=4)
     """width of networks with a part changed"""
 
     ablation_layers: int = Field(4, ge=1)
-    """their layers"""
+    """layers of networks with a part changed"""
 
     ablation_steps: int = Field(150_000, ge=1)
-    """steps of training of these networks"""
+    """training steps of networks with a part changed"""
 
     motion_width: int = Field(128, ge=4)
     """width of networks for people"""
 
     motion_layers: int = Field(6, ge=1)
-    """their layers"""
+    """layers of networks for people"""
 
     motion_training: MotionTraining = MotionTraining()
     """training on people"""
@@ -129,7 +129,7 @@ class Config(Preset):
     """width of networks for molecules"""
 
     molecule_layers: int = Field(5, ge=1)
-    """their layers"""
+    """layers of networks for molecules"""
 
     molecule_slices: int = Field(8, ge=2)
     """times in a window of a molecule"""

@@ -66,7 +66,7 @@ class Config(Preset):
     """graphs whose hyperbolicity is measured"""
 
     delta_samples: int = Field(50_000, ge=100)
-    """4-tuples of nodes drawn for it"""
+    """4-tuples of nodes drawn for the hyperbolicity of a graph"""
 
     delta_sources: int = Field(4000, ge=10)
     """nodes from which hop distances are counted in a larger graph"""

@@ -107,7 +107,7 @@ class Config(Preset):
     """subset sizes of the estimator on iterates: first, end (excluded), step"""
 
     training: PathTraining = PathTraining()
-    """plain SGD; learning rate and batch size are those of the pictures"""
+    """training by plain SGD; learning rate and batch size are those of the paper's figures"""
 
     path_case: str = "mnist fcn-5"
     """data set and network of the pictures"""

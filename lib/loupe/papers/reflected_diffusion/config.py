@@ -37,7 +37,7 @@ class Config(Preset):
     """seeds of networks in the square: of weights, data and noise"""
 
     extra_seeds: tuple[int, ...] = (0, 1, 2)
-    """seeds of networks on logits, and of those on the simplex"""
+    """seeds of networks on logits, and of networks on the simplex"""
 
     grey_seeds: tuple[int, ...] = (0, 1, 2)
     """seeds of the networks whose bound is compared with an entropy"""
@@ -67,22 +67,22 @@ class Config(Preset):
     """paths of the reflected process with a drift"""
 
     path_steps: tuple[int, ...] = Field((8, 16, 32, 64, 128, 256), min_length=3)
-    """numbers of steps of such a path"""
+    """numbers of steps of a path of the reflected process"""
 
     toy_width: int = Field(128, ge=4)
     """width of networks in the square"""
 
     toy_layers: int = Field(3, ge=1)
-    """hidden layers of such a network"""
+    """hidden layers of networks in the square"""
 
     toy_training: ScoreTraining = TOYS
-    """training of these networks, on fresh points in each step"""
+    """training of networks in the square, on fresh points in each step"""
 
     toy_points: int = Field(5000, ge=50)
-    """points that each of them draws, and held-out points that they are compared with"""
+    """points that each network in the square draws, and held-out points that they are compared with"""
 
     toy_sampler_steps: int = Field(100, ge=2)
-    """steps of these draws"""
+    """steps of samplers in the square"""
 
     toy_likelihood_points: int = Field(1000, ge=10)
     """points whose likelihood is computed"""
@@ -103,7 +103,7 @@ class Config(Preset):
     """channels of the first level of the U-Net"""
 
     multipliers: tuple[int, ...] = Field((1, 2, 2, 2), min_length=1)
-    """channels of each level in multiples of it"""
+    """channels of each level in multiples of the first level's"""
 
     blocks: int = Field(8, ge=1)
     """residual blocks a level"""
@@ -127,10 +127,10 @@ class Config(Preset):
     """the classifier whose features samples are compared in: three convolutions, or a wide residual network"""
 
     judge_widths: tuple[int, ...] = Field((32, 64, 128), min_length=1)
-    """channels of the small one"""
+    """channels of the small classifier"""
 
     judge_epochs: int = Field(10, ge=1)
-    """passes of its training"""
+    """passes over the training images of the classifier"""
 
     samples: int = Field(50_000, ge=20)
     """images that each sampler draws"""
@@ -151,7 +151,7 @@ class Config(Preset):
     """weights of guidance"""
 
     guided: int = Field(1000, ge=10)
-    """images for each of them"""
+    """images for each weight of guidance"""
 
     guided_steps: int = Field(1000, ge=2)
     """steps of the guided samplers"""
@@ -160,7 +160,7 @@ class Config(Preset):
     """test images whose likelihood is computed"""
 
     bound_times: int = Field(20, ge=1)
-    """stratified times for each of them in the bound"""
+    """stratified times for each test image in the bound"""
 
     @model_validator(mode="after")
     def _sensible(self):

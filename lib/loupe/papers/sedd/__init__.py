@@ -8,28 +8,15 @@ from loupe.papers import PAPERS
 from loupe.papers.sedd.claims import CLAIMS
 from loupe.papers.sedd.config import PRESETS, Config
 from loupe.papers.sedd.experiments import identities, oracle_samplers
+
+# isort: off
 from loupe.papers.sedd.experiments_networks import (
-    autoregressive,
-    concrete_score,
-    constant_noise,
-    counted,
-    counted_infilling,
-    d3pm,
-    infilling,
-    judge,
-    judged,
-    long_absorb,
-    long_autoregressive,
-    mdlm,
-    network,
-    samples_absorb,
-    samples_autoregressive,
-    samples_time_free,
-    samples_uniform,
-    sedd_absorb,
-    sedd_uniform,
-    time_free,
-)
+    autoregressive, concrete_score, constant_noise, counted, counted_infilling, d3pm, infilling, judge, judged, long_absorb,
+    long_autoregressive, mdlm, network, samples_absorb, samples_autoregressive, samples_time_free, samples_uniform,
+    sedd_absorb, sedd_uniform, time_free,
+)  # fmt: skip
+
+# isort: on
 from loupe.papers.sedd.numbers import numbers
 
 PAPER = PAPERS["sedd"]

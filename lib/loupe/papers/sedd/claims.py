@@ -7,7 +7,7 @@ import numpy as np
 from loupe.diffusion.discrete import expected_evaluations
 from loupe.experiment import Claim, Measure, at_least, at_most, between
 from loupe.experiment.claims import too_small
-from loupe.experiment.results import row
+from loupe.experiment.results import of_shared_seeds, row
 from loupe.metrics import loglog_fit
 from loupe.papers.sedd.claims_reported import LM1B, ZERO_SHOT
 
@@ -21,7 +21,7 @@ MATCHED = 0.1  # bits per character between networks whose texts may be compared
 # --- arithmetic and identities ------------------------------------------------------------------------------
 
 
-def _headlines(results):
+def headlines(results):
     """What the abstract says, on the paper's tables; the control is D3PM in the place of SEDD."""
     pairs = zip(_on_tables("SEDD Absorb"), _on_tables("D3PM"), strict=True)
     return [measure.against("D3PM in SEDD's place", control.value) for measure, control in pairs]
@@ -96,8 +96,7 @@ def bits(runs, text="valid", kind="bits"):
 
 def common(*each, text="valid"):
     """Strict bits per token of the seeds that all runs share."""
-    seeds = [seed for seed in each[0].seeds if all(seed in runs.seeds for runs in each)]
-    return [bits(runs, text, "strict")[[list(runs.seeds).index(seed) for seed in seeds]] for runs in each]
+    return [bits(runs, text, "strict") for runs in of_shared_seeds(*each)]
 
 
 def _gap(ours, theirs, accepts, label, control):
@@ -223,7 +222,7 @@ def _cache_saves(results):
 CLAIMS = (
     Claim("C1", "SEDD nearly matches autoregressive models on LM1B, beats earlier language diffusion by 25 to 75 %, and "
           "beats GPT-2 on most zero-shot sets.", "abstract, tables 1 and 3", "“25–75 %”, “at least 2×”", "arithmetic",
-          "arithmetic on the paper's own tables", _headlines, EVERYWHERE),
+          "arithmetic on the paper's own tables", headlines, EVERYWHERE),
     Claim("C2", "Explicit, implicit and denoising score entropy have the same gradient.", "Prop. 3.3, Thm 3.4",
           "theorems", "exact", "largest difference below 10⁻¹⁰, on all texts of a toy problem", _same_gradient, EVERYWHERE),
     Claim("C3", "Diffusion-weighted score entropy bounds the negative log-likelihood (an ELBO), and is tight at the true "

@@ -1,6 +1,6 @@
 """Numbers of the paper that the chapter compares with: Lou, Meng and Ermon 2024, current arXiv version."""
 
-ZERO_SHOT_SETS = ("LAMBADA", "WikiText2", "PTB", "WikiText103", "1BW")
+ZERO_SHOT_SETS = ("LAMBADA", "WikiText 2", "PTB", "WikiText 103", "1BW")
 ZERO_SHOT = {
     "small": {
         "GPT-2": (45.04, 42.43, 138.43, 41.60, 75.20),

@@ -30,7 +30,7 @@ class TextTraining(Training):
     evaluations: int = Field(130, ge=1)
     """evaluations over the whole run, at steps evenly spaced in their logarithm"""
     precision: Literal["32-true", "bf16-mixed"] = "bf16-mixed"
-    """precision of the forward pass; 32-true is that of the weights"""
+    """precision of the forward pass; 32-true is the precision of the weights"""
     compile: bool = True
     """whether torch.compile compiles the network"""
 
@@ -48,31 +48,31 @@ class Config(Preset):
     """seeds of the network without time, of its control, and of concrete score matching"""
 
     sample_seeds: tuple[int, ...] = (0, 1, 2)
-    """those of the seeds whose weights are stored: they write text, and have a judge each"""
+    """seeds whose weights are stored: these networks write text, and each has a judge"""
 
     long_seeds: tuple[int, ...] = ()
     """seeds of the two networks that are trained for more steps"""
 
     long_steps: int = Field(5_000_000, ge=1)
-    """steps of those"""
+    """steps of the two networks that are trained for more steps"""
 
     toy_problems: int = Field(20, ge=2)
     """random distributions over all short texts on which identities are checked"""
 
     oracle_sequences: int = Field(50_000, ge=100)
-    """texts that each sampler writes with the exact scores of a bigram chain"""
+    """texts that each sampler writes with exact scores of a bigram chain"""
 
     oracle_length: int = Field(32, ge=2)
-    """tokens of such a text"""
+    """tokens of a text written with exact scores"""
 
     oracle_steps: tuple[int, ...] = Field((2, 4, 8, 16, 32, 64), min_length=1)
-    """numbers of steps of such a sampler"""
+    """numbers of steps of samplers with exact scores"""
 
     text: TextName = "text8"
     """text to learn"""
 
     characters: int | None = Field(None, ge=1000)
-    """characters of it to learn from, from the start; all by default"""
+    """characters to learn from, from the start of the text; all by default"""
 
     length: int = Field(256, ge=2)
     """tokens of a sequence"""
@@ -108,25 +108,25 @@ class Config(Preset):
     """validation sequences of an evaluation while training"""
 
     curve_times: int = Field(8, ge=1)
-    """times for each of them"""
+    """times for each validation sequence while training"""
 
     sequences: int = Field(1024, ge=20)
-    """sequences of each text on which a trained network is judged"""
+    """sequences of each held-out text on which a trained network is evaluated"""
 
     times: int = Field(1000, ge=1)
-    """stratified times for each of them"""
+    """stratified times for each sequence on which a trained network is evaluated"""
 
     zero_shot: tuple[str, ...] = ("zs_wikitext2", "zs_ptb", "zs_shakespeare", "zs_state_union")
-    """texts that no network has seen anything like"""
+    """zero-shot texts, of kinds that no network is trained on"""
 
     judge_characters: int | None = Field(None, ge=1000)
-    """characters after those, from which judges of samples learn; by default the same text as the others"""
+    """characters that judges of samples learn from, after those of the others; by default the same text"""
 
     samples: int = Field(1000, ge=20)
     """texts that each sampler writes"""
 
     sample_batch: int = Field(256, ge=1)
-    """texts written at once"""
+    """texts that a sampler writes at once"""
 
     sample_steps: tuple[int, ...] = Field((32, 64, 128, 256, 512, 1024, 2048), min_length=2)
     """numbers of steps of the samplers"""
@@ -135,19 +135,19 @@ class Config(Preset):
     """steps of samples that are sharpened, drawn in fewer digits, or fill a gap"""
 
     temperatures: tuple[float, ...] = (0.9, 0.8, 0.7)
-    """temperatures of sharpened samples"""
+    """temperatures of samples that are sharpened"""
 
     nuclei: tuple[float, ...] = (0.95, 0.9, 0.8)
-    """probabilities of the nucleus of others"""
+    """probabilities of a nucleus of samples that are sharpened"""
 
     infill_top_p: float = Field(0.95, gt=0, le=1)
-    """that of the autoregressive network where a gap is filled"""
+    """probability of the nucleus of the autoregressive network where a gap is filled"""
 
     infill: int = Field(64, ge=1)
     """tokens in the middle of a sequence that are to be filled in"""
 
     orders: int = Field(64, ge=1)
-    """random orders in the bound of their likelihood"""
+    """random orders in the bound on the likelihood of a filled gap"""
 
     @model_validator(mode="after")
     def _sensible(self):

@@ -1,16 +1,13 @@
 """The chapter's pictures of losses, samplers with exact scores, the paper's own numbers, and what networks have learned."""
 
 import numpy as np
-from matplotlib.patches import Rectangle
 
-from loupe import plotting
-from loupe.data.text import ALPHABET
 from loupe.experiment.render import Block, score_table, table
-from loupe.experiment.results import find, row, stored_at
-from loupe.papers.drawing import Picture, bench_table, drawn_from
+from loupe.experiment.results import find, row
+from loupe.papers.drawing import Picture, bench_table, drawn_from, learning_curves
 from loupe.papers.sedd.claims import IGNORANT, bits, common
 from loupe.papers.sedd.claims_reported import LM1B, TEXT8, ZERO_SHOT, ZERO_SHOT_SETS
-from loupe.plotting import SERIES, TRUTH, figure, log_axis, shades, show, thumbnail_axes
+from loupe.plotting import GROUND, SERIES, TRUTH, figure, log_axis, reverse_path_thumbnail, show
 
 CORE = {
     "SEDD Absorb": "sedd_absorb", "autoregressive": "autoregressive", "SEDD Uniform": "sedd_uniform", "MDLM": "mdlm",
@@ -27,19 +24,17 @@ TEXTS = dict(valid="novels", wikitext2="wiki", ptb="news", shakespeare="plays", 
 
 
 def barrier():
-    """Score entropy and the squared error around a true ratio of 0.2."""
+    """Score entropy and the squared error around a true ratio."""
     r, s, beside = 0.2, np.geomspace(2e-4, 3, 400), {"textcoords": "offset points"}
     entropy, square = s - r * np.log(s) + r * (np.log(r) - 1), (s - r) ** 2 / 2
     sheet, panels = figure(height=4.4, rows=2, sharex=True)
-    for label, loss, slope, line, color in (
-        ("score entropy", entropy, 1 - r / s, "-", SERIES[0].color),
-        ("half the squared error", square, s - r, "--", SERIES[1].color),
-    ):
-        panels[0].plot(s, loss, line, color=color)
-        panels[1].plot(s, slope, line, color=color)
-        panels[0].annotate(label, (s[60], loss[60]), xytext=(8, 4), color=color, **beside)
-    for axes in panels:
-        axes.axvline(r, **TRUTH)
+    curves = {"score entropy": (entropy, 1 - r / s), "half the squared error": (square, s - r)}
+    for k, (label, each) in enumerate(curves.items()):
+        look = {"color": SERIES[k].color, "linestyle": ("-", "--")[k]}
+        for axes, values in zip(panels, each, strict=True):
+            axes.plot(s, values, **look)
+            axes.axvline(r, **TRUTH)
+        panels[0].annotate(label, (s[60], each[0][60]), xytext=(8, 4), color=SERIES[k].color, **beside)
     panels[0].annotate("true ratio 0.2", (r, 1.5), xytext=(-5, 0), ha="right", **beside)
     panels[0].set(ylim=(-0.05, 1.7), ylabel="loss", title="Score entropy is a barrier at 0")
     log_axis(panels[1], "x")
@@ -48,8 +43,8 @@ def barrier():
         sheet,
         alt="Two losses of an estimated ratio on a logarithmic axis, both zero at the true ratio 0.2. Towards 0 score "
         "entropy and its slope grow without bound, while the squared error flattens at 0.02.",
-        caption="Loss of an estimate s when the true ratio is r = 0.2, and its derivative in s. Half the squared error "
-        "never exceeds r²/2 below r. Score entropy, s − r log s + r (log r − 1), grows without bound towards 0.",
+        caption="Loss of an estimate s when the true ratio is r = 0.2, and its derivative in s. Towards 0, half the "
+        "squared error never exceeds r²/2; score entropy grows without bound.",
     )
 
 
@@ -57,16 +52,15 @@ def barrier():
 def oracle(found):
     """C11: samplers with the exact scores of a bigram chain."""
     run = found.runs.first
-    steps, highest = run["steps"], np.nanmax(run["bits"]) - run["entropy"]
+    steps = run["steps"]
     sheet, panels = figure(height=3.4, columns=2, sharey=True)
-    looks = {"tweedie": {"fmt": "-o"}, "euler": {"fmt": "--s", "markerfacecolor": plotting.GROUND}}
-    chains = (("absorbing", "Masks", SERIES[0].color), ("uniform", "Uniform tokens", SERIES[2].color))
-    for axes, (chain, title, color) in zip(panels, chains, strict=True):
+    looks = {"tweedie": {"fmt": "-o"}, "euler": {"fmt": "--s", "markerfacecolor": GROUND}}
+    chains = {"absorbing": ("Masks", SERIES[0]), "uniform": ("Uniform tokens", SERIES[2])}
+    for axes, (chain, (title, rank)) in zip(panels, chains.items(), strict=True):
         for method, look in looks.items():
-            label = f"{chain}, geometric, {method}"
-            bits, error = (row(run, value, samplers=label) for value in ("bits", "bits_error"))
-            look |= {"color": color, "capsize": 2, "label": method.title()}
-            axes.errorbar(steps, bits - run["entropy"], 1.96 * error, **look)
+            label = {"samplers": f"{chain}, geometric, {method}"}
+            bits, error = row(run, "bits", **label) - run["entropy"], 1.96 * row(run, "bits_error", **label)
+            axes.errorbar(steps, bits, error, **look, color=rank.color, capsize=2, label=method.title())
         axes.axhline(0, **TRUTH)
         axes.set_yscale("symlog", linthresh=0.05, linscale=0.4)
         axes.legend(loc="lower left", bbox_to_anchor=(0, 0.12))
@@ -74,6 +68,7 @@ def oracle(found):
         log_axis(axes)
         axes.set_xticks(steps, [str(n) for n in steps])
         axes.set(xlabel="steps", title=title)
+    highest = np.nanmax(run["bits"]) - run["entropy"]
     panels[0].set(ylabel="bits above the entropy", ylim=(-0.03, 1.2 * highest))
     return Picture(
         sheet,
@@ -90,16 +85,18 @@ def oracle(found):
 def paper_tables():
     """The paper's tables 1 to 3, with SEDD Absorb against each row."""
     own, tables = "SEDD Absorb", {}
-    tables["table 1, perplexity", *ZERO_SHOT_SETS] = [
-        (f"{name}, {size}", *(f"{a:.2f} ({_percent(b / a)})" for a, b in zip(row, rows[own], strict=True)))
-        for size, rows in ZERO_SHOT.items() for name, row in rows.items()
-    ]  # fmt: skip
+    for size, rows in ZERO_SHOT.items():  # a set a row, so that a phone shows all models
+        changes = (
+            [f"{a:.2f} {_percent(b / a)}" for a, b in zip(each, rows[own], strict=True)]
+            for each in rows.values()
+        )
+        tables[f"table 1, {size}", *rows] = [*zip(ZERO_SHOT_SETS, *changes, strict=True)]
+    less = {name: f"{TEXT8[own] - one:+.2f}".replace("-", "−") for name, one in TEXT8.items()}
     tables["table 2, text8", "bits per character", "SEDD minus this"] = [
-        (name, f"{one:.2f}", f"{TEXT8[own] - one:+.2f}".replace("-", "−")) for name, one in TEXT8.items()
+        (k, f"{v:.2f}", less[k]) for k, v in TEXT8.items()
     ]
-    tables["table 3, LM1B", "perplexity", "SEDD against this"] = [
-        (name, f"{one:.2f}", _percent(LM1B[own] / one)) for name, one in LM1B.items()
-    ]
+    rows = [(name, f"{one:.2f}", _percent(LM1B[own] / one)) for name, one in LM1B.items()]
+    tables["table 3, LM1B", "perplexity", "SEDD against this"] = rows
     blocks = [table(head, rows, numeric=True) for head, rows in tables.items()]
     return Block("\n\n".join(map(str, blocks)), "".join(block.html for block in blocks))
 
@@ -129,21 +126,16 @@ def style(name):
     return {"color": rank.color, "marker": rank.marker, "linestyle": line}
 
 
-def beside(found, experiment):
-    """The runs of another experiment at the same preset, as far as they are there."""
-    return stored_at(found.chapter, experiment, found.preset, partial=True)
-
-
 def trained(found):
     """The runs of every method that has been trained at the preset, by its name."""
-    more = {name: beside(found, experiment) for name, experiment in MORE.items()}
+    more = {name: found.beside(experiment) for name, experiment in MORE.items()}
     runs = {name: found[experiment] for name, experiment in CORE.items()} | more
     return {name: each for name, each in runs.items() if each}
 
 
 def counted(found, text="valid"):
     """Bits per character of the trivial rows: knowing nothing, and n-gram counts of the training text."""
-    run, names = beside(found, "counted").first, {1: "unigram counts", 2: "bigram counts"}
+    run, names = found.beside("counted").first, {1: "unigram counts", 2: "bigram counts"}
     levels = zip(run["orders"].tolist(), run[f"bits_{text}"].mean(-1).tolist(), strict=True)
     return {"uniform guess": IGNORANT} | {names.get(n, f"{n}-gram counts"): level for n, level in levels}
 
@@ -154,41 +146,32 @@ from_training = drawn_from(*CORE.values(), what="training", partial=True)
 @from_training
 def curves(found):
     """Validation bits per character while training, for all methods, beside the trivial rows."""
-    sheet, axes = figure(height=4.6)
-    methods, levels, config = trained(found), counted(found), found.settings
-    longer = {name: runs for name, one in LONGER.items() if (runs := beside(found, one))}
-    for name, runs in methods.items():
-        steps, look = runs.first["curve_steps"], style(name) | {"marker": "none"}
-        look["zorder"] = 3 if name == "SEDD Absorb" else 2  # else MDLM and D3PM hide it
-        axes.plot(steps, runs["curve_strict"].T, **look, linewidth=0.6, alpha=0.5)
-        axes.plot(steps, runs["curve_strict"].mean(0), **look, label=name)
-    for name, runs in longer.items():
-        look = style(name) | {"marker": "none", "linestyle": "--", "label": f"{name}, longer"}
-        axes.plot(runs.first["curve_steps"], runs["curve_strict"].mean(0), **look)
-    log_axis(axes)
-    for name, level in levels.items():
-        if name != "4-gram counts":
-            axes.axhline(level, color=plotting.INK, linewidth=0.7, linestyle=(0, (1, 2)), zorder=1)
-            place = {"xycoords": ("axes fraction", "data"), "va": "center", "color": plotting.MUTED}
-            axes.annotate(f"{name.partition(' ')[0]} {level:.2f}", (1.01, level), **place)
-    thin = "Thin lines: seeds; thick: their mean. " if len(methods["SEDD Absorb"]) > 1 else ""
-    last = [runs["curve_strict"].mean(0)[-1] for runs in methods.values()]
-    limits = min(*last, *levels.values()) - 0.1, max(5, *last) + 0.1
-    axes.set(ylim=limits, xlabel="training steps", ylabel="bits per character")
-    axes.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+    (sheet, axes), config = figure(height=4.6), found.settings
+    drawn = [(name, style(name) | {"zorder": 2}, runs) for name, runs in trained(found).items()]
+    drawn[0][1]["zorder"] = 3  # else MDLM and D3PM hide SEDD Absorb
+    for name, one in LONGER.items():
+        if runs := found.beside(one):
+            drawn.append((f"{name}, longer", style(name) | {"linestyle": "--"}, runs))
+    lines = {
+        name: (runs.first["curve_steps"], runs["curve_strict"], look | {"marker": "none"})
+        for name, look, runs in drawn
+    }
+    levels = {name.partition(" ")[0]: level for name, level in counted(found).items() if name[0] != "4"}
+    learning_curves(axes, lines, levels)
+    axes.set(xlabel="training steps", ylabel="bits per character")
     return Picture(
         sheet,
         "Bits per character on validation text against training steps on a logarithmic axis, one color per method, above "
         "and below dotted levels of n-gram counts.",
-        "Validation bits per character of the averaged weights (EMA). For diffusion the strict bound is drawn, for the "
-        f"autoregressive network the exact value. {thin}A point takes {config.curve_sequences} sequences with "
-        f"{config.curve_times} times each, the table {config.sequences:,} with {config.times}, so the last points differ "
-        "from the table. Dotted: models that only count the training text.",
+        "Validation bits per character of the averaged weights (EMA, an exponential moving average). For diffusion the "
+        "strict bound is drawn, for the autoregressive network the exact value. Thin lines: seeds; thick: their mean. A "
+        f"point takes {config.curve_sequences} sequences with {config.curve_times} times each, the table "
+        f"{config.sequences:,} with {config.times}. Dotted: models that only count the training text.",
     )
 
 
 @from_training
-def likelihoods(found):
+def likelihoods(found, paper=True):
     """Validation bits per character of every method and trivial row, paired with SEDD absorb, beside the paper's text8."""
     methods, rows = trained(found), []
     for name, runs in methods.items():
@@ -199,7 +182,14 @@ def likelihoods(found):
     rows += [(name, np.array([level]), None, None) for name, level in counted(found).items()]
     rows.sort(key=lambda row: row[1].mean())
     head = (f"method ({found.label})", "bits", "minus SEDD Absorb", "paper, text8")
-    return score_table(head, rows, digits=(2, 3, 2))
+    columns = slice(4 if paper else 3)
+    return score_table(head[columns], [row[columns] for row in rows], digits=(2, 3, 2)[: 3 if paper else 2])
+
+
+@drawn_from(*CORE.values(), what="the short training", presets=["cpu"], partial=True)
+def quick(found):
+    """The same after the short runs, without the paper's numbers."""
+    return likelihoods.__wrapped__(found, paper=False)
 
 
 @from_training
@@ -218,18 +208,4 @@ def zero_shot(found):
 def thumbnail(chapter, target):
     """A text coming out of masks, each character in the color of the step at which it was fixed."""
     path = find(chapter, ["samples_absorb"], partial=True).runs.first["path"][0]
-    columns, rows = 24, 13
-    path = path[np.linspace(0, len(path) - 1, rows).round().astype(int), :columns]
-    fixed, colors = (path < 27).argmax(axis=0), shades(rows)
-    letter = {"family": "DejaVu Sans Mono", "fontsize": 17, "weight": "bold", "ha": "center", "va": "center"}
-    with thumbnail_axes(target) as axes:
-        for (at, column), token in np.ndenumerate(path):
-            masked, new = token >= 27, at == fixed[column]
-            if masked or new:
-                side, color = (0.84, plotting.GRID) if masked else (0.92, colors[at])
-                corner = (column - side / 2, at - side / 2)
-                axes.add_patch(Rectangle(corner, side, side, color=color, linewidth=0))
-            if not masked:
-                color = plotting.GROUND if new else colors[fixed[column]]
-                axes.text(column, at + 0.02, ALPHABET[token], color=color, **letter)
-        axes.set(xlim=(-0.6, columns - 0.4), ylim=(rows - 0.4, -0.6))
+    reverse_path_thumbnail(path, target)

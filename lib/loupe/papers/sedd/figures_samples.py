@@ -21,7 +21,7 @@ def paths(found):
     masks, random = (found[name].first["path"] for name in ("samples_absorb", "samples_uniform"))
     times, steps = np.linspace(1, LAST_TIME, found.settings.race_steps + 1), found.settings.training.steps
     return reverse_path(
-        {"masks": masks, "random characters": random}, times,
+        {"absorbing (masks)": masks, "uniform": random}, times,
         title=f"SEDD writes, step by step (preset {found.preset}, {steps:,} training steps)",
         alt="A text at three moments of its generation and at its end, each character colored by when it was fixed: "
         "characters appear all over the text, in no order.",
@@ -53,10 +53,10 @@ def samples(found, each=2):
         "autoregressive": row_of(found, "autoregressive", cached=True),
         f"autoregressive, nucleus {top_p}": row_of(found, "autoregressive", top_p=top_p),
     }
-    groups = []
-    for label, (written, costs) in rows.items():
-        shown = zip(costs[:each], written[:each], strict=True)
-        groups.append((label, [(f"{cost:.2f}", [(words(text), "plain")]) for cost, text in shown]))
+    groups = [
+        (label, [(f"{costs[k]:.2f}", [(words(written[k]), "plain")]) for k in range(each)])
+        for label, (written, costs) in rows.items()
+    ]
     note = f"The first {each} texts of each, not selected, and their bits per character under the judge."
     return passages(groups, f"{note} Preset {found.preset}, seed {found.first_seed}.")
 
@@ -85,9 +85,8 @@ def steps_figure(found):
         sheet,
         "Bits per character under a judge against the number of sampling steps: curves for masks and for uniform tokens, "
         "level lines for autoregressive and for held-out text.",
-        "Generative perplexity on a logarithmic scale: what the sampled text costs an autoregressive judge trained on "
-        f"other novels. {found.settings.samples} texts of {found.settings.length} characters per point and seed; bars, "
-        "from three seeds on, are 95 % t intervals.",
+        f"What sampled text costs the judge: {found.settings.samples} texts of {found.settings.length} characters "
+        "per point and seed; bars, from three seeds on, are 95 % t intervals.",
     )
 
 
@@ -117,8 +116,8 @@ def frontier(found):
     axes.legend(ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     return Picture(
         sheet,
-        "Judge’s bits against the entropy of the text. Curves for SEDD Absorb and for the autoregressive network along "
-        "temperatures and nuclei, for SEDD Uniform along steps, and a star for held-out text.",
+        "Judge’s bits against the entropy of the text: curves for SEDD Absorb, SEDD Uniform and the autoregressive "
+        "network, and a star for held-out text.",
         f"Quality against diversity. SEDD Absorb with {config.race_steps} steps and the autoregressive network, each at "
         f"temperature 1 (right end), then at {', '.join(map(str, config.temperatures))} or with a nucleus of "
         f"{', '.join(map(str, config.nuclei))}; SEDD Uniform with {config.sample_steps[0]} to {config.sample_steps[-1]} "
@@ -164,18 +163,21 @@ def infills(found, each=3, margin=24):
     """The middle of held-out texts: as it was, and as three models fill it."""
     run, counts = found["infilling"].first, found["counted_infilling"].first
     start, stop, count = run["place"][0], run["place"][-1] + 1, min(each, len(run["truth"]))
-    kinds = {"SEDD, both sides": run["both_tokens"], "5-grams, both sides": counts["tokens"],
-             "autoregressive, left side": run["autoregressive_tokens"]}  # fmt: skip
+    kinds = {
+        "the novel": run["truth"], "SEDD, both sides": run["both_tokens"], "5-grams, both sides": counts["tokens"],
+        "autoregressive, left side": run["autoregressive_tokens"],
+    }  # fmt: skip
 
-    def parts(tokens, look="filled"):
+    def parts(tokens, look):
         text, first = words(tokens), max(0, start - margin)
         around = text[first:start], text[stop : stop + margin]
         return [("", [(around[0], "quiet"), (text[start:stop], look), (around[1], "quiet")])]
 
-    groups = []
-    for k in range(count):
-        groups.append((f"text {k + 1}, the novel", parts(run["truth"][k], "gap")))
-        groups += [(label, parts(tokens[k])) for label, tokens in kinds.items()]
+    groups = [
+        (f"text {k + 1}, {label}", parts(tokens[k], "gap" if label == "the novel" else "filled"))
+        for k in range(count)
+        for label, tokens in kinds.items()
+    ]
     note = f"The first {count} held-out texts, with {stop - start} characters to fill in (underlined)."
     return passages(groups, f"{note} Preset {found.preset}, seed {found['infilling'].seeds[0]}.")
 

@@ -1,11 +1,15 @@
 """The numbers in the chapter's paragraphs, by name: from the largest preset that has the results each needs."""
 
+from itertools import product
+
 import numpy as np
 import torch
 
-from loupe.experiment.render import over_seeds
+from loupe.experiment.claims import REPRODUCED
+from loupe.experiment.render import over_seeds, place_among
 from loupe.experiment.results import find, row
-from loupe.papers.sedd.claims import IGNORANT, PLAIN, bits, common, texts
+from loupe.papers.sedd.claims import IGNORANT, PLAIN, bits, common, headlines, texts
+from loupe.papers.sedd.claims_reported import LM1B, ZERO_SHOT, ZERO_SHOT_SETS
 from loupe.papers.sedd.figures import CORE, counted
 from loupe.papers.sedd.figures_samples import WRITERS
 
@@ -15,61 +19,46 @@ VOCABULARY = 50_257  # of GPT-2
 def numbers(chapter):
     """All of them; strings are finished, with their intervals."""
     parts = {
-        _likelihoods: [*CORE.values()], _controls: ["mdlm", "constant_noise", "time_free"],
-        _time_free: ["mdlm", "time_free"],
+        _likelihoods: [*CORE.values()], _time_free: ["mdlm", "time_free"],
         _squares: ["sedd_absorb", "concrete_score"], _identities: ["identities"], _oracle: ["oracle_samplers"],
         _texts: [*WRITERS, "judged"], _costs: [*WRITERS, "samples_time_free"],
         _infilling: ["infilling", "counted_infilling"],
     }  # fmt: skip
-    found = [part(find(chapter, names, partial=True)) for part, names in parts.items()]
-    found.append(_short_runs(find(chapter, [*CORE.values()], ["cpu"], partial=True)))
+    found = [_reported(), *(part(find(chapter, names, partial=True)) for part, names in parts.items())]
     return {name: value for each in found for name, value in each.items()}
+
+
+def _reported():
+    """Arithmetic on the paper's own tables."""
+    rows, judged = ZERO_SHOT["small"], headlines(None)
+    wins = sum(a < b for a, b in zip(rows["SEDD Absorb"], rows["GPT-2"], strict=True))
+    lower = 100 * (1 - np.divide(rows["SEDD Absorb"], rows["PLAID"]))
+    return {
+        "gpt2_wins": f"{wins} of {len(ZERO_SHOT_SETS)}", "plaid": f"{lower.min():.0f} to {lower.max():.0f} %",
+        "headlines": f"{sum(one.outcome == REPRODUCED for one in judged)} of {len(judged)}",
+        "lm1b_factor": LM1B["DiffusionBert"] / LM1B["SEDD Absorb"],
+    }  # fmt: skip
 
 
 def _gap(ours, theirs, digits=2):
     """Strict bits of one method minus those of another, paired over the seeds of both."""
-    a, b = common(ours, theirs)
-    return over_seeds(a - b, digits)
+    return over_seeds(np.subtract(*common(ours, theirs)), digits)
 
 
 def _likelihoods(found):
     absorb, causal, counts = found["sedd_absorb"], found["autoregressive"], counted(found)
     run, (ours, theirs) = absorb.first, (float(bits(runs, kind="strict").mean()) for runs in (absorb, causal))
     return {
+        "million_text": found.settings.characters / 1e6, "d3pm_steps": found.settings.d3pm_steps,
         "runs": found.label, "training_steps": run["steps"], "million_characters": run["tokens_seen"] / 1e6,
         "cpu_steps": found.chapter.room.PRESETS["cpu"].training.steps, "parameters": run["parameters"],
         "ar_fewer_parameters": 1 - causal.first["parameters"] / run["parameters"],
-        "absorb": ours, "absorb_published": float(bits(absorb).mean()), "absorb_place": place(ours, counts),
-        "ar": theirs, "ar_place": place(theirs, counts), "fivegram": counts["5-gram counts"],
+        "absorb": ours, "absorb_published": float(bits(absorb).mean()), "absorb_place": place_among(ours, counts),
+        "ar": theirs, "ar_place": place_among(theirs, counts), "fivegram": counts["5-gram counts"],
         "masks_gap": _gap(found["sedd_uniform"], absorb), "order_gap": _gap(absorb, causal),
         "d3pm_gap": _gap(absorb, found["d3pm"], 3), "ignorance_longer": IGNORANT / ours,
         "excess_share": float((absorb["curve_excess"][:, -1] / absorb["curve_bits"][:, -1]).mean()),
     }  # fmt: skip
-
-
-def _short_runs(found):
-    absorb = found["sedd_absorb"]
-    return {
-        "quick_runs": found.label, "masks_gap_quick": _gap(found["sedd_uniform"], absorb, 3),
-        "order_gap_quick": _gap(absorb, found["autoregressive"], 3), "d3pm_gap_quick": _gap(absorb, found["d3pm"], 3),
-    }  # fmt: skip
-
-
-def place(level, counts):
-    """Between which of the trivial rows bits per character lie, in words."""
-    worse = [name for name, each in counts.items() if each > level]
-    better = [name for name in counts if name not in worse]
-    if worse and better:
-        return f"between {min(worse, key=counts.get)} and {max(better, key=counts.get)}"
-    return f"{'below' if worse else 'above'} all {len(counts)} trivial rows"
-
-
-def _controls(found):
-    levels = zip(found.runs, common(*found.runs.values()), strict=True)
-    return {name: float(np.mean(values)) for name, values in levels} | {
-        "controls": f"{found.preset}, {found['mdlm'].first['steps']:,} steps",
-        "mdlm_seeds": ", ".join(f"{each:.2f}" for each in bits(found["mdlm"], kind="strict")),
-    }
 
 
 def _time_free(found):
@@ -102,12 +91,11 @@ def _oracle(found):
         values = row(run, "bits", samplers=sampler) - run["entropy"]
         return dict(zip(run["steps"].tolist(), values, strict=True))
 
-    values = {"log_linear_2": surplus("absorbing, log-linear, tweedie")[2]}
-    for name, chain in (("masks", "absorbing"), ("uniform", "uniform")):
-        for method in ("tweedie", "euler"):
-            each = surplus(f"{chain}, geometric, {method}")
-            values |= {f"{name}_{method}_{n}": each[n] for n in (2, 8, 16)}
-    return values
+    chains, methods = {"masks": "absorbing", "uniform": "uniform"}, ("tweedie", "euler")
+    return {"log_linear_2": surplus("absorbing, log-linear, tweedie")[2]} | {
+        f"{name}_{method}_{n}": surplus(f"{chain}, geometric, {method}")[n]
+        for (name, chain), method, n in product(chains.items(), methods, (2, 8, 16))
+    }
 
 
 def _texts(found):
@@ -134,7 +122,7 @@ def _costs(found):
     cached = 1000 * row(causal, "seconds", **PLAIN, cached=True).mean()
     ours = 1000 * row(absorb, "seconds", **at_length).mean()
     return {
-        "length": length, "most": most, "ms_ar": cached, "ms_length": ours,
+        "length": length, "most": most, "sample_batch": found.settings.sample_batch, "ms_ar": cached, "ms_length": ours,
         "ms_ar_uncached": 1000 * row(causal, "seconds", cached=False).mean(),
         "steps_equal_time": cached / ours * row(absorb, "evaluations", **at_length).mean(),
         "nfe_most": row(free, "evaluations", steps=most).mean(),

@@ -4,7 +4,7 @@ from loupe.plotting.widgets.filtration import filtration_slider
 from loupe.plotting.widgets.folding import folding_kernel
 from loupe.plotting.widgets.frames import Frame, Strip, frame_player, picture_chooser
 from loupe.plotting.widgets.poincare import poincare_disk
-from loupe.plotting.widgets.reverse_path import reverse_path
+from loupe.plotting.widgets.reverse_path import reverse_path, reverse_path_thumbnail
 from loupe.plotting.widgets.trajectories import trajectory_view
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "picture_chooser",
     "poincare_disk",
     "reverse_path",
+    "reverse_path_thumbnail",
     "trajectory_view",
 ]

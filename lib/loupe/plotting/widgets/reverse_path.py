@@ -8,7 +8,10 @@ import re
 from html import escape
 
 import numpy as np
+from matplotlib.patches import Rectangle
 
+from loupe.plotting.display import thumbnail_axes
+from loupe.plotting.style import GRID, GROUND, shades
 from loupe.plotting.widgets.fragment import Fragment, check_words
 from loupe.plotting.widgets.frames import Frame, Strip, frame_player
 
@@ -40,8 +43,8 @@ def reverse_path(paths, times, *, title: str, alt: str) -> Fragment:
     Parameters
     ----------
     paths : dict of str to array_like of int, shape (states, L) or (texts, states, L)
-        By the name of the graph, such as "masks", the states of a text, or of several: 0 is the space, 1 to 26
-        are a to z, 27 is the mask. All graphs have the same shape. The last state has no masks.
+        By the name of the noise, such as "absorbing", the states of a text, or of several: 0 is the space, 1 to 26
+        are a to z, 27 is the mask. All have the same shape. The last state has no masks.
     times : array_like, shape (steps,)
         The time before each step, falling from 1 toward 0. With as many times as states, the states are those
         after each step; with one time less, the first state is the noise before all steps.
@@ -87,10 +90,37 @@ def reverse_path(paths, times, *, title: str, alt: str) -> Fragment:
 
     return frame_player(
         {name: {str(k + 1): strip(text, name) for k, text in enumerate(each)} for name, each in paths.items()},
-        title=title, alt=alt, choose=("graph", "text"), label="step", following="Next step", look="reverse_path",
+        title=title, alt=alt, choose=("noise", "text"), label="step", following="Next step", look="reverse_path",
         legend=_legend(waiting.values(), first, states - 1 + first),
         text=f"{title} ({length} characters, {states} states; the slider needs a browser)",
     )  # fmt: skip
+
+
+def reverse_path_thumbnail(path, target, *, columns: int = 24, rows: int = 13) -> None:
+    """Save a text coming out of masks, each character in the color of the step that fixed it, for a landing page.
+
+    Parameters
+    ----------
+    path : array_like of int, shape (states, L)
+        As in :func:`reverse_path`; ``rows`` of its states and ``columns`` of its characters are drawn.
+    target : pathlib.Path
+        The SVG file.
+    """
+    path = np.asarray(path)[:, :columns]
+    path = path[np.linspace(0, len(path) - 1, rows).round().astype(int)]
+    fixed, colors = (path != MASK).argmax(axis=0), shades(rows)
+    letter = {"family": "DejaVu Sans Mono", "fontsize": 17, "weight": "bold", "ha": "center", "va": "center"}
+    with thumbnail_axes(target) as axes:
+        for (at, column), token in np.ndenumerate(path):
+            masked, new = token == MASK, at == fixed[column]
+            if masked or new:
+                side, color = (0.84, GRID) if masked else (0.92, colors[at])
+                corner = (column - side / 2, at - side / 2)
+                axes.add_patch(Rectangle(corner, side, side, color=color, linewidth=0))
+            if not masked:
+                color = GROUND if new else colors[fixed[column]]
+                axes.text(column, at + 0.02, CHARACTERS[token].replace("_", " "), color=color, **letter)
+        axes.set(xlim=(-0.6, columns - 0.4), ylim=(rows - 0.4, -0.6))
 
 
 def _fixed(text: np.ndarray) -> np.ndarray:
@@ -134,7 +164,7 @@ def _legend(waiting, first: int, last: int) -> str:
 def _checked(paths, times) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """All paths with the shape (texts, states, L), and the times."""
     if not paths:
-        raise ValueError("paths must hold at least one graph, got none")
+        raise ValueError("paths must hold the states of at least one text, got none")
     found = {}
     for name, states in paths.items():
         check_words(name=name)
@@ -152,7 +182,7 @@ def _checked(paths, times) -> tuple[dict[str, np.ndarray], np.ndarray]:
         found[name] = states.astype(np.int64)
     shapes = {states.shape for states in found.values()}
     if len(shapes) > 1:
-        raise ValueError(f"all graphs must have the same shape, got {', '.join(map(str, sorted(shapes)))}")
+        raise ValueError(f"all paths must have the same shape, got {', '.join(map(str, sorted(shapes)))}")
     times, states = np.asarray(times, dtype=np.float64), next(iter(shapes))[1]
     if times.shape not in {(states,), (states - 1,)}:
         raise ValueError(f"{states} states need {states} times, or one less, got {times.shape}")

@@ -16,8 +16,9 @@ from loupe.papers.ddbm.claims import CLAIMS, equal_calls
 CLAIM = {claim.id: claim for claim in CLAIMS}
 REPRODUCED, NOT = judging.REPRODUCED, judging.NOT_REPRODUCED
 PARTLY, OPEN, NOT_TESTED = judging.PARTLY, judging.INCONCLUSIVE, judging.NOT_TESTED
-ROWS = np.array(["the source itself", "nearest training pair", "mean of the ten nearest", "targets, blurred"])
-DISTANCES, ERRORS = np.array([21.0, 0.25, 1.07, 3.5]), np.array([0.14, 0.11, 0.07, 0.07])
+ROWS = np.array(["the source itself", "nearest training pair", "mean of the ten nearest", "targets, blurred",
+                 "mean of the two nearest"])  # fmt: skip
+DISTANCES, ERRORS = np.array([21.0, 0.25, 1.07, 3.5, 1.02]), np.array([0.14, 0.11, 0.07, 0.07, 0.105])
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +155,7 @@ def test_images_are_judged(name, changes, verdict):
         *zip(DISTANCES[:3], ERRORS[:3], ROWS[:3], strict=True),  # trivial rows in place of DDBM
         (0.14, 0.31, "nearest training pair"),  # real images that ignore the source
         (0.3, 0.11, "nearest training pair"),  # level in squared error
+        (1.05, 0.107, "mean of the two nearest"),
         (1.07, 0.03, "mean of the ten nearest"),  # level in distance
         (25.0, 0.15, "the source itself"),  # worse than everything
         (0.3, np.nan, "nearest training pair"),

@@ -9,9 +9,9 @@ that outputs zero. And what has to beat something else has to beat it by 5 %, an
 The condition under which methods are compared changed once more, also on 30 November 2026, after seed 0 of ``gpu`` was seen
 and before seeds 1 and 2. Until then DDBM needed a smaller distance than the nearest training pair: 0.31; seed 0 has 0.39.
 But the answers of nearest pairs are real images, and no distance between sets shows that they miss their sources. Squared
-error shows it: 0.115 against 0.096. So both measures count now, as :data:`UNTRAINED` says, and seed 0 meets this condition.
-Measures and limits stayed. Found after that, on the same day: the mean of the *two* nearest training targets, which is no
-stored row, has 0.357 and 0.087 at ``gpu``, and so beats seed 0 in both measures. The condition was not changed for it.
+error shows it: 0.115 against 0.096. So both measures count now, as :data:`UNTRAINED` says.
+Measures and limits stayed. Found after that, on the same day and before seeds 1 and 2: the mean of the *two* nearest
+training targets has 0.357 and 0.087 at ``gpu``, better than seed 0 in both. It became a row that DDBM has to beat, too.
 """
 
 import math
@@ -36,6 +36,7 @@ MEASURE = {"distance": "a distance of", "mse": "a squared error of"}
 UNTRAINED = {
     SOURCE: ("distance", "mse"),
     "nearest training pair": ("mse",),
+    "mean of the two nearest": ("distance", "mse"),
     "mean of the ten nearest": ("distance",),
 }
 """Rows that need no training, each with measures: DDBM has to be strictly better in one of them.

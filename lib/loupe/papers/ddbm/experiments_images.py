@@ -453,6 +453,7 @@ def _untrained(pairs, n, seed):
     return {
         "the source itself": pairs.test_sources[:n],
         "nearest training pair": near[:, 0],
+        "mean of the two nearest": near[:, :2].mean(1),
         "mean of the ten nearest": near.mean(1),
         "other real images": pairs.targets[torch.randperm(len(pairs.targets), generator=generator)[:n]],
         "targets, blurred": avg_pool2d(truth, 3, stride=1, padding=1, count_include_pad=False),

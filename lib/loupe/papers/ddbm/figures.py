@@ -202,7 +202,7 @@ def values(runs, sampler, keys=MEASURES):
 @drawn_from(*MAIN, "trivial", "spreads", what="image translation", partial=True)
 def scores(found):
     """T1: the main table; trivial rows first, then anchors of the spread."""
-    rows = [(*cells, "–") for cells in trivial_rows(found, found["trivial"].first["rows"][:4])]
+    rows = [(*cells, "–") for cells in trivial_rows(found, found["trivial"].first["rows"][:5])]
     one_class, near, real = ([each] for each in found["spreads"].first["diversity"])
     rows[-1] = (*rows[-1][:3], real, "–")
     count = found.settings.answers

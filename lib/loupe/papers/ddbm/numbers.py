@@ -49,6 +49,8 @@ def _images(chapter):
         "equal_calls": (pairs[:, 0] / pairs[:, 1]).mean() if len(pairs) else float("nan"),
         "nearest": row(trivial, "distance", rows="nearest training pair"),
         "nearest_mse": row(trivial, "mse", rows="nearest training pair"),
+        "two": row(trivial, "distance", rows="mean of the two nearest"),
+        "two_mse": row(trivial, "mse", rows="mean of the two nearest"),
         "ten": row(trivial, "distance", rows="mean of the ten nearest"),
         "ten_mse": row(trivial, "mse", rows="mean of the ten nearest"),
         "real": row(trivial, "distance", rows="other real images"), "judge": 100 * trivial["judge accuracy"],

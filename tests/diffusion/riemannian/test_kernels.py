@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -120,6 +121,26 @@ def test_su3_matches_multiprecision(sigma):
         x = x0 @ torch.diag(torch.polar(torch.ones_like(angles), angles))
         found = HeatKernel(SpecialUnitary(3)).log_density(x, x0, sigma).item()
         assert found == pytest.approx(unitary_reference(one, two, sigma), abs=1e-8)
+
+
+def test_sun_diffusion_agrees():
+    """An independent package; su_peer.py made the file. SU(2) is the sphere S^3 with lengths times sqrt(2)."""
+    for n, sigma in itertools.product((2, 3), (0.1, 0.3, 0.7, 1.5)):
+        rows = np.loadtxt(Path(__file__).with_name("su_peer.txt"))
+        rows = torch.from_numpy(rows[(rows[:, 0] == n) & (rows[:, 1] == sigma), 2:])
+        one, two, wanted, slope = rows.unbind(1)
+        if n == 2:
+            kernel = HeatKernel(Sphere(3))
+            found = kernel.radial_log_density(one.abs(), sigma / 2**0.5)
+            score = kernel.radial_score(one.abs(), sigma / 2**0.5) * one.sign() / 2
+        else:
+            kernel, angles = HeatKernel(SpecialUnitary(3)), torch.stack([one, two, -one - two], -1)
+            x = torch.diag_embed(torch.polar(torch.ones_like(angles), angles))
+            found = kernel.log_density(x, torch.eye(3).to(x), sigma)
+            score = (x.mH @ kernel.score(x, torch.eye(3).to(x), sigma))[:, 0, 0].imag
+        front = found - wanted
+        torch.testing.assert_close(front, front.mean().expand_as(front), rtol=0, atol=1e-8)
+        torch.testing.assert_close(score, slope, rtol=1e-8, atol=1e-8)
 
 
 def test_geodesics_and_characters_agree_on_su3():

@@ -97,26 +97,23 @@ class RadialKernel:
         return log, -2.0 * slope * stretch / cosine.clamp_min(1e-8)
 
     def _waves(self, quarter, sigma, dimension, terms=None):
-        device = quarter.device
+        """``log sum_m b_m cos(m theta)``, where b depends on sigma, less the log volume; and its derivative."""
         if self.rotations:
-            coefficients = _rotation_coefficients(12 if terms is None else terms, device)
+            series = _rotation_coefficients(terms or 12, quarter.device)
         else:
-            coefficients = _sphere_coefficients(
-                dimension, _enough(dimension) if terms is None else terms, device
-            )
-        return _sum_of_waves(1.0 - 2.0 * quarter, sigma, *coefficients)
+            series = _sphere_coefficients(dimension, terms or _enough(dimension), quarter.device)
+        log_volume, exponents, table = series
+        heights = (table @ (exponents * sigma.square()).exp()).unflatten(0, (2, -1))
+        total, slope = (heights * _chebyshev(1.0 - 2.0 * quarter, len(exponents))).sum(1)
+        return total.clamp_min(1e-300).log() - log_volume, slope / total
 
     def dimension(self, x):
         """The dimension of the manifold; ValueError for a circle, and beyond the tables."""
         dimension = self.manifold.dimension_like(x)
         if dimension < 2:
-            raise ValueError(
-                "a heat kernel needs points of a sphere in at least 3 coordinates: a circle is Torus(1)"
-            )
+            raise ValueError("heat kernels need spheres in at least 3 coordinates: a circle is Torus(1)")
         if dimension > tables.SHIPPED[-1]:
-            raise ValueError(
-                f"heat kernels of spheres go up to dimension {tables.SHIPPED[-1]}, got {dimension}"
-            )
+            raise ValueError(f"heat kernels go up to dimension {tables.SHIPPED[-1]}, got {dimension}")
         return dimension
 
     def beside(self, values):
@@ -240,13 +237,6 @@ def _two_more(square, sigma, sign):
 # --- sums over eigenfunctions -------------------------------------------------------------------------------
 
 
-def _sum_of_waves(cosine, sigma, log_volume, exponents, table):
-    """``log sum_m b_m cos(m theta)``, where b depends on sigma, less the log volume; and its derivative in the cosine."""
-    decay = torch.exp(exponents * sigma.square())
-    total, slope = (_chebyshev(cosine, len(exponents)) * (table @ decay).unflatten(0, (2, -1))).sum(1)
-    return total.clamp_min(1e-300).log() - log_volume, slope / total
-
-
 @lru_cache
 def _sphere_coefficients(dimension, terms, device):
     """The log volume, exponents, and the cosine series of zonal functions over that of their derivatives in the cosine."""
@@ -333,8 +323,7 @@ def _quantiles(rotations, dimension, device):
         (row, along), (column, across) = _place(sigma.log(), spread), _place(z, scores)
         first = row * columns + column
         lower, upper = (
-            torch.lerp(table.take(corner), table.take(corner + 1), across)
-            for corner in (first, first + columns)
+            torch.lerp(table.take(k), table.take(k + 1), across) for k in (first, first + columns)
         )
         return sigma.clamp_max(math.exp(spread[-1])) * torch.lerp(lower, upper, along)
 

@@ -29,6 +29,10 @@ MEASURED = {
         "network_rows": "U-Nets",
         "share_rows": "The kernel in a training step",
     },
+    "riemannian_diffusion": {
+        "accuracy_rows": "Accuracy",
+        "time_rows": "A sample and its score",
+    },
     "sedd": {
         "loss_rows": "Score entropy",
         "step_rows": "One step of the absorbing sampler",

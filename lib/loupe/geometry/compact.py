@@ -202,6 +202,11 @@ class SpecialOrthogonal(_MatrixGroup):
         """The nearest rotation; nan where the determinant is not positive."""
         return torch.where(torch.linalg.det(x)[..., None, None] > 0, super().project(x), torch.nan)
 
+    def off(self, x):
+        # Each row is the cross product of the others, and none is 0: cheaper than the determinant.
+        gap = torch.linalg.cross(x, x.roll(-1, -2)) - x.roll(1, -2)
+        return (gap.abs().amax((-2, -1)) > OFF) | (x.square().sum((-2, -1)) < 1.0)
+
     def _special(self, q):
         return q * torch.sgn(torch.linalg.det(q))[..., None, None]
 

@@ -1,6 +1,7 @@
 """Mixtures of heat kernels, losses, and the probability flow."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -103,6 +104,73 @@ def test_hutchinson_estimates_average_to_the_exact_divergence():
     signs = torch.tensor([[1.0, 1.0], [1.0, -1.0]], dtype=torch.float64)
     guesses = [log_likelihood(mix.score, x, manifold, noise=s.expand(3, 2), **options) for s in signs]
     torch.testing.assert_close(sum(guesses) / 2, exact, rtol=0, atol=1e-6)
+    assert (guesses[0] - exact).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("manifold", [*MANIFOLDS, SpecialUnitary(3)])
+def test_without_a_score_nothing_moves(manifold):
+    """Not even with one that is normal to the manifold; the density is then uniform, and the loss the target's size."""
+    x = manifold.random(4, *manifold.event_shape, generator=generator(), dtype=torch.float64)
+    sigmas = {"sigma_min": 0.1, "sigma_max": 6.0, "steps": 2}
+
+    def score(y, sigma):
+        return (
+            torch.zeros_like(y) if isinstance(manifold, Torus) else sigma[(..., *[None] * manifold.ndim)] * y
+        )
+
+    volume = 0.0 if isinstance(manifold, SpecialUnitary) else manifold.log_volume_like(x)
+    found = log_likelihood(score, x, manifold, **sigmas)
+    torch.testing.assert_close(found, torch.full_like(found, -volume))
+    torch.testing.assert_close(sample(score, manifold, x.shape, start=x, **sigmas), x)
+    kernel = HeatKernel(manifold)
+    noisy = kernel.sample(x, 0.5, generator(1))
+    target = kernel.score(noisy, x, 0.5)
+    loss = denoising_loss(score, kernel, x, 0.5, generator=generator(1))
+    torch.testing.assert_close(loss, 0.25 * manifold.inner(noisy, target, target))
+    torch.testing.assert_close(implicit_loss(score, manifold, x, 0.5), torch.zeros_like(found))
+
+
+def test_few_steps_stay_on_the_sphere_and_follow_the_generator():
+    mix, options = mixture(Sphere(2), 0.1), {"sigma_min": 0.1, "sigma_max": 6.0, "steps": 4}
+    one, two = (sample(mix.score, Sphere(2), (50, 3), generator=generator(3), **options) for _ in range(2))
+    assert torch.equal(one, two)
+    torch.testing.assert_close(one.norm(dim=-1), torch.ones(50))
+
+
+def test_draws_from_mixtures_have_their_weights_and_widths():
+    centers, sigmas = torch.tensor([[1.0], [4.0]], dtype=torch.float64), torch.tensor([0.3, 0.1])
+    mix = heat_mixture(Torus(1), centers, torch.tensor([1.0, 3.0]), sigmas)
+    x = mix.sample(4000, generator())
+    assert torch.equal(x, mix.sample(4000, generator()))
+    first = (x < 2.5)[:, 0]
+    assert first.double().mean().item() == pytest.approx(0.25, abs=0.03)
+    assert x[first].std().item() == pytest.approx(0.3, rel=0.1)
+    assert x[~first].std().item() == pytest.approx(0.1, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("manifold", "gap"),
+    [(Torus(2), 1), (Sphere(2), 2), (SpecialOrthogonal(3), 2), (SpecialUnitary(3), 8 / 3)],
+)
+def test_a_base_that_is_not_uniform_is_said(manifold, gap):
+    """The slowest mode has to fall below e^-3."""
+    edge, options = (6 / gap) ** 0.5, {"sigma_min": 0.1, "steps": 1}
+    x = manifold.random(1, *manifold.event_shape, generator=generator())
+    for run in (
+        lambda s: log_likelihood(lambda y, t: 0 * y, x, manifold, sigma_max=s, **options),
+        lambda s: sample(lambda y, t: 0 * y, manifold, x.shape, sigma_max=s, **options),
+    ):
+        with pytest.warns(UserWarning, match=r"still at 0\.05"):
+            run(0.99 * edge)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            run(1.01 * edge)
+
+
+def test_the_score_of_su3_has_no_divergence_and_says_so():
+    mix, x = mixture(SpecialUnitary(3)), torch.eye(3, dtype=torch.complex128)[None]
+    with pytest.raises(RuntimeError, match="its score has no divergence: call it on a batch"):
+        log_likelihood(mix.score, x, SpecialUnitary(3), sigma_min=0.1, sigma_max=6.0, steps=1)
 
 
 @pytest.mark.parametrize("manifold", [*MANIFOLDS, SpecialUnitary(3)])
@@ -170,8 +238,13 @@ def test_bad_input_is_named():
     mix, manifold, x = mixture(Sphere(2)), Sphere(2), torch.eye(3, dtype=torch.float64)
     with pytest.raises(ValueError, match=r"the score must have shape \(3, 3\), got \(3,\)"):
         denoising_loss(lambda y, s: s, mix.kernel, x, 0.5)
-    with pytest.raises(ValueError, match="weights must be positive, got -1"):
+    with pytest.raises(ValueError, match="weights must be positive and finite, got -1"):
         heat_mixture(manifold, x, torch.tensor([1.0, -1.0, 1.0]))
+    for weight in (0.0, math.inf):
+        with pytest.raises(ValueError, match=f"weights must be positive and finite, got {weight:g}"):
+            heat_mixture(manifold, x, torch.tensor([1.0, weight, 1.0]))
+    with pytest.raises(ValueError, match="at least one center, got none"):
+        heat_mixture(manifold, x[:0])
     with pytest.raises(ValueError, match=r"weights must have shape \(3,\), got \(2,\)"):
         heat_mixture(manifold, x, torch.ones(2))
     with pytest.raises(ValueError, match="sigma_min must be positive and below sigma_max, got 0"):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import mpmath
 import numpy as np
@@ -122,6 +123,26 @@ def test_su3_matches_multiprecision(sigma):
         assert found == pytest.approx(unitary_reference(one, two, sigma), abs=1e-8)
 
 
+def test_sun_diffusion_agrees():
+    """An independent package; su_peer.py made the file. SU(2) is the sphere S^3 with lengths times sqrt(2)."""
+    for n, sigma in itertools.product((2, 3), (0.1, 0.3, 0.7, 1.5)):
+        rows = np.loadtxt(Path(__file__).with_name("su_peer.txt"))
+        rows = torch.from_numpy(rows[(rows[:, 0] == n) & (rows[:, 1] == sigma), 2:])
+        one, two, wanted, slope = rows.unbind(1)
+        if n == 2:
+            kernel = HeatKernel(Sphere(3))
+            found = kernel.radial_log_density(one.abs(), sigma / 2**0.5)
+            score = kernel.radial_score(one.abs(), sigma / 2**0.5) * one.sign() / 2
+        else:
+            kernel, angles = HeatKernel(SpecialUnitary(3)), torch.stack([one, two, -one - two], -1)
+            x = torch.diag_embed(torch.polar(torch.ones_like(angles), angles))
+            found = kernel.log_density(x, torch.eye(3).to(x), sigma)
+            score = (x.mH @ kernel.score(x, torch.eye(3).to(x), sigma))[:, 0, 0].imag
+        front = found - wanted
+        torch.testing.assert_close(front, front.mean().expand_as(front), rtol=0, atol=1e-8)
+        torch.testing.assert_close(score, slope, rtol=1e-8, atol=1e-8)
+
+
 def test_geodesics_and_characters_agree_on_su3():
     """Also where eigenangles coincide, differ by a full turn, or are those of the center."""
     third = 2 * math.pi / 3
@@ -206,6 +227,14 @@ def test_limits(manifold, dimension):
     x, x0, small = pairs(manifold, 0.01)
     near, wanted = kernel.score(x, x0, small), manifold.log(x, x0) / 0.01**2
     assert (manifold.norm(x, near - wanted) / manifold.norm(x, wanted)).max() < 1e-2
+    gaussian = HeatKernel(manifold, "varadhan")
+    torch.testing.assert_close(gaussian.score(x, x0, small), wanted)
+    logs = [each.log_density(x, x0, small) for each in (gaussian, kernel)]
+    torch.testing.assert_close(*logs, rtol=0, atol=1e-2)
+    if not isinstance(manifold, Torus | SpecialUnitary):
+        theta = manifold.dist(x, x0)
+        torch.testing.assert_close(gaussian.radial_log_density(theta, small), logs[0])
+        torch.testing.assert_close(gaussian.radial_score(theta, small), -theta / 0.01**2)
     x, x0, large = pairs(manifold, 9.0)
     uniform = 0.0 if isinstance(manifold, SpecialUnitary) else -manifold.log_volume_like(x)
     torch.testing.assert_close(kernel.log_density(x, x0, large), torch.full_like(large, uniform))
@@ -285,6 +314,7 @@ def test_derivatives_are_right_or_raise(manifold, dimension):
         kernel.score(x, x0, sigma).abs().sum().backward()
 
 
+@pytest.mark.filterwarnings("ignore:ComplexHalf")
 def test_bad_input_is_named():
     kernel, x = HeatKernel(Sphere(2)), torch.eye(3)
     with pytest.raises(ValueError, match=r"no heat kernel is known on SpecialUnitary\(2\)"):
@@ -301,8 +331,9 @@ def test_bad_input_is_named():
         kernel.score(2 * x, x, 1.0)
     with pytest.raises(ValueError, match=r"shape \(..., 3\)"):
         kernel.score(torch.eye(4), torch.eye(4), 1.0)
-    with pytest.raises(TypeError, match="float16"):
-        kernel.score(x.half(), x.half(), 1.0)
+    for dtype, remedy in ((torch.float16, "float"), (torch.complex32, "cfloat")):
+        with pytest.raises(TypeError, match=rf"got {dtype}: convert the points with \.{remedy}\(\)"):
+            kernel.score(torch.empty(3, 3, dtype=dtype), x, 1.0)
     with pytest.raises(ValueError, match=r"a circle is Torus\(1\)"):
         HeatKernel(Sphere()).score(torch.eye(2), torch.eye(2), 1.0)
     with pytest.raises(ValueError, match="no function of one angle"):
@@ -325,7 +356,9 @@ def test_bad_input_is_named():
 def test_batches_may_be_empty_or_have_many_axes_and_mixed_dtypes(manifold, dimension):
     kernel, x, none = HeatKernel(manifold), manifold.random(2, 5, *manifold.event_shape), torch.ones(0)
     sigma = torch.linspace(0.1, 2, 10).reshape(2, 5)
-    noisy = kernel.sample(x, sigma)
+    noisy = kernel.sample(x, sigma, generator())
+    assert torch.equal(noisy, kernel.sample(x, sigma, generator()))
+    assert torch.equal(manifold.project(noisy), noisy) or not isinstance(manifold, Torus)
     assert noisy.shape == kernel.score(noisy, x, sigma).shape == x.shape
     double = x.to(torch.complex128 if manifold.complex else torch.float64)
     log = kernel.log_density(noisy, double, sigma)

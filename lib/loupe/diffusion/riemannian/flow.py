@@ -61,10 +61,18 @@ def sample(
     Returns
     -------
     torch.Tensor, shape ``shape``, or (steps + 1, *shape)
+
+    Warns
+    -----
+    UserWarning
+        If ``sigma_max`` leaves data far from uniform, and no start is given.
     """
+    grid = _grid(sigma_min, sigma_max, steps)
     x = manifold.random(*shape, generator=generator) if start is None else start
+    if start is None:
+        _warn_unless_uniform(manifold, x, sigma_max)
     velocity, points = probability_flow(score, manifold), [x]
-    for s, h in reversed(_grid(sigma_min, sigma_max, steps)):
+    for s, h in reversed(grid):
         points.append(_step(velocity, manifold, points[-1], s + h, -h)[0])
     return torch.stack(points) if path else points[-1]
 
@@ -144,10 +152,8 @@ def _step(velocity, manifold, x, s, h, divergence=False, noise=None):
 def _warn_unless_uniform(manifold, x, sigma_max):
     n = manifold.dimension_like(x)
     # The smallest eigenvalue of the Laplacian.
-    if isinstance(manifold, SpecialUnitary):
-        gap = n / (n + 1) ** 0.5
-    else:
-        gap = {Torus: 1, Sphere: n, SpecialOrthogonal: 2}.get(type(manifold), math.inf)
+    gaps = {Torus: 1, Sphere: n, SpecialOrthogonal: 2, SpecialUnitary: n / (n + 1) ** 0.5}
+    gap = gaps.get(type(manifold), math.inf)
     if gap * sigma_max**2 / 2 < 3:
         warnings.warn(
             f"at sigma_max = {sigma_max:g} the slowest mode is still at {math.exp(-gap * sigma_max**2 / 2):.2g} of its "

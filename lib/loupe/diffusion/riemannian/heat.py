@@ -111,9 +111,10 @@ class HeatKernel:
     def _points(self, *points):
         """The points, checked, of one shape and dtype."""
         for x in points:
-            if getattr(x, "dtype", None) in (torch.float16, torch.bfloat16):
+            if (dtype := getattr(x, "dtype", None)) in (torch.float16, torch.bfloat16, torch.complex32):
+                way = ".cfloat()" if dtype.is_complex else ".float()"
                 raise TypeError(
-                    f"heat kernels need float32 or float64, got {x.dtype}: convert the points with .float()"
+                    f"heat kernels need single or double precision, got {dtype}: convert the points with {way}"
                 )
         points = self.manifold.sound(*points)
         try:
@@ -258,9 +259,8 @@ class HeatMixture:
 
     def sample(self, n, generator=None):
         """``n`` independent draws."""
-        which = torch.multinomial(
-            self.log_weights.exp(), whole("n", n), replacement=True, generator=generator
-        )
+        weights = self.log_weights.exp()
+        which = torch.multinomial(weights, whole("n", n), replacement=True, generator=generator)
         return self.kernel.sample(self.centers[which], self.sigmas[which], generator)
 
     def _apart(self, x, sigma):
@@ -293,7 +293,7 @@ def heat_mixture(manifold, centers, weights=None, sigmas=0.1):
     Raises
     ------
     ValueError
-        For weights or sigmas that are not positive, or of other shapes.
+        Without centers; for weights or sigmas that are not positive and finite, or of other shapes.
     """
     kernel = HeatKernel(manifold)
     (centers,) = kernel._points(centers)
@@ -301,6 +301,9 @@ def heat_mixture(manifold, centers, weights=None, sigmas=0.1):
     sigmas = per_sample(sigmas, centers, manifold)
     weights = torch.ones_like(sigmas) if weights is None else torch.as_tensor(weights).to(sigmas)
     of_shape("weights", weights, sigmas.shape)
-    if not (weights > 0).all():
-        raise ValueError(f"weights must be positive, got {weights.min().item():g}")
+    if not len(weights):
+        raise ValueError("a mixture needs at least one center, got none")
+    low, high = weights.aminmax()
+    if not 0 < low <= high < math.inf:
+        raise ValueError(f"weights must be positive and finite, got {high if low > 0 else low:g}")
     return HeatMixture(kernel, centers, weights, sigmas)

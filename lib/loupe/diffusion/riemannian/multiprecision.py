@@ -45,19 +45,13 @@ def exact_log_density(dimension, theta, sigma):
     theta, tau = mpmath.mpf(theta), mpmath.mpf(sigma) ** 2 / 2
     alpha, cosine = mpmath.mpf(dimension - 1) / 2, mpmath.cos(theta)
     before, gegenbauer, total = mpmath.mpf(1), 2 * alpha * cosine, mpmath.mpf(1)
-    decay, ratio, step = (
-        mpmath.exp(-dimension * tau),
-        mpmath.exp(-(dimension + 2) * tau),
-        mpmath.exp(-2 * tau),
-    )
+    decay, ratio, step = (mpmath.exp(-n * tau) for n in (dimension, dimension + 2, 2))
     for k in count(1):
         total += (k + alpha) / alpha * gegenbauer * decay
         if k * k * tau > 20 and abs(gegenbauer * decay) * k < mpmath.eps * abs(total):
             break
-        before, gegenbauer = (
-            gegenbauer,
-            (2 * (k + alpha) * cosine * gegenbauer - (k + 2 * alpha - 1) * before) / (k + 1),
-        )
+        rising, falling = 2 * (k + alpha) * cosine * gegenbauer, (k + 2 * alpha - 1) * before
+        before, gegenbauer = gegenbauer, (rising - falling) / (k + 1)
         decay, ratio = decay * ratio, ratio * step
     half = mpmath.mpf(dimension + 1) / 2
     return mpmath.log(total * mpmath.gamma(half) / (2 * mpmath.pi**half))

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.polynomial import chebyshev
+from numpy.polynomial import chebyshev, polynomial
 from scipy.special import zeta
 
 from loupe.derivatives import readable
@@ -41,12 +41,12 @@ class RadialKernel:
         """The log density (...), and the score; ``terms`` cuts the series of eigenfunctions off."""
         apart = x0 - x
         square = apart.square().sum(tuple(range(-self.manifold.ndim, 0))).double()
-        quarter = square / 8 if self.rotations else square / 4
+        quarter = square * (0.125 if self.rotations else 0.25)
         log, slope = self.radial(quarter, sigma, self.dimension(x), terms)
         if self.rotations:
             gradient = 0.5 * (apart - product(x, apart.mT, x))
         else:
-            gradient = apart + 2 * quarter.unsqueeze(-1).to(x.dtype) * x
+            gradient = apart + (2.0 * quarter).unsqueeze(-1).to(x.dtype) * x
         return log, self.beside(slope).to(x.dtype) * gradient
 
     def radial(self, quarter, sigma, dimension, terms=None):
@@ -63,15 +63,21 @@ class RadialKernel:
             The highest eigenfunction of the series, which is cut off there; by default the density is accurate.
         """
         quarter, sigma = torch.broadcast_tensors(quarter, sigma)
+        found = self._flat(quarter.reshape(-1), sigma.reshape(-1), dimension, terms)
+        return [each.reshape(quarter.shape) for each in found]
+
+    def _flat(self, quarter, sigma, dimension, terms):
         if terms is not None:
             return self._waves(quarter, sigma, dimension, terms)
         switch = ROTATION_SWITCH if self.rotations else tables.longest(dimension)
         early = sigma < switch
-        if readable(early):
-            if early.all():
-                return self._geodesics(quarter, sigma, dimension)
-            if not early.any():
-                return self._waves(quarter, sigma, dimension)
+        if readable(early, quarter):
+            log, slope = torch.empty_like(quarter), torch.empty_like(quarter)
+            for chosen, part in ((early, self._geodesics), (~early, self._waves)):
+                (index,) = torch.where(chosen)
+                if len(index):
+                    log[index], slope[index] = part(quarter[index], sigma[index], dimension)
+            return log, slope
         short = self._geodesics(quarter, torch.where(early, sigma, 0.5 * switch), dimension)
         long = self._waves(quarter, torch.where(early, switch, sigma), dimension)
         return [torch.where(early, *pair) for pair in zip(short, long, strict=True)]
@@ -79,38 +85,35 @@ class RadialKernel:
     def _geodesics(self, quarter, sigma, dimension):
         # Rounding takes points beyond both ends. At the lower one, the roots have no derivative.
         sine = quarter.clamp(1e-30, 1).sqrt()
-        cosine = (1 - quarter).clamp_min(1e-30).sqrt()
+        cosine = (1.0 - quarter).clamp_min(1e-30).sqrt()
         stretch = torch.atan2(sine, cosine) / sine
-        square = 4 * quarter * stretch.square()
+        square = 4.0 * quarter * stretch.square()
         if self.rotations:
             log, slope = _group(square, sigma, 0.25, -1)
         elif dimension == 3:
             log, slope = _group(square, sigma, 1.0, 1)
         else:
             log, slope = _expansion(square, sigma, dimension)
-        return log, -2 * slope * stretch / cosine.clamp_min(1e-8)
+        return log, -2.0 * slope * stretch / cosine.clamp_min(1e-8)
 
     def _waves(self, quarter, sigma, dimension, terms=None):
-        device = quarter.device
+        """``log sum_m b_m cos(m theta)``, where b depends on sigma, less the log volume; and its derivative."""
         if self.rotations:
-            coefficients = _rotation_coefficients(12 if terms is None else terms, device)
+            series = _rotation_coefficients(terms or 12, quarter.device)
         else:
-            coefficients = _sphere_coefficients(
-                dimension, _enough(dimension) if terms is None else terms, device
-            )
-        return _sum_of_waves(1 - 2 * quarter, sigma, *coefficients)
+            series = _sphere_coefficients(dimension, terms or _enough(dimension), quarter.device)
+        log_volume, exponents, table = series
+        heights = (table @ (exponents * sigma.square()).exp()).unflatten(0, (2, -1))
+        total, slope = (heights * _chebyshev(1.0 - 2.0 * quarter, len(exponents))).sum(1)
+        return total.clamp_min(1e-300).log() - log_volume, slope / total
 
     def dimension(self, x):
         """The dimension of the manifold; ValueError for a circle, and beyond the tables."""
         dimension = self.manifold.dimension_like(x)
         if dimension < 2:
-            raise ValueError(
-                "a heat kernel needs points of a sphere in at least 3 coordinates: a circle is Torus(1)"
-            )
+            raise ValueError("heat kernels need spheres in at least 3 coordinates: a circle is Torus(1)")
         if dimension > tables.SHIPPED[-1]:
-            raise ValueError(
-                f"heat kernels of spheres go up to dimension {tables.SHIPPED[-1]}, got {dimension}"
-            )
+            raise ValueError(f"heat kernels go up to dimension {tables.SHIPPED[-1]}, got {dimension}")
         return dimension
 
     def beside(self, values):
@@ -135,27 +138,26 @@ class RadialKernel:
 
 
 def _gaussian(square, sigma, dimension):
-    variance = sigma.square()
-    return -square / (2 * variance) - dimension / 2 * (TURN * variance).log(), -1 / (2 * variance)
+    slope = -0.5 / sigma.square()
+    return slope * square + dimension / 2 * (slope / -math.pi).log(), slope
 
 
 def _expansion(square, sigma, dimension):
     """The short-time expansion, and the table of what it leaves ([1]; see :mod:`tables`)."""
     log, slope = _gaussian(square, sigma, dimension)
-    alpha, tau = (dimension - 1) / 2, sigma.square() / 2
-    reach = 2 * (dimension**0.5 + tables.REACH) ** 2 * tau
+    alpha, tau = (dimension - 1) / 2, 0.5 * sigma.square()
+    reach = (dimension**0.5 + tables.REACH) ** 2
     inside, held = _held(square, BEFORE_ANTIPODE)
-    in_table, angle = _held(square / reach, 1.0)
+    in_table, angle = _held(square / (2 * reach * tau), 1.0)
     time = tau * (2 / tables.longest(dimension) ** 2)
-    sines, angles, times = _chebyshev(2 * torch.stack([held / math.pi**2, angle, time]) - 1, tables.SHAPE[0])
+    sines, angles, times = _powers(2.0 * torch.stack([held / math.pi**2, angle, time]) - 1.0).unbind(1)
     log_ratio, first, first_slope = log_sine(held, sines)
-    values, slopes = _remainder(dimension, square.device)
-    times = times[..., : tables.SHAPE[1]]
-    rest, rest_slope = ((angles @ coefficients * times).sum(-1) for coefficients in (values, slopes))
+    along = (_remainder(dimension, square.device) @ angles).unflatten(0, (2, -1))
+    rest, rest_slope = (along * times[: along.shape[1]]).sum(1)
     bend = alpha * (1 - alpha)
     log = log - alpha * log_ratio + tau * (alpha**2 + bend * first + tau * rest)
     slope = slope + inside * (alpha / 2 * first + tau * bend * first_slope)
-    return log, slope + in_table * tau.square() * rest_slope * 2 / reach
+    return log, slope + in_table * (tau / reach) * rest_slope
 
 
 def _held(square, most):
@@ -164,37 +166,51 @@ def _held(square, most):
 
 @lru_cache
 def _remainder(dimension, device):
-    """Coefficients of the table, and of its derivative."""
-    values = tables.remainder(dimension)
-    slopes = np.zeros_like(values)
-    slopes[:-1] = chebyshev.chebder(values, axis=0)
-    return torch.tensor(values, device=device), torch.tensor(slopes, device=device)
+    """Coefficients of powers for the table, and below them for its derivative: a column for each power of the angle."""
+    values = _of_powers(_of_powers(tables.remainder(dimension)).T)
+    slopes = np.pad(polynomial.polyder(values, axis=1), ((0, 0), (0, 1)))
+    return torch.tensor(np.vstack([values, slopes]), device=device)
 
 
-def log_sine(square, polynomials=None):
+def _of_powers(coefficients):
+    """Coefficients of powers, along the first axis, from those of Chebyshev polynomials, which decay fast enough."""
+    n = len(coefficients)
+    powers = [np.pad(chebyshev.cheb2poly(row[: k + 1]), (0, n - 1 - k)) for k, row in enumerate(np.eye(n))]
+    return np.transpose(powers) @ coefficients
+
+
+def log_sine(square, powers=None):
     """``log(sin(r) / r)``, ``(1 - r cot r) / r**2``, and the derivative of the latter in ``r**2 < pi**2``.
 
     The second is -2 times the derivative of the first. The product of the sine's zeros leaves a smooth function beside
-    the first pair of them. The Chebyshev polynomials of the square, from [0, pi**2], may be given.
+    the first pair of them. Powers of the square, moved from [0, pi**2] to [-1, 1], may be given.
     """
-    if polynomials is None:
-        polynomials = _chebyshev(2 * square / math.pi**2 - 1, tables.SHAPE[0])
-    smooth, smooth_slope, bend = (polynomials @ _smooth_part(square.device)).unbind(-1)
+    powers = _powers(square * (2 / math.pi**2) - 1.0) if powers is None else powers
+    smooth, first, first_slope = torch.tensordot(_smooth_part(square.device), powers, 1)
     gap = math.pi**2 - square
-    return smooth + (gap / math.pi**2).log(), 2 / gap - 2 * smooth_slope, 2 / gap.square() - 2 * bend
+    return smooth + gap.log(), first + 2.0 / gap, first_slope + 2.0 / gap.square()
 
 
 @lru_cache
 def _smooth_part(device):
-    """Chebyshev coefficients of ``log(sin(r) / r / (1 - r**2 / pi**2))`` and its two derivatives in ``r**2``."""
+    """Coefficients of powers for ``log(sin(r) / r / (pi**2 - r**2))``, and -2 times its two derivatives in ``r**2``."""
     k = np.arange(1, 60)
 
     def function(u):
         return -(zeta(2 * k, 2) / k * ((1 + u[:, None]) / 2) ** k).sum(-1)
 
-    value = chebyshev.chebinterpolate(function, tables.SHAPE[0] - 1)
-    columns = [value, *(chebyshev.chebder(value, m, scl=2 / math.pi**2) for m in (1, 2))]
-    return torch.tensor(np.stack([np.pad(c, (0, len(value) - len(c))) for c in columns], -1), device=device)
+    value = _of_powers(chebyshev.chebinterpolate(function, tables.SHAPE[0] - 1))
+    value[0] -= 2 * math.log(math.pi)
+    slopes = (-2 * np.pad(polynomial.polyder(value, m, scl=2 / math.pi**2), (0, m)) for m in (1, 2))
+    return torch.tensor(np.stack([value, *slopes]), device=device)
+
+
+def _powers(x):
+    """The powers of degrees up to 16 = SHAPE[0] - 1, along a new first axis; each round doubles their number."""
+    rows = torch.stack([torch.ones_like(x), x])
+    while len(rows) < tables.SHAPE[0]:
+        rows = torch.cat([rows, rows[-1] * rows[1:]])
+    return rows
 
 
 def _group(square, sigma, part, sign):
@@ -203,8 +219,8 @@ def _group(square, sigma, part, sign):
     inside, held = _held(part * square, BEFORE_ANTIPODE)
     log_ratio, first, _ = log_sine(held)
     others, others_slope = _two_more(held / part, sigma, sign)
-    log = log - log_ratio + part * sigma.square() / 2 + others.log()
-    return log, slope + inside * (part * first / 2 + others_slope / others)
+    log = log - log_ratio + 0.5 * part * sigma.square() + others.log()
+    return log, slope + inside * (0.5 * part * first + others_slope / others)
 
 
 def _two_more(square, sigma, sign):
@@ -212,27 +228,18 @@ def _two_more(square, sigma, sign):
 
     The others are below e^-60 for sigma up to 0.8. Apart, the two have poles at angle 0.
     """
-    theta, pull = square.clamp_min(1e-8).sqrt(), TURN / sigma.square()
-    more, less = (-pull * (TURN / 2 + theta)).exp(), (-pull * (TURN / 2 - theta)).exp()
-    plus, minus = more + less, (more - less) / theta
-    slope = -(pull * minus + TURN * (pull * plus + minus) / theta.square()) / 2
-    return 1 + sign * (plus + TURN * minus), sign * slope
+    theta, push = square.clamp_min(1e-8).sqrt(), -TURN / sigma.square()
+    more, less = (push * (math.pi + theta)).exp(), (push * (math.pi - theta)).exp()
+    plus, minus = sign * (more + less), (more - less) * (sign / theta)
+    return 1.0 + plus + TURN * minus, 0.5 * push * minus + math.pi * (push * plus - minus) / theta.square()
 
 
 # --- sums over eigenfunctions -------------------------------------------------------------------------------
 
 
-def _sum_of_waves(cosine, sigma, log_volume, eigenvalues, values, slopes):
-    """``log sum_m b_m cos(m theta)``, where b depends on sigma, less the log volume; and its derivative in the cosine."""
-    decay = torch.exp(-eigenvalues * sigma.square().unsqueeze(-1) / 2)
-    cosines = _chebyshev(cosine, len(eigenvalues))
-    total, slope = ((cosines * (decay @ table)).sum(-1) for table in (values, slopes))
-    return total.clamp_min(1e-300).log() - log_volume, slope / total
-
-
 @lru_cache
 def _sphere_coefficients(dimension, terms, device):
-    """The log volume, eigenvalues, the cosine series of zonal functions, and their derivatives in the cosine."""
+    """The log volume, exponents, and the cosine series of zonal functions over that of their derivatives in the cosine."""
     n, alpha = terms + 1, (dimension - 1) / 2
     k = np.arange(n)
     rising = np.array([math.lgamma(alpha + j) - math.lgamma(alpha) - math.lgamma(j + 1) for j in k])
@@ -256,9 +263,10 @@ def _rotation_coefficients(terms, device):
 
 
 def _series(eigenvalues, table, device):
-    slopes = np.zeros_like(table)
-    slopes[:, :-1] = chebyshev.chebder(table, axis=1)
-    return [torch.tensor(a, device=device) for a in (eigenvalues, table, slopes)]
+    slopes = np.pad(chebyshev.chebder(table, axis=1), ((0, 0), (0, 1)))
+    # Transposed, for twice the Chebyshev polynomials, and the heat's exponents at sigma 1.
+    rows = np.ascontiguousarray(np.hstack([table, slopes]).T) / 2
+    return [torch.tensor(a, device=device) for a in (-eigenvalues[:, None] / 2, rows)]
 
 
 @lru_cache
@@ -277,11 +285,11 @@ def _enough(dimension):
 
 
 def _chebyshev(x, n):
-    """The Chebyshev polynomials of degrees below n, along a new last axis; each round doubles their number."""
-    rows = torch.stack([torch.ones_like(x), x], -1)
-    while (top := rows.shape[-1] - 1) < n - 1:
-        rows = torch.cat([rows, 2 * rows[..., -1:] * rows[..., 1:] - rows[..., :top].flip(-1)], -1)
-    return rows[..., :n]
+    """Twice the Chebyshev polynomials of degrees below n, along a new first axis; each round doubles their number."""
+    rows = torch.stack([torch.full_like(x, 2.0), 2.0 * x])
+    while len(rows) < n:
+        rows = torch.cat([rows, rows[-1] * rows[1:] - rows[:-1].flip(0)])
+    return rows[:n]
 
 
 # --- samples ------------------------------------------------------------------------------------------------
@@ -309,12 +317,14 @@ def _quantiles_table(rotations, dimension):
 def _quantiles(rotations, dimension, device):
     """Angles as a function of normal numbers and sigmas: bilinear interpolation in the table."""
     spread, scores, table = _quantiles_table(rotations, dimension)
-    table = torch.tensor(table, device=device)
+    columns, table = table.shape[1], torch.tensor(table, device=device)
 
     def look(z, sigma):
-        row, along = _place(sigma.log(), spread)
-        column, across = _place(z, scores)
-        lower, upper = (torch.lerp(table[r, column], table[r, column + 1], across) for r in (row, row + 1))
+        (row, along), (column, across) = _place(sigma.log(), spread), _place(z, scores)
+        first = row * columns + column
+        lower, upper = (
+            torch.lerp(table.take(k), table.take(k + 1), across) for k in (first, first + columns)
+        )
         return sigma.clamp_max(math.exp(spread[-1])) * torch.lerp(lower, upper, along)
 
     return look
@@ -322,6 +332,6 @@ def _quantiles(rotations, dimension, device):
 
 def _place(values, grid):
     """Index and fraction of values on an even grid, held at its ends."""
-    place = ((values - grid[0]) / (grid[1] - grid[0])).clamp(0, len(grid) - 1)
-    index = place.long().clamp_max(len(grid) - 2)
+    place = ((values - grid[0]) / (grid[1] - grid[0])).clamp(0.0, len(grid) - 1.0 - 1e-9)
+    index = place.long()
     return index, place - index

@@ -242,9 +242,10 @@ class UnitaryKernel:
         self.manifold = manifold
 
     def evaluate(self, x, x0, sigma, terms=None):
-        if not readable(x, x0, sigma):
+        if not readable(x, x0, sigma) or torch._C._functorch.is_functorch_wrapped_tensor(x):
             raise RuntimeError(
-                "the heat kernel of SU(3) runs neither under torch.func.vmap nor torch.compile: call it on a batch"
+                "the heat kernel of SU(3) runs neither under torch.func.vmap nor torch.compile, and its score has no "
+                "divergence: call it on a batch, and take a network's score for likelihoods"
             )
         with torch.no_grad():
             flat = [a.to(torch.complex128).reshape(-1, 3, 3) for a in (x, x0)]

@@ -109,8 +109,10 @@ def circle(found):
     run = found.runs.first
     sheet, (left, right) = figure(height=2.5, columns=2)
     angles = run["circle"] / math.pi
-    jump = np.argmax(np.abs(np.diff(run["matching field"]))) + 1
-    left.plot(angles, np.insert(run["matching field"], jump, np.nan)[:-1], color=series(1)["color"])
+    field = run["matching field"]
+    jump = np.argmax(np.abs(np.diff(field))) + 1
+    for part in (slice(jump), slice(jump, None)):
+        left.plot(angles[part], field[part], color=series(1)["color"])
     for color, level, field in zip(shades(4), run["circle levels"], run["circle fields"], strict=True):
         right.plot(angles, field, color=color, label=rf"$\sigma={level:g}$")
     for axes, title in ((left, "flow matching"), (right, "diffusion")):
@@ -135,7 +137,7 @@ def moments(found):
             cells = (run[key][k] for key in ("exact", "mean", "released mean"))
             cells = ["–" if np.isnan(cell) else f"{cell:.4f}" for cell in cells]
             rows.append((space, f"{run['sigma'][k]:.2f}", *cells, f"{run['error'][k]:.4f}"))
-    head = ("", "σ", "exact", "ours", "released variance", "standard error (ours)")
+    head = (found.preset, "σ", "exact", "ours", "released variance", "standard error (ours)")
     return table(head, rows, numeric=True)
 
 
@@ -180,7 +182,7 @@ def flow(found):
     path = run[f"{name} path"].astype(float)
     settings = found.settings.earth
     levels = np.geomspace(settings.sigma_max, settings.sigma_min, len(path))
-    for level, points in list(zip(levels, path, strict=True))[4:]:
+    for level, points in list(zip(levels, path, strict=True))[4::2]:
         sheet, axes = figure("narrow", height=3.6)
         draw_globe(axes)
         axes.plot(*seen(points).T, "o", markersize=2.2, color=series(0)["color"])
@@ -222,7 +224,7 @@ def caps(found):
         right.invert_yaxis()
         frames.append(Frame(sheet, f"σ = {level:.3g}"))
     return frame_player(
-        frames, title="Heat on the sphere, and three estimators of its score", label="noise level",
+        frames, title=f"Heat on the sphere, and three estimators of its score (preset {found.preset})", label="noise level",
         alt="A cap of density on a disk that spreads as the noise level rises, and bars of the errors of three estimators.",
         at=len(frames) // 2, text="The heat kernel on the sphere by noise level, with the error of each estimator.",
         note="Move the slider. At small noise ten eigenfunctions fail, at large noise Varadhan's limit; a network is "

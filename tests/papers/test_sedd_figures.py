@@ -223,7 +223,7 @@ def test_samplers_with_exact_scores_are_drawn_above_the_entropy(chapter, shown):
 
 def test_the_paper_s_tables_with_their_ratios():
     block = figures.paper_tables()
-    assert block.html.count("<table") == 4  # two sizes, text8 and LM1B
+    assert block.html.count("<table") == 5  # two sizes, one of them in two parts, text8 and LM1B
     for cell in ("−46\u00a0%", "+13\u00a0%", "+0.16", "−49\u00a0%", *LM1B):
         assert cell in str(block)
 

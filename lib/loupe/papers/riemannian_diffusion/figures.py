@@ -8,7 +8,7 @@ import torch
 from loupe.diffusion.riemannian import HeatKernel
 from loupe.experiment.render import score_table, table
 from loupe.experiment.results import row
-from loupe.papers.drawing import Picture, drawn_from, seed_bars
+from loupe.papers.drawing import Picture, bench_table, drawn_from, seed_bars
 from loupe.papers.riemannian_diffusion.claims import RSGM, kernels, sphere_errors
 from loupe.papers.riemannian_diffusion.experiments import METHODS, SPACES
 from loupe.plotting import MUTED, figure, log_axis, series, shades, thumbnail_axes
@@ -139,6 +139,14 @@ def moments(found):
             rows.append((space, f"{run['sigma'][k]:.2f}", *cells, f"{run['error'][k]:.4f}"))
     head = (found.preset, "σ", "exact", "ours", "released variance", "standard error (ours)")
     return table(head, rows, numeric=True)
+
+
+def speed_table(bench):
+    """T6: milliseconds of a sample and its score for 512 points, beside a re-statement of the published routes."""
+    return bench_table(
+        bench, "A sample and its score",
+        {"manifold": "{space}", "route": "{method}", "ms": "{ms:.1f}", "times ours": "{times ours:.0f}"},
+    )  # fmt: skip
 
 
 # --- the globe ----------------------------------------------------------------------------------------------

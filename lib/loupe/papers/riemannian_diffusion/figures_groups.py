@@ -24,6 +24,7 @@ def eigenangles(found):
     most = run["target map"].max()
     for axes, name, title in zip(panels, ("target map", "MLP map"), ("exact", "flow"), strict=True):
         axes.imshow(run[name].T, origin="lower", extent=(0, 2, 0, 2), vmin=0, vmax=most, cmap=ORDERED)
+        axes.grid(visible=False)
         axes.set(title=title, xlabel=r"$\theta_1/\pi$", xticks=(0, 1, 2), yticks=(0, 1, 2))
     panels[0].set_ylabel(r"$\theta_2/\pi$")
     return Picture(
@@ -89,7 +90,8 @@ def likelihoods(found):
         color = BLACK if rank == 0 else series(rank - 1)["color"]
         axes.stairs(np.histogram(each, bins)[0] / len(each), bins, color=color, label=str(name))
     axes.set(xlabel="log-likelihood of the embedding", ylabel="share of images")
-    axes.legend()
+    axes.set_ylim(0, 1.6 * axes.get_ylim()[1])
+    axes.legend(ncols=3, loc="upper left")
     return Picture(
         sheet,
         "Six overlaid histograms of log-likelihoods: known classes lie to the right, sets of outliers further left.",

@@ -66,7 +66,9 @@ def patient(config, *, seed, device, work):
     begun = Path(os.environ["SLOW_LOG"])
 
     def pause():
-        begun.write_text(str(os.getpid()))
+        new = begun.with_suffix(".new")
+        new.write_text(str(os.getpid()))
+        new.replace(begun)  # a reader never finds it empty
         time.sleep(float(os.environ.get("PAUSE", 0)))  # no setting: it changes no result
 
     return _train(seed, device, work / "run", pause)
